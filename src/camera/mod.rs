@@ -1,0 +1,93 @@
+//! Cameras: from an RTSP address to decoded frames, and the health of each. The only part that speaks GStreamer,
+//! beside the simulator and the footage writer.
+
+pub mod frame;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::FrameTime;
+pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
+
+/// Identity of a configured camera: 1..=32 of `a-z 0-9 -`, unique in a box. Safe in topics, file names and labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct CameraId(#[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))] pub String);
+
+impl std::fmt::Display for CameraId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Video coding of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// ITU-T H.264 (AVC).
+    H264,
+    /// ITU-T H.265 (HEVC).
+    H265,
+}
+
+/// One encoded picture as the camera sent it: the currency of ingest.
+#[derive(Debug, Clone)]
+pub struct AccessUnit {
+    /// Annex B byte stream, parameter sets in front of every keyframe.
+    pub data: Bytes,
+    /// Coding.
+    pub codec: Codec,
+    /// Decodable on its own.
+    pub keyframe: bool,
+    /// Presentation time in the pipeline's running time, nanoseconds.
+    pub pts_ns: u64,
+    /// Capture time.
+    pub time: FrameTime,
+}
+
+/// What a camera is doing, as published in `camera/{id}/state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraState {
+    /// First connection, or waiting for the next try.
+    Connecting,
+    /// Pictures arrive.
+    Running,
+    /// Connected, but no picture came within the stall timeout.
+    Stalled,
+    /// The camera refused the user name or password. Retried rarely: many cameras lock out.
+    Refused,
+    /// Lost: unreachable, connection cut, end of stream, unsupported stream, or certificate not trusted.
+    Lost,
+    /// Stopped by us.
+    Stopped,
+}
+
+/// Health of one camera at one moment; a snapshot, cheap to clone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CameraStatus {
+    /// Which camera.
+    pub camera: CameraId,
+    /// What it is doing.
+    pub state: CameraState,
+    /// One sentence for the technician: why, and what to do. No secrets.
+    pub reason: Option<String>,
+    /// Coding of the running stream.
+    pub codec: Option<Codec>,
+    /// Size of the decoded picture in pixels.
+    pub width: u32,
+    /// Size of the decoded picture in pixels.
+    pub height: u32,
+    /// Decoder element in use, e.g. `avdec_h264`.
+    pub decoder: Option<String>,
+    /// Access units received since the process started.
+    pub received: u64,
+    /// Frames that came out of the decoder.
+    pub decoded: u64,
+    /// Connections after the first one.
+    pub reconnects: u64,
+    /// Where capture times come from now.
+    pub time_source: Option<crate::clock::TimeSource>,
+    /// Camera clock minus box clock, median of the last samples.
+    pub clock_offset_ms: Option<i64>,
+}

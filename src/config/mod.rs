@@ -1,0 +1,606 @@
+//! Configuration: the file as written, checked into a [`Config`] that cannot be wrong. Read once at start.
+
+pub mod secret;
+
+use std::path::PathBuf;
+
+pub use secret::Secret;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::camera::CameraId;
+use crate::geometry::{Line, Polygon};
+use crate::rules::AreaId;
+use crate::vision::Label;
+
+/// Everything the agent is told. Made by `config::load` only, so every value is in range.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the box stands.
+    pub site: SiteConfig,
+    /// Store, pictures, outbox.
+    pub store: StoreConfig,
+    /// Broker.
+    pub mqtt: MqttConfig,
+    /// HTTP API, metrics and health.
+    pub http: HttpConfig,
+    /// Detector.
+    pub detector: DetectorConfig,
+    /// How often and where to look.
+    pub analysis: AnalysisConfig,
+    /// Tracker.
+    pub tracker: TrackerConfig,
+    /// Life of events.
+    pub events: EventsConfig,
+    /// Declarations and bookings.
+    pub register: RegisterConfig,
+    /// Kept pictures.
+    pub pictures: PicturesConfig,
+    /// Cameras.
+    #[serde(rename = "camera")]
+    pub cameras: Vec<CameraConfig>,
+}
+
+/// Where the box stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SiteConfig {
+    /// Customs office code, four characters, e.g. `15BB`.
+    #[schemars(regex(pattern = r"^[0-9A-Z]{4}$"))]
+    pub office: String,
+    /// Box id, unique in the office: `a-z 0-9 -`.
+    #[serde(rename = "box")]
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))]
+    pub box_id: String,
+    /// Name for people.
+    pub name: String,
+    /// IANA time zone for pictures and duty days.
+    pub time_zone: String,
+    /// Language of pictures and pages.
+    pub language: Language,
+}
+
+/// Language of what people read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// Tiếng Việt.
+    #[default]
+    Vi,
+    /// English.
+    En,
+}
+
+impl Default for SiteConfig {
+    fn default() -> Self {
+        Self {
+            office: "15BB".into(),
+            box_id: "gate-01".into(),
+            name: "Cửa khẩu".into(),
+            time_zone: "Asia/Ho_Chi_Minh".into(),
+            language: Language::Vi,
+        }
+    }
+}
+
+/// Store, pictures, outbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Folder of database and pictures; made if missing.
+    pub dir: PathBuf,
+    /// Bytes of undelivered messages and pictures kept at most; beyond it the lowest priority goes first, and an
+    /// event says exactly what was dropped.
+    #[schemars(range(min = 1_000_000))]
+    pub outbox_max_bytes: u64,
+    /// Days that delivered messages stay for `cmd/resync`.
+    #[schemars(range(min = 1, max = 3650))]
+    pub keep_messages_days: u32,
+    /// Days that event pictures stay.
+    #[schemars(range(min = 1, max = 3650))]
+    pub keep_pictures_days: u32,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            dir: "var/gatewatch".into(),
+            outbox_max_bytes: 2_000_000_000,
+            keep_messages_days: 30,
+            keep_pictures_days: 365,
+        }
+    }
+}
+
+/// A secret, given apart from addresses. Exactly one of the two, or none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretSource {
+    /// File that holds it (trailing newline ignored).
+    pub file: Option<PathBuf>,
+    /// Environment variable that holds it.
+    pub env: Option<String>,
+}
+
+/// Broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttConfig {
+    /// `mqtt://host:1883` or `mqtts://host:8883`.
+    pub url: String,
+    /// First levels of all topics.
+    pub topic_prefix: String,
+    /// User name; needs `password`.
+    pub username: Option<String>,
+    /// Password.
+    pub password: SecretSource,
+    /// PEM file of the authority that signed the broker's certificate; system authorities else.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the box's own certificate and key.
+    pub client_cert_file: Option<PathBuf>,
+    /// Key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Largest packet we send; must not exceed the broker's limit.
+    #[schemars(range(min = 16_384, max = 268_435_455))]
+    pub max_packet_bytes: u32,
+    /// QoS 1 publishes in flight.
+    #[schemars(range(min = 1, max = 1000))]
+    pub window: u16,
+    /// Seconds.
+    #[schemars(range(min = 5, max = 600))]
+    pub keep_alive_s: u16,
+    /// Seconds the broker waits before it announces a lost box (last will delay).
+    #[schemars(range(max = 600))]
+    pub will_delay_s: u32,
+    /// Address of a broker inside the agent, e.g. `127.0.0.1:1883`; `None` = use another one.
+    pub embedded_listen: Option<std::net::SocketAddr>,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            url: "mqtt://127.0.0.1:1883".into(),
+            topic_prefix: "gatewatch/v1".into(),
+            username: None,
+            password: SecretSource::default(),
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            max_packet_bytes: 1_048_576,
+            window: 64,
+            keep_alive_s: 30,
+            will_delay_s: 15,
+            embedded_listen: None,
+        }
+    }
+}
+
+/// HTTP API, metrics and health.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address; `None` = no HTTP. Beyond loopback a `token` is compulsory.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Bearer token.
+    pub token: SecretSource,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: Some(([127, 0, 0, 1], 8480).into()), token: SecretSource::default() }
+    }
+}
+
+/// Detector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DetectorConfig {
+    /// ONNX file.
+    pub model: PathBuf,
+    /// Class names in the model's order; empty = from the model's metadata, its side-car, or COCO when it has 80.
+    pub labels: Vec<Label>,
+    /// Names changed after detection, e.g. `motorcycle = "two_wheeler"`.
+    pub rename: std::collections::BTreeMap<Label, Label>,
+    /// Output layout; `auto` recognises it.
+    pub layout: LayoutChoice,
+    /// Lowest score that counts, 0..1. Tracks may be continued by lower ones, see `tracker.low_score`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_score: f32,
+    /// Lowest score by class; others use `min_score`.
+    pub class_min_score: std::collections::BTreeMap<Label, f32>,
+    /// Overlap (IoU) above which the weaker of two boxes of one class is suppressed, 0..1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub nms_iou: f32,
+    /// ONNX Runtime library; `None` = `ORT_DYLIB_PATH`, beside the binary, `.deps`, the system.
+    pub runtime_library: Option<PathBuf>,
+    /// Where to compute; falls back to `cpu` with a warning.
+    pub execution_provider: ExecutionProvider,
+    /// Analysis workers; 0 = one per core, at most one per camera.
+    #[schemars(range(max = 64))]
+    pub workers: u32,
+    /// Threads within one inference.
+    #[schemars(range(min = 1, max = 64))]
+    pub intra_threads: u32,
+}
+
+impl Default for DetectorConfig {
+    fn default() -> Self {
+        let rename = [("bicycle", "two_wheeler"), ("motorcycle", "two_wheeler")];
+        Self {
+            model: "models/gate.onnx".into(),
+            labels: Vec::new(),
+            rename: rename.into_iter().map(|(a, b)| (a.into(), b.into())).collect(),
+            layout: LayoutChoice::Auto,
+            min_score: 0.4,
+            class_min_score: std::collections::BTreeMap::new(),
+            nms_iou: 0.6,
+            runtime_library: None,
+            execution_provider: ExecutionProvider::Cpu,
+            workers: 0,
+            intra_threads: 1,
+        }
+    }
+}
+
+/// Output layout of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutChoice {
+    /// Recognise by names and shapes.
+    #[default]
+    Auto,
+    /// `[1, N, 5+C]`, grid and stride decoding.
+    Yolox,
+    /// `[1, 4+C, N]`, no objectness.
+    Yolov8,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutionProvider {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// Intel OpenVINO, where the library has it.
+    Openvino,
+    /// NVIDIA CUDA, where the library has it.
+    Cuda,
+    /// NVIDIA TensorRT, where the library has it.
+    Tensorrt,
+}
+
+/// How often and where to look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnalysisConfig {
+    /// Frames analysed a second and camera, at most.
+    #[schemars(range(min = 0.1, max = 60.0))]
+    pub fps: f32,
+    /// Regions looked at in one frame, at most; areas are merged until they fit.
+    #[schemars(range(min = 1, max = 16))]
+    pub max_regions: u32,
+    /// Room around an area, as a fraction of its larger side.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub region_margin: f32,
+}
+
+impl Default for AnalysisConfig {
+    fn default() -> Self {
+        Self { fps: 5.0, max_regions: 4, region_margin: 0.15 }
+    }
+}
+
+/// Tracker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrackerConfig {
+    /// Detections from this score continue tracks in the second association, 0..1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub low_score: f32,
+    /// Detections from this score start tracks, 0..1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub start_score: f32,
+    /// A track is believed after this long between its first and latest match.
+    #[schemars(range(max = 60_000))]
+    pub confirm_ms: u32,
+    /// A track not matched for this long is over.
+    #[schemars(range(min = 100, max = 600_000))]
+    pub lost_after_ms: u32,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self { low_score: 0.1, start_score: 0.4, confirm_ms: 400, lost_after_ms: 3000 }
+    }
+}
+
+/// Life of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// From this severity an event is an alert: own topic, first lane.
+    #[schemars(range(min = 1, max = 4))]
+    pub alert_severity: u8,
+    /// Seconds after which a lasting event is updated though nothing changed.
+    #[schemars(range(min = 5, max = 3600))]
+    pub update_every_s: u32,
+    /// A message sent later than this after its capture is marked historical, seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub live_limit_s: u32,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self { alert_severity: 2, update_every_s: 60, live_limit_s: 1800 }
+    }
+}
+
+/// Declarations and bookings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegisterConfig {
+    /// A feed silent for longer is said on every event, seconds.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub max_feed_age_s: u32,
+    /// A vehicle may come this much before its booking, seconds.
+    #[schemars(range(max = 86_400))]
+    pub grace_before_s: u32,
+    /// And stay this much after, seconds.
+    #[schemars(range(max = 86_400))]
+    pub grace_after_s: u32,
+    /// CSV or JSON file of declarations and bookings, read at start and whenever it changes.
+    pub file: Option<PathBuf>,
+    /// How candidates are weighed.
+    pub confidence: ConfidenceConfig,
+}
+
+impl Default for RegisterConfig {
+    fn default() -> Self {
+        Self {
+            max_feed_age_s: 600,
+            grace_before_s: 900,
+            grace_after_s: 1800,
+            file: None,
+            confidence: ConfidenceConfig::default(),
+        }
+    }
+}
+
+/// How candidates are weighed; all 0..1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfidenceConfig {
+    /// One booking alone.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub booking: f32,
+    /// Each of several bookings that fit.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub booking_overlap: f32,
+    /// Only within the grace time.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub booking_grace: f32,
+    /// From here a candidate may be `linked`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub link_min: f32,
+    /// And must lead the next by this much.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub link_margin: f32,
+    /// Below this a candidate is not mentioned.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub propose_min: f32,
+}
+
+impl Default for ConfidenceConfig {
+    fn default() -> Self {
+        Self {
+            booking: 0.80,
+            booking_overlap: 0.45,
+            booking_grace: 0.40,
+            link_min: 0.80,
+            link_margin: 0.20,
+            propose_min: 0.40,
+        }
+    }
+}
+
+/// Kept pictures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PicturesConfig {
+    /// JPEG quality of the clean picture, 1..=100.
+    #[schemars(range(min = 1, max = 100))]
+    pub quality: u8,
+    /// The annotated picture is made smaller until it fits.
+    #[schemars(range(min = 10_000, max = 10_000_000))]
+    pub max_published_bytes: u32,
+    /// TrueType font with Vietnamese letters; `None` = DejaVu Sans of the system.
+    pub font: Option<PathBuf>,
+}
+
+impl Default for PicturesConfig {
+    fn default() -> Self {
+        Self { quality: 90, max_published_bytes: 524_288, font: None }
+    }
+}
+
+/// One camera.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CameraConfig {
+    /// Id, unique in the box.
+    pub id: CameraId,
+    /// Name for people; the id when empty.
+    #[serde(default)]
+    pub name: String,
+    /// `rtsp://` or `rtsps://` address without user name and password.
+    pub url: String,
+    /// User name.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Password.
+    #[serde(default)]
+    pub password: SecretSource,
+    /// How RTP travels.
+    #[serde(default)]
+    pub transport: Transport,
+    /// PEM file of the authority that signed an `rtsps` camera's certificate; system authorities else.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// What the decoder sees.
+    #[serde(default)]
+    pub decode: DecodeMode,
+    /// GStreamer decoder element; `None` = hardware where the machine has it, `avdec_*` else.
+    #[serde(default)]
+    pub decoder: Option<String>,
+    /// No picture for this long = stalled.
+    #[serde(default = "default_stall_timeout_ms")]
+    #[schemars(range(min = 500, max = 600_000))]
+    pub stall_timeout_ms: u32,
+    /// Areas.
+    #[serde(default, rename = "area")]
+    pub areas: Vec<AreaConfig>,
+    /// Lines.
+    #[serde(default, rename = "line")]
+    pub lines: Vec<LineConfig>,
+}
+
+fn default_stall_timeout_ms() -> u32 {
+    10_000
+}
+
+/// How RTP travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// What the decoder sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecodeMode {
+    /// Every frame.
+    #[default]
+    EveryFrame,
+    /// Keyframes only: cheap, and as slow as the camera's keyframe interval.
+    KeyframesOnly,
+}
+
+/// Kind of an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AreaKind {
+    /// Where vehicles drive.
+    Lane,
+    /// Where a vehicle stands to be inspected.
+    InspectionBay,
+    /// Where goods are sampled.
+    SamplingTable,
+    /// Scanner.
+    ScannerLane,
+    /// Where nobody may be.
+    RestrictedArea,
+    /// Where vehicles wait.
+    Yard,
+}
+
+/// A polygon with its rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AreaConfig {
+    /// Id, unique in the box; bookings name it.
+    pub id: AreaId,
+    /// Name for people; the id when empty.
+    #[serde(default)]
+    pub name: String,
+    /// Kind.
+    pub kind: AreaKind,
+    /// At least three corners, fractions of the picture.
+    pub polygon: Polygon,
+    /// Classes that count; empty = all.
+    #[serde(default)]
+    pub classes: Vec<Label>,
+    /// A foot point must be in (or out) this long to have entered (or left).
+    #[serde(default = "default_settle_ms")]
+    #[schemars(range(max = 60_000))]
+    pub settle_ms: u32,
+    /// Report what is in the area, from entering to leaving.
+    #[serde(default)]
+    pub enter: Option<RuleConfig>,
+    /// Report leaving.
+    #[serde(default)]
+    pub exit: Option<RuleConfig>,
+    /// Report staying.
+    #[serde(default)]
+    pub dwell: Option<DwellConfig>,
+}
+
+fn default_settle_ms() -> u32 {
+    400
+}
+
+/// A rule without further settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleConfig {
+    /// 1 information, 2 notice, 3 serious, 4 critical.
+    #[schemars(range(min = 1, max = 4))]
+    pub severity: u8,
+}
+
+/// Staying too long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DwellConfig {
+    /// Longest stay without a report, seconds.
+    #[schemars(range(min = 0.5, max = 604_800.0))]
+    pub limit_s: f64,
+    /// 1 information, 2 notice, 3 serious, 4 critical.
+    #[schemars(range(min = 1, max = 4))]
+    pub severity: u8,
+}
+
+/// A directed line with its rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineConfig {
+    /// Id, unique in the box; bookings may name it.
+    pub id: AreaId,
+    /// Name for people; the id when empty.
+    #[serde(default)]
+    pub name: String,
+    /// From, to: fractions of the picture.
+    pub points: Line,
+    /// Which crossings count.
+    #[serde(default)]
+    pub direction: LineDirection,
+    /// Classes that count; empty = all.
+    #[serde(default)]
+    pub classes: Vec<Label>,
+    /// 1 information, 2 notice, 3 serious, 4 critical.
+    #[schemars(range(min = 1, max = 4))]
+    pub severity: u8,
+    /// Area whose bookings the crossing belongs to; the line's own id when missing.
+    #[serde(default)]
+    pub area: Option<AreaId>,
+}
+
+/// Which crossings count, seen when walking from the first point to the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LineDirection {
+    /// From the left side to the right.
+    LeftToRight,
+    /// From the right side to the left.
+    RightToLeft,
+    /// Both.
+    #[default]
+    Both,
+}

@@ -1,0 +1,3 @@
+//! The `gatewatch` command.
+
+fn main() {}

@@ -1,0 +1,45 @@
+//! From a frame to detections: which regions to look at, the tensor, the model, its output layout, suppression.
+//! The only part that speaks ONNX Runtime.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::Rect;
+
+/// Name of an object class, e.g. `truck`. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+#[schemars(with = "String")]
+pub struct Label(pub Arc<str>);
+
+impl Label {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Label {
+    fn from(s: &str) -> Self {
+        Self(Arc::from(s))
+    }
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One box found in one frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detection {
+    /// What it is.
+    pub label: Label,
+    /// Confidence, 0..1.
+    pub score: f32,
+    /// Pixels of the frame, clipped to it.
+    pub rect: Rect,
+}
