@@ -1,1 +1,3 @@
+//! One integration binary, one module a theme.
 
+mod config;
