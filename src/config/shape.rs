@@ -46,6 +46,9 @@ fn is_null_branch(error: &ValidationError<'_>) -> bool {
 fn message(key: &str, kind: &Kind, error: &ValidationError<'_>) -> String {
     let is = shown(key, error.instance());
     match kind {
+        Kind::Type { .. } if [".password", ".token"].iter().any(|end| key.ends_with(end)) => {
+            "must be a table with `file` or `env`: secrets never stand in this file".into()
+        }
         Kind::Type { .. } => format!("must be {}{is}", expected_type(error.schema_path().as_str())),
         Kind::Minimum { .. } | Kind::Maximum { .. } => {
             format!("must be {}{is}", range(error.schema_path().as_str()))
