@@ -233,3 +233,24 @@ fn form(schema: &Value, property: &Value) -> String {
         (None, None) => kind.into(),
     }
 }
+
+/// Exit code, standard output, standard error of `gatewatch check`.
+fn check(args: &[&str]) -> (Option<i32>, String, String) {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_gatewatch")).arg("check").args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (done.status.code(), text(&done.stdout), text(&done.stderr))
+}
+
+#[test]
+fn the_command_prints_every_problem_and_its_exit_status_is_true() {
+    let shipped = root().join("config/gatewatch.toml");
+    let (code, out, _) = check(&["--text-only", shipped.to_str().unwrap()]);
+    assert!(code == Some(0) && out.contains(": ok\n") && out.contains("15BB/gate-01"), "{out}");
+    let dir = tempfile::tempdir().unwrap();
+    let bad = dir.path().join("bad.toml");
+    std::fs::write(&bad, "[site]\noffice = \"x\"\n[mqtt]\nurl = \"mqtt://u:hunter2@h\"\n").unwrap();
+    let (code, out, err) = check(&["--text-only", bad.to_str().unwrap()]);
+    assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 2), "{err}");
+    assert!(err.contains("bad.toml:2:10: site.office: ") && !err.contains("hunter2"), "{err}");
+    assert_eq!(check(&[dir.path().join("none.toml").to_str().unwrap()]).0, Some(2));
+}
