@@ -1,3 +1,15 @@
-//! The `gatewatch` command.
+//! The `gatewatch` command: arguments, logs, dispatch, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gatewatch::{cli, telemetry};
+
+fn main() -> ExitCode {
+    let args = cli::Cli::parse();
+    let done = telemetry::init(args.log_format, args.log.as_deref()).map_err(anyhow::Error::msg);
+    done.and_then(|()| cli::run(args)).unwrap_or_else(|error| {
+        cli::print_error(&error);
+        ExitCode::FAILURE
+    })
+}
