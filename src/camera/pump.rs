@@ -1,0 +1,177 @@
+//! From access units to the sink: gate, decoder, and the thread that hands out its frames. Rebuilds the decoder when the
+//! coding changes or it fails; a broken unit costs the pictures up to the next keyframe, never the camera.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::decoder::{Decoder, Output, Pulled, Pushed, candidates};
+use super::gate::{Decision, Gate};
+use super::ingest::Received;
+use super::report::Report;
+use super::{AccessUnit, CameraError, Codec, FrameSink};
+use crate::config::CameraConfig;
+
+/// How often a waiting frame thread looks whether it shall end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Decoding side of one connection.
+pub(super) struct Pump {
+    gate: Gate,
+    live: Option<Live>,
+    configured: Option<String>,
+    /// Elements that failed before they gave a picture: a driver without its device.
+    useless: Vec<String>,
+    shared: Shared,
+}
+
+/// What frame threads need; also what outlives one decoder.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub report: Arc<Report>,
+    pub sink: Arc<dyn FrameSink>,
+    /// Frames decoded by this camera since the process started.
+    pub number: Arc<AtomicU64>,
+}
+
+impl Pump {
+    pub fn new(camera: &CameraConfig, shared: Shared) -> Self {
+        let configured = camera.decoder.clone();
+        Self { gate: Gate::new(camera.decode), live: None, configured, useless: Vec::new(), shared }
+    }
+
+    /// Takes the next unit.
+    ///
+    /// # Errors
+    /// When no decoder of this machine can decode the stream.
+    pub fn feed(&mut self, received: &Received) -> Result<(), CameraError> {
+        if received.discontinuity {
+            self.gate.discontinuity();
+        }
+        self.look_after_decoder();
+        let unit = &received.unit;
+        if self.live.as_ref().is_some_and(|l| l.decoder.codec() != unit.codec) {
+            self.live = None;
+            self.gate.discontinuity();
+        }
+        match self.gate.offer(unit) {
+            Decision::Decode => self.decode(unit),
+            Decision::Skip(reason) => {
+                self.shared.report.dropped(reason.label());
+                Ok(())
+            }
+        }
+    }
+
+    fn decode(&mut self, unit: &AccessUnit) -> Result<(), CameraError> {
+        if self.live.is_none() {
+            self.live = Some(self.start(unit.codec)?);
+        }
+        match self.live.as_ref().map(|l| l.decoder.push(unit)) {
+            Some(Ok(Pushed::Full)) => {
+                self.shared.report.dropped("decoder_behind");
+                self.gate.discontinuity();
+            }
+            Some(Err(e)) => self.give_up(&e),
+            Some(Ok(Pushed::Taken)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn look_after_decoder(&mut self) {
+        match self.live.as_ref().map(|l| l.decoder.check()) {
+            None | Some(Ok(0)) => {}
+            Some(Ok(count)) => {
+                self.shared.report.decode_errors(count);
+                self.gate.discontinuity();
+            }
+            Some(Err(e)) => self.give_up(&e),
+        }
+    }
+
+    /// Drops a failed decoder; the next keyframe gets a new one, of another kind if this one never worked.
+    fn give_up(&mut self, error: &CameraError) {
+        self.shared.report.decode_errors(1);
+        self.gate.discontinuity();
+        if let Some(live) = self.live.take() {
+            let element = live.decoder.element().to_owned();
+            tracing::warn!(camera = %self.shared.report.camera(), decoder = element, %error, "decoder failed");
+            if !live.gave_frames.load(Ordering::Relaxed) {
+                self.useless.push(element);
+            }
+        }
+    }
+
+    fn start(&mut self, codec: Codec) -> Result<Live, CameraError> {
+        let mut last = None;
+        for element in candidates(codec, self.configured.as_deref())? {
+            if self.useless.contains(&element) {
+                continue;
+            }
+            let camera = self.shared.report.camera().clone();
+            match Decoder::start(codec, &element, camera, Arc::clone(&self.shared.number)) {
+                Ok(decoder) => {
+                    self.shared.report.decoder(&element);
+                    return Live::new(decoder, &self.shared);
+                }
+                Err(e) => {
+                    tracing::warn!(camera = %self.shared.report.camera(), decoder = element, error = %e, "not usable");
+                    self.useless.push(element);
+                    last = Some(e);
+                }
+            }
+        }
+        Err(CameraError::Unsupported(match last {
+            Some(e) => format!("no decoder for {codec:?} works: {e}"),
+            None => format!("no decoder for {codec:?} works; tried {}", self.useless.join(", ")),
+        }))
+    }
+}
+
+/// A decoder and the thread that hands out its frames.
+struct Live {
+    decoder: Decoder,
+    gave_frames: Arc<AtomicBool>,
+    closing: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Live {
+    fn new(decoder: Decoder, shared: &Shared) -> Result<Self, CameraError> {
+        let (gave_frames, closing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let thread = std::thread::Builder::new().name(format!("dec-{}", shared.report.camera())).spawn({
+            let (output, shared) = (decoder.output(), shared.clone());
+            let (gave_frames, closing) = (Arc::clone(&gave_frames), Arc::clone(&closing));
+            move || hand_out(&output, &shared, &gave_frames, &closing)
+        });
+        let thread = thread.map_err(|e| CameraError::Pipeline(format!("no thread for frames: {e}")))?;
+        Ok(Self { decoder, gave_frames, closing, thread: Some(thread) })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the frame thread panicked");
+        }
+    }
+}
+
+fn hand_out(output: &Output, shared: &Shared, gave_frames: &AtomicBool, closing: &AtomicBool) {
+    while !closing.load(Ordering::Relaxed) {
+        match output.pull(LOOK_EVERY) {
+            Pulled::Frame(frame) => {
+                gave_frames.store(true, Ordering::Relaxed);
+                shared.report.decoded(&frame);
+                shared.sink.frame(frame);
+            }
+            Pulled::Unreadable => shared.report.decode_errors(1),
+            Pulled::Nothing => {}
+            Pulled::Ended => return,
+        }
+    }
+}
