@@ -1,1 +1,4 @@
+//! All integration tests, a module a theme: one binary, one link.
 
+mod camera;
+mod support;
