@@ -35,6 +35,10 @@ struct Flags {
     untrusted: AtomicBool,
     /// The camera answered and its video is linked.
     linked: AtomicBool,
+    /// The camera described at least one stream.
+    described: AtomicBool,
+    /// One of them is video.
+    video: AtomicBool,
 }
 
 /// One connection to a camera.
@@ -60,7 +64,7 @@ impl Ingest {
         pipeline.add_many([&source, sink.upcast_ref()]).map_err(|e| broken("ingest", e))?;
         let flags = Arc::new(Flags::default());
         watch_certificate(&source, &flags);
-        choose_video(&source);
+        choose_video(&source, &flags);
         link_video(&source, &pipeline, &sink, &flags);
         let bus = pipeline.bus().ok_or_else(|| broken("ingest", "no bus"))?;
         let this = Self {
@@ -96,8 +100,20 @@ impl Ingest {
         }
     }
 
-    /// True when the camera answered and its video is linked.
-    pub fn connected(&self) -> bool {
+    /// What it means that nothing came for `ms` milliseconds.
+    pub fn silence(&self, ms: u32) -> CameraError {
+        let (described, video) =
+            (self.flags.described.load(Ordering::Relaxed), self.flags.video.load(Ordering::Relaxed));
+        match (described, video) {
+            (true, false) => {
+                CameraError::Unsupported(format!("no video at {}; check the path of the address", self.shown))
+            }
+            (true, true) => CameraError::Stalled { url: self.shown.clone(), ms },
+            (false, _) => CameraError::Unreachable(format!("{} (no answer for {ms} ms)", self.shown)),
+        }
+    }
+
+    fn connected(&self) -> bool {
         self.flags.linked.load(Ordering::Relaxed)
     }
 
@@ -221,13 +237,14 @@ fn watch_certificate(source: &gst::Element, flags: &Arc<Flags>) {
 }
 
 /// Only the first video stream is set up: audio would cost bandwidth for nothing.
-fn choose_video(source: &gst::Element) {
-    let chosen = AtomicBool::new(false);
+fn choose_video(source: &gst::Element, flags: &Arc<Flags>) {
+    let flags = Arc::clone(flags);
     source.connect("select-stream", false, move |args| {
         let caps = args.get(2).and_then(|v| v.get::<gst::Caps>().ok());
-        let video =
-            caps.as_ref().and_then(|c| c.structure(0)).and_then(|s| s.get::<&str>("media").ok()) == Some("video");
-        Some((video && !chosen.swap(true, Ordering::Relaxed)).to_value())
+        let media = caps.as_ref().and_then(|c| c.structure(0)).and_then(|s| s.get::<&str>("media").ok());
+        flags.described.store(true, Ordering::Relaxed);
+        let first_video = media == Some("video") && !flags.video.swap(true, Ordering::Relaxed);
+        Some(first_video.to_value())
     });
 }
 
@@ -239,15 +256,6 @@ fn link_video(source: &gst::Element, pipeline: &gst::Pipeline, sink: &AppSink, f
             Ok(true) => flags.linked.store(true, Ordering::Relaxed),
             Ok(false) => {}
             Err(e) => gst::element_error!(source, gst::StreamError::WrongType, ("{}", e)),
-        }
-    });
-    source.connect_no_more_pads({
-        let pads = source.downgrade();
-        move |_| {
-            let Some(source) = pads.upgrade() else { return };
-            if source.src_pads().is_empty() {
-                gst::element_error!(source, gst::StreamError::WrongType, ("the camera offers no video"));
-            }
         }
     });
 }

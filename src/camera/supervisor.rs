@@ -150,21 +150,12 @@ impl Supervisor {
                     pump.feed(&received)?;
                 }
                 None if mono_now().since(last) >= i64::from(self.camera.stall_timeout_ms) => {
-                    return Err(self.silence(ingest.connected()));
+                    return Err(ingest.silence(self.camera.stall_timeout_ms));
                 }
                 None => {}
             }
         }
         Ok(())
-    }
-
-    fn silence(&self, connected: bool) -> CameraError {
-        let (url, ms) = (shown_url(&self.camera.url), self.camera.stall_timeout_ms);
-        if connected {
-            CameraError::Stalled { url, ms }
-        } else {
-            CameraError::Unreachable(format!("{url} (no answer for {ms} ms)"))
-        }
     }
 
     fn good_for(&self) -> Duration {
