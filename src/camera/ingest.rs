@@ -159,6 +159,8 @@ impl Ingest {
         match error.kind::<gst::ResourceError>() {
             Some(gst::ResourceError::NotAuthorized) => return CameraError::Refused(shown),
             Some(_) if self.connected() => return CameraError::Ended(shown),
+            // Nothing could be set up. Without a video stream the cause is plain; else it is the transport.
+            Some(gst::ResourceError::Settings) if !self.flags.video.load(Ordering::Relaxed) => return self.silence(0),
             Some(gst::ResourceError::Settings) => return CameraError::Unsupported(self.clean(error.message())),
             Some(_) => return CameraError::Unreachable(format!("{shown} ({})", self.clean(error.message()))),
             None => {}

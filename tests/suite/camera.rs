@@ -107,6 +107,22 @@ fn the_video_is_found_beside_sound() {
 }
 
 #[test]
+fn datagrams_and_keyframes_only() {
+    let server = Server::start(server::H264, Options::default());
+    let mut camera = config(&server.url());
+    camera.transport = gatewatch::config::Transport::Udp;
+    camera.decode = gatewatch::config::DecodeMode::KeyframesOnly;
+    let (handle, seen) = start(camera);
+    wait_frames(&seen, 4);
+    let status = handle.status();
+    handle.stop();
+    assert!(status.received >= 25, "a keyframe every ten units: {status:?}");
+    // Twenty units a second, so half a second from keyframe to keyframe.
+    let steps: Vec<i64> = seen.frames().windows(2).map(|p| p[1].time.mono.since(p[0].time.mono)).collect();
+    assert!(steps.iter().all(|ms| (300..2500).contains(ms)), "{steps:?}");
+}
+
+#[test]
 fn capture_time_comes_from_sender_reports() {
     let server = Server::start(server::H264, Options::default());
     let (handle, seen) = start(config(&server.url()));

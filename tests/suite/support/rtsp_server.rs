@@ -17,7 +17,7 @@ pub const H264: &str = "( videotestsrc is-live=true ! capsfilter name=size caps=
 pub const H265: &str = "( videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=20/1 \
      ! x265enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! h265parse ! rtph265pay name=pay0 pt=96 config-interval=-1 )";
 /// Motion JPEG: a coding we do not decode.
-pub const MJPEG: &str = "( videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=20/1 ! jpegenc ! rtpjpegpay name=pay0 pt=26 )";
+pub const MJPEG: &str = "( videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=20/1 ! jpegenc ! rtpjpegpay name=pay0 pt=26 )";
 /// Sound first, then pictures.
 pub const WITH_AUDIO: &str = "( audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0 pt=8 \
      videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=20/1 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph264pay name=pay1 pt=96 )";
