@@ -102,15 +102,21 @@ impl Ingest {
 
     /// What it means that nothing came for `ms` milliseconds.
     pub fn silence(&self, ms: u32) -> CameraError {
-        let (described, video) =
-            (self.flags.described.load(Ordering::Relaxed), self.flags.video.load(Ordering::Relaxed));
-        match (described, video) {
-            (true, false) => {
-                CameraError::Unsupported(format!("no video at {}; check the path of the address", self.shown))
-            }
-            (true, true) => CameraError::Stalled { url: self.shown.clone(), ms },
-            (false, _) => CameraError::Unreachable(format!("{} (no answer for {ms} ms)", self.shown)),
+        if self.without_video() {
+            CameraError::Unsupported(self.no_video())
+        } else if self.flags.described.load(Ordering::Relaxed) {
+            CameraError::Stalled { url: self.shown.clone(), ms }
+        } else {
+            CameraError::Unreachable(format!("{} (no answer for {ms} ms)", self.shown))
         }
+    }
+
+    fn without_video(&self) -> bool {
+        self.flags.described.load(Ordering::Relaxed) && !self.flags.video.load(Ordering::Relaxed)
+    }
+
+    fn no_video(&self) -> String {
+        format!("no video at {}; check the path of the address", self.shown)
     }
 
     fn connected(&self) -> bool {
@@ -156,11 +162,12 @@ impl Ingest {
         if self.flags.untrusted.load(Ordering::Relaxed) {
             return CameraError::NotTrusted(shown);
         }
+        if self.without_video() {
+            return CameraError::Unsupported(self.no_video());
+        }
         match error.kind::<gst::ResourceError>() {
             Some(gst::ResourceError::NotAuthorized) => return CameraError::Refused(shown),
             Some(_) if self.connected() => return CameraError::Ended(shown),
-            // Nothing could be set up. Without a video stream the cause is plain; else it is the transport.
-            Some(gst::ResourceError::Settings) if !self.flags.video.load(Ordering::Relaxed) => return self.silence(0),
             Some(gst::ResourceError::Settings) => return CameraError::Unsupported(self.clean(error.message())),
             Some(_) => return CameraError::Unreachable(format!("{shown} ({})", self.clean(error.message()))),
             None => {}
