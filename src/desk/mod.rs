@@ -1,1 +1,1 @@
-//! stub
+//! The duty room. Here so far: the live page.
