@@ -197,9 +197,8 @@ fn deliver(config: MqttConfig, outbox: Arc<MemoryOutbox>) -> Rig {
 
 impl Rig {
     async fn until(&mut self, what: &str, good: impl FnMut(&DeliveryStatus) -> bool) -> DeliveryStatus {
-        let found = tokio::time::timeout(LIMIT, self.status.wait_for(good)).await;
-        let last = self.status.borrow().clone();
-        found.unwrap_or_else(|_| panic!("not in time: {what}; status {last:?}")).unwrap().clone()
+        let found = tokio::time::timeout(LIMIT, self.status.wait_for(good)).await.map(|s| s.unwrap().clone());
+        found.unwrap_or_else(|_| panic!("not in time: {what}; status {:?}", self.status.borrow()))
     }
 
     async fn end(self) {
