@@ -245,7 +245,7 @@ mod tests {
         let id = ulid::Ulid::from_parts(1, u128::from(n));
         let at = "2026-03-02T03:17:45.212Z";
         let snapshot = sha.map(|s| serde_json::json!({"topic": "t", "sha256": s, "bytes": 1, "clean_sha256": "c"}));
-        let rect = serde_json::to_value(crate::geometry::Rect { x: 0.1, y: 0.1, w: 0.2, h: 0.2 }).unwrap();
+        let rect = serde_json::to_value(crate::geometry::Rect::from([0.1, 0.1, 0.2, 0.2])).unwrap();
         let outline = serde_json::to_value(crate::geometry::Polygon(Vec::new())).unwrap();
         serde_json::from_value(serde_json::json!({
             "specversion": "1.0", "id": id.to_string(), "source": "/office/15BB/box/gate-01",

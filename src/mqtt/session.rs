@@ -34,6 +34,18 @@ const CAMERA_REFRESH_MS: i64 = 30_000;
 /// Notifications taken in one go, so that their rows are marked in one transaction.
 const BATCH: usize = 256;
 
+/// Messages the broker refused. Outlives connections: Mosquitto 2.0.11 closes the connection after the refusal, and
+/// the same message must not come first again on the next one.
+#[derive(Default)]
+pub(super) struct Refused {
+    /// Rows and when they are tried again.
+    held: HashMap<i64, MonoMillis>,
+    /// Their waits, until acknowledged.
+    waits: HashMap<i64, Backoff>,
+    /// What to tell about it.
+    text: String,
+}
+
 pub(super) struct Session<'a, S, H> {
     // injected
     d: &'a Delivery<S, H>,
@@ -42,10 +54,7 @@ pub(super) struct Session<'a, S, H> {
     window: Window,
     limit: usize,
     max_packet: usize,
-    /// Rows the broker refused, until their next try.
-    held: HashMap<i64, MonoMillis>,
-    /// Waits of refused rows, until acknowledged.
-    refusals: HashMap<i64, Backoff>,
+    refused: &'a mut Refused,
     acked: Vec<i64>,
     outbox_empty: bool,
     rate: Rate,
@@ -60,7 +69,7 @@ pub(super) struct Session<'a, S, H> {
 }
 
 impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
-    pub(super) fn new(d: &'a Delivery<S, H>, options: MqttOptions) -> Self {
+    pub(super) fn new(d: &'a Delivery<S, H>, options: MqttOptions, refused: &'a mut Refused) -> Self {
         let limit = usize::from(d.config.window.max(1));
         let (client, event_loop) = AsyncClient::new(options, limit + QUEUE_ROOM);
         let (events_tx, events) = mpsc::channel(1024);
@@ -77,8 +86,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             window: Window::default(),
             limit,
             max_packet: d.config.max_packet_bytes as usize,
-            held: HashMap::new(),
-            refusals: HashMap::new(),
+            refused,
             acked: Vec::new(),
             outbox_empty: false,
             rate: Rate::new(),
@@ -159,8 +167,10 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         metrics::gauge!("gatewatch_mqtt_connected").set(1.0);
         metrics::counter!("gatewatch_mqtt_connects_total").increment(1);
         tracing::info!(broker = self.d.config.url, window = self.limit, max_packet = self.max_packet, "connected");
+        let rejected = (!self.refused.held.is_empty()).then(|| self.refused.text.clone());
         self.d.status.send_modify(|s| {
-            (s.connected, s.since, s.reason, s.problem) = (true, utc_now(), None, None);
+            s.problem = rejected.as_ref().map(|_| ProblemKind::Rejected.as_str());
+            (s.connected, s.since, s.reason) = (true, utc_now(), rejected);
             s.connects_total += 1;
         });
     }
@@ -213,10 +223,10 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Fills free slots. Asked anew for every slot that frees, so a lower lane overtakes whatever is not yet sent.
     async fn fill(&mut self) -> Result<(), Problem> {
-        while !self.outbox_empty && self.window.len() < self.limit && self.held.len() < self.limit {
+        while !self.outbox_empty && self.window.len() < self.limit && self.refused.held.len() < self.limit {
             let free = self.limit - self.window.len();
             let mut busy: Vec<i64> = self.window.rows().collect();
-            busy.extend(self.held.keys());
+            busy.extend(self.refused.held.keys());
             busy.extend(&self.acked);
             let items = self.d.source.next(free, &busy).await.map_err(outbox_problem)?;
             self.outbox_empty = items.len() < free;
@@ -278,7 +288,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         match sent.what {
             What::Outbox { id, lane } if good => {
                 self.worked = true;
-                self.refusals.remove(&id);
+                self.refused.waits.remove(&id);
                 self.acked.push(id);
                 let lane = lane.to_string();
                 metrics::counter!("gatewatch_mqtt_acked_total", "lane" => lane).increment(1);
@@ -297,15 +307,16 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn hold(&mut self, id: i64, ack: &PubAck) {
         metrics::counter!("gatewatch_mqtt_refused_total").increment(1);
         let first = || Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-        let wait = self.refusals.entry(id).or_insert_with(first).wait();
+        let wait = self.refused.waits.entry(id).or_insert_with(first).wait();
         let until = MonoMillis(mono_now().0 + i64::try_from(wait.as_millis()).unwrap_or(60_000));
-        self.held.insert(id, until);
+        self.refused.held.insert(id, until);
         let text = format!(
             "the broker refuses messages ({:?}): check that this user may publish under {} and its quotas",
             ack.reason,
             self.d.who.topics.base()
         );
         tracing::warn!(id, reason = ?ack.reason, retry_in_ms = wait.as_millis() as u64, "message refused by the broker");
+        self.refused.text.clone_from(&text);
         self.d.status.send_modify(|s| {
             s.reason = Some(text);
             s.problem = Some(ProblemKind::Rejected.as_str());
@@ -337,7 +348,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         let n = self.acked.len() as u64;
         self.acked.clear();
         self.rate.add(n);
-        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.held.len());
+        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
         self.d.status.send_modify(|s| {
             s.acked_total += n;
             (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
@@ -353,7 +364,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         }
         self.release_due(now);
         self.rate.add(0);
-        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.held.len());
+        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
         self.d.status.send_if_modified(|s| {
             let changed = (s.acked_per_s, s.in_flight, s.held) != (rate, in_flight, held);
             (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
@@ -367,9 +378,9 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Lets refused messages be taken again.
     fn release_due(&mut self, now: MonoMillis) {
-        let before = self.held.len();
-        self.held.retain(|_, until| now.since(*until) < 0);
-        if self.held.len() != before {
+        let before = self.refused.held.len();
+        self.refused.held.retain(|_, until| now.since(*until) < 0);
+        if self.refused.held.len() != before {
             self.outbox_empty = false;
         }
     }
@@ -412,6 +423,14 @@ async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Conn
     loop {
         let event = event_loop.poll().await;
         let last = event.is_err();
+        if last {
+            // What was read before the error, acknowledgements among it, is still in there.
+            for read in std::mem::take(&mut event_loop.state.events) {
+                if events.send(Ok(read)).await.is_err() {
+                    return;
+                }
+            }
+        }
         if events.send(event).await.is_err() || last {
             return;
         }

@@ -559,3 +559,101 @@ async fn tls_with_an_own_authority_works_and_a_foreign_one_is_said() {
     assert!(s.reason.unwrap().contains("mqtt.ca_file"));
     rig.end().await;
 }
+
+// ---- the live page ----------------------------------------------------------------------------------------------
+
+fn event_json(seq: u64, lane: &str, sha256: &str, link: Value) -> Value {
+    let id = ulid::Ulid::from_parts(1_700_000_000_000, u128::from(seq)).to_string();
+    let at = gatewatch::clock::utc_now().to_rfc3339();
+    let severity = if lane == "alert" { 4 } else { 1 + seq % 2 };
+    json!({
+        "specversion": "1.0", "id": id, "source": "/office/15BB/box/gate-01", "type": "gatewatch.event.dwell.v1",
+        "subject": "area/bay-1", "time": at, "datacontenttype": "application/json",
+        "data": {
+            "revision": 1, "phase": "new", "severity": severity, "rule": "dwell", "office": "15BB", "box": "gate-01",
+            "camera": {"id": "bay-1", "name": "Bãi kiểm hoá 1", "width": 1280, "height": 720},
+            "area": {"id": "bay-1", "name": "Ô kiểm hoá số 1", "kind": "inspection_bay", "outline": []},
+            "capture": {"start": at, "best": at, "end": null, "time_source": "arrival", "uncertainty_ms": 500,
+                "clock_offset_ms": null},
+            "duty_day": "2026-03-02", "dwell_ms": 61_000, "direction": null, "end_reason": null,
+            "object": {"track_id": id, "label": "truck", "score": 0.91, "box_px": [1.0, 1.0, 9.0, 9.0],
+                "box_frac": [0.1, 0.1, 0.2, 0.2], "path": []},
+            "link": link,
+            "snapshot": {"topic": format!("gatewatch/v1/15BB/gate-01/snapshot/{id}"), "sha256": sha256, "bytes": 1,
+                "clean_sha256": "00"},
+            "snapshot_missing": null, "model": {"name": "m", "sha256": "00"}, "config_digest": "00",
+            "sequence": {"epoch": 1, "seq": seq, "historical": false}
+        }
+    })
+}
+
+fn link_json(verdict: &str, keys: &[&str]) -> Value {
+    let links: Vec<Value> = keys
+        .iter()
+        .enumerate()
+        .map(|(i, k)| {
+            json!({"decl_key": k, "amend_no": null, "method": "booking", "confidence": 0.9, "state": "linked",
+                "booking_id": "b", "containers": ["MSKU1234565"], "channel": i % 3 + 1, "declaration_known": true,
+                "reason": "in the booked window"})
+        })
+        .collect();
+    json!({"verdict": verdict, "links": links, "reason": "r", "feed_age_s": 4, "feed_stale": false})
+}
+
+/// Set `GATEWATCH_PAGE_HOLD_S` to look at the page with a browser, `GATEWATCH_ASSETS` to see real pictures.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_page_shows_each_event_once_with_its_own_picture() {
+    use sha2::Digest;
+    let broker = Mosquitto::open();
+    let subscriber = Arc::new(gatewatch::mqtt::Subscriber::start(config(broker.url()), "page").unwrap());
+    let mut up = subscriber.connected();
+    tokio::time::timeout(LIMIT, up.wait_for(|c| *c)).await.unwrap().unwrap();
+    let desk = gatewatch::desk::LiveDesk::start("127.0.0.1:0".parse().unwrap(), subscriber).await.unwrap();
+    let mut page = reqwest::get(format!("{}live", desk.url())).await.unwrap();
+    let (client, _rx) = listener(&broker.url(), "box", "nothing").await;
+    let say = |topic: String, body: Vec<u8>| client.publish(topic, QoS::AtLeastOnce, false, body);
+    say(topics().state(), br#"{"online":true}"#.to_vec()).await.unwrap();
+    let links =
+        [("linked", vec!["10512345678"]), ("ambiguous", vec!["10512345679", "30598765432"]), ("unlinked", vec![])];
+    for seq in 1..=3_u64 {
+        let (verdict, keys) = &links[usize::try_from(seq).unwrap() - 1];
+        let file = std::env::var("GATEWATCH_ASSETS").ok().map(|d| {
+            format!(
+                "{d}/labelled/coco128/images/000000000{}.jpg",
+                ["110", "508", "575"][usize::try_from(seq).unwrap() - 1]
+            )
+        });
+        let jpeg = file.and_then(|f| std::fs::read(f).ok()).unwrap_or_else(|| vec![u8::try_from(seq).unwrap(); 50]);
+        let sha = hex::encode(sha2::Sha256::digest(&jpeg));
+        let named = if seq == 3 { "0".repeat(64) } else { sha };
+        let lane = if seq == 2 { "alert" } else { "event" };
+        let event = event_json(seq, lane, &named, link_json(verdict, keys));
+        let id = event["id"].as_str().unwrap();
+        say(format!("{}/snapshot/{id}", topics().base()), jpeg).await.unwrap();
+        for _ in 0..2 {
+            say(format!("{}/{lane}", topics().base()), event.to_string().into_bytes()).await.unwrap();
+        }
+    }
+    let counted = async {
+        while desk.stats().duplicates < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, counted).await.unwrap();
+    let stats = desk.stats();
+    assert_eq!((stats.unique_events, stats.event_messages, stats.gaps), (3, 3, 0));
+    assert_eq!((stats.pictures_ok, stats.pictures_mismatch, stats.pictures_missing), (2, 1, 1));
+    assert_eq!(stats.links_by_method["booking"], 3);
+    let mut text = String::new();
+    while text.matches("event: change").count() < 4 {
+        let chunk = tokio::time::timeout(LIMIT, page.chunk()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    assert!(text.contains("\"picture\":\"mismatch\"") && text.contains("\"picture\":\"ok\""), "{text}");
+    let strange = reqwest::Client::new().get(desk.url()).header("host", "evil.example").send().await.unwrap();
+    assert_eq!(strange.status(), 403);
+    if let Ok(hold) = std::env::var("GATEWATCH_PAGE_HOLD_S") {
+        println!("PAGE {}", desk.url());
+        tokio::time::sleep(Duration::from_secs(hold.parse().unwrap())).await;
+    }
+}
