@@ -42,6 +42,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+#[allow(clippy::zombie_processes, reason = "the caller waits in Drop; a panic ends the test")]
 fn spawn_mosquitto(dir: &Path, port: u16) -> Child {
     let exe = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
     let child = Command::new(exe.expect("mosquitto is installed (Debian package `mosquitto`)"))
@@ -310,6 +311,56 @@ async fn a_broker_killed_in_the_middle_loses_nothing() {
     }
     // The dying broker may take a message with it after its PUBACK (it holds QoS 1 in memory), but never without one.
     assert!(seen.values().all(|n| *n <= 3), "duplicates are resends only");
+    rig.end().await;
+}
+
+/// Passes bytes on until told to cut all connections it has.
+async fn cuttable(to: u16) -> (u16, watch::Sender<u32>) {
+    let (cut, seen) = watch::channel(0);
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = door.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut a, _)) = door.accept().await {
+            let mut cut = seen.clone();
+            cut.mark_unchanged();
+            tokio::spawn(async move {
+                let mut b = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut a, &mut b) => {}
+                    _ = cut.changed() => {}
+                }
+            });
+        }
+    });
+    (port, cut)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_again_and_again_loses_nothing_and_repeats_only_what_was_in_flight() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/+/+/event").await;
+    let (port, cut) = cuttable(broker.port).await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    let mut rig = deliver(config(format!("mqtt://127.0.0.1:{port}")), outbox.clone());
+    for round in 0..3 {
+        rig.until("connected", |s| s.connected).await;
+        for id in round * 2000 + 1..=(round + 1) * 2000 {
+            outbox.add(id, 1, &topics().event(), id.to_string().into_bytes());
+        }
+        let before = rig.status.borrow().acked_total;
+        rig.until("flows", |s| s.acked_total > before + 300).await;
+        cut.send_modify(|n| *n += 1);
+        rig.until("lost", |s| !s.connected).await;
+        assert!(outbox.left() > 0, "it was in the middle");
+    }
+    rig.until("all", |s| s.acked_total == 6000).await;
+    let mut seen: HashMap<i64, u32> = HashMap::new();
+    while seen.len() < 6000 {
+        *seen.entry(number(&next(&mut rx).await)).or_default() += 1;
+    }
+    let repeated: u32 = seen.values().map(|n| n - 1).sum();
+    println!("6000 messages, 3 cuts, {repeated} repeated");
+    assert!(repeated <= 3 * 32, "{repeated} repeated, the window is 32");
     rig.end().await;
 }
 
