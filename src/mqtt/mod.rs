@@ -1,1 +1,24 @@
-//! stub
+//! MQTT: topics, the connection, delivery of the outbox, what comes in, the embedded broker and an independent
+//! subscriber. The only part that speaks `rumqttc` and `rumqttd`; what messages say is in `event/`, where they are
+//! kept until acknowledged is in `store/`.
+
+mod backoff;
+pub mod broker;
+pub mod connect;
+pub mod deliver;
+pub mod inbound;
+pub mod outbox;
+mod session;
+pub mod stats;
+pub mod subscribe;
+pub mod topics;
+mod window;
+
+pub use broker::EmbeddedBroker;
+pub use connect::{Identity, Problem, ProblemKind};
+pub use deliver::{Delivery, DeliveryStatus, Presence};
+pub use inbound::{InboundError, InboundHandler, Scope};
+pub use outbox::{OutboxError, OutboxItem, OutboxSource};
+pub use stats::LiveStats;
+pub use subscribe::{SeenMessage, Subscriber};
+pub use topics::{Inbound, TopicKind, Topics};

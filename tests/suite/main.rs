@@ -4,4 +4,5 @@
 
 mod camera;
 mod config;
+mod mqtt;
 mod support;

@@ -1,0 +1,468 @@
+//! The life of one connection to the broker: presence first, then the outbox through a bounded window, until an error
+//! or the stop. The event loop is polled on its own task, since dropping a half-done poll can lose a packet.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, PubAck, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::connect::{Problem, ProblemKind, explain};
+use super::deliver::{Delivery, Ended, Rate};
+use super::inbound::{InboundHandler, Reply, Worker};
+use super::outbox::{OutboxError, OutboxItem, OutboxSource};
+use super::window::{What, Window};
+use crate::camera::{CameraId, CameraStatus};
+use crate::clock::{MonoMillis, mono_now, utc_now};
+
+/// A broker that leaves a publish unanswered this long is treated as gone.
+const ACK_TIMEOUT_MS: i64 = 30_000;
+/// The goodbye must be through within this.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Room in the client's queue beside the window: presence, replies, subscriptions, acknowledgements.
+const QUEUE_ROOM: usize = 512;
+/// Bytes kept free under the packet limit for what `Publish::size` does not count.
+const SIZE_MARGIN: usize = 16;
+/// Camera counters alone are published this often at most.
+const CAMERA_REFRESH_MS: i64 = 30_000;
+/// Notifications taken in one go, so that their rows are marked in one transaction.
+const BATCH: usize = 256;
+
+/// Messages the broker refused. Outlives connections: Mosquitto 2.0.11 closes the connection after the refusal, and
+/// the same message must not come first again on the next one.
+#[derive(Default)]
+pub(super) struct Refused {
+    /// Rows and when they are tried again.
+    held: HashMap<i64, MonoMillis>,
+    /// Their waits, until acknowledged.
+    waits: HashMap<i64, Backoff>,
+    /// What to tell about it.
+    text: String,
+}
+
+pub(super) struct Session<'a, S, H> {
+    // injected
+    d: &'a Delivery<S, H>,
+    client: AsyncClient,
+    // own state
+    window: Window,
+    limit: usize,
+    max_packet: usize,
+    refused: &'a mut Refused,
+    acked: Vec<i64>,
+    outbox_empty: bool,
+    rate: Rate,
+    worked: bool,
+    said: BTreeMap<CameraId, (CameraStatus, MonoMillis)>,
+    inbound_tx: mpsc::Sender<Publish>,
+    // in
+    events: mpsc::Receiver<Result<Event, ConnectionError>>,
+    replies: mpsc::Receiver<Reply>,
+    /// Event loop and inbound worker; aborted when the session is dropped.
+    _tasks: JoinSet<()>,
+}
+
+impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
+    pub(super) fn new(d: &'a Delivery<S, H>, options: MqttOptions, refused: &'a mut Refused) -> Self {
+        let limit = usize::from(d.config.window.max(1));
+        let (client, event_loop) = AsyncClient::new(options, limit + QUEUE_ROOM);
+        let (events_tx, events) = mpsc::channel(1024);
+        let (inbound_tx, publishes) = mpsc::channel(64);
+        let (replies_tx, replies) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(poll(event_loop, events_tx));
+        let (topics, handler) = (d.who.topics.clone(), d.handler.clone());
+        let worker = Worker { topics, handler, client: client.clone(), publishes, replies: replies_tx };
+        tasks.spawn(worker.run());
+        Self {
+            d,
+            client,
+            window: Window::default(),
+            limit,
+            max_packet: d.config.max_packet_bytes as usize,
+            refused,
+            acked: Vec::new(),
+            outbox_empty: false,
+            rate: Rate::new(),
+            worked: false,
+            said: BTreeMap::new(),
+            inbound_tx,
+            events,
+            replies,
+            _tasks: tasks,
+        }
+    }
+
+    /// Ends with `Ok` only after `stop`.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), Ended> {
+        match self.live(stop).await {
+            Ok(()) => Ok(()),
+            Err(problem) => {
+                // What was acknowledged before the end must not be sent again.
+                if let Err(e) = self.mark_delivered().await {
+                    tracing::warn!(reason = %e, "acknowledged messages could not be marked; they will be sent again");
+                }
+                Err(Ended { problem, worked: self.worked })
+            }
+        }
+    }
+
+    async fn live(&mut self, stop: &CancellationToken) -> Result<(), Problem> {
+        tokio::select! {
+            connected = self.wait_for_connack() => connected?,
+            () = stop.cancelled() => return Ok(()),
+        }
+        self.announce()?;
+        let mut cameras = self.d.presence.cameras.clone();
+        let mut cameras_open = true;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let source = self.d.source.clone();
+        loop {
+            self.fill().await?;
+            self.mark_delivered().await.map_err(outbox_problem)?;
+            let idle = self.outbox_empty && self.window.len() < self.limit;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.farewell().await,
+                event = self.events.recv() => self.take_events(event)?,
+                Some(reply) = self.replies.recv() => self.answer(reply)?,
+                changed = cameras.changed(), if cameras_open => match changed {
+                    Ok(()) => self.publish_cameras()?,
+                    Err(_) => cameras_open = false,
+                },
+                () = source.wait_for_work(), if idle => self.outbox_empty = false,
+                _ = tick.tick() => self.look_around()?,
+            }
+        }
+    }
+
+    async fn wait_for_connack(&mut self) -> Result<(), Problem> {
+        loop {
+            match self.events.recv().await {
+                Some(Ok(Event::Incoming(Packet::ConnAck(ack)))) => {
+                    self.connected(&ack);
+                    return Ok(());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(e)) => return Err(explain(&e, &self.d.config.url, false)),
+                None => return Err(self.lost("the client ended")),
+            }
+        }
+    }
+
+    fn connected(&mut self, ack: &ConnAck) {
+        if let Some(p) = &ack.properties {
+            let receive_max = usize::from(p.receive_max.unwrap_or(u16::MAX)).max(1);
+            // One slot stays free where possible: the client stops reading its queue, acknowledgements of inbound
+            // messages included, while the broker's maximum is in flight.
+            self.limit = self.limit.min(receive_max.saturating_sub(1).max(1));
+            self.max_packet = self.max_packet.min(p.max_packet_size.map_or(usize::MAX, |m| m as usize));
+        }
+        metrics::gauge!("gatewatch_mqtt_connected").set(1.0);
+        metrics::counter!("gatewatch_mqtt_connects_total").increment(1);
+        tracing::info!(broker = self.d.config.url, window = self.limit, max_packet = self.max_packet, "connected");
+        let rejected = (!self.refused.held.is_empty()).then(|| self.refused.text.clone());
+        self.d.status.send_modify(|s| {
+            s.problem = rejected.as_ref().map(|_| ProblemKind::Rejected.as_str());
+            (s.connected, s.since, s.reason) = (true, utc_now(), rejected);
+            s.connects_total += 1;
+        });
+    }
+
+    /// Subscriptions, birth, state and cameras: before any outbox item, so that a receiver knows the box first.
+    fn announce(&mut self) -> Result<(), Problem> {
+        let filters = self.d.who.topics.subscriptions().into_iter().map(|t| Filter::new(t, QoS::AtLeastOnce));
+        self.client.try_subscribe_many(filters).map_err(|e| self.lost(&e.to_string()))?;
+        let topics = self.d.who.topics.clone();
+        self.say(topics.birth(), self.d.presence.birth.to_string().into_bytes(), What::Presence)?;
+        self.say(topics.state(), self.d.who.state_payload(true), What::Presence)?;
+        self.publish_cameras()
+    }
+
+    fn say(&mut self, topic: String, payload: Vec<u8>, what: What) -> Result<(), Problem> {
+        let properties = PublishProperties { content_type: Some("application/json".into()), ..Default::default() };
+        self.publish(topic, true, payload.into(), properties, what)
+    }
+
+    fn publish(
+        &mut self,
+        topic: String,
+        retain: bool,
+        payload: bytes::Bytes,
+        properties: PublishProperties,
+        what: What,
+    ) -> Result<(), Problem> {
+        self.client
+            .try_publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
+            .map_err(|e| self.lost(&format!("the client's queue takes no more: {e}")))?;
+        self.window.queued(what, mono_now());
+        Ok(())
+    }
+
+    fn publish_cameras(&mut self) -> Result<(), Problem> {
+        let now = mono_now();
+        let latest = self.d.presence.cameras.borrow().clone();
+        for (id, status) in latest {
+            let due = self.said.get(&id).is_none_or(|(old, at)| {
+                differs(old, &status) || (*old != status && now.since(*at) >= CAMERA_REFRESH_MS)
+            });
+            if due {
+                let payload = serde_json::to_vec(&status).map_err(|e| self.lost(&e.to_string()))?;
+                self.say(self.d.who.topics.camera_state(&id), payload, What::Presence)?;
+                self.said.insert(id, (status, now));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills free slots. Asked anew for every slot that frees, so a lower lane overtakes whatever is not yet sent.
+    async fn fill(&mut self) -> Result<(), Problem> {
+        while !self.outbox_empty && self.window.len() < self.limit && self.refused.held.len() < self.limit {
+            let free = self.limit - self.window.len();
+            let mut busy: Vec<i64> = self.window.rows().collect();
+            busy.extend(self.refused.held.keys());
+            busy.extend(&self.acked);
+            let items = self.d.source.next(free, &busy).await.map_err(outbox_problem)?;
+            self.outbox_empty = items.len() < free;
+            for item in items {
+                self.send(item).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, item: OutboxItem) -> Result<(), Problem> {
+        let properties = PublishProperties {
+            content_type: Some(item.content_type.to_owned()),
+            user_properties: item.user_properties,
+            ..Default::default()
+        };
+        let publish = Publish::new(&*item.topic, QoS::AtLeastOnce, item.payload.clone(), Some(properties.clone()));
+        if let Some(why) = cannot_be_sent(&item.topic, &properties, publish.size(), self.max_packet) {
+            metrics::counter!("gatewatch_mqtt_undeliverable_total").increment(1);
+            tracing::error!(id = item.id, topic = item.topic, why, "message can never be sent");
+            self.d.status.send_modify(|s| s.undeliverable_total += 1);
+            return self.d.source.undeliverable(item.id, &why).await.map_err(outbox_problem);
+        }
+        self.publish(item.topic, false, item.payload, properties, What::Outbox { id: item.id, lane: item.lane })
+    }
+
+    fn take_events(&mut self, first: Option<Result<Event, ConnectionError>>) -> Result<(), Problem> {
+        let mut batch = VecDeque::from([first.ok_or_else(|| self.lost("the client ended"))?]);
+        while batch.len() < BATCH
+            && let Ok(event) = self.events.try_recv()
+        {
+            batch.push_back(event);
+        }
+        batch.into_iter().try_for_each(|event| match event {
+            Ok(event) => self.take_event(event),
+            Err(e) => Err(explain(&e, &self.d.config.url, true)),
+        })
+    }
+
+    fn take_event(&mut self, event: Event) -> Result<(), Problem> {
+        match event {
+            Event::Outgoing(Outgoing::Publish(pkid)) => self.window.numbered(pkid),
+            Event::Incoming(Packet::PubAck(ack)) => self.take_ack(&ack),
+            Event::Incoming(Packet::Publish(publish)) => self.take_inbound(publish),
+            Event::Incoming(Packet::SubAck(ack)) => {
+                use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
+                if ack.return_codes.iter().any(|c| !matches!(c, Success(_))) {
+                    tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: declarations, bookings or commands will not arrive; allow this user to read them");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_ack(&mut self, ack: &PubAck) {
+        let Some(sent) = self.window.answered(ack.pkid) else { return };
+        let good = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+        match sent.what {
+            What::Outbox { id, lane } if good => {
+                self.worked = true;
+                self.refused.waits.remove(&id);
+                self.acked.push(id);
+                let lane = lane.to_string();
+                metrics::counter!("gatewatch_mqtt_acked_total", "lane" => lane).increment(1);
+                metrics::histogram!("gatewatch_mqtt_ack_seconds").record(mono_now().since(sent.at) as f64 / 1000.0);
+            }
+            What::Outbox { id, .. } => self.hold(id, ack),
+            _ if !good => {
+                tracing::warn!(reason = ?ack.reason, what = ?sent.what, "the broker refused a message about the box");
+            }
+            _ => {}
+        }
+        metrics::gauge!("gatewatch_mqtt_in_flight").set(self.window.len() as f64);
+    }
+
+    /// A refusal is not delivery. The message waits; others go on, until as many wait as the window is wide.
+    fn hold(&mut self, id: i64, ack: &PubAck) {
+        metrics::counter!("gatewatch_mqtt_refused_total").increment(1);
+        let first = || Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let wait = self.refused.waits.entry(id).or_insert_with(first).wait();
+        let until = MonoMillis(mono_now().0 + i64::try_from(wait.as_millis()).unwrap_or(60_000));
+        self.refused.held.insert(id, until);
+        let text = format!(
+            "the broker refuses messages ({:?}): check that this user may publish under {} and its quotas",
+            ack.reason,
+            self.d.who.topics.base()
+        );
+        tracing::warn!(id, reason = ?ack.reason, retry_in_ms = wait.as_millis() as u64, "message refused by the broker");
+        self.refused.text.clone_from(&text);
+        self.d.status.send_modify(|s| {
+            s.reason = Some(text);
+            s.problem = Some(ProblemKind::Rejected.as_str());
+        });
+    }
+
+    fn take_inbound(&mut self, publish: Publish) {
+        // Full only when someone floods us with QoS 0, which promises nothing: the broker stops at our receive
+        // maximum for QoS 1.
+        if self.inbound_tx.try_send(publish).is_err() {
+            metrics::counter!("gatewatch_mqtt_inbound_total", "kind" => "any", "result" => "dropped").increment(1);
+        }
+    }
+
+    fn answer(&mut self, reply: Reply) -> Result<(), Problem> {
+        let properties = PublishProperties {
+            content_type: Some("application/json".into()),
+            correlation_data: reply.correlation,
+            ..Default::default()
+        };
+        self.publish(reply.topic, false, reply.payload, properties, What::Reply)
+    }
+
+    async fn mark_delivered(&mut self) -> Result<(), OutboxError> {
+        if self.acked.is_empty() {
+            return Ok(());
+        }
+        self.d.source.delivered(&self.acked).await?;
+        let n = self.acked.len() as u64;
+        self.acked.clear();
+        self.rate.add(n);
+        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
+        self.d.status.send_modify(|s| {
+            s.acked_total += n;
+            (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
+        });
+        Ok(())
+    }
+
+    /// Once a second: silent broker, refused messages that are due, health, camera counters.
+    fn look_around(&mut self) -> Result<(), Problem> {
+        let now = mono_now();
+        if self.window.oldest().is_some_and(|at| now.since(at) > ACK_TIMEOUT_MS) {
+            return Err(self.lost("it has not acknowledged a message for 30 s"));
+        }
+        self.release_due(now);
+        self.rate.add(0);
+        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
+        self.d.status.send_if_modified(|s| {
+            let changed = (s.acked_per_s, s.in_flight, s.held) != (rate, in_flight, held);
+            (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
+            if held == 0 && s.problem == Some(ProblemKind::Rejected.as_str()) {
+                (s.reason, s.problem) = (None, None);
+            }
+            changed
+        });
+        self.publish_cameras()
+    }
+
+    /// Lets refused messages be taken again.
+    fn release_due(&mut self, now: MonoMillis) {
+        let before = self.refused.held.len();
+        self.refused.held.retain(|_, until| now.since(*until) < 0);
+        if self.refused.held.len() != before {
+            self.outbox_empty = false;
+        }
+    }
+
+    /// Graceful stop: what is in flight may still be acknowledged, the state turns to offline, then the disconnect.
+    async fn farewell(&mut self) -> Result<(), Problem> {
+        self.say(self.d.who.topics.state(), self.d.who.state_payload(false), What::Farewell)?;
+        let all_answered = async {
+            while self.window.len() > 0 {
+                let event = self.events.recv().await;
+                self.take_events(event)?;
+            }
+            Ok::<(), Problem>(())
+        };
+        let in_time = tokio::time::timeout(FAREWELL, all_answered).await;
+        self.mark_delivered().await.map_err(outbox_problem)?;
+        if let Ok(result) = in_time {
+            result?;
+        }
+        // Without this packet the broker would publish the last will.
+        self.client.try_disconnect().map_err(|e| self.lost(&e.to_string()))?;
+        let written = async {
+            while let Some(Ok(event)) = self.events.recv().await {
+                if event == Event::Outgoing(Outgoing::Disconnect) {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, written).await;
+        Ok(())
+    }
+
+    fn lost(&self, why: &str) -> Problem {
+        Problem::new(ProblemKind::Lost, format!("connection to {} given up: {why}", self.d.config.url))
+    }
+}
+
+/// Runs the client's event loop until its first error.
+async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, ConnectionError>>) {
+    loop {
+        let event = event_loop.poll().await;
+        let last = event.is_err();
+        if last {
+            // What was read before the error, acknowledgements among it, is still in there.
+            for read in std::mem::take(&mut event_loop.state.events) {
+                if events.send(Ok(read)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if events.send(event).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Something but the counters changed.
+fn differs(old: &CameraStatus, new: &CameraStatus) -> bool {
+    let same_counters = CameraStatus {
+        received: new.received,
+        decoded: new.decoded,
+        clock_offset_ms: new.clock_offset_ms,
+        ..old.clone()
+    };
+    same_counters != *new
+}
+
+fn outbox_problem(e: OutboxError) -> Problem {
+    Problem::new(ProblemKind::Outbox, format!("the outbox cannot be used: {e}"))
+}
+
+/// Why a message can never be sent on this connection, or `None`.
+fn cannot_be_sent(topic: &str, properties: &PublishProperties, size: usize, max: usize) -> Option<String> {
+    if size + SIZE_MARGIN > max {
+        return Some(format!(
+            "{size} bytes are more than the packet limit of {max} (mqtt.max_packet_bytes, or the broker's)"
+        ));
+    }
+    if topic.is_empty() || topic.contains(['+', '#', '\0']) || topic.len() > usize::from(u16::MAX) {
+        return Some(format!("{topic:?} is not a topic one can publish to"));
+    }
+    let too_long = |s: &String| s.len() > usize::from(u16::MAX);
+    let bad = properties.user_properties.iter().any(|(k, v)| too_long(k) || too_long(v));
+    bad.then(|| "a user property is longer than 65,535 bytes".to_owned())
+}

@@ -1,0 +1,710 @@
+//! Delivery, inbound messages and the broker against a real Mosquitto and the embedded broker.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gatewatch::config::{MqttConfig, SecretSource};
+use gatewatch::mqtt::{
+    Delivery, DeliveryStatus, EmbeddedBroker, Identity, Inbound, InboundError, InboundHandler, OutboxError, OutboxItem,
+    OutboxSource, Presence, Scope, Topics,
+};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+// ---- a real Mosquitto -------------------------------------------------------------------------------------------
+
+struct Mosquitto {
+    child: Child,
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[allow(clippy::zombie_processes, reason = "the caller waits in Drop; a panic ends the test")]
+fn spawn_mosquitto(dir: &Path, port: u16) -> Child {
+    let exe = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
+    let child = Command::new(exe.expect("mosquitto is installed (Debian package `mosquitto`)"))
+        .arg("-c")
+        .arg(dir.join("mosquitto.conf"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..200 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("mosquitto did not listen on {port}");
+}
+
+impl Mosquitto {
+    fn start(extra: &str) -> Self {
+        Self::start_with(free_port(), extra, |_| {})
+    }
+
+    fn start_with(port: u16, extra: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        let extra = extra.replace("DIR", dir.path().to_str().unwrap());
+        // Mosquitto drops privileges when started by root; its user must be able to read its files.
+        let conf = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 0\n{extra}\n");
+        std::fs::write(dir.path().join("mosquitto.conf"), conf).unwrap();
+        let child = spawn_mosquitto(dir.path(), port);
+        Self { child, dir, port }
+    }
+
+    fn open() -> Self {
+        Self::start("allow_anonymous true")
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.child = spawn_mosquitto(self.dir.path(), self.port);
+    }
+
+    fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+}
+
+// ---- an outbox in memory ----------------------------------------------------------------------------------------
+
+#[derive(Default)]
+struct MemoryOutbox {
+    rows: Mutex<BTreeMap<(u8, i64), OutboxItem>>,
+    undeliverable: Mutex<Vec<(i64, String)>>,
+    delivered: Mutex<Vec<i64>>,
+    work: Notify,
+}
+
+impl MemoryOutbox {
+    fn add(&self, id: i64, lane: u8, topic: &str, payload: Vec<u8>) {
+        let item = OutboxItem {
+            id,
+            lane,
+            topic: topic.into(),
+            payload: payload.into(),
+            content_type: "application/octet-stream",
+            user_properties: vec![("lane".into(), lane.to_string())],
+        };
+        self.rows.lock().unwrap().insert((lane, id), item);
+        self.work.notify_one();
+    }
+
+    fn left(&self) -> usize {
+        self.rows.lock().unwrap().len()
+    }
+}
+
+impl OutboxSource for MemoryOutbox {
+    async fn next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, OutboxError> {
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect())
+    }
+    async fn delivered(&self, ids: &[i64]) -> Result<(), OutboxError> {
+        self.rows.lock().unwrap().retain(|(_, id), _| !ids.contains(id));
+        self.delivered.lock().unwrap().extend(ids);
+        Ok(())
+    }
+    async fn undeliverable(&self, id: i64, why: &str) -> Result<(), OutboxError> {
+        self.rows.lock().unwrap().retain(|(_, x), _| *x != id);
+        self.undeliverable.lock().unwrap().push((id, why.into()));
+        Ok(())
+    }
+    async fn wait_for_work(&self) {
+        self.work.notified().await;
+    }
+}
+
+#[derive(Default)]
+struct Inbox {
+    taken: Mutex<Vec<(Inbound, Scope, Value)>>,
+    refuse_first: Mutex<u32>,
+}
+
+impl InboundHandler for Inbox {
+    async fn take(&self, what: Inbound, scope: Scope, body: Value) -> Result<(), InboundError> {
+        let mut refuse = self.refuse_first.lock().unwrap();
+        if *refuse > 0 {
+            *refuse -= 1;
+            return Err(InboundError::NotNow("store busy".into()));
+        }
+        if body.get("bad").is_some() {
+            return Err(InboundError::Invalid("bad is set".into()));
+        }
+        self.taken.lock().unwrap().push((what, scope, body));
+        Ok(())
+    }
+    async fn resync(&self, from_seq: i64, to_seq: Option<i64>) -> Result<Value, InboundError> {
+        Ok(json!({"from": from_seq, "to": to_seq, "queued": 3}))
+    }
+    async fn status(&self) -> Value {
+        json!({"cameras": 2})
+    }
+}
+
+// ---- the thing under test ---------------------------------------------------------------------------------------
+
+struct Rig {
+    outbox: Arc<MemoryOutbox>,
+    inbox: Arc<Inbox>,
+    status: watch::Receiver<DeliveryStatus>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn topics() -> Topics {
+    Topics::new("gatewatch/v1", "15BB", "gate-01")
+}
+
+fn deliver(config: MqttConfig, outbox: Arc<MemoryOutbox>) -> Rig {
+    let who = Identity { topics: topics(), client_id: "gw-15BB-gate-01".into(), epoch: 7, session: "s1".into() };
+    let (_, cameras) = watch::channel(BTreeMap::new());
+    let presence = Presence { birth: json!({"version": "test"}), cameras };
+    let inbox = Arc::new(Inbox::default());
+    let (delivery, status) = Delivery::new(config, who, outbox.clone(), inbox.clone(), presence);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(delivery.run(stop.clone()));
+    Rig { outbox, inbox, status, stop, task }
+}
+
+impl Rig {
+    async fn until(&mut self, what: &str, good: impl FnMut(&DeliveryStatus) -> bool) -> DeliveryStatus {
+        let found = tokio::time::timeout(LIMIT, self.status.wait_for(good)).await.map(|s| s.unwrap().clone());
+        found.unwrap_or_else(|_| panic!("not in time: {what}; status {:?}", self.status.borrow()))
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        tokio::time::timeout(LIMIT, self.task).await.unwrap().unwrap();
+    }
+}
+
+fn config(url: String) -> MqttConfig {
+    MqttConfig { url, window: 32, ..MqttConfig::default() }
+}
+
+/// A client of our own; every publish it gets comes out of the channel. Subscribes to `filter` on each connection.
+async fn listener(url: &str, id: &str, filter: &str) -> (AsyncClient, mpsc::UnboundedReceiver<Publish>) {
+    let addr: SocketAddr = url.trim_start_matches("mqtt://").parse().unwrap();
+    let mut options = MqttOptions::new(id, addr.ip().to_string(), addr.port());
+    options.set_max_packet_size(Some(4_000_000));
+    let (client, mut events) = AsyncClient::new(options, 64);
+    let (tx, rx) = mpsc::unbounded_channel();
+    let (ready_tx, mut ready) = mpsc::channel(4);
+    let (again, filter) = (client.clone(), filter.to_owned());
+    tokio::spawn(async move {
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => again.try_subscribe(&filter, QoS::AtLeastOnce).unwrap(),
+                Ok(Event::Incoming(Packet::SubAck(_))) => drop(ready_tx.try_send(())),
+                Ok(Event::Incoming(Packet::Publish(p))) => {
+                    if tx.send(p).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    });
+    tokio::time::timeout(LIMIT, ready.recv()).await.unwrap().unwrap();
+    (client, rx)
+}
+
+async fn next(rx: &mut mpsc::UnboundedReceiver<Publish>) -> Publish {
+    tokio::time::timeout(LIMIT, rx.recv()).await.expect("a message in time").unwrap()
+}
+
+fn number(p: &Publish) -> i64 {
+    std::str::from_utf8(&p.payload).unwrap().parse().unwrap()
+}
+
+async fn two_thousand_once_and_in_order(url: String) {
+    let (_client, mut rx) = listener(&url, "watch", "gatewatch/v1/15BB/gate-01/event/#").await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 1..=2000 {
+        let lane = u8::try_from(id % 3).unwrap();
+        outbox.add(id, lane, &format!("gatewatch/v1/15BB/gate-01/event/{lane}"), id.to_string().into_bytes());
+    }
+    let mut rig = deliver(config(url), outbox);
+    let mut lanes: HashMap<String, Vec<i64>> = HashMap::new();
+    for _ in 0..2000 {
+        let p = next(&mut rx).await;
+        lanes.entry(String::from_utf8(p.topic.to_vec()).unwrap()).or_default().push(number(&p));
+    }
+    assert_eq!(lanes.values().map(Vec::len).sum::<usize>(), 2000);
+    for ids in lanes.values() {
+        assert!(ids.windows(2).all(|w| w[0] < w[1]), "in order, none twice");
+    }
+    rig.until("all acknowledged", |s| s.acked_total == 2000).await;
+    assert_eq!(rig.outbox.left(), 0);
+    assert!(rx.try_recv().is_err(), "nothing more");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivers_2000_once_and_in_order_over_mosquitto() {
+    let broker = Mosquitto::open();
+    two_thousand_once_and_in_order(broker.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivers_2000_once_and_in_order_over_the_embedded_broker() {
+    let broker = EmbeddedBroker::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    two_thousand_once_and_in_order(broker.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_in_the_middle_loses_nothing() {
+    let mut broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/+/+/event").await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    let topic = topics().event();
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    rig.until("connected", |s| s.connected).await;
+    let mut seen: HashMap<i64, u32> = HashMap::new();
+    for round in 0..2 {
+        for id in round * 3000 + 1..=(round + 1) * 3000 {
+            outbox.add(id, 1, &topic, id.to_string().into_bytes());
+        }
+        rig.until("half way", |s| s.acked_total > round as u64 * 3000 + 300).await;
+        broker.kill();
+        rig.until("lost", |s| !s.connected).await;
+        assert!(rig.outbox.left() > 0, "it was in the middle");
+        broker.restart();
+        rig.until("again", |s| s.connected && s.reason.is_none()).await;
+    }
+    rig.until("all acknowledged", |s| s.in_flight == 0 && s.acked_total >= 6000).await;
+    assert_eq!(rig.outbox.left(), 0);
+    assert_eq!(rig.outbox.delivered.lock().unwrap().len(), 6000, "each row marked once");
+    while let Ok(p) = rx.try_recv() {
+        *seen.entry(number(&p)).or_default() += 1;
+    }
+    // The dying broker may take a message with it after its PUBACK (it holds QoS 1 in memory), but never without one.
+    assert!(seen.values().all(|n| *n <= 3), "duplicates are resends only");
+    rig.end().await;
+}
+
+/// Passes bytes on until told to cut all connections it has.
+async fn cuttable(to: u16) -> (u16, watch::Sender<u32>) {
+    let (cut, seen) = watch::channel(0);
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = door.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut a, _)) = door.accept().await {
+            let mut cut = seen.clone();
+            cut.mark_unchanged();
+            tokio::spawn(async move {
+                let mut b = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut a, &mut b) => {}
+                    _ = cut.changed() => {}
+                }
+            });
+        }
+    });
+    (port, cut)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_again_and_again_loses_nothing_and_repeats_only_what_was_in_flight() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/+/+/event").await;
+    let (port, cut) = cuttable(broker.port).await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    let mut rig = deliver(config(format!("mqtt://127.0.0.1:{port}")), outbox.clone());
+    for round in 0..3 {
+        rig.until("connected", |s| s.connected).await;
+        for id in round * 2000 + 1..=(round + 1) * 2000 {
+            outbox.add(id, 1, &topics().event(), id.to_string().into_bytes());
+        }
+        let before = rig.status.borrow().acked_total;
+        rig.until("flows", |s| s.acked_total > before + 300).await;
+        cut.send_modify(|n| *n += 1);
+        rig.until("lost", |s| !s.connected).await;
+        assert!(outbox.left() > 0, "it was in the middle");
+    }
+    rig.until("all", |s| s.acked_total == 6000).await;
+    let mut seen: HashMap<i64, u32> = HashMap::new();
+    while seen.len() < 6000 {
+        *seen.entry(number(&next(&mut rx).await)).or_default() += 1;
+    }
+    let repeated: u32 = seen.values().map(|n| n - 1).sum();
+    println!("6000 messages, 3 cuts, {repeated} repeated");
+    assert!(repeated <= 3 * 32, "{repeated} repeated, the window is 32");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_absent_at_start_is_waited_for() {
+    let port = free_port();
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add(1, 0, &topics().event(), b"1".to_vec());
+    let mut rig = deliver(config(format!("mqtt://127.0.0.1:{port}")), outbox);
+    let s = rig.until("said", |s| s.problem == Some("unreachable")).await;
+    assert!(s.reason.unwrap().contains("mqtt.url"));
+    let _broker = Mosquitto::start_with(port, "allow_anonymous true", |_| {});
+    rig.until("delivered", |s| s.acked_total == 1).await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_overtakes_a_backlog() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/15BB/gate-01/#").await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 1..=5000 {
+        outbox.add(id, 2, &topics().event(), id.to_string().into_bytes());
+    }
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    rig.until("backlog flows", |s| s.acked_total > 200).await;
+    let at = rig.status.borrow().acked_total;
+    outbox.add(9999, 0, &topics().alert(), b"9999".to_vec());
+    rig.until("alert", |_| outbox.delivered.lock().unwrap().contains(&9999)).await;
+    let place = outbox.delivered.lock().unwrap().iter().position(|id| *id == 9999).unwrap();
+    assert!(place < usize::try_from(at).unwrap() + 600, "alert was message {place}, added at {at}");
+    while number_or_zero(&next(&mut rx).await) != 9999 {}
+    rig.until("all", |s| s.acked_total == 5001).await;
+    rig.end().await;
+}
+
+fn number_or_zero(p: &Publish) -> i64 {
+    std::str::from_utf8(&p.payload).ok().and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oversize_message_is_set_aside_and_others_go_on() {
+    // The broker's own limit (50 kB) is lower than ours and is respected too.
+    let broker = Mosquitto::start("allow_anonymous true\nmax_packet_size 50000");
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add(1, 0, &topics().event(), vec![0; 2_000_000]);
+    outbox.add(2, 0, &topics().event(), vec![0; 60_000]);
+    outbox.add(3, 0, &topics().event(), vec![0; 40_000]);
+    outbox.add(4, 0, "bad/+/topic", b"x".to_vec());
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    let s = rig.until("the good one", |s| s.acked_total == 1 && s.undeliverable_total == 3).await;
+    assert_eq!((s.connects_total, outbox.left()), (1, 0));
+    let aside = outbox.undeliverable.lock().unwrap().clone();
+    assert_eq!(aside.iter().map(|x| x.0).collect::<Vec<_>>(), [1, 2, 4]);
+    assert!(aside[1].1.contains("50000"), "{aside:?}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_receive_maximum_is_kept() {
+    let broker = Mosquitto::start("allow_anonymous true\nmax_inflight_messages 3");
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 1..=300 {
+        outbox.add(id, 1, &topics().event(), id.to_string().into_bytes());
+    }
+    let mut rig = deliver(config(broker.url()), outbox);
+    let s = rig.until("all", |s| s.acked_total == 300).await;
+    assert_eq!(s.connects_total, 1, "no protocol error on the way");
+    rig.end().await;
+}
+
+fn password_file(dir: &Path) {
+    let out = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(dir.join("pw")).args(["gate", "right"]).status();
+    assert!(out.unwrap().success());
+}
+
+fn secret(text: &str) -> (tempfile::NamedTempFile, SecretSource) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "{text}").unwrap();
+    let source = SecretSource { file: Some(file.path().into()), env: None };
+    (file, source)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_said_as_such_and_the_right_one_works() {
+    let broker = Mosquitto::start_with(free_port(), "allow_anonymous false\npassword_file DIR/pw", password_file);
+    let (_file, wrong) = secret("wrong-secret");
+    let refused = MqttConfig { username: Some("gate".into()), password: wrong, ..config(broker.url()) };
+    let mut rig = deliver(refused, Arc::default());
+    let s = rig.until("refused", |s| s.problem == Some("refused")).await;
+    let reason = s.reason.unwrap();
+    assert!(reason.contains("mqtt.password") && !reason.contains("wrong-secret"), "{reason}");
+    rig.end().await;
+    let (_file, right) = secret("right");
+    let mut rig =
+        deliver(MqttConfig { username: Some("gate".into()), password: right, ..config(broker.url()) }, Arc::default());
+    rig.until("accepted", |s| s.connected).await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_topic_is_not_delivery_and_does_not_stop_the_others() {
+    let acl = "allow_anonymous true\nacl_file DIR/acl";
+    let broker = Mosquitto::start_with(free_port(), acl, |dir| {
+        std::fs::write(dir.join("acl"), "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/15BB/gate-01/alert\n")
+            .unwrap();
+    });
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add(1, 0, &topics().alert(), b"1".to_vec());
+    outbox.add(2, 1, &topics().event(), b"2".to_vec());
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    let s = rig.until("said", |s| s.acked_total == 1 && s.problem == Some("rejected")).await;
+    assert!(s.reason.unwrap().contains("may publish"));
+    assert_eq!(*outbox.delivered.lock().unwrap(), [2]);
+    assert_eq!(outbox.left(), 1);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn birth_and_state_are_retained_and_a_graceful_stop_says_offline() {
+    let broker = Mosquitto::open();
+    let mut rig = deliver(config(broker.url()), Arc::default());
+    rig.until("connected", |s| s.connected).await;
+    let (_c, mut births) = listener(&broker.url(), "late-1", &topics().birth()).await;
+    let birth: Value = serde_json::from_slice(&next(&mut births).await.payload).unwrap();
+    assert_eq!(birth["version"], "test");
+    let (_c, mut states) = listener(&broker.url(), "late-2", &topics().state()).await;
+    let on: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
+    assert_eq!(on, json!({"online": true, "epoch": 7, "session": "s1"}));
+    rig.end().await;
+    let off: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
+    assert_eq!(off["online"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_will_is_published_when_the_socket_dies() {
+    let broker = Mosquitto::open();
+    let (_c, mut states) = listener(&broker.url(), "watch", &topics().state()).await;
+    let mut rig = deliver(MqttConfig { will_delay_s: 1, ..config(broker.url()) }, Arc::default());
+    rig.until("connected", |s| s.connected).await;
+    let on: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
+    assert_eq!(on["online"], true);
+    // Aborting drops the socket without DISCONNECT, as a killed process does.
+    rig.task.abort();
+    let off: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
+    assert_eq!(off, json!({"online": false, "epoch": 7, "session": "s1"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_answered_with_their_correlation_data() {
+    let broker = Mosquitto::open();
+    let (client, mut answers) = listener(&broker.url(), "desk", "desk/replies").await;
+    let mut rig = deliver(config(broker.url()), Arc::default());
+    rig.until("connected", |s| s.connected).await;
+    for (name, body, want) in [
+        ("resync", r#"{"from_seq": 5}"#, json!({"ok": true, "result": {"from": 5, "to": null, "queued": 3}})),
+        ("ping", "", json!({"ok": true, "result": "pong"})),
+        ("status", "{}", json!({"ok": true, "result": {"cameras": 2}})),
+    ] {
+        assert_eq!(ask(&client, &mut answers, name, body).await, want);
+    }
+    let no = ask(&client, &mut answers, "reboot", "{}").await;
+    assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("resync, ping, status"));
+    let no = ask(&client, &mut answers, "resync", "not json").await;
+    assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("from_seq"));
+    rig.end().await;
+}
+
+async fn ask(client: &AsyncClient, answers: &mut mpsc::UnboundedReceiver<Publish>, name: &str, body: &str) -> Value {
+    let properties = PublishProperties {
+        response_topic: Some("desk/replies".into()),
+        correlation_data: Some(format!("nr-{name}").into_bytes().into()),
+        ..Default::default()
+    };
+    let topic = topics().command(name);
+    client.publish_with_properties(topic, QoS::AtLeastOnce, false, body.to_owned(), properties).await.unwrap();
+    let answer = next(answers).await;
+    let correlation = answer.properties.unwrap().correlation_data.unwrap();
+    assert_eq!(&*correlation, format!("nr-{name}").as_bytes());
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn declarations_and_bookings_reach_the_handler_for_box_and_office() {
+    let broker = Mosquitto::open();
+    let (client, _rx) = listener(&broker.url(), "clearance", "nothing").await;
+    let mut rig = deliver(config(broker.url()), Arc::default());
+    rig.until("connected", |s| s.connected).await;
+    *rig.inbox.refuse_first.lock().unwrap() = 2;
+    let (base, office) = (topics().base(), "gatewatch/v1/15BB");
+    for (topic, body) in [
+        (format!("{base}/in/declaration"), r#"{"n":1}"#),
+        (format!("{base}/in/booking"), "{broken"),
+        (format!("{base}/in/booking"), r#"{"bad":1}"#),
+        (format!("{office}/in/booking"), r#"{"n":2}"#),
+    ] {
+        client.publish(topic, QoS::AtLeastOnce, false, body).await.unwrap();
+    }
+    let inbox = rig.inbox.clone();
+    let all = async {
+        while inbox.taken.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, all).await.unwrap();
+    assert_eq!(
+        *inbox.taken.lock().unwrap(),
+        [(Inbound::Declaration, Scope::Box, json!({"n": 1})), (Inbound::Booking, Scope::Office, json!({"n": 2}))]
+    );
+    rig.end().await;
+}
+
+// ---- TLS --------------------------------------------------------------------------------------------------------
+
+fn openssl(dir: &Path, args: &str) {
+    let args = args.replace("DIR", dir.to_str().unwrap());
+    let ok = Command::new("openssl").args(args.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(ok.unwrap().success(), "openssl {args}");
+}
+
+fn certificates(dir: &Path) {
+    openssl(dir, "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout DIR/ca.key -out DIR/ca.pem");
+    openssl(dir, "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout DIR/s.key -out DIR/s.csr");
+    std::fs::write(dir.join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+    openssl(
+        dir,
+        "x509 -req -in DIR/s.csr -CA DIR/ca.pem -CAkey DIR/ca.key -CAcreateserial -days 2 -extfile DIR/ext -out DIR/s.pem",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_with_an_own_authority_works_and_a_foreign_one_is_said() {
+    let tls = "allow_anonymous true\ncertfile DIR/s.pem\nkeyfile DIR/s.key";
+    let broker = Mosquitto::start_with(free_port(), tls, certificates);
+    let url = format!("mqtts://127.0.0.1:{}", broker.port);
+    let ca: PathBuf = broker.dir.path().join("ca.pem");
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add(1, 0, &topics().event(), b"1".to_vec());
+    let mut rig = deliver(MqttConfig { ca_file: Some(ca), ..config(url.clone()) }, outbox);
+    rig.until("over TLS", |s| s.acked_total == 1).await;
+    rig.end().await;
+
+    let other = tempfile::tempdir().unwrap();
+    certificates(other.path());
+    let mut rig = deliver(MqttConfig { ca_file: Some(other.path().join("ca.pem")), ..config(url) }, Arc::default());
+    let s = rig.until("not trusted", |s| s.problem == Some("not_trusted")).await;
+    assert!(s.reason.unwrap().contains("mqtt.ca_file"));
+    rig.end().await;
+}
+
+// ---- the live page ----------------------------------------------------------------------------------------------
+
+fn event_json(seq: u64, lane: &str, sha256: &str, link: Value) -> Value {
+    let id = ulid::Ulid::from_parts(1_700_000_000_000, u128::from(seq)).to_string();
+    let at = gatewatch::clock::utc_now().to_rfc3339();
+    let severity = if lane == "alert" { 4 } else { 1 + seq % 2 };
+    json!({
+        "specversion": "1.0", "id": id, "source": "/office/15BB/box/gate-01", "type": "gatewatch.event.dwell.v1",
+        "subject": "area/bay-1", "time": at, "datacontenttype": "application/json",
+        "data": {
+            "revision": 1, "phase": "new", "severity": severity, "rule": "dwell", "office": "15BB", "box": "gate-01",
+            "camera": {"id": "bay-1", "name": "Bãi kiểm hoá 1", "width": 1280, "height": 720},
+            "area": {"id": "bay-1", "name": "Ô kiểm hoá số 1", "kind": "inspection_bay", "outline": []},
+            "capture": {"start": at, "best": at, "end": null, "time_source": "arrival", "uncertainty_ms": 500,
+                "clock_offset_ms": null},
+            "duty_day": "2026-03-02", "dwell_ms": 61_000, "direction": null, "end_reason": null,
+            "object": {"track_id": id, "label": "truck", "score": 0.91, "box_px": [1.0, 1.0, 9.0, 9.0],
+                "box_frac": [0.1, 0.1, 0.2, 0.2], "path": []},
+            "link": link,
+            "snapshot": {"topic": format!("gatewatch/v1/15BB/gate-01/snapshot/{id}"), "sha256": sha256, "bytes": 1,
+                "clean_sha256": "00"},
+            "snapshot_missing": null, "model": {"name": "m", "sha256": "00"}, "config_digest": "00",
+            "sequence": {"epoch": 1, "seq": seq, "historical": false}
+        }
+    })
+}
+
+fn link_json(verdict: &str, keys: &[&str]) -> Value {
+    let links: Vec<Value> = keys
+        .iter()
+        .enumerate()
+        .map(|(i, k)| {
+            json!({"decl_key": k, "amend_no": null, "method": "booking", "confidence": 0.9, "state": "linked",
+                "booking_id": "b", "containers": ["MSKU1234565"], "channel": i % 3 + 1, "declaration_known": true,
+                "reason": "in the booked window"})
+        })
+        .collect();
+    json!({"verdict": verdict, "links": links, "reason": "r", "feed_age_s": 4, "feed_stale": false})
+}
+
+/// Set `GATEWATCH_PAGE_HOLD_S` to look at the page with a browser, `GATEWATCH_ASSETS` to see real pictures.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_page_shows_each_event_once_with_its_own_picture() {
+    use sha2::Digest;
+    let broker = Mosquitto::open();
+    let subscriber = Arc::new(gatewatch::mqtt::Subscriber::start(config(broker.url()), "page").unwrap());
+    let mut up = subscriber.connected();
+    tokio::time::timeout(LIMIT, up.wait_for(|c| *c)).await.unwrap().unwrap();
+    let desk = gatewatch::desk::LiveDesk::start("127.0.0.1:0".parse().unwrap(), subscriber).await.unwrap();
+    let mut page = reqwest::get(format!("{}live", desk.url())).await.unwrap();
+    let (client, _rx) = listener(&broker.url(), "box", "nothing").await;
+    let say = |topic: String, body: Vec<u8>| client.publish(topic, QoS::AtLeastOnce, false, body);
+    say(topics().state(), br#"{"online":true}"#.to_vec()).await.unwrap();
+    let links =
+        [("linked", vec!["10512345678"]), ("ambiguous", vec!["10512345679", "30598765432"]), ("unlinked", vec![])];
+    for seq in 1..=3_u64 {
+        let (verdict, keys) = &links[usize::try_from(seq).unwrap() - 1];
+        let file = std::env::var("GATEWATCH_ASSETS").ok().map(|d| {
+            format!(
+                "{d}/labelled/coco128/images/000000000{}.jpg",
+                ["110", "508", "575"][usize::try_from(seq).unwrap() - 1]
+            )
+        });
+        let jpeg = file.and_then(|f| std::fs::read(f).ok()).unwrap_or_else(|| vec![u8::try_from(seq).unwrap(); 50]);
+        let sha = hex::encode(sha2::Sha256::digest(&jpeg));
+        let named = if seq == 3 { "0".repeat(64) } else { sha };
+        let lane = if seq == 2 { "alert" } else { "event" };
+        let event = event_json(seq, lane, &named, link_json(verdict, keys));
+        let id = event["id"].as_str().unwrap();
+        say(format!("{}/snapshot/{id}", topics().base()), jpeg).await.unwrap();
+        for _ in 0..2 {
+            say(format!("{}/{lane}", topics().base()), event.to_string().into_bytes()).await.unwrap();
+        }
+    }
+    let counted = async {
+        while desk.stats().duplicates < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, counted).await.unwrap();
+    let stats = desk.stats();
+    assert_eq!((stats.unique_events, stats.event_messages, stats.gaps), (3, 3, 0));
+    assert_eq!((stats.pictures_ok, stats.pictures_mismatch, stats.pictures_missing), (2, 1, 1));
+    assert_eq!(stats.links_by_method["booking"], 3);
+    let mut text = String::new();
+    while text.matches("event: change").count() < 4 {
+        let chunk = tokio::time::timeout(LIMIT, page.chunk()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    assert!(text.contains("\"picture\":\"mismatch\"") && text.contains("\"picture\":\"ok\""), "{text}");
+    let strange = reqwest::Client::new().get(desk.url()).header("host", "evil.example").send().await.unwrap();
+    assert_eq!(strange.status(), 403);
+    if let Ok(hold) = std::env::var("GATEWATCH_PAGE_HOLD_S") {
+        println!("PAGE {}", desk.url());
+        tokio::time::sleep(Duration::from_secs(hold.parse().unwrap())).await;
+    }
+}
