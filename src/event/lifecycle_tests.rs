@@ -1,0 +1,1 @@
+//! The life of events over scripted frames.
