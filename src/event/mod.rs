@@ -3,8 +3,6 @@
 pub mod annotate;
 mod compose;
 pub mod lifecycle;
-#[cfg(test)]
-mod lifecycle_tests;
 pub mod message;
 pub mod schema;
 mod sights;

@@ -1,7 +1,7 @@
 //! The site's time zone: local times on pictures, and the duty day.
 
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, ZonedDateTime};
 
 use crate::clock::UtcMillis;
 
@@ -38,8 +38,8 @@ impl Zone {
         self.local(at).strftime("%d/%m/%Y %H:%M:%S.%3f UTC%:z").to_string()
     }
 
-    fn local(&self, at: UtcMillis) -> Zoned {
-        Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.0.clone())
+    fn local(&self, at: UtcMillis) -> ZonedDateTime {
+        Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned_datetime(self.0.clone())
     }
 }
 
