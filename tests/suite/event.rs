@@ -1,5 +1,7 @@
 //! From tracks to event messages and pictures: rules, life of events, schema and annotation together.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -414,4 +416,15 @@ fn pictures_to_look_at() {
             std::fs::write(PathBuf::from(&out).join(name), pictures.annotated_jpeg).unwrap();
         }
     }
+}
+
+#[test]
+fn the_topics_document_names_every_topic_and_the_schema() {
+    let text = std::fs::read_to_string(repository().join("config/schema/asyncapi.yaml")).unwrap();
+    let base = "gatewatch/v1/{office}/{box}";
+    let topics = ["state", "birth", "camera/{camera}/state", "event", "alert", "snapshot/{event_id}", "cmd/{name}"];
+    for topic in topics.into_iter().chain(["in/declaration", "in/booking"]) {
+        assert!(text.contains(&format!("address: {base}/{topic}\n")), "{topic} is missing");
+    }
+    assert!(text.contains("./event.schema.json"));
 }

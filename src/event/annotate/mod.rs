@@ -121,7 +121,7 @@ impl Annotator {
         let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
         let clean_jpeg = jpeg::encode(&picture, self.quality)?;
         let size = (picture.height().min(picture.width())) as f32;
-        let scale = Scale { line: (size / 360.0).clamp(1.2, 5.0), text: (size / 36.0).clamp(14.0, 56.0) };
+        let scale = Scale { line: (size / 360.0).clamp(1.8, 5.0), text: (size / 36.0).clamp(14.0, 56.0) };
         self.draw_scene(&mut picture, event, scale);
         let whole = self.with_bar(&picture, event, scale)?;
         let annotated_jpeg = jpeg::encode_within(whole, self.quality, self.max_bytes)?;
