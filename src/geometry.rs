@@ -198,17 +198,38 @@ impl Line {
         (self.to.x - self.from.x) * (p.y - self.from.y) - (self.to.y - self.from.y) * (p.x - self.from.x)
     }
 
-    /// Whether the movement from `a` to `b` crosses this segment, and which way. A movement that ends exactly on the
-    /// line has not crossed yet; one that starts on it counts as coming from the left.
+    /// Distance from the endless line through both ends: negative on the left, positive on the right, in the unit of
+    /// the points. 0 for everything when both ends are the same point.
+    #[must_use]
+    pub fn signed_distance(&self, p: Point) -> f32 {
+        let length = (self.to.x - self.from.x).hypot(self.to.y - self.from.y);
+        if length > 0.0 { self.side(p) / length } else { 0.0 }
+    }
+
+    /// Whether the movement from `a` to `b` crosses this segment, and which way. A movement that starts or ends
+    /// exactly on the line crosses in neither direction: remember the last point beside the line to judge it
+    /// (`rules::line_cross` does). Passing exactly through an end of the segment counts.
     #[must_use]
     pub fn crossed_by(&self, a: Point, b: Point) -> Option<CrossDirection> {
-        let direction = match (self.side(a) > 0.0, self.side(b) > 0.0) {
-            (false, true) => CrossDirection::LeftToRight,
-            (true, false) if self.side(b) < 0.0 => CrossDirection::RightToLeft,
-            _ => return None,
+        let (from, to) = (self.side(a), self.side(b));
+        let direction = if from < 0.0 && to > 0.0 {
+            CrossDirection::LeftToRight
+        } else if from > 0.0 && to < 0.0 {
+            CrossDirection::RightToLeft
+        } else {
+            return None;
         };
         let path = Line { from: a, to: b };
-        (path.side(self.from) * path.side(self.to) <= 0.0).then_some(direction)
+        let (end_a, end_b) = (path.side(self.from), path.side(self.to));
+        (end_a == 0.0 || end_b == 0.0 || (end_a > 0.0) != (end_b > 0.0)).then_some(direction)
+    }
+
+    /// Whether the nearest point of the endless line to `p` lies between the two ends.
+    #[must_use]
+    pub fn spans(&self, p: Point) -> bool {
+        let (dx, dy) = (self.to.x - self.from.x, self.to.y - self.from.y);
+        let along = (p.x - self.from.x) * dx + (p.y - self.from.y) * dy;
+        (0.0..=dx * dx + dy * dy).contains(&along)
     }
 }
 
@@ -243,5 +264,87 @@ mod tests {
         assert_eq!(up.crossed_by(p(0.6, 0.8), p(0.4, 0.8)), Some(CrossDirection::RightToLeft));
         assert_eq!(up.crossed_by(p(0.4, 0.2), p(0.6, 0.2)), None, "above the upper end");
         assert_eq!(up.crossed_by(p(0.4, 0.8), p(0.45, 0.8)), None);
+    }
+
+    #[test]
+    fn a_movement_that_touches_the_line_crosses_in_neither_direction() {
+        let up = Line { from: p(0.5, 1.0), to: p(0.5, 0.5) };
+        for x in [0.25, 0.75] {
+            assert_eq!(up.crossed_by(p(x, 0.75), p(0.5, 0.75)), None, "ends on it, from {x}");
+            assert_eq!(up.crossed_by(p(0.5, 0.75), p(x, 0.75)), None, "starts on it, to {x}");
+        }
+    }
+
+    #[test]
+    fn distance_is_in_the_unit_of_the_points() {
+        let up = Line { from: p(0.5, 1.0), to: p(0.5, 0.5) };
+        assert!((up.signed_distance(p(0.75, 0.1)) - 0.25).abs() < 1e-6);
+        assert!((up.signed_distance(p(0.25, 0.1)) + 0.25).abs() < 1e-6);
+        assert!(up.spans(p(0.0, 0.6)) && !up.spans(p(0.5, 0.4)));
+        assert_eq!(Line { from: p(0.5, 0.5), to: p(0.5, 0.5) }.signed_distance(p(1.0, 0.0)), 0.0);
+    }
+
+    mod properties {
+        use super::*;
+        use proptest::prelude::*;
+
+        fn point() -> impl Strategy<Value = Point> {
+            (0.0f32..1.0, 0.0f32..1.0).prop_map(|(x, y)| Point { x, y })
+        }
+
+        fn rect() -> impl Strategy<Value = Rect> {
+            (point(), point()).prop_filter_map("empty", |(a, b)| Rect::around(&[a, b]).filter(|r| r.area() > 1e-6))
+        }
+
+        fn reversed(d: CrossDirection) -> CrossDirection {
+            match d {
+                CrossDirection::LeftToRight => CrossDirection::RightToLeft,
+                CrossDirection::RightToLeft => CrossDirection::LeftToRight,
+            }
+        }
+
+        proptest! {
+            #[test]
+            fn iou_is_symmetric_and_within_bounds(a in rect(), b in rect()) {
+                let iou = a.iou(&b);
+                prop_assert!((0.0..=1.0001).contains(&iou));
+                prop_assert!((iou - b.iou(&a)).abs() < 1e-5);
+                prop_assert!((a.iou(&a) - 1.0).abs() < 1e-5);
+            }
+
+            #[test]
+            fn the_way_back_crosses_in_the_other_direction(f in point(), t in point(), a in point(), b in point()) {
+                let line = Line { from: f, to: t };
+                prop_assert_eq!(line.crossed_by(b, a), line.crossed_by(a, b).map(reversed));
+            }
+
+            #[test]
+            fn walking_the_line_backwards_swaps_left_and_right(f in point(), t in point(), a in point(), b in point()) {
+                let (line, back) = (Line { from: f, to: t }, Line { from: t, to: f });
+                // Rounding may decide differently for points almost on the line; those are not the claim.
+                prop_assume!(line.signed_distance(a).abs() > 1e-4 && line.signed_distance(b).abs() > 1e-4);
+                let path = Line { from: a, to: b };
+                prop_assume!(path.signed_distance(f).abs() > 1e-4 && path.signed_distance(t).abs() > 1e-4);
+                prop_assert_eq!(back.crossed_by(a, b), line.crossed_by(a, b).map(reversed));
+            }
+
+            #[test]
+            fn a_rectangle_as_polygon_contains_what_lies_between_its_sides(r in rect(), q in point()) {
+                let polygon = Polygon(vec![p(r.x0, r.y0), p(r.x1, r.y0), p(r.x1, r.y1), p(r.x0, r.y1)]);
+                let strictly_in = q.x > r.x0 && q.x < r.x1 && q.y > r.y0 && q.y < r.y1;
+                let strictly_out = q.x < r.x0 || q.x > r.x1 || q.y < r.y0 || q.y > r.y1;
+                prop_assert!(!strictly_in || polygon.contains(q));
+                prop_assert!(!strictly_out || !polygon.contains(q));
+                prop_assert!((polygon.area() - r.area()).abs() < 1e-5);
+                prop_assert_eq!(polygon.bounds(), Some(r));
+            }
+
+            #[test]
+            fn turning_the_order_of_corners_changes_nothing(corners in prop::collection::vec(point(), 3..8), q in point()) {
+                let mut turned = corners.clone();
+                turned.reverse();
+                prop_assert_eq!(Polygon(corners).contains(q), Polygon(turned).contains(q));
+            }
+        }
     }
 }

@@ -15,19 +15,24 @@ use crate::vision::Label;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EventMessage {
     /// Always `1.0`.
+    #[schemars(extend("const" = "1.0"))]
     pub specversion: String,
     /// Same over all phases of one event.
     pub id: EventId,
     /// `/office/{office}/box/{box}`.
+    #[schemars(regex(pattern = r"^/office/[0-9A-Z]{4}/box/[a-z0-9][a-z0-9-]{0,31}$"))]
     pub source: String,
     /// `gatewatch.event.{rule}.v1`, or `gatewatch.alert.{rule}.v1` from the alert severity up.
     #[serde(rename = "type")]
+    #[schemars(regex(pattern = r"^gatewatch\.(event|alert)\.(enter|exit|dwell|line_cross)\.v1$"))]
     pub kind: String,
     /// `decl/{key}` of the first link when the verdict is `linked`, else `area/{area}`.
+    #[schemars(regex(pattern = r"^(decl/[0-9]{11}|area/[a-z0-9][a-z0-9-]{0,31})$"))]
     pub subject: String,
     /// When the message was made.
     pub time: UtcMillis,
     /// Always `application/json`.
+    #[schemars(extend("const" = "application/json"))]
     pub datacontenttype: String,
     /// What happened.
     pub data: EventData,
@@ -37,17 +42,21 @@ pub struct EventMessage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EventData {
     /// 1 for the first message of an event, then one more each.
+    #[schemars(range(min = 1))]
     pub revision: u32,
     /// Where in its life.
     pub phase: Phase,
     /// 1 information, 2 notice, 3 serious, 4 critical.
+    #[schemars(range(min = 1, max = 4))]
     pub severity: u8,
     /// Rule that made it.
     pub rule: RuleKind,
     /// Office code, four characters.
+    #[schemars(regex(pattern = r"^[0-9A-Z]{4}$"))]
     pub office: String,
     /// Box id.
     #[serde(rename = "box")]
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))]
     pub box_id: String,
     /// Camera.
     pub camera: CameraRef,
@@ -56,12 +65,15 @@ pub struct EventData {
     /// Times of the event.
     pub capture: CaptureTimes,
     /// Local date of (start − 08:00) in the site's time zone: the duty day.
+    #[schemars(extend("format" = "date"))]
     pub duty_day: String,
     /// Whole milliseconds in the area so far.
+    #[schemars(range(min = 0))]
     pub dwell_ms: Option<i64>,
     /// For line crossings.
     pub direction: Option<CrossDirection>,
-    /// Why it ended; only with phase `end` or an instant.
+    /// Why it ended; only with phase `end` or an instant. An instant (exit, line crossing) is one message with phase
+    /// `new` whose `capture.end` is set: an event with `capture.end` is closed, whatever its phase.
     pub end_reason: Option<EndReason>,
     /// The object.
     pub object: ObjectRef,
@@ -74,6 +86,7 @@ pub struct EventData {
     /// Model that found it.
     pub model: ModelRef,
     /// First 16 hex digits of the SHA-256 of the configuration in force.
+    #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
     pub config_digest: String,
     /// Place in the box's stream of messages.
     pub sequence: Sequence,
@@ -130,12 +143,14 @@ pub struct ObjectRef {
     /// Class.
     pub label: Label,
     /// Score in the frame of `capture.best`, 0..1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub score: f32,
     /// Box in pixels of the frame of `capture.best`.
     pub box_px: Rect,
     /// The same in fractions of the picture.
     pub box_frac: Rect,
     /// Foot points so far, oldest first, fractions of the picture.
+    #[schemars(length(max = 64))]
     pub path: Vec<PathRef>,
 }
 
@@ -154,10 +169,12 @@ pub struct SnapshotRef {
     /// MQTT topic of the annotated JPEG.
     pub topic: String,
     /// SHA-256 of the annotated JPEG, hex.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
     /// SHA-256 of the clean JPEG kept on the box, hex.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub clean_sha256: String,
 }
 
@@ -167,6 +184,7 @@ pub struct ModelRef {
     /// File name without folder.
     pub name: String,
     /// SHA-256 of the file, hex.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 

@@ -1,8 +1,17 @@
 //! The event message: what the box tells the world, and the life of an event from first message to last.
 
+pub mod annotate;
+mod compose;
+pub mod lifecycle;
 pub mod message;
+pub mod schema;
+mod sights;
+pub mod zone;
 
+pub use annotate::{Annotated, Annotator};
+pub use lifecycle::{Lifecycle, LifecycleContext, Moment, RegisterView};
 pub use message::{EventData, EventMessage};
+pub use zone::Zone;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +28,8 @@ impl std::fmt::Display for EventId {
 }
 
 /// An event message together with the very frame its boxes came from: what analysis hands to the keeper.
-/// `frame` is `None` when nothing new is to be drawn (an end without a picture, a restart).
+/// `frame` is `None` when nothing new is to be drawn (an end, a change while the object is hidden): box, score and
+/// `capture.best` then still describe the picture of the event's earlier message, and its snapshot stays valid.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The message, complete but for `sequence` and `snapshot`, which the keeper fills in.

@@ -1,5 +1,18 @@
 //! Area rules: what tracks did at areas and lines. Values in, values out; time is the frames' own.
 
+mod draft;
+mod dwell;
+mod engine;
+#[cfg(test)]
+mod engine_tests;
+mod enter;
+mod exit;
+mod line_cross;
+mod motion;
+mod presence;
+
+pub use engine::AreaRules;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{MonoMillis, UtcMillis};

@@ -4,5 +4,6 @@
 
 mod camera;
 mod config;
+mod event;
 mod mqtt;
 mod support;

@@ -1,0 +1,219 @@
+//! The picture of an event: what was seen, where, when and which declaration it belongs to, drawn on the very frame
+//! the box came from. The words stand in a bar above the picture, so that they hide nothing of it; the annotated
+//! picture is therefore higher than the frame. The clean picture is the frame alone.
+
+mod jpeg;
+mod rgb;
+mod shapes;
+mod text;
+mod words;
+
+use std::path::PathBuf;
+
+use tiny_skia::{Color, Pixmap, PixmapPaint, Transform};
+
+use super::message::EventMessage;
+use super::zone::{UnknownZone, Zone};
+use crate::camera::Frame;
+use crate::config::{Language, PicturesConfig, SiteConfig};
+use crate::geometry::{Line, Point, Rect};
+use shapes::color;
+use text::Text;
+
+/// Why no picture could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnotateError {
+    /// The font file cannot be read.
+    #[error("cannot read the font {path}: {source}; install the package fonts-dejavu-core, or set pictures.font to a TrueType file with Vietnamese letters", path = path.display())]
+    FontUnreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no font.
+    #[error("{path} is not a TrueType font; set pictures.font to one, or leave it out and install the package fonts-dejavu-core", path = path.display())]
+    NotAFont {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The font cannot write Vietnamese.
+    #[error("the font {path} has no letter {letter:?}; set pictures.font to one with Vietnamese letters, or leave it out and install the package fonts-dejavu-core", path = path.display())]
+    FontWithoutLetter {
+        /// Which file.
+        path: PathBuf,
+        /// The first letter missing.
+        letter: char,
+    },
+    /// Unknown time zone.
+    #[error(transparent)]
+    Zone(#[from] UnknownZone),
+    /// The frame's planes do not hold the picture its size promises.
+    #[error("the frame {0} is empty or its planes are shorter than its size says")]
+    BadFrame(String),
+    /// JPEG has at most 65535 pixels a side.
+    #[error("a picture of {width}x{height} pixels cannot be a JPEG")]
+    TooLarge {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+    },
+    /// The encoder refused.
+    #[error("the picture cannot be encoded: {0}")]
+    Jpeg(String),
+}
+
+/// Both pictures of one finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotated {
+    /// The frame alone, in its own size.
+    pub clean_jpeg: Vec<u8>,
+    /// The frame with what is known drawn on it, at most the configured bytes.
+    pub annotated_jpeg: Vec<u8>,
+}
+
+/// Draws the pictures of events. Made once; `draw` needs no lock.
+pub struct Annotator {
+    text: Text,
+    language: Language,
+    zone: Zone,
+    quality: u8,
+    max_bytes: usize,
+}
+
+impl std::fmt::Debug for Annotator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Annotator({:?}, {:?})", self.language, self.zone)
+    }
+}
+
+/// Line width and text size for one picture, pixels.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    line: f32,
+    text: f32,
+}
+
+const AREA: [u8; 3] = [64, 224, 255];
+const PATH: [u8; 3] = [255, 240, 120];
+
+impl Annotator {
+    /// Reads the font and the time zone.
+    ///
+    /// # Errors
+    /// When the font is missing, is none, or cannot write Vietnamese, or when the time zone does not exist.
+    pub fn new(pictures: &PicturesConfig, site: &SiteConfig) -> Result<Self, AnnotateError> {
+        Ok(Self {
+            text: Text::load(pictures.font.as_deref())?,
+            language: site.language,
+            zone: Zone::new(&site.time_zone)?,
+            quality: pictures.quality,
+            max_bytes: pictures.max_published_bytes as usize,
+        })
+    }
+
+    /// Both pictures of an event from the frame of its `capture.best`.
+    ///
+    /// # Errors
+    /// When the frame is not whole or too large for JPEG.
+    pub fn draw(&self, frame: &Frame, event: &EventMessage) -> Result<Annotated, AnnotateError> {
+        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
+        let clean_jpeg = jpeg::encode(&picture, self.quality)?;
+        let size = (picture.height().min(picture.width())) as f32;
+        let scale = Scale { line: (size / 360.0).clamp(1.8, 5.0), text: (size / 36.0).clamp(14.0, 56.0) };
+        self.draw_scene(&mut picture, event, scale);
+        let whole = self.with_bar(&picture, event, scale)?;
+        let annotated_jpeg = jpeg::encode_within(whole, self.quality, self.max_bytes)?;
+        Ok(Annotated { clean_jpeg, annotated_jpeg })
+    }
+
+    /// Area, path, box and label.
+    fn draw_scene(&self, picture: &mut Pixmap, event: &EventMessage, scale: Scale) {
+        let (w, h) = (picture.width() as f32, picture.height() as f32);
+        let pixels = |p: Point| Point { x: p.x * w, y: p.y * h };
+        let data = &event.data;
+        let outline: Vec<Point> = data.area.outline.0.iter().copied().map(pixels).collect();
+        let area = color(AREA[0], AREA[1], AREA[2]);
+        match outline[..] {
+            [from, to] => shapes::crossed_line(picture, Line { from, to }, data.direction, scale.line * 1.5, area),
+            _ => shapes::area(picture, &outline, scale.line, area),
+        }
+        let path: Vec<Point> = data.object.path.iter().map(|p| pixels(p.p)).collect();
+        let yellow = color(PATH[0], PATH[1], PATH[2]);
+        if path.len() > 1 {
+            shapes::polyline(picture, &path, false, scale.line, yellow);
+        }
+        let rect = data.object.box_frac.scaled(w, h);
+        let corners = [[rect.x0, rect.y0], [rect.x1, rect.y0], [rect.x1, rect.y1], [rect.x0, rect.y1]];
+        let severity = severity_color(data.severity);
+        shapes::polyline(picture, &corners.map(Point::from), true, scale.line * 1.3, severity);
+        shapes::dot(picture, rect.foot(), scale.line * 2.5, yellow);
+        self.draw_label(picture, &rect, &words::object(data, self.language), severity, scale);
+    }
+
+    /// Class and score over the box, or in it where there is no room above.
+    fn draw_label(&self, picture: &mut Pixmap, rect: &Rect, label: &str, back: Color, scale: Scale) {
+        let pad = scale.text * 0.3;
+        let (w, h) = (self.text.width(label, scale.text) + 2.0 * pad, scale.text * 1.25);
+        let x = rect.x0.min(picture.width() as f32 - w).max(0.0);
+        let y = if rect.y0 >= h { rect.y0 - h } else { rect.y0.max(0.0) };
+        shapes::fill(picture, [x, y, w, h], back);
+        self.text.draw(picture, label, (x + pad, y + scale.text * 0.1), scale.text, Color::BLACK);
+    }
+
+    /// The picture under a bar that says what it shows.
+    fn with_bar(&self, picture: &Pixmap, event: &EventMessage, scale: Scale) -> Result<Pixmap, AnnotateError> {
+        let (width, data) = (picture.width() as f32, &event.data);
+        let (pad, line) = (scale.text * 0.5, scale.text * 1.35);
+        let room = width - 2.0 * pad;
+        let place = format!("{} · {}", data.camera.name, data.area.name);
+        let time = words::time(data, &self.zone, self.language);
+        let gap = scale.text;
+        // Place and time share a line where both fit.
+        let shared = self.text.width(&place, scale.text) + gap + self.text.width(&time, scale.text) <= room;
+        let lines = if shared { 3.0 } else { 4.0 };
+        let bar = (lines * line + pad).ceil();
+        let too_large = || AnnotateError::TooLarge { width: picture.width(), height: picture.height() };
+        let mut whole = Pixmap::new(picture.width(), picture.height() + bar as u32).ok_or_else(too_large)?;
+        whole.fill(color(18, 22, 28));
+        whole.draw_pixmap(0, bar as i32, picture.as_ref(), &PixmapPaint::default(), Transform::identity(), None);
+
+        let (white, soft) = (color(255, 255, 255), color(200, 208, 216));
+        let mut y = pad * 0.5;
+        self.text.draw(&mut whole, &self.text.fit(&place, scale.text, room), (pad, y), scale.text, white);
+        let time_x = if shared { width - pad - self.text.width(&time, scale.text) } else { pad };
+        if !shared {
+            y += line;
+        }
+        self.text.draw(&mut whole, &self.text.fit(&time, scale.text, room), (time_x, y), scale.text, soft);
+        y += line;
+        let used = self.draw_chip(&mut whole, event, (pad, y), scale);
+        let rule = self.text.fit(&words::rule(data, self.language), scale.text, room - used);
+        self.text.draw(&mut whole, &rule, (pad + used, y), scale.text, white);
+        y += line;
+        let declarations = self.text.fit(&words::declarations(event, self.language), scale.text, room);
+        self.text.draw(&mut whole, &declarations, (pad, y), scale.text, color(255, 232, 150));
+        Ok(whole)
+    }
+
+    /// The severity on its colour; returns the width used, with the gap behind it.
+    fn draw_chip(&self, whole: &mut Pixmap, event: &EventMessage, (x, y): (f32, f32), scale: Scale) -> f32 {
+        let word = words::severity(event.data.severity, self.language);
+        let pad = scale.text * 0.3;
+        let width = self.text.width(word, scale.text) + 2.0 * pad;
+        shapes::fill(whole, [x, y - scale.text * 0.08, width, scale.text * 1.2], severity_color(event.data.severity));
+        self.text.draw(whole, word, (x + pad, y), scale.text, Color::BLACK);
+        width + scale.text * 0.5
+    }
+}
+
+/// Bright enough for black letters, all four.
+fn severity_color(severity: u8) -> Color {
+    match severity {
+        0 | 1 => color(150, 200, 240),
+        2 => color(255, 214, 64),
+        3 => color(255, 158, 60),
+        _ => color(255, 112, 104),
+    }
+}

@@ -1,0 +1,133 @@
+//! Text on a picture: one font, kerning, Vietnamese letters in their composed form.
+
+use std::path::{Path, PathBuf};
+
+use ab_glyph::{Font, FontVec, PxScale, ScaleFont, point};
+use tiny_skia::{Color, ColorU8, Pixmap, PremultipliedColorU8};
+use unicode_normalization::UnicodeNormalization;
+
+use super::AnnotateError;
+
+/// Where Debian's package fonts-dejavu-core puts it.
+const DEFAULT_FONT: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
+
+/// A font at any size.
+pub(super) struct Text {
+    font: FontVec,
+}
+
+impl Text {
+    /// Reads the font file and checks that it can write Vietnamese.
+    pub fn load(path: Option<&Path>) -> Result<Self, AnnotateError> {
+        let path = path.map_or_else(|| PathBuf::from(DEFAULT_FONT), Path::to_path_buf);
+        let bytes =
+            std::fs::read(&path).map_err(|source| AnnotateError::FontUnreadable { path: path.clone(), source })?;
+        let font = FontVec::try_from_vec(bytes).map_err(|_| AnnotateError::NotAFont { path: path.clone() })?;
+        match "ắếộựĐđỹ".chars().find(|c| font.glyph_id(*c).0 == 0) {
+            Some(letter) => Err(AnnotateError::FontWithoutLetter { path, letter }),
+            None => Ok(Self { font }),
+        }
+    }
+
+    /// Width in pixels at `size` pixels of height.
+    pub fn width(&self, text: &str, size: f32) -> f32 {
+        self.layout(text, size).1
+    }
+
+    /// The text, or as much of it as fits with an ellipsis.
+    pub fn fit(&self, text: &str, size: f32, max_width: f32) -> String {
+        if self.width(text, size) <= max_width {
+            return text.into();
+        }
+        let mut chars: Vec<char> = text.nfc().collect();
+        while chars.pop().is_some() {
+            let shorter = format!("{}…", chars.iter().collect::<String>().trim_end());
+            if self.width(&shorter, size) <= max_width {
+                return shorter;
+            }
+        }
+        String::new()
+    }
+
+    /// Draws with the top left of the line at `x`, `y`; what falls outside the picture is left out.
+    pub fn draw(&self, pixmap: &mut Pixmap, text: &str, (x, y): (f32, f32), size: f32, color: Color) {
+        let ascent = self.font.as_scaled(PxScale::from(size)).ascent();
+        let color = color.to_color_u8();
+        for (id, dx) in self.layout(text, size).0 {
+            let glyph = id.with_scale_and_position(size, point(x + dx, y + ascent));
+            let Some(outline) = self.font.outline_glyph(glyph) else { continue };
+            let origin = outline.px_bounds().min;
+            outline.draw(|px, py, coverage| {
+                blend(pixmap, (origin.x as i32 + px as i32, origin.y as i32 + py as i32), color, coverage);
+            });
+        }
+    }
+
+    /// Glyphs with their distance from the start, and the width of all.
+    fn layout(&self, text: &str, size: f32) -> (Vec<(ab_glyph::GlyphId, f32)>, f32) {
+        let font = self.font.as_scaled(PxScale::from(size));
+        let mut x = 0.0;
+        let mut glyphs: Vec<(ab_glyph::GlyphId, f32)> = Vec::new();
+        for c in text.nfc() {
+            let id = font.glyph_id(c);
+            if let Some((before, _)) = glyphs.last() {
+                x += font.kern(*before, id);
+            }
+            glyphs.push((id, x));
+            x += font.h_advance(id);
+        }
+        (glyphs, x)
+    }
+}
+
+fn blend(pixmap: &mut Pixmap, (x, y): (i32, i32), color: ColorU8, coverage: f32) {
+    let (w, h) = (pixmap.width() as i32, pixmap.height() as i32);
+    if x < 0 || y < 0 || x >= w || y >= h {
+        return;
+    }
+    let pixel = &mut pixmap.pixels_mut()[(y * w + x) as usize];
+    let mix = |under: u8, over: u8| {
+        let under = f32::from(under);
+        (under + (f32::from(over) - under) * coverage.clamp(0.0, 1.0)).round() as u8
+    };
+    let (r, g, b) = (mix(pixel.red(), color.red()), mix(pixel.green(), color.green()), mix(pixel.blue(), color.blue()));
+    // The picture is opaque everywhere, so every colour is valid.
+    if let Some(mixed) = PremultipliedColorU8::from_rgba(r, g, b, 255) {
+        *pixel = mixed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn composed_and_decomposed_vietnamese_are_the_same_on_the_picture() {
+        let text = Text::load(None).unwrap();
+        let picture = |s: &str| {
+            let mut pixmap = Pixmap::new(300, 40).unwrap();
+            pixmap.fill(Color::BLACK);
+            text.draw(&mut pixmap, s, (2.0, 2.0), 24.0, Color::WHITE);
+            pixmap.data().to_vec()
+        };
+        let composed = "chưa gắn tờ khai";
+        let decomposed: String = composed.nfd().collect();
+        assert_ne!(composed, decomposed);
+        assert_eq!(picture(composed), picture(&decomposed));
+        assert_ne!(picture(composed), picture("chua gan to khai"), "the marks are drawn");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_with_an_ellipsis() {
+        let text = Text::load(None).unwrap();
+        let cut = text.fit("Cửa khẩu quốc tế Hữu Nghị", 20.0, 120.0);
+        assert!(cut.ends_with('…') && text.width(&cut, 20.0) <= 120.0, "{cut}");
+        assert_eq!(text.fit("Bãi 1", 20.0, 500.0), "Bãi 1");
+    }
+
+    #[test]
+    fn a_missing_font_names_the_package() {
+        let error = Text::load(Some(Path::new("/nonexistent/font.ttf"))).err().unwrap().to_string();
+        assert!(error.contains("/nonexistent/font.ttf") && error.contains("fonts-dejavu-core"), "{error}");
+    }
+}

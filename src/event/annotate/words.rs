@@ -1,0 +1,121 @@
+//! What stands on a picture, in words, in both languages. How it is drawn is elsewhere.
+
+use crate::clock::TimeSource;
+use crate::config::Language;
+use crate::customs::LinkVerdict;
+use crate::event::message::{EventData, EventMessage};
+use crate::event::zone::Zone;
+use crate::geometry::CrossDirection;
+use crate::rules::RuleKind;
+
+/// Declaration numbers named at most; the message has them all.
+const MAX_NUMBERS: usize = 3;
+
+fn pick(language: Language, vi: &'static str, en: &'static str) -> &'static str {
+    match language {
+        Language::Vi => vi,
+        Language::En => en,
+    }
+}
+
+/// `xe tải 87 %`.
+pub(super) fn object(data: &EventData, language: Language) -> String {
+    format!("{} {:.0} %", class(data.object.label.as_str(), language), data.object.score * 100.0)
+}
+
+/// Name of a class; its own name when it is not known here.
+fn class(label: &str, language: Language) -> &str {
+    match label {
+        "person" => pick(language, "người", "person"),
+        "truck" => pick(language, "xe tải", "truck"),
+        "car" => pick(language, "ô tô con", "car"),
+        "bus" => pick(language, "xe khách", "bus"),
+        "two_wheeler" => pick(language, "xe hai bánh", "two-wheeler"),
+        "container" => pick(language, "công-ten-nơ", "container"),
+        "forklift" => pick(language, "xe nâng", "forklift"),
+        other => other,
+    }
+}
+
+/// How serious it is.
+pub(super) fn severity(severity: u8, language: Language) -> &'static str {
+    match severity {
+        0 | 1 => pick(language, "THÔNG TIN", "INFORMATION"),
+        2 => pick(language, "CHÚ Ý", "NOTICE"),
+        3 => pick(language, "NGHIÊM TRỌNG", "SERIOUS"),
+        _ => pick(language, "KHẨN CẤP", "CRITICAL"),
+    }
+}
+
+/// What happened, with how long or which way.
+pub(super) fn rule(data: &EventData, language: Language) -> String {
+    match data.rule {
+        RuleKind::Enter => pick(language, "Vào khu vực", "Entered the area").into(),
+        RuleKind::Exit => pick(language, "Rời khu vực", "Left the area").into(),
+        RuleKind::Dwell => {
+            let how_long = duration(data.dwell_ms.unwrap_or(0), language);
+            format!("{} · {how_long}", pick(language, "Ở lại quá thời hạn", "Stayed too long"))
+        }
+        RuleKind::LineCross => {
+            let which = match data.direction {
+                Some(CrossDirection::LeftToRight) => pick(language, " · từ trái sang phải", " · left to right"),
+                Some(CrossDirection::RightToLeft) => pick(language, " · từ phải sang trái", " · right to left"),
+                None => "",
+            };
+            format!("{}{which}", pick(language, "Qua vạch", "Crossed the line"))
+        }
+    }
+}
+
+fn duration(ms: i64, language: Language) -> String {
+    let (minutes, seconds) = (ms / 60_000, ms / 1000 % 60);
+    match (language, minutes) {
+        (Language::Vi, 0) => format!("{seconds} giây"),
+        (Language::Vi, _) => format!("{minutes} phút {seconds:02} giây"),
+        (Language::En, 0) => format!("{seconds} s"),
+        (Language::En, _) => format!("{minutes} min {seconds:02} s"),
+    }
+}
+
+/// Which declarations, and how sure.
+pub(super) fn declarations(event: &EventMessage, language: Language) -> String {
+    let link = &event.data.link;
+    let mut numbers: Vec<&str> = Vec::new();
+    for candidate in &link.links {
+        if !numbers.contains(&candidate.decl_key.0.as_str()) {
+            numbers.push(&candidate.decl_key.0);
+        }
+    }
+    let more = numbers.len().saturating_sub(MAX_NUMBERS);
+    let mut listed = numbers.iter().take(MAX_NUMBERS).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        listed.push_str(&format!(" +{more}"));
+    }
+    let percent = link.links.first().map_or(0.0, |l| l.confidence * 100.0);
+    let text = match link.verdict {
+        LinkVerdict::Linked => {
+            let how = pick(language, "theo lịch đặt bãi", "by booking");
+            format!("{} {listed} ({how}, {percent:.0} %)", pick(language, "Tờ khai", "Declaration"))
+        }
+        LinkVerdict::Proposed => {
+            let how = pick(language, "đề xuất", "proposed");
+            format!("{} {listed} ({how}, {percent:.0} %)", pick(language, "Tờ khai", "Declaration"))
+        }
+        LinkVerdict::Ambiguous => {
+            format!("{}: {listed}", pick(language, "Nhiều tờ khai phù hợp", "Several declarations fit"))
+        }
+        LinkVerdict::Unlinked => pick(language, "Chưa gắn tờ khai", "No declaration linked").into(),
+    };
+    let stale = pick(language, " · dữ liệu thông quan cũ", " · clearance data is old");
+    if link.feed_stale { text + stale } else { text }
+}
+
+/// Local time of the picture and whose clock said so.
+pub(super) fn time(data: &EventData, zone: &Zone, language: Language) -> String {
+    let source = match data.capture.time_source {
+        TimeSource::RtcpNtp => pick(language, "giờ camera", "camera clock"),
+        TimeSource::Arrival => pick(language, "giờ nhận", "arrival time"),
+        TimeSource::File => pick(language, "giờ tệp", "file time"),
+    };
+    format!("{} ({source})", zone.label(data.capture.best))
+}

@@ -1,0 +1,284 @@
+//! The life of events: which messages one area event becomes, from first to last, and when.
+//!
+//! One id over all messages of an event, revisions from 1 without holes. An instant (exit, line crossing) is one
+//! message with phase `new` whose `capture.end` is set. A lasting event is updated only when something that matters
+//! changed: its link, a clearly better picture, or nothing for `update_every_s`.
+
+use std::collections::BTreeMap;
+
+use super::compose::{self, Composer};
+use super::message::ModelRef;
+use super::sights::{Sight, Sights};
+use super::zone::UnknownZone;
+use super::{EventId, EventMessage, Finding, Zone};
+use crate::camera::Frame;
+use crate::clock::{MonoMillis, UtcMillis};
+use crate::config::{CameraConfig, EventsConfig, SiteConfig};
+use crate::customs::LinkOutcome;
+use crate::ids::IdSource;
+use crate::rules::{AreaEvent, AreaId, EndReason, Phase};
+use crate::track::{Track, TrackId};
+
+/// A picture is clearly better from this many times score × area.
+const BETTER: f32 = 1.5;
+/// Milliseconds between a message and the next one for a better picture alone.
+const BETTER_EVERY_MS: i64 = 3000;
+
+/// What the life of a camera's events needs to know once.
+#[derive(Debug, Clone)]
+pub struct LifecycleContext {
+    /// Office, box, time zone.
+    pub site: SiteConfig,
+    /// The camera with its areas and lines.
+    pub camera: CameraConfig,
+    /// When to update, what is an alert.
+    pub events: EventsConfig,
+    /// The detector model.
+    pub model: ModelRef,
+    /// First 16 hex digits of the SHA-256 of the configuration.
+    pub config_digest: String,
+    /// Where event ids come from.
+    pub ids: IdSource,
+}
+
+/// Area, start, end (`None` while it lasts) and uncertainty in milliseconds, to declarations.
+pub type Linker<'a> = dyn Fn(&AreaId, UtcMillis, Option<UtcMillis>, u32) -> LinkOutcome + 'a;
+
+/// The register as it stands now.
+#[derive(Clone, Copy)]
+pub struct RegisterView<'a> {
+    /// Links one event. Pure for one version.
+    pub link: &'a Linker<'a>,
+    /// Changes whenever declarations or bookings did; lasting events are linked anew then.
+    pub version: u64,
+}
+
+/// One analysed frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// The picture.
+    pub frame: &'a Frame,
+    /// All tracks after it, as given to the rules.
+    pub tracks: &'a [Track],
+    /// When the frame had been received.
+    pub received: MonoMillis,
+    /// The box's wall clock, for the `time` of messages.
+    pub now: UtcMillis,
+}
+
+/// The events of one camera.
+#[derive(Debug)]
+pub struct Lifecycle {
+    composer: Composer,
+    update_every_ms: i64,
+    ids: IdSource,
+
+    sights: Sights,
+    /// By the rules' key; ordered, so that the same input gives the same output.
+    open: BTreeMap<u64, OpenEvent>,
+}
+
+/// A lasting event: what was said last, and what decides about the next message.
+#[derive(Debug)]
+struct OpenEvent {
+    message: EventMessage,
+    booked: AreaId,
+    track: TrackId,
+    started: MonoMillis,
+    last_sent: MonoMillis,
+    picture_rank: f32,
+    register_version: u64,
+}
+
+impl Lifecycle {
+    /// No events yet.
+    ///
+    /// # Errors
+    /// When the site's time zone does not exist.
+    pub fn new(context: LifecycleContext) -> Result<Self, UnknownZone> {
+        let zone = Zone::new(&context.site.time_zone)?;
+        Ok(Self {
+            update_every_ms: i64::from(context.events.update_every_s) * 1000,
+            ids: context.ids,
+            composer: Composer {
+                site: context.site,
+                camera: context.camera,
+                zone,
+                alert_severity: context.events.alert_severity,
+                model: context.model,
+                config_digest: context.config_digest,
+            },
+            sights: Sights::default(),
+            open: BTreeMap::new(),
+        })
+    }
+
+    /// Takes a frame and what the rules said about it. Findings are complete but for sequence and snapshot.
+    pub fn step(
+        &mut self,
+        moment: &Moment<'_>,
+        area_events: Vec<AreaEvent>,
+        register: &RegisterView<'_>,
+    ) -> Vec<Finding> {
+        self.sights.see(moment.frame, moment.tracks);
+        let mut findings = self.take(area_events, register, moment.received, moment.now);
+        let mut open = std::mem::take(&mut self.open);
+        findings.extend(open.values_mut().filter_map(|e| self.update(e, moment, register)));
+        self.open = open;
+        self.sights.keep_only(moment.tracks);
+        findings
+    }
+
+    /// Takes what [`AreaRules::close_all`](crate::rules::AreaRules::close_all) said when the camera was lost or the
+    /// agent stops: every lasting event gets its last message.
+    pub fn close(
+        &mut self,
+        area_events: Vec<AreaEvent>,
+        register: &RegisterView<'_>,
+        received: MonoMillis,
+        now: UtcMillis,
+    ) -> Vec<Finding> {
+        let findings = self.take(area_events, register, received, now);
+        self.sights.clear();
+        findings
+    }
+
+    /// How many events last now.
+    #[must_use]
+    pub fn open_events(&self) -> usize {
+        self.open.len()
+    }
+
+    fn take(
+        &mut self,
+        area_events: Vec<AreaEvent>,
+        register: &RegisterView<'_>,
+        received: MonoMillis,
+        now: UtcMillis,
+    ) -> Vec<Finding> {
+        let each = area_events.into_iter().filter_map(|event| match event.phase {
+            Phase::New => self.begin(&event, register, received, now),
+            Phase::End => self.end(&event, register, received, now),
+            // Updates are decided here: the rules know nothing of links and pictures.
+            Phase::Update => None,
+        });
+        each.collect()
+    }
+
+    fn begin(
+        &mut self,
+        event: &AreaEvent,
+        register: &RegisterView<'_>,
+        received: MonoMillis,
+        now: UtcMillis,
+    ) -> Option<Finding> {
+        let Some(sight) = self.sights.of(event.track) else {
+            // Rules speak only of tracks they saw matched, and `step` sees the same tracks first.
+            tracing::error!(area = %event.area, rule = event.rule.as_str(), "an event of a track never seen is lost");
+            return None;
+        };
+        let booked = self.composer.booked_area(&event.area);
+        let link = (register.link)(&booked, event.start, event.end, sight.time.uncertainty_ms);
+        let id = EventId(self.ids.next_id(event.start));
+        let mut message = self.composer.first(id, event, sight, link, now);
+        let frame = sight.frame.clone();
+        if frame.is_none() {
+            message.data.snapshot_missing =
+                Some("the picture of the last sight was given back before this was certain".into());
+        }
+        if event.end.is_none() {
+            let open = OpenEvent {
+                message: message.clone(),
+                booked,
+                track: event.track,
+                started: MonoMillis(event.mono.0 - event.dwell_ms.unwrap_or(0)),
+                last_sent: event.mono,
+                picture_rank: rank(sight),
+                register_version: register.version,
+            };
+            self.open.insert(event.key, open);
+        }
+        Some(Finding { event: message, frame, received })
+    }
+
+    fn end(
+        &mut self,
+        event: &AreaEvent,
+        register: &RegisterView<'_>,
+        received: MonoMillis,
+        now: UtcMillis,
+    ) -> Option<Finding> {
+        let mut open = self.open.remove(&event.key)?;
+        let data = &mut open.message.data;
+        data.phase = Phase::End;
+        data.capture.end = event.end;
+        data.end_reason = event.end_reason.or(Some(EndReason::Observed));
+        data.dwell_ms = event.dwell_ms.map(|ms| ms.max(0));
+        if let Some(sight) = self.sights.of(event.track) {
+            data.object.path = compose::path(sight);
+        }
+        data.link = (register.link)(&open.booked, event.start, event.end, data.capture.uncertainty_ms);
+        Some(Finding { event: open.next(now), frame: None, received })
+    }
+
+    /// The next message of a lasting event, if there is something to say after this frame.
+    fn update(&self, open: &mut OpenEvent, moment: &Moment<'_>, register: &RegisterView<'_>) -> Option<Finding> {
+        let time = moment.frame.time;
+        let since = time.mono.since(open.last_sent);
+        let due = since >= self.update_every_ms;
+        let relinked = due || open.register_version != register.version;
+        let link_changed = relinked && open.relink(register);
+        let sight = self.sights.of(open.track).filter(|s| s.time.mono == time.mono);
+        let better = sight.is_some_and(|s| since >= BETTER_EVERY_MS && rank(s) > BETTER * open.picture_rank);
+        if !(due || link_changed || better) {
+            return None;
+        }
+        let data = &mut open.message.data;
+        data.phase = Phase::Update;
+        data.dwell_ms = Some(time.mono.since(open.started).max(0));
+        if let Some(sight) = sight {
+            open.show(sight);
+        }
+        open.last_sent = time.mono;
+        let frame = sight.map(|_| moment.frame.clone());
+        Some(Finding { event: open.next(moment.now), frame, received: moment.received })
+    }
+}
+
+impl OpenEvent {
+    /// Links anew; whether what matters changed (the age of the feed alone does not).
+    fn relink(&mut self, register: &RegisterView<'_>) -> bool {
+        self.register_version = register.version;
+        let data = &mut self.message.data;
+        let link = (register.link)(&self.booked, data.capture.start, None, data.capture.uncertainty_ms);
+        let changed = (link.verdict, &link.links) != (data.link.verdict, &data.link.links);
+        data.link = link;
+        changed
+    }
+
+    /// Box, score, path and best time from a new picture.
+    fn show(&mut self, sight: &Sight) {
+        let data = &mut self.message.data;
+        data.object = compose::object(sight);
+        (data.camera.width, data.camera.height) = sight.size;
+        let capture = &mut data.capture;
+        capture.best = sight.time.utc;
+        capture.time_source = sight.time.source;
+        capture.uncertainty_ms = sight.time.uncertainty_ms;
+        capture.clock_offset_ms = sight.time.clock_offset_ms;
+        data.snapshot_missing = None;
+        self.picture_rank = rank(sight);
+    }
+
+    /// The message as it stands, as the next revision.
+    fn next(&mut self, now: UtcMillis) -> EventMessage {
+        self.message.data.revision += 1;
+        self.message.time = now;
+        self.message.subject = compose::subject(&self.message.data.link, &self.message.data.area.id);
+        self.message.clone()
+    }
+}
+
+fn rank(sight: &Sight) -> f32 {
+    sight.track.score * sight.track.rect.area()
+}

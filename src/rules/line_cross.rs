@@ -1,0 +1,167 @@
+//! Line crossing: an instant with a direction. A track has crossed when its foot has moved through the segment and
+//! stayed on the new side for a while, so that a foot that trembles on the line counts once, when it is really over.
+
+use super::draft::{Draft, Keys};
+use super::presence::Sight;
+use super::{EndReason, Phase, RuleKind};
+use crate::config::LineDirection;
+use crate::geometry::{CrossDirection, Line, Point};
+
+/// A foot must stay on the new side this long, milliseconds; lines have no setting of their own for it.
+const SETTLE_MS: i64 = 400;
+
+/// Closer than this to the line (fraction of the picture) counts as on it: a twentieth of a pixel at 1080p, well
+/// above the rounding of `f32`.
+const ON_LINE: f32 = 2.5e-5;
+
+/// State of the rule for one track at one line.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LineCross {
+    /// The side it counts as standing on: the sign of the distance.
+    settled: Option<bool>,
+    /// Latest point beside the line.
+    beside: Option<Point>,
+    /// Latest point on the line since `beside`.
+    touching: Option<Point>,
+    /// It is seen on the other side.
+    pending: Option<Pending>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// First sight on the other side.
+    first: Sight,
+    /// The movement there went through the segment and was plausible.
+    crossed: bool,
+}
+
+impl LineCross {
+    /// Takes one sight of the foot, in fractions. `jumped`: it came there by an implausible movement, which settles a
+    /// new side but never crosses.
+    pub fn see(&mut self, line: &Line, foot: Point, now: Sight, jumped: bool) -> Option<(Sight, CrossDirection)> {
+        let distance = line.signed_distance(foot);
+        if distance.abs() < ON_LINE {
+            self.touching = if jumped { None } else { Some(foot) };
+            return None;
+        }
+        let right = distance > 0.0;
+        let through = !jumped && self.went_through(line, foot);
+        self.beside = Some(foot);
+        self.touching = None;
+        let settled = *self.settled.get_or_insert(right);
+        if right == settled {
+            self.pending = None;
+            return None;
+        }
+        let pending = *self.pending.get_or_insert(Pending { first: now, crossed: through });
+        if jumped {
+            self.pending = Some(Pending { crossed: false, ..pending });
+        }
+        if now.mono.since(pending.first.mono) < SETTLE_MS {
+            return None;
+        }
+        self.settle()
+    }
+
+    /// The track is over: a foot last seen on the other side has crossed, however short the sight (things leave the
+    /// picture right behind a line).
+    pub fn settle(&mut self) -> Option<(Sight, CrossDirection)> {
+        let pending = self.pending.take()?;
+        let to_right = !self.settled?;
+        self.settled = Some(to_right);
+        let direction = if to_right { CrossDirection::LeftToRight } else { CrossDirection::RightToLeft };
+        pending.crossed.then_some((pending.first, direction))
+    }
+
+    /// Whether the way from the latest point beside the line to `foot` leads through the segment; over the point
+    /// where it touched the line, if it did.
+    fn went_through(&self, line: &Line, foot: Point) -> bool {
+        match (self.beside, self.touching) {
+            (Some(_), Some(touched)) => line.spans(touched),
+            (Some(before), None) => line.crossed_by(before, foot).is_some(),
+            (None, _) => false,
+        }
+    }
+}
+
+/// The report of a crossing, if its direction counts.
+pub(super) fn report(
+    (first, direction): (Sight, CrossDirection),
+    wanted: LineDirection,
+    now: Sight,
+    keys: &mut Keys,
+) -> Option<Draft> {
+    let counts = match wanted {
+        LineDirection::Both => true,
+        LineDirection::LeftToRight => direction == CrossDirection::LeftToRight,
+        LineDirection::RightToLeft => direction == CrossDirection::RightToLeft,
+    };
+    counts.then(|| Draft {
+        key: keys.next(),
+        rule: RuleKind::LineCross,
+        phase: Phase::New,
+        start: first.utc,
+        at: now,
+        end: Some((first.utc, EndReason::Observed)),
+        dwell_ms: None,
+        direction: Some(direction),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{MonoMillis, UtcMillis};
+
+    // Walking up the picture: left is x smaller.
+    const UP: Line = Line { from: Point { x: 0.5, y: 1.0 }, to: Point { x: 0.5, y: 0.5 } };
+
+    fn walk(steps: &[(f32, f32)], interval_ms: i64) -> Vec<(i64, CrossDirection)> {
+        let mut state = LineCross::default();
+        let mut found = Vec::new();
+        for (i, &(x, y)) in steps.iter().enumerate() {
+            let ms = i as i64 * interval_ms;
+            let sight = Sight { utc: UtcMillis(ms), mono: MonoMillis(ms) };
+            found.extend(state.see(&UP, Point { x, y }, sight, false));
+        }
+        found.extend(state.settle());
+        found.into_iter().map(|(s, d)| (s.mono.0, d)).collect()
+    }
+
+    #[test]
+    fn a_foot_that_stops_exactly_on_the_line_counts_when_it_goes_on_either_way() {
+        use CrossDirection::{LeftToRight, RightToLeft};
+        assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.5, 0.8), (0.6, 0.8)], 200), [(600, LeftToRight)]);
+        assert_eq!(walk(&[(0.6, 0.8), (0.5, 0.8), (0.4, 0.8)], 200), [(400, RightToLeft)]);
+        assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.4, 0.8)], 200), [], "touched and went back");
+        assert_eq!(walk(&[(0.5, 0.8), (0.6, 0.8)], 200), [], "nobody saw where it came from");
+    }
+
+    #[test]
+    fn going_around_an_end_is_not_crossing_but_coming_back_through_is() {
+        assert_eq!(walk(&[(0.4, 0.4), (0.6, 0.4), (0.6, 0.4), (0.6, 0.4)], 200), []);
+        assert_eq!(walk(&[(0.4, 0.4), (0.5, 0.4), (0.6, 0.4)], 200), [], "over the line's extension");
+        let around_and_through = [(0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.6, 0.8), (0.4, 0.8)];
+        assert_eq!(walk(&around_and_through, 200), [(800, CrossDirection::RightToLeft)]);
+    }
+
+    #[test]
+    fn trembling_on_the_line_counts_once_when_it_is_over() {
+        let mut steps = vec![(0.4, 0.8)];
+        steps.extend((0..40).map(|i| (if i % 2 == 0 { 0.501 } else { 0.499 }, 0.8)));
+        steps.extend([(0.51, 0.8), (0.55, 0.8), (0.6, 0.8)]);
+        assert_eq!(walk(&steps, 200), [(41 * 200, CrossDirection::LeftToRight)]);
+    }
+
+    #[test]
+    fn two_real_crossings_are_two() {
+        let steps = [(0.4, 0.8), (0.6, 0.8), (0.6, 0.8), (0.6, 0.8), (0.4, 0.8), (0.4, 0.8), (0.4, 0.8)];
+        let found = walk(&steps, 200);
+        assert_eq!(found, [(200, CrossDirection::LeftToRight), (800, CrossDirection::RightToLeft)]);
+    }
+
+    #[test]
+    fn one_frame_every_two_seconds_is_enough() {
+        assert_eq!(walk(&[(0.4, 0.8), (0.6, 0.8), (0.7, 0.8)], 2000), [(2000, CrossDirection::LeftToRight)]);
+    }
+}

@@ -1,0 +1,430 @@
+//! From tracks to event messages and pictures: rules, life of events, schema and annotation together.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use gatewatch::config::{CameraConfig, EventsConfig, Language, PicturesConfig, SiteConfig};
+use gatewatch::customs::{DeclKey, Link, LinkMethod, LinkOutcome, LinkState, LinkVerdict};
+use gatewatch::event::message::ModelRef;
+use gatewatch::event::schema::event_schema;
+use gatewatch::event::{Annotator, EventMessage, Finding, Lifecycle, LifecycleContext, Moment, RegisterView};
+use gatewatch::geometry::{Point, Rect};
+use gatewatch::ids::IdSource;
+use gatewatch::rules::{AreaId, AreaRules, EndReason, Phase, RuleKind};
+use gatewatch::track::{PathPoint, Track, TrackId};
+
+/// 2026-03-02T10:17:45.000+07:00
+const T0: i64 = 1_772_421_465_000;
+const INTERVAL_MS: i64 = 200;
+
+fn camera() -> CameraConfig {
+    serde_json::from_value(serde_json::json!({
+        "id": "bay-cam", "name": "Camera bãi kiểm hóa số 1", "url": "rtsp://camera.invalid/1",
+        "area": [{
+            "id": "bay-1", "name": "Ô kiểm hóa 1", "kind": "inspection_bay",
+            "polygon": [[0.25, 0.35], [0.7, 0.35], [0.78, 0.95], [0.2, 0.95]],
+            "enter": {"severity": 1}, "exit": {"severity": 2}, "dwell": {"limit_s": 2.0, "severity": 3}
+        }],
+        "line": [{
+            "id": "gate", "name": "Vạch ra cổng", "points": [[0.85, 0.95], [0.85, 0.3]], "severity": 4, "area": "bay-1"
+        }]
+    }))
+    .expect("a valid camera")
+}
+
+fn link(verdict: LinkVerdict) -> LinkOutcome {
+    let state = match verdict {
+        LinkVerdict::Linked => LinkState::Linked,
+        LinkVerdict::Proposed => LinkState::Proposed,
+        LinkVerdict::Ambiguous | LinkVerdict::Unlinked => LinkState::Ambiguous,
+    };
+    let one = |key: &str, confidence| Link {
+        decl_key: DeclKey(key.into()),
+        amend_no: Some(0),
+        method: LinkMethod::Booking,
+        confidence,
+        state,
+        booking_id: Some(format!("booking-{key}")),
+        containers: vec!["CSQU3054383".into()],
+        channel: Some(3),
+        declaration_known: true,
+        reason: "the only booking of the area at this time".into(),
+    };
+    let links = match verdict {
+        LinkVerdict::Unlinked => vec![],
+        LinkVerdict::Ambiguous => vec![one("10000001234", 0.45), one("10000001245", 0.45)],
+        LinkVerdict::Linked => vec![one("10000001234", 0.8)],
+        LinkVerdict::Proposed => vec![one("10000001234", 0.4)],
+    };
+    LinkOutcome { verdict, links, reason: "by booking".into(), feed_age_s: Some(35), feed_stale: false }
+}
+
+/// One box driving; frames of one colour unless a picture is given.
+struct Scene {
+    rules: AreaRules,
+    life: Lifecycle,
+    planes: Arc<OwnedI420>,
+    size: (u32, u32),
+    number: u64,
+    path: VecDeque<PathPoint>,
+    version: u64,
+    verdict: LinkVerdict,
+    score: f32,
+}
+
+impl Scene {
+    fn new(size: (u32, u32), planes: OwnedI420) -> Self {
+        let context = LifecycleContext {
+            site: SiteConfig::default(),
+            camera: camera(),
+            events: EventsConfig { update_every_s: 5, ..EventsConfig::default() },
+            model: ModelRef { name: "gate.onnx".into(), sha256: "0123456789abcdef".repeat(4) },
+            config_digest: "00112233aabbccdd".into(),
+            ids: IdSource::counted(1),
+        };
+        Self {
+            rules: AreaRules::new(&camera()),
+            life: Lifecycle::new(context).unwrap(),
+            planes: Arc::new(planes),
+            size,
+            number: 0,
+            path: VecDeque::new(),
+            version: 1,
+            verdict: LinkVerdict::Unlinked,
+            score: 0.5,
+        }
+    }
+
+    fn grey() -> Self {
+        Self::new((640, 360), OwnedI420::filled(640, 360, 120, 128, 128))
+    }
+
+    fn frame(&self) -> Frame {
+        let ms = i64::try_from(self.number).unwrap() * INTERVAL_MS;
+        let time = FrameTime {
+            utc: UtcMillis(T0 + ms),
+            mono: MonoMillis(ms),
+            source: TimeSource::RtcpNtp,
+            uncertainty_ms: 40,
+            clock_offset_ms: Some(-12),
+        };
+        let (width, height) = self.size;
+        let planes = self.planes.clone();
+        let camera = CameraId("bay-cam".into());
+        Frame { camera, number: self.number, time, width, height, layout: PixelLayout::I420, bt709: false, planes }
+    }
+
+    /// One frame with the box's foot at `x` (fraction), or without any track.
+    fn see(&mut self, x: Option<f32>) -> Vec<Finding> {
+        let frame = self.frame();
+        let tracks: Vec<Track> = x.map(|x| self.track(&frame, x)).into_iter().collect();
+        let area_events = self.rules.update(self.size, frame.time, &tracks);
+        let verdict = self.verdict;
+        let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
+        let register = RegisterView { link: &linker, version: self.version };
+        let now = UtcMillis(frame.time.utc.0 + 80);
+        let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now };
+        self.number += 1;
+        self.life.step(&moment, area_events, &register)
+    }
+
+    fn track(&mut self, frame: &Frame, x: f32) -> Track {
+        let (w, h) = (self.size.0 as f32, self.size.1 as f32);
+        let rect = Rect { x0: (x - 0.12) * w, y0: 0.4 * h, x1: (x + 0.12) * w, y1: 0.8 * h };
+        self.path.push_back(PathPoint { utc: frame.time.utc, foot: rect.foot() });
+        Track {
+            id: TrackId(ulid::Ulid::from_parts(1, 1)),
+            label: "truck".into(),
+            rect,
+            score: self.score,
+            median_score: self.score,
+            matched: true,
+            confirmed: true,
+            first_seen: MonoMillis(0),
+            last_seen: frame.time.mono,
+            first_seen_utc: UtcMillis(T0),
+            last_seen_utc: frame.time.utc,
+            path: self.path.clone(),
+        }
+    }
+
+    fn walk(&mut self, xs: impl IntoIterator<Item = f32>) -> Vec<Finding> {
+        xs.into_iter().flat_map(|x| self.see(Some(x))).collect()
+    }
+
+    fn close(&mut self, reason: EndReason) -> Vec<Finding> {
+        let verdict = self.verdict;
+        let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
+        let register = RegisterView { link: &linker, version: self.version };
+        let area_events = self.rules.close_all(reason);
+        self.life.close(area_events, &register, MonoMillis(0), UtcMillis(T0))
+    }
+}
+
+fn of(findings: &[Finding], rule: RuleKind) -> Vec<&Finding> {
+    findings.iter().filter(|f| f.event.data.rule == rule).collect()
+}
+
+fn phases(findings: &[&Finding]) -> Vec<(Phase, u32)> {
+    findings.iter().map(|f| (f.event.data.phase, f.event.data.revision)).collect()
+}
+
+/// In, stays past the limit, out over the line: every rule, every phase.
+fn whole_life(verdict: LinkVerdict) -> Vec<Finding> {
+    let mut scene = Scene::grey();
+    scene.verdict = verdict;
+    let mut findings = scene.walk([0.1, 0.15, 0.3, 0.4]);
+    findings.extend(scene.walk([0.5; 40]));
+    findings.extend(scene.walk([0.6, 0.7, 0.78, 0.82, 0.9, 0.93, 0.95]));
+    findings.extend(scene.see(None));
+    findings
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares with a file of the repository, or rewrites it when `GATEWATCH_UPDATE` is set.
+fn same_as_file(path: &str, value: &serde_json::Value) {
+    let text = serde_json::to_string_pretty(value).unwrap() + "\n";
+    let file = repository().join(path);
+    if std::env::var_os("GATEWATCH_UPDATE").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, &text).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(written == text, "{path} is out of date: run the tests with GATEWATCH_UPDATE=1 and review the difference");
+}
+
+#[test]
+fn the_published_schema_is_the_generated_one() {
+    let schema = event_schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    same_as_file("config/schema/event.schema.json", &schema);
+}
+
+#[test]
+fn every_phase_and_verdict_is_valid_and_mistakes_are_not() {
+    let validator = jsonschema::validator_for(&event_schema()).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for verdict in [LinkVerdict::Linked, LinkVerdict::Proposed, LinkVerdict::Ambiguous, LinkVerdict::Unlinked] {
+        for finding in whole_life(verdict) {
+            let mut event = finding.event;
+            event.data.sequence.seq = 1;
+            let value = serde_json::to_value(&event).unwrap();
+            let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+            assert!(errors.is_empty(), "{errors:?} in {value:#}");
+            let back: EventMessage = serde_json::from_value(value.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&back).unwrap(), value, "there and back");
+            seen.insert((event.data.rule, event.data.phase, verdict));
+            for (pointer, wrong) in [
+                ("/specversion", serde_json::json!("0.3")),
+                ("/type", serde_json::json!("gatewatch.event.loiter.v1")),
+                ("/data/severity", serde_json::json!(5)),
+                ("/data/object/score", serde_json::json!(1.5)),
+                ("/data/config_digest", serde_json::json!("xyz")),
+                ("/data/camera", serde_json::json!({"id": "c", "name": "c", "width": 1, "height": 1, "extra": 1})),
+            ] {
+                let mut bad = value.clone();
+                *bad.pointer_mut(pointer).unwrap() = wrong;
+                assert!(!validator.is_valid(&bad), "{pointer} must be refused");
+            }
+        }
+    }
+    assert_eq!(seen.len(), 4 * (3 + 3 + 1 + 1), "enter and dwell in three phases, the instants in one: {seen:?}");
+}
+
+#[test]
+fn the_messages_of_one_visit_are_the_golden_ones() {
+    let messages: Vec<EventMessage> = whole_life(LinkVerdict::Linked).into_iter().map(|f| f.event).collect();
+    same_as_file("tests/data/event_visit.json", &serde_json::to_value(&messages).unwrap());
+}
+
+#[test]
+fn a_visit_has_one_id_over_its_phases_and_instants_are_closed_at_once() {
+    let findings = whole_life(LinkVerdict::Linked);
+    let enter = of(&findings, RuleKind::Enter);
+    let revisions = phases(&enter);
+    assert_eq!((revisions[0], revisions.last().unwrap().0), ((Phase::New, 1), Phase::End));
+    assert!(revisions.windows(2).all(|w| w[1].1 == w[0].1 + 1), "{revisions:?}");
+    assert!(enter.iter().all(|f| f.event.id == enter[0].event.id));
+    assert_eq!(enter[0].event.kind, "gatewatch.event.enter.v1");
+    assert_eq!(enter[0].event.subject, "decl/10000001234");
+    assert_eq!(enter[0].event.data.duty_day, "2026-03-02");
+    for rule in [RuleKind::Exit, RuleKind::LineCross] {
+        let instant = of(&findings, rule);
+        assert_eq!(phases(&instant), [(Phase::New, 1)], "{rule:?}");
+        let data = &instant[0].event.data;
+        assert_eq!(data.capture.end, Some(data.capture.start));
+        assert_eq!(data.end_reason, Some(EndReason::Observed));
+        assert!(instant[0].event.kind.starts_with("gatewatch.alert."));
+    }
+    let picture_times =
+        findings.iter().filter_map(|f| f.frame.as_ref().map(|p| (p.time.utc, f.event.data.capture.best)));
+    assert!(picture_times.clone().count() > 4);
+    picture_times.for_each(|(frame, best)| assert_eq!(frame, best, "box and picture are of one frame"));
+}
+
+#[test]
+fn a_link_that_changes_is_said_once_and_a_new_version_alone_is_not() {
+    let mut scene = Scene::grey();
+    scene.walk([0.5; 4]);
+    scene.version += 1;
+    assert!(scene.see(Some(0.5)).is_empty(), "a new version that changes nothing here");
+    scene.version += 1;
+    scene.verdict = LinkVerdict::Linked;
+    let findings = scene.see(Some(0.5));
+    assert_eq!(phases(&findings.iter().collect::<Vec<_>>()), [(Phase::Update, 2)]);
+    assert_eq!(findings[0].event.subject, "decl/10000001234");
+    assert!(findings[0].frame.is_some(), "a picture with the declaration on it");
+    assert!(scene.see(Some(0.5)).is_empty());
+}
+
+#[test]
+fn a_clearly_better_picture_is_an_update_but_not_at_once() {
+    let mut scene = Scene::grey();
+    scene.walk([0.5; 4]);
+    scene.score = 0.9;
+    let later = scene.walk([0.5; 16]);
+    let updates: Vec<_> = of(&later, RuleKind::Enter);
+    assert_eq!(phases(&updates), [(Phase::Update, 2)]);
+    assert!((updates[0].event.data.object.score - 0.9).abs() < 1e-6);
+    let sent_after = updates[0].event.data.capture.best.since(UtcMillis(T0 + 400));
+    assert!(sent_after >= 3000, "{sent_after} ms");
+}
+
+#[test]
+fn a_lost_camera_ends_every_lasting_event_at_the_last_sight() {
+    let mut scene = Scene::grey();
+    scene.walk([0.5; 12]);
+    assert_eq!(scene.life.open_events(), 2);
+    let findings = scene.close(EndReason::CameraLost);
+    assert_eq!((findings.len(), scene.life.open_events()), (2, 0));
+    for finding in &findings {
+        let data = &finding.event.data;
+        assert_eq!((data.phase, data.end_reason), (Phase::End, Some(EndReason::CameraLost)));
+        assert_eq!(data.capture.end, Some(UtcMillis(T0 + 11 * INTERVAL_MS)));
+        assert!(finding.frame.is_none());
+    }
+}
+
+#[test]
+fn a_crossing_certain_only_after_the_track_is_gone_shows_its_last_sight() {
+    let mut scene = Scene::grey();
+    scene.walk([0.72, 0.78, 0.82, 0.88]);
+    let findings = scene.see(None);
+    let crossing = of(&findings, RuleKind::LineCross);
+    assert_eq!(phases(&crossing), [(Phase::New, 1)]);
+    let frame = crossing[0].frame.as_ref().expect("the frame of the last sight");
+    assert_eq!(frame.time.utc, crossing[0].event.data.capture.best);
+    assert_eq!(frame.number, 3);
+}
+
+fn annotator(language: Language, max_published_bytes: u32) -> Annotator {
+    let pictures = PicturesConfig { max_published_bytes, ..PicturesConfig::default() };
+    Annotator::new(&pictures, &SiteConfig { language, ..SiteConfig::default() }).unwrap()
+}
+
+/// Studio-range BT.601 planes of a picture.
+fn to_i420(picture: &image::RgbImage) -> OwnedI420 {
+    let (w, h) = picture.dimensions();
+    let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
+    let yuv = |x: u32, y: u32| {
+        let [r, g, b] = picture.get_pixel(x.min(w - 1), y.min(h - 1)).0.map(f32::from);
+        let luma = 16.0 + 0.257 * r + 0.504 * g + 0.098 * b;
+        (luma, 128.0 - 0.148 * r - 0.291 * g + 0.439 * b, 128.0 + 0.439 * r - 0.368 * g - 0.071 * b)
+    };
+    let mut data: Vec<u8> = (0..h).flat_map(|y| (0..w).map(move |x| yuv(x, y).0 as u8)).collect();
+    data.extend((0..ch).flat_map(|y| (0..cw).map(move |x| yuv(2 * x, 2 * y).1 as u8)));
+    data.extend((0..ch).flat_map(|y| (0..cw).map(move |x| yuv(2 * x, 2 * y).2 as u8)));
+    OwnedI420::new(w, h, data).unwrap()
+}
+
+fn noise(width: u32, height: u32) -> OwnedI420 {
+    let mut state = 1u32;
+    let bytes = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    OwnedI420::new(width, height, bytes.take(OwnedI420::bytes(width as usize, height as usize)).collect()).unwrap()
+}
+
+#[test]
+fn the_annotated_picture_holds_its_limit_and_the_clean_one_its_size() {
+    let mut scene = Scene::new((960, 540), noise(960, 540));
+    let findings = scene.walk([0.5; 4]);
+    let (frame, event) = (findings[0].frame.as_ref().unwrap(), &findings[0].event);
+    for limit in [60_000, 200_000] {
+        let pictures = annotator(Language::Vi, limit).draw(frame, event).unwrap();
+        assert!(pictures.annotated_jpeg.len() <= limit as usize, "{} > {limit}", pictures.annotated_jpeg.len());
+        let clean = image::load_from_memory(&pictures.clean_jpeg).unwrap();
+        assert_eq!((clean.width(), clean.height()), (960, 540));
+        image::load_from_memory(&pictures.annotated_jpeg).unwrap();
+    }
+}
+
+#[test]
+fn box_and_outline_are_drawn_where_the_message_says() {
+    let mut scene = Scene::grey();
+    let findings = scene.walk([0.5; 4]);
+    let (frame, event) = (findings[0].frame.as_ref().unwrap(), &findings[0].event);
+    let pictures = annotator(Language::En, 500_000).draw(frame, event).unwrap();
+    let clean = image::load_from_memory(&pictures.clean_jpeg).unwrap().to_rgb8();
+    let drawn = image::load_from_memory(&pictures.annotated_jpeg).unwrap().to_rgb8();
+    let bar = drawn.height() - clean.height();
+    assert!(bar > 40 && bar < 120, "{bar}");
+    let differs = |p: Point| {
+        let (x, y) = ((p.x * 640.0) as u32, (p.y * 360.0) as u32);
+        let (a, b) = (clean.get_pixel(x, y).0, drawn.get_pixel(x, y + bar).0);
+        a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b))).sum::<u32>() > 40
+    };
+    let area_corner = Point { x: 0.475, y: 0.35 };
+    let box_side = Point { x: event.data.object.box_frac.x0, y: 0.6 };
+    assert!(differs(area_corner) && differs(box_side));
+    assert!(!differs(Point { x: 0.05, y: 0.5 }), "the rest is left alone");
+}
+
+/// Writes annotated pictures of a real photo for people to look at.
+#[test]
+fn pictures_to_look_at() {
+    let (Some(assets), Some(out)) = (std::env::var_os("GATEWATCH_ASSETS"), std::env::var_os("GATEWATCH_PICTURES"))
+    else {
+        println!("skipped: GATEWATCH_ASSETS and GATEWATCH_PICTURES are not both set");
+        return;
+    };
+    let photo = PathBuf::from(assets).join("labelled/coco128/images/000000000061.jpg");
+    let photo = image::open(photo).unwrap();
+    for (w, h, verdict, language) in [
+        (960, 540, LinkVerdict::Linked, Language::Vi),
+        (1920, 1080, LinkVerdict::Ambiguous, Language::Vi),
+        (640, 360, LinkVerdict::Unlinked, Language::En),
+    ] {
+        let filled = photo.resize_to_fill(w, h, image::imageops::FilterType::Triangle).to_rgb8();
+        let mut scene = Scene::new((w, h), to_i420(&filled));
+        scene.verdict = verdict;
+        let mut findings = scene.walk(std::iter::repeat_n(0.5, 14));
+        findings.extend(scene.walk([0.6, 0.7, 0.78, 0.82, 0.9, 0.93, 0.95]));
+        for finding in findings {
+            let Some(frame) = &finding.frame else { continue };
+            let pictures = annotator(language, 524_288).draw(frame, &finding.event).unwrap();
+            let name = format!("{w}-{}.jpg", finding.event.data.rule.as_str());
+            std::fs::write(PathBuf::from(&out).join(name), pictures.annotated_jpeg).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_topics_document_names_every_topic_and_the_schema() {
+    let text = std::fs::read_to_string(repository().join("config/schema/asyncapi.yaml")).unwrap();
+    let base = "gatewatch/v1/{office}/{box}";
+    let topics = ["state", "birth", "camera/{camera}/state", "event", "alert", "snapshot/{event_id}", "cmd/{name}"];
+    for topic in topics.into_iter().chain(["in/declaration", "in/booking"]) {
+        assert!(text.contains(&format!("address: {base}/{topic}\n")), "{topic} is missing");
+    }
+    assert!(text.contains("./event.schema.json"));
+}
