@@ -1,1 +1,2 @@
-
+mod track;
+mod vision;
