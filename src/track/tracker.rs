@@ -209,15 +209,16 @@ impl Tracker {
         });
     }
 
-    /// Of two tracks on one thing the younger goes. Two that were both matched with one class are two things.
+    /// Of two tracks on one thing the younger goes. Two of one class are two things when the younger is believed (one is
+    /// behind the other) or both were matched.
     fn remove_duplicates(&mut self) {
         let mut i = self.tracks.len();
         while i > 0 {
             i -= 1;
             let b = &self.tracks[i];
             let same = |a: &Track| {
-                let two = a.matched && b.matched && a.label == b.label;
-                !two && a.matched && a.rect.iou(&b.rect) > SAME_IOU
+                let doubtful = !b.confirmed && !(b.matched && a.label == b.label);
+                (doubtful || a.label != b.label) && a.matched && a.rect.iou(&b.rect) > SAME_IOU
             };
             // Tracks are kept in the order they started.
             if self.tracks[..i].iter().any(same) {
