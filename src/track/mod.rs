@@ -1,5 +1,11 @@
 //! Tracks: one object followed over frames. Values in, values out; time is the frames' own.
 
+mod assign;
+mod kalman;
+pub mod tracker;
+
+pub use tracker::Tracker;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};

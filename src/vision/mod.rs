@@ -1,6 +1,15 @@
 //! From a frame to detections: which regions to look at, the tensor, the model, its output layout, suppression.
 //! The only part that speaks ONNX Runtime.
 
+pub mod detector;
+pub mod labels;
+pub mod layout;
+pub mod letterbox;
+pub mod preprocess;
+pub mod regions;
+pub mod runtime;
+pub mod suppress;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -7,3 +7,5 @@ mod config;
 mod event;
 mod mqtt;
 mod support;
+mod track;
+mod vision;

@@ -1,0 +1,387 @@
+//! The tracker: detections of frame after frame into tracks. Strong detections are given to tracks first, then weak ones
+//! continue what is still unmatched; each time by the best assignment as a whole. Values in, values out; same input,
+//! same output. The motion model is in `kalman`, the assignment in `assign`.
+
+use std::collections::VecDeque;
+
+use super::assign::assign;
+use super::kalman::{Motion, size};
+use super::{PathPoint, Track, TrackId};
+use crate::clock::FrameTime;
+use crate::config::TrackerConfig;
+use crate::ids::IdSource;
+use crate::vision::{Detection, Label};
+
+/// Points kept of a path.
+const PATH: usize = 64;
+/// Scores kept for the median.
+const SCORES: usize = 10;
+/// Overlap from which a pair is judged by it; below, by distance.
+const IOU_GATE: f32 = 0.15;
+/// Overlap a weak detection, or one of another class, needs.
+const STRICT_IOU: f32 = 0.4;
+/// Two tracks that overlap so much are one thing.
+const SAME_IOU: f32 = 0.8;
+/// A track not believed yet is given up after this, milliseconds.
+const DOUBTFUL_MS: i64 = 1000;
+
+/// A track with what only the tracker needs.
+#[derive(Debug)]
+struct State {
+    motion: Motion,
+    hits: u32,
+    scores: VecDeque<f32>,
+    votes: Vec<(Label, f32)>,
+}
+
+/// Follows the objects of one camera.
+#[derive(Debug)]
+pub struct Tracker {
+    config: TrackerConfig,
+    ids: IdSource,
+    now: Option<FrameTime>,
+    /// Parallel: `states[i]` belongs to `tracks[i]`.
+    tracks: Vec<Track>,
+    states: Vec<State>,
+    ended: Vec<Track>,
+}
+
+impl Tracker {
+    /// No tracks yet.
+    #[must_use]
+    pub fn new(config: TrackerConfig, ids: IdSource) -> Self {
+        Self { config, ids, now: None, tracks: Vec::new(), states: Vec::new(), ended: Vec::new() }
+    }
+
+    /// Takes in the detections of one frame. Answers all live tracks, those without a match predicted to this frame.
+    ///
+    /// A frame no later than the one before is taken as of the same moment; one far earlier (the camera started anew)
+    /// ends all tracks.
+    pub fn update(&mut self, time: FrameTime, detections: &[Detection]) -> &[Track] {
+        self.ended.clear();
+        let time = self.advance(time);
+        let strong = self.of_score(detections, self.config.start_score, f32::INFINITY);
+        let weak = self.of_score(detections, self.config.low_score, self.config.start_score);
+        let believed: Vec<usize> = (0..self.tracks.len()).filter(|&i| self.tracks[i].confirmed).collect();
+        let doubtful: Vec<usize> = (0..self.tracks.len()).filter(|&i| !self.tracks[i].confirmed).collect();
+        let left = self.associate(&time, detections, &believed, strong, false);
+        let left = self.associate(&time, detections, &doubtful, left, false);
+        self.associate(&time, detections, &believed, weak, true);
+        for d in left {
+            self.start(&time, &detections[d]);
+        }
+        self.remove_duplicates();
+        &self.tracks
+    }
+
+    /// The tracks that the last update ended, as they last stood.
+    #[must_use]
+    pub fn ended(&self) -> &[Track] {
+        &self.ended
+    }
+
+    /// Ends what was not seen for too long, predicts the rest to `time`; the time to use for this frame.
+    fn advance(&mut self, time: FrameTime) -> FrameTime {
+        let before = self.now.unwrap_or(time);
+        let passed = time.mono.since(before.mono);
+        if passed < -i64::from(self.config.lost_after_ms) {
+            self.end_where(|_, _| true);
+            self.now = Some(time);
+            return time;
+        }
+        let time = if passed < 0 { before } else { time };
+        self.end_where(|t, limit| time.mono.since(t.last_seen) > limit);
+        let dt = passed.max(0) as f32 / 1000.0;
+        for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
+            state.motion.predict(dt, track.matched);
+            track.rect = state.motion.rect();
+            track.matched = false;
+        }
+        self.now = Some(time);
+        time
+    }
+
+    /// Ends tracks; the closure is given the time after which this track is over without a match, milliseconds.
+    fn end_where(&mut self, over: impl Fn(&Track, i64) -> bool) {
+        let lost_after = i64::from(self.config.lost_after_ms);
+        let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)));
+        for i in (0..self.tracks.len()).rev() {
+            let limit = if self.tracks[i].confirmed { lost_after } else { doubtful };
+            if over(&self.tracks[i], limit) {
+                self.end(i);
+            }
+        }
+    }
+
+    fn end(&mut self, i: usize) {
+        self.states.remove(i);
+        self.ended.push(self.tracks.remove(i));
+    }
+
+    fn of_score(&self, detections: &[Detection], from: f32, below: f32) -> Vec<usize> {
+        (0..detections.len()).filter(|&d| detections[d].score >= from && detections[d].score < below).collect()
+    }
+
+    /// Gives detections to the unmatched ones of `tracks`; the detections left over.
+    fn associate(
+        &mut self,
+        time: &FrameTime,
+        detections: &[Detection],
+        tracks: &[usize],
+        offered: Vec<usize>,
+        strict: bool,
+    ) -> Vec<usize> {
+        let open: Vec<usize> = tracks.iter().copied().filter(|&i| !self.tracks[i].matched).collect();
+        let row = |&t: &usize| offered.iter().map(|&d| self.similarity(time, t, &detections[d], strict)).collect();
+        let pairs = assign(&open.iter().map(row).collect::<Vec<Vec<f32>>>());
+        for &(t, d) in &pairs {
+            self.matched(open[t], time, &detections[offered[d]]);
+        }
+        let free = |k: &usize| !pairs.iter().any(|p| p.1 == *k);
+        (0..offered.len()).filter(free).map(|k| offered[k]).collect()
+    }
+
+    /// 0 = cannot be the same thing, up to 1. Overlap first; for boxes that moved further than their size between two
+    /// frames, the distance in sizes, within what a thing can move in the time since it was last seen.
+    fn similarity(&self, time: &FrameTime, t: usize, d: &Detection, strict: bool) -> f32 {
+        let track = &self.tracks[t];
+        let iou = track.rect.iou(&d.rect);
+        let same_class = track.label == d.label;
+        if strict || !same_class {
+            let weight = if same_class { 1.0 } else { 0.5 };
+            return if iou >= STRICT_IOU { iou * weight } else { 0.0 };
+        }
+        if iou >= IOU_GATE {
+            return iou;
+        }
+        let (a, b) = (size(&track.rect), size(&d.rect));
+        if a.max(b) > 1.6 * a.min(b) {
+            return 0.0;
+        }
+        let since = time.mono.since(track.last_seen).max(0) as f32 / 1000.0;
+        let pace = if self.states[t].hits < 3 { 2.5 } else { 1.0 };
+        let reach = (0.3 + pace * since).min(if self.states[t].hits < 3 { 2.0 } else { 1.5 });
+        let (p, q) = (track.rect.center(), d.rect.center());
+        let distance = (p.x - q.x).hypot(p.y - q.y) / f32::midpoint(a, b);
+        (IOU_GATE * (1.0 - distance / reach)).max(0.0)
+    }
+
+    fn matched(&mut self, i: usize, time: &FrameTime, d: &Detection) {
+        let (track, state) = (&mut self.tracks[i], &mut self.states[i]);
+        state.motion.update(&d.rect, d.score);
+        state.hits += 1;
+        state.see(d);
+        track.rect = state.motion.rect();
+        track.label = state.label();
+        track.score = d.score;
+        track.median_score = state.median();
+        track.matched = true;
+        track.last_seen = time.mono;
+        track.last_seen_utc = time.utc;
+        let age = track.last_seen.since(track.first_seen);
+        track.confirmed |= state.hits >= 2 && age >= i64::from(self.config.confirm_ms);
+        track.path.push_back(PathPoint { utc: time.utc, foot: track.rect.foot() });
+        thin(&mut track.path);
+    }
+
+    /// A new track, unless the thing has one already under another class.
+    fn start(&mut self, time: &FrameTime, d: &Detection) {
+        let known = |t: &Track| t.matched && t.rect.iou(&d.rect) > SAME_IOU;
+        if self.tracks.iter().any(known) {
+            return;
+        }
+        let mut state = State { motion: Motion::new(&d.rect), hits: 1, scores: VecDeque::new(), votes: Vec::new() };
+        state.see(d);
+        self.states.push(state);
+        self.tracks.push(Track {
+            id: TrackId(self.ids.next_id(time.utc)),
+            label: d.label.clone(),
+            rect: d.rect,
+            score: d.score,
+            median_score: d.score,
+            matched: true,
+            confirmed: false,
+            first_seen: time.mono,
+            last_seen: time.mono,
+            first_seen_utc: time.utc,
+            last_seen_utc: time.utc,
+            path: VecDeque::from([PathPoint { utc: time.utc, foot: d.rect.foot() }]),
+        });
+    }
+
+    /// Of two tracks on one thing the younger goes. Two of one class are two things when the younger is believed (one is
+    /// behind the other) or both were matched.
+    fn remove_duplicates(&mut self) {
+        let mut i = self.tracks.len();
+        while i > 0 {
+            i -= 1;
+            let b = &self.tracks[i];
+            let same = |a: &Track| {
+                let doubtful = !b.confirmed && !(b.matched && a.label == b.label);
+                (doubtful || a.label != b.label) && a.matched && a.rect.iou(&b.rect) > SAME_IOU
+            };
+            // Tracks are kept in the order they started.
+            if self.tracks[..i].iter().any(same) {
+                self.end(i);
+            }
+        }
+    }
+}
+
+impl State {
+    fn see(&mut self, d: &Detection) {
+        if self.scores.len() == SCORES {
+            self.scores.pop_front();
+        }
+        self.scores.push_back(d.score);
+        match self.votes.iter_mut().find(|v| v.0 == d.label) {
+            Some(vote) => vote.1 += d.score,
+            None => self.votes.push((d.label.clone(), d.score)),
+        }
+    }
+
+    fn label(&self) -> Label {
+        let most = self.votes.iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
+        most.expect("a track starts with a vote").0.clone()
+    }
+
+    fn median(&self) -> f32 {
+        let mut scores: Vec<f32> = self.scores.iter().copied().collect();
+        scores.sort_by(f32::total_cmp);
+        f32::midpoint(scores[(scores.len() - 1) / 2], scores[scores.len() / 2])
+    }
+}
+
+/// Drops every second point but the first and the latest when there are too many.
+fn thin(path: &mut VecDeque<PathPoint>) {
+    if path.len() > PATH {
+        let last = path.len() - 1;
+        let mut i = 0;
+        path.retain(|_| {
+            i += 1;
+            (i - 1) % 2 == 0 || i - 1 == last
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{MonoMillis, TimeSource, UtcMillis};
+    use crate::geometry::Rect;
+
+    fn time(ms: i64) -> FrameTime {
+        FrameTime {
+            utc: UtcMillis(1_000_000 + ms),
+            mono: MonoMillis(ms),
+            source: TimeSource::File,
+            uncertainty_ms: 0,
+            clock_offset_ms: None,
+        }
+    }
+
+    fn seen(label: &str, x: f32, score: f32) -> Detection {
+        Detection { label: label.into(), score, rect: Rect::from([x, 100.0, x + 60.0, 220.0]) }
+    }
+
+    fn tracker() -> Tracker {
+        Tracker::new(TrackerConfig::default(), IdSource::counted(1))
+    }
+
+    fn confirmed(t: &[Track]) -> Vec<TrackId> {
+        t.iter().filter(|t| t.confirmed).map(|t| t.id).collect()
+    }
+
+    #[test]
+    fn crossing_objects_keep_their_ids() {
+        let mut t = tracker();
+        let at = |i: i64| (i as f32 * 10.0, 400.0 - i as f32 * 10.0);
+        let ids: Vec<Vec<TrackId>> = (0..40)
+            .map(|i| {
+                let (a, b) = at(i);
+                let mut all = vec![seen("person", a, 0.9), seen("person", b, 0.9)];
+                if (a - b).abs() < 15.0 {
+                    all.pop();
+                }
+                let mut tracks = t.update(time(i * 100), &all).to_vec();
+                tracks.sort_by(|p, q| p.rect.x0.total_cmp(&q.rect.x0));
+                confirmed(&tracks)
+            })
+            .collect();
+        assert_eq!(ids[10].len(), 2);
+        assert_eq!(ids[39], vec![ids[10][1], ids[10][0]], "left and right have changed places, ids went along");
+    }
+
+    #[test]
+    fn two_seconds_behind_something_keep_the_id_and_four_end_it() {
+        for (gap, kept) in [(2000, true), (4000, false)] {
+            let mut t = tracker();
+            for i in 0..10 {
+                t.update(time(i * 200), &[seen("person", i as f32 * 12.0, 0.8)]);
+            }
+            let id = t.update(time(2000), &[seen("person", 120.0, 0.8)])[0].id;
+            for ms in (2200..2000 + gap).step_by(200) {
+                assert!(t.update(time(ms), &[]).iter().all(|t| !t.matched));
+            }
+            let x = 120.0 + gap as f32 * 0.06;
+            let after = t.update(time(2000 + gap), &[seen("person", x, 0.8)]);
+            assert_eq!(after[0].id == id, kept);
+        }
+    }
+
+    #[test]
+    fn fast_objects_at_two_frames_a_second_are_one_track() {
+        let mut t = tracker();
+        for i in 0..8 {
+            let tracks = t.update(time(i * 500), &[seen("car", i as f32 * 85.0, 0.8)]);
+            assert_eq!(tracks.len(), 1, "frame {i}");
+        }
+        assert!(t.update(time(4000), &[])[0].confirmed);
+    }
+
+    #[test]
+    fn weak_detections_continue_tracks_but_start_none() {
+        let mut t = tracker();
+        assert!(t.update(time(0), &[seen("car", 0.0, 0.2)]).is_empty());
+        for i in 0..5 {
+            t.update(time(i * 200), &[seen("car", 0.0, 0.8)]);
+        }
+        assert!(t.update(time(1000), &[seen("car", 2.0, 0.2)])[0].matched);
+    }
+
+    #[test]
+    fn the_label_is_voted_and_a_second_class_on_the_same_thing_starts_nothing() {
+        let mut t = tracker();
+        for i in 0..6 {
+            let tracks = t.update(time(i * 200), &[seen("truck", 0.0, 0.8), seen("car", 1.0, 0.5)]);
+            assert_eq!((tracks.len(), tracks[0].label.as_str()), (1, "truck"));
+        }
+        assert_eq!(t.update(time(1200), &[seen("car", 0.0, 0.6)])[0].label.as_str(), "truck");
+    }
+
+    #[test]
+    fn jumps_of_time_end_tracks_or_change_nothing() {
+        let mut t = tracker();
+        for i in 0..5 {
+            t.update(time(i * 200), &[seen("car", 0.0, 0.8)]);
+        }
+        let id = t.update(time(700), &[seen("car", 0.0, 0.8)])[0].id;
+        assert_eq!(t.update(time(800), &[seen("car", 0.0, 0.8)])[0].id, id);
+        assert_eq!(t.update(time(600), &[seen("car", 0.0, 0.8)])[0].last_seen, MonoMillis(800), "a little back is now");
+        assert_ne!(t.update(time(900_000), &[seen("car", 0.0, 0.8)])[0].id, id);
+        assert_eq!(t.ended().iter().map(|t| t.id).collect::<Vec<_>>(), vec![id]);
+        assert_eq!(t.update(time(0), &[]).len(), 0, "back to the start: the camera is a new one");
+    }
+
+    #[test]
+    fn paths_stay_short_and_keep_their_ends() {
+        let mut t = tracker();
+        for i in 0..300 {
+            t.update(time(i * 100), &[seen("car", i as f32, 0.8)]);
+        }
+        let path = &t.update(time(30_000), &[])[0].path;
+        assert!(path.len() <= PATH && path.len() > PATH / 3);
+        assert_eq!(path.front().unwrap().utc, time(0).utc);
+        assert_eq!(path.back().unwrap().utc, time(29_900).utc);
+    }
+}

@@ -1,0 +1,424 @@
+//! From the planes of a frame straight into the input tensor: crop, scale, colour and normalise a region in one pass
+//! over its rows. No RGB picture exists in between, and after the first frame nothing is allocated.
+//!
+//! Each output row mixes its source rows (a loop the compiler vectorises), then its columns. Up to a step of two
+//! pixels the mix is bilinear; beyond it every source pixel counts (area average), so that small things do not vanish.
+
+use super::letterbox::Letterbox;
+use crate::camera::{Frame, PixelLayout};
+
+/// Grey of the padding, before normalisation: what both model families were trained with.
+const PADDING: f32 = 114.0;
+
+/// How a model wants its numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PixelFormat {
+    /// Red first; blue first otherwise.
+    pub rgb: bool,
+    /// `[1, H, W, 3]` instead of `[1, 3, H, W]`.
+    pub channels_last: bool,
+    /// Subtracted from each channel (in tensor order), 0..=255.
+    pub mean: [f32; 3],
+    /// Then multiplied.
+    pub scale: [f32; 3],
+}
+
+/// Which source samples make up each output sample of one axis.
+#[derive(Debug, Default)]
+struct Taps {
+    /// Samples mixed for each output.
+    count: usize,
+    /// First source sample of each output.
+    first: Vec<usize>,
+    /// `count` weights for each output, sum 1.
+    weights: Vec<f32>,
+}
+
+/// One axis of one plane: output sample `o` looks at `origin + (o + 0.5) * step` in a row whose samples `low..=high`
+/// exist.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    origin: f32,
+    step: f32,
+    low: usize,
+    high: usize,
+    outputs: usize,
+}
+
+impl Axis {
+    fn luma(start: u32, length: u32, outputs: u32) -> Self {
+        let (start, length, outputs) = (start as usize, length as usize, outputs as usize);
+        let step = length as f32 / outputs as f32;
+        Self { origin: start as f32, step, low: start, high: start + length - 1, outputs }
+    }
+
+    /// The same stretch of the picture in a plane of half the resolution.
+    fn chroma(self) -> Self {
+        Self { origin: self.origin / 2.0, step: self.step / 2.0, low: self.low / 2, high: self.high / 2, ..self }
+    }
+}
+
+impl Taps {
+    fn set(&mut self, axis: Axis) {
+        let span = axis.high - axis.low + 1;
+        let wide = axis.step > 2.0;
+        self.count = if wide { axis.step.ceil() as usize + 1 } else { 2 }.min(span);
+        self.first.clear();
+        self.weights.clear();
+        for o in 0..axis.outputs {
+            let middle = axis.origin + (o as f32 + 0.5) * axis.step;
+            let reach = if wide { axis.step / 2.0 } else { 1.0 };
+            let lowest = if wide { middle - reach } else { middle - 0.5 };
+            let first = (lowest.floor().max(0.0) as usize).clamp(axis.low, axis.high + 1 - self.count);
+            self.first.push(first);
+            let start = self.weights.len();
+            for k in 0..self.count {
+                self.weights.push(weight((first + k) as f32, middle, reach, wide));
+            }
+            normalise(&mut self.weights[start..]);
+        }
+    }
+
+    fn of(&self, o: usize) -> (usize, &[f32]) {
+        (self.first[o], &self.weights[o * self.count..(o + 1) * self.count])
+    }
+}
+
+/// Share of the sample at `i` (covering `i..i+1`): its overlap with the window, or its bilinear weight.
+fn weight(i: f32, middle: f32, reach: f32, wide: bool) -> f32 {
+    if wide {
+        ((i + 1.0).min(middle + reach) - i.max(middle - reach)).max(0.0)
+    } else {
+        (1.0 - (i + 0.5 - middle).abs()).max(0.0)
+    }
+}
+
+/// Sum 1; at a border where nothing is in reach, the nearest sample (all the rest are clamped to it).
+fn normalise(weights: &mut [f32]) {
+    let sum: f32 = weights.iter().sum();
+    if sum > 1e-6 {
+        weights.iter_mut().for_each(|w| *w /= sum);
+    } else if let Some(first) = weights.first_mut() {
+        *first = 1.0;
+    }
+}
+
+/// Buffers of the pass, reused from frame to frame.
+#[derive(Debug, Default)]
+pub struct Preprocessor {
+    luma_x: Taps,
+    luma_y: Taps,
+    chroma_x: Taps,
+    chroma_y: Taps,
+    mixed: Vec<f32>,
+    y: Vec<f32>,
+    u: Vec<f32>,
+    v: Vec<f32>,
+    rgb: [Vec<f32>; 3],
+}
+
+impl Preprocessor {
+    /// Fills `tensor` (3 x input height x input width) from the region of the frame that `letterbox` names.
+    ///
+    /// # Errors
+    /// When the frame's planes are shorter than its size says, the region lies outside it, or the tensor has another
+    /// length.
+    pub fn fill(
+        &mut self,
+        frame: &Frame,
+        letterbox: &Letterbox,
+        format: &PixelFormat,
+        tensor: &mut [f32],
+    ) -> Result<(), String> {
+        check(frame, letterbox, tensor.len())?;
+        self.prepare(letterbox);
+        let inner_rows = letterbox.inner.1 as usize;
+        let top = letterbox.offset.1 as usize;
+        for row in 0..letterbox.input.1 as usize {
+            if row < top || row >= top + inner_rows {
+                self.rgb.iter_mut().for_each(|c| c.fill(PADDING));
+            } else {
+                self.mix_row(frame, letterbox, row - top);
+            }
+            self.write_row(row, letterbox, format, tensor);
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, lb: &Letterbox) {
+        let across = Axis::luma(lb.region.x, lb.region.width, lb.inner.0);
+        let down = Axis::luma(lb.region.y, lb.region.height, lb.inner.1);
+        self.luma_x.set(across);
+        self.luma_y.set(down);
+        self.chroma_x.set(across.chroma());
+        self.chroma_y.set(down.chroma());
+        for row in [&mut self.y, &mut self.u, &mut self.v] {
+            row.resize(lb.inner.0 as usize, 0.0);
+        }
+        for row in &mut self.rgb {
+            row.resize(lb.input.0 as usize, PADDING);
+        }
+    }
+
+    /// Reads output row `o` of the picture into `rgb`, 0..=255, padding left and right included.
+    fn mix_row(&mut self, frame: &Frame, lb: &Letterbox, o: usize) {
+        let region = lb.region;
+        let luma = (region.x as usize)..(region.x + region.width) as usize;
+        let chroma = (region.x as usize / 2)..((region.x + region.width - 1) as usize / 2 + 1);
+        let (taps_y, taps_c) = (self.luma_y.of(o), self.chroma_y.of(o));
+        mix_rows(frame.planes.plane(0), luma.clone(), taps_y, &mut self.mixed);
+        mix_columns(&self.mixed, luma.start, (1, 0), &self.luma_x, &mut self.y);
+        match frame.layout {
+            PixelLayout::I420 => {
+                mix_rows(frame.planes.plane(1), chroma.clone(), taps_c, &mut self.mixed);
+                mix_columns(&self.mixed, chroma.start, (1, 0), &self.chroma_x, &mut self.u);
+                mix_rows(frame.planes.plane(2), chroma.clone(), taps_c, &mut self.mixed);
+                mix_columns(&self.mixed, chroma.start, (1, 0), &self.chroma_x, &mut self.v);
+            }
+            PixelLayout::Nv12 => {
+                mix_rows(frame.planes.plane(1), chroma.start * 2..chroma.end * 2, taps_c, &mut self.mixed);
+                mix_columns(&self.mixed, chroma.start, (2, 0), &self.chroma_x, &mut self.u);
+                mix_columns(&self.mixed, chroma.start, (2, 1), &self.chroma_x, &mut self.v);
+            }
+        }
+        self.colour(frame.bt709, lb.offset.0 as usize);
+    }
+
+    /// Studio-range YUV to RGB.
+    fn colour(&mut self, bt709: bool, left: usize) {
+        let [rv, gu, gv, bu] = if bt709 {
+            [1.792_741, 0.213_249, 0.532_909, 2.112_402]
+        } else {
+            [1.596_027, 0.391_762, 0.812_968, 2.017_232]
+        };
+        let n = self.y.len();
+        let [r, g, b] = &mut self.rgb;
+        for row in [&mut *r, &mut *g, &mut *b] {
+            row[..left].fill(PADDING);
+            row[left + n..].fill(PADDING);
+        }
+        let (r, g, b) = (&mut r[left..left + n], &mut g[left..left + n], &mut b[left..left + n]);
+        let (ys, us, vs) = (&self.y[..n], &self.u[..n], &self.v[..n]);
+        for i in 0..n {
+            let y = 1.164_384 * (ys[i] - 16.0);
+            let (u, v) = (us[i] - 128.0, vs[i] - 128.0);
+            r[i] = (y + rv * v).clamp(0.0, 255.0);
+            g[i] = (y - gu * u - gv * v).clamp(0.0, 255.0);
+            b[i] = (y + bu * u).clamp(0.0, 255.0);
+        }
+    }
+
+    fn write_row(&self, row: usize, lb: &Letterbox, format: &PixelFormat, tensor: &mut [f32]) {
+        let (width, height) = (lb.input.0 as usize, lb.input.1 as usize);
+        for channel in 0..3 {
+            let source = &self.rgb[if format.rgb { channel } else { 2 - channel }];
+            let (mean, scale) = (format.mean[channel], format.scale[channel]);
+            if format.channels_last {
+                let out = tensor[row * width * 3..(row + 1) * width * 3].iter_mut().skip(channel).step_by(3);
+                out.zip(source).for_each(|(o, s)| *o = (s - mean) * scale);
+            } else {
+                let start = (channel * height + row) * width;
+                let out = tensor[start..start + width].iter_mut();
+                out.zip(source).for_each(|(o, s)| *o = (s - mean) * scale);
+            }
+        }
+    }
+}
+
+/// The weighted sum of some rows of a plane, bytes `columns` of each.
+fn mix_rows(
+    (plane, stride): (&[u8], usize),
+    columns: std::ops::Range<usize>,
+    (first, weights): (usize, &[f32]),
+    mixed: &mut Vec<f32>,
+) {
+    mixed.clear();
+    mixed.resize(columns.len(), 0.0);
+    for (k, &w) in weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+        let start = (first + k) * stride;
+        let row = &plane[start + columns.start..start + columns.end];
+        for (m, &s) in mixed.iter_mut().zip(row) {
+            *m += w * f32::from(s);
+        }
+    }
+}
+
+/// The weighted sum of columns; sample `i` of the plane lies at `(i - start) * stride + offset`.
+fn mix_columns(mixed: &[f32], start: usize, (stride, offset): (usize, usize), taps: &Taps, out: &mut [f32]) {
+    if taps.count == 2 {
+        for (o, value) in out.iter_mut().enumerate() {
+            let at = (taps.first[o] - start) * stride + offset;
+            *value = mixed[at] * taps.weights[2 * o] + mixed[at + stride] * taps.weights[2 * o + 1];
+        }
+        return;
+    }
+    for (o, value) in out.iter_mut().enumerate() {
+        let (first, weights) = taps.of(o);
+        let samples = mixed[(first - start) * stride + offset..].iter().step_by(stride);
+        *value = samples.zip(weights).map(|(s, w)| s * w).sum();
+    }
+}
+
+fn check(frame: &Frame, lb: &Letterbox, tensor: usize) -> Result<(), String> {
+    let (w, h) = (frame.width as usize, frame.height as usize);
+    let r = lb.region;
+    let inside = r.width > 0 && r.height > 0 && r.x + r.width <= frame.width && r.y + r.height <= frame.height;
+    if !inside {
+        return Err(format!("region {r:?} lies outside the {w}x{h} frame"));
+    }
+    if tensor != 3 * lb.input.0 as usize * lb.input.1 as usize {
+        return Err(format!("tensor of {tensor} numbers does not fit an input of {:?}", lb.input));
+    }
+    let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
+    let planes: &[(usize, usize)] = match frame.layout {
+        PixelLayout::I420 => &[(w, h), (cw, ch), (cw, ch)],
+        PixelLayout::Nv12 => &[(w, h), (cw * 2, ch)],
+    };
+    for (i, &(row, rows)) in planes.iter().enumerate() {
+        let (data, stride) = frame.planes.plane(i);
+        if stride < row || data.len() < stride * (rows - 1) + row {
+            return Err(format!("plane {i} of a {w}x{h} frame has {} bytes, stride {stride}: too short", data.len()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::camera::{CameraId, FramePlanes, OwnedI420};
+    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::vision::letterbox::Placement;
+    use crate::vision::regions::Region;
+    use proptest::prelude::*;
+
+    const BGR: PixelFormat = PixelFormat { rgb: false, channels_last: false, mean: [0.0; 3], scale: [1.0; 3] };
+
+    /// Three planes with rows longer than the picture.
+    struct Padded(Vec<(Vec<u8>, usize)>);
+
+    impl FramePlanes for Padded {
+        fn plane(&self, i: usize) -> (&[u8], usize) {
+            (&self.0[i].0, self.0[i].1)
+        }
+    }
+
+    fn frame(width: u32, height: u32, layout: PixelLayout, planes: Arc<dyn FramePlanes>) -> Frame {
+        let time = FrameTime {
+            utc: UtcMillis(0),
+            mono: MonoMillis(0),
+            source: TimeSource::File,
+            uncertainty_ms: 0,
+            clock_offset_ms: None,
+        };
+        Frame { camera: CameraId("a".into()), number: 0, time, width, height, layout, bt709: false, planes }
+    }
+
+    /// A picture of noise, as I420 or NV12, rows padded by 5 bytes.
+    fn noise(width: usize, height: usize, layout: PixelLayout, seed: u32) -> Frame {
+        let value = |plane: usize, x: usize, y: usize| {
+            let n =
+                (x as u32).wrapping_mul(2_654_435_761) ^ (y as u32).wrapping_mul(40_503) ^ (plane as u32 * 977) ^ seed;
+            (n.wrapping_mul(2_246_822_519) >> 24) as u8
+        };
+        let plane = |w: usize, h: usize, f: &dyn Fn(usize, usize) -> u8| {
+            let row = |y: usize| (0..w + 5).map(move |x| if x < w { f(x, y) } else { 255 });
+            ((0..h).flat_map(row).collect::<Vec<u8>>(), w + 5)
+        };
+        let (cw, ch) = (width.div_ceil(2), height.div_ceil(2));
+        let luma = plane(width, height, &|x, y| value(0, x, y));
+        let planes = match layout {
+            PixelLayout::I420 => {
+                vec![luma, plane(cw, ch, &|x, y| value(1, x, y)), plane(cw, ch, &|x, y| value(2, x, y))]
+            }
+            PixelLayout::Nv12 => vec![luma, plane(cw * 2, ch, &|x, y| value(1 + x % 2, x / 2, y))],
+        };
+        frame(width as u32, height as u32, layout, Arc::new(Padded(planes)))
+    }
+
+    /// One output number of a plane, written out plainly: the bilinear or area mix around (x, y), clamped to the crop.
+    fn sample(f: &Frame, plane: usize, crop: Region, (x, y): (f32, f32), step: (f32, f32), half: bool) -> f32 {
+        let part =
+            |start: u32, len: u32| if half { (start / 2, (start + len - 1) / 2) } else { (start, start + len - 1) };
+        let ((x0, x1), (y0, y1)) = (part(crop.x, crop.width), part(crop.y, crop.height));
+        let share = |i: u32, middle: f32, step: f32| {
+            let i = i as f32;
+            if step > 2.0 {
+                ((i + 1.0).min(middle + step / 2.0) - i.max(middle - step / 2.0)).max(0.0)
+            } else {
+                (1.0 - (i + 0.5 - middle).abs()).max(0.0)
+            }
+        };
+        let (mut sum, mut all) = (0.0, 0.0);
+        for yy in y0..=y1 {
+            for xx in x0..=x1 {
+                let w = share(xx, x, step.0) * share(yy, y, step.1);
+                let (index, at) = match (f.layout, plane) {
+                    (PixelLayout::Nv12, 1 | 2) => (1, xx as usize * 2 + plane - 1),
+                    _ => (plane, xx as usize),
+                };
+                let (data, stride) = f.planes.plane(index);
+                sum += w * f32::from(data[yy as usize * stride + at]);
+                all += w;
+            }
+        }
+        sum / all
+    }
+
+    fn blue(f: &Frame, crop: Region, (x, y): (f32, f32), step: (f32, f32)) -> f32 {
+        let (hx, hy, hs) = (x / 2.0, y / 2.0, (step.0 / 2.0, step.1 / 2.0));
+        let luma = 1.164_384 * (sample(f, 0, crop, (x, y), step, false) - 16.0);
+        (luma + 2.017_232 * (sample(f, 1, crop, (hx, hy), hs, true) - 128.0)).clamp(0.0, 255.0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn the_tensor_equals_a_plain_reference(
+            w in 12u32..70, h in 12u32..70, cx in 0u32..4, cy in 0u32..4, side in 4u32..24, nv12: bool, seed: u32,
+        ) {
+            let layout = if nv12 { PixelLayout::Nv12 } else { PixelLayout::I420 };
+            let f = noise(w as usize, h as usize, layout, seed);
+            let crop = Region { x: cx * 2, y: cy * 2, width: w - cx * 2, height: h - cy * 2 };
+            let lb = Letterbox::new(crop, (side, side), Placement::Center);
+            let mut tensor = vec![0.0; 3 * (side * side) as usize];
+            Preprocessor::default().fill(&f, &lb, &BGR, &mut tensor).unwrap();
+            let step = lb.step();
+            for oy in 0..lb.inner.1 {
+                for ox in 0..lb.inner.0 {
+                    let at = (crop.x as f32 + (ox as f32 + 0.5) * step.0, crop.y as f32 + (oy as f32 + 0.5) * step.1);
+                    let got = tensor[((oy + lb.offset.1) * side + ox + lb.offset.0) as usize];
+                    let want = blue(&f, crop, at, step);
+                    prop_assert!((got - want).abs() < 0.6, "({ox},{oy}) of {lb:?}: {got} is not {want}");
+                }
+            }
+            let padded = tensor.iter().filter(|v| **v == PADDING).count() as u32;
+            prop_assert!(padded >= 3 * (side * side - lb.inner.0 * lb.inner.1));
+        }
+    }
+
+    #[test]
+    fn colours_come_in_the_order_and_range_asked_for() {
+        // Pure red in BT.601 studio range.
+        let red = frame(8, 8, PixelLayout::I420, Arc::new(OwnedI420::filled(8, 8, 81, 90, 240)));
+        let lb = Letterbox::new(Region::whole(8, 8), (2, 2), Placement::TopLeft);
+        let mut tensor = vec![0.0; 12];
+        let rgb = PixelFormat { rgb: true, channels_last: true, mean: [0.0; 3], scale: [1.0 / 255.0; 3] };
+        Preprocessor::default().fill(&red, &lb, &rgb, &mut tensor).unwrap();
+        assert!(tensor[0] > 0.98 && tensor[1] < 0.02 && tensor[2] < 0.02, "{tensor:?}");
+        Preprocessor::default().fill(&red, &lb, &BGR, &mut tensor).unwrap();
+        assert!(tensor[0] < 4.0 && tensor[11] > 250.0, "{tensor:?}");
+    }
+
+    #[test]
+    fn short_planes_and_regions_outside_are_refused() {
+        let f = frame(16, 16, PixelLayout::I420, Arc::new(OwnedI420::filled(8, 8, 0, 0, 0)));
+        let lb = Letterbox::new(Region::whole(16, 16), (4, 4), Placement::TopLeft);
+        let mut tensor = vec![0.0; 48];
+        assert!(Preprocessor::default().fill(&f, &lb, &BGR, &mut tensor).unwrap_err().contains("too short"));
+        let lb = Letterbox::new(Region { x: 8, ..Region::whole(16, 16) }, (4, 4), Placement::TopLeft);
+        assert!(Preprocessor::default().fill(&f, &lb, &BGR, &mut tensor).unwrap_err().contains("outside"));
+    }
+}
