@@ -1,1 +1,4 @@
 
+
+mod customs;
+mod store;
