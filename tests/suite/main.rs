@@ -1,4 +1,2 @@
-
-
 mod customs;
 mod store;

@@ -35,14 +35,14 @@ fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> Even
     let t = best.to_rfc3339();
     let end = (phase == "end").then(|| t.clone());
     let end_reason = (phase == "end").then_some("observed");
-    let rect = json!({"x0": 0.0, "y0": 0.0, "x1": 1.0, "y1": 1.0, "x": 0.0, "y": 0.0, "w": 1.0, "h": 1.0});
+    let rect = json!([0.0, 0.0, 1.0, 1.0]);
     serde_json::from_value(json!({
         "specversion": "1.0", "id": id.to_string(), "source": "/office/15BB/box/gate-01",
         "type": "gatewatch.event.enter.v1", "subject": "area/bay-1", "time": t, "datacontenttype": "application/json",
         "data": {
             "revision": revision, "phase": phase, "severity": 1, "rule": "enter", "office": "15BB", "box": "gate-01",
             "camera": {"id": "cam-1", "name": "Cổng", "width": 1920, "height": 1080},
-            "area": {"id": "bay-1", "name": "Bãi 1", "kind": "inspection_bay", "outline": OUTLINE()},
+            "area": {"id": "bay-1", "name": "Bãi 1", "kind": "inspection_bay", "outline": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]},
             "capture": {"start": t, "best": t, "end": end, "time_source": "arrival", "uncertainty_ms": 500, "clock_offset_ms": null},
             "duty_day": "2026-03-02", "dwell_ms": 0, "direction": null, "end_reason": end_reason,
             "object": {"track_id": id.to_string(), "label": "truck", "score": 0.9, "box_px": rect, "box_frac": rect, "path": []},
@@ -52,11 +52,6 @@ fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> Even
         }
     }))
     .unwrap()
-}
-
-#[allow(non_snake_case)]
-fn OUTLINE() -> serde_json::Value {
-    json!([[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]])
 }
 
 fn message(event: EventMessage, lane: u8, picture: Option<&[u8]>) -> NewMessage {
@@ -83,7 +78,8 @@ async fn check_whole(store: &Store) -> Vec<i64> {
         let e: EventMessage = serde_json::from_slice(&item.payload).unwrap();
         assert_eq!(e.data.sequence.seq, item.seq);
         if let Some(s) = &e.data.snapshot {
-            let picture = items.iter().find(|p| p.seq == item.seq && p.part == Part::Picture).expect("its picture waits");
+            let picture =
+                items.iter().find(|p| p.seq == item.seq && p.part == Part::Picture).expect("its picture waits");
             assert!(picture.id < item.id, "picture first");
             assert_eq!(hex::encode(Sha256::digest(&picture.payload)), s.sha256);
             let day = e.data.capture.best.to_rfc3339()[..10].replace('-', "/");
@@ -118,7 +114,9 @@ async fn recorded_delivered_replayed() {
     store.mark_delivered(&ids, utc_now()).await.unwrap();
     assert_eq!(store.outbox_stats().await.unwrap().rows, 0);
     assert_eq!(store.outbox_stats().await.unwrap().bytes, 0);
-    assert!(store.latencies(UtcMillis(0)).await.unwrap().iter().all(|l| l.acked_ms >= l.stored_ms && l.stored_ms.is_some()));
+    assert!(
+        store.latencies(UtcMillis(0)).await.unwrap().iter().all(|l| l.acked_ms >= l.stored_ms && l.stored_ms.is_some())
+    );
     assert_eq!(store.counts(UtcMillis(0)).await.unwrap().iter().map(|c| c.count).sum::<i64>(), 2);
 
     assert_eq!(store.resync(1, None, store.epoch() + 1).await.unwrap().queued, 0, "another epoch means other messages");
