@@ -1,6 +1,21 @@
 //! What customs knows: declaration numbers, declarations, bookings, and how an event is linked to them.
 //! Pure values here; persistence is in `store/`, transport in `mqtt/` and `agent/api.rs`.
 
+pub mod booking;
+pub mod container;
+pub mod declaration;
+pub mod feed;
+mod fields;
+pub mod link;
+pub mod register;
+
+pub use booking::{Booking, BookingState};
+pub use container::ContainerNo;
+pub use declaration::{DeclNumber, Declaration, Direction};
+pub use fields::{MessageError, Parsed, Problem};
+pub use link::link;
+pub use register::{Outcome, Register, RegisterSnapshot};
+
 use serde::{Deserialize, Serialize};
 
 /// First 11 digits of a declaration number: its identity for life. The 12th is an amendment counter and never part of it.

@@ -4,8 +4,10 @@
 
 mod camera;
 mod config;
+mod customs;
 mod event;
 mod mqtt;
+mod store;
 mod support;
 mod track;
 mod vision;

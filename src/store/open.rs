@@ -1,0 +1,132 @@
+//! Opening and closing: lock, migrations, check after a crash.
+
+use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::{Inner, Store, StoreError, pictures};
+use crate::clock::utc_now;
+use crate::config::StoreConfig;
+
+/// What the store is told at start.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Folder and limits.
+    pub config: StoreConfig,
+    /// A message handed to delivery later than this after its capture is historical, milliseconds.
+    pub live_limit_ms: i64,
+    /// Office code, for messages about the outbox.
+    pub office: String,
+    /// Box id, for messages about the outbox.
+    pub box_id: String,
+    /// Topic of messages about the outbox.
+    pub alert_topic: String,
+}
+
+impl Store {
+    /// Opens the store of a folder, makes it if missing. Needs a tokio runtime with time.
+    ///
+    /// # Errors
+    /// When another process has it, it is damaged or from a newer version, or the disk says no.
+    pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let dir = options.config.dir.clone();
+        std::fs::create_dir_all(&dir).map_err(|e| StoreError::io("create", &dir, e))?;
+        let lock = take_lock(&dir)?;
+        let removed = pictures::clean_tmp(&dir)?;
+        if removed > 0 {
+            tracing::warn!(removed, "half-written pictures of an earlier crash removed");
+        }
+        let db_path = dir.join("gatewatch.db");
+        let settings = connect_options(&db_path);
+        let sql = |e| StoreError::sql(&db_path, e);
+        let mut writer = settings.clone().connect().await.map_err(sql)?;
+        sqlx::migrate!("src/store/migrations").run(&mut writer).await.map_err(|e| migration_error(&db_path, e))?;
+        let (epoch, session) = begin_session(&mut writer, &db_path).await?;
+        let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(30));
+        let readers = pool.connect_lazy_with(settings.read_only(true));
+        tracing::info!(dir = %dir.display(), epoch, session, "store open");
+        let inner = Inner {
+            options,
+            epoch,
+            session,
+            db_path,
+            writer: tokio::sync::Mutex::new(writer),
+            readers,
+            work: tokio::sync::Notify::new(),
+            timing: Mutex::new(HashMap::new()),
+            dropped: AtomicU64::new(0),
+            _lock: lock,
+        };
+        // Whatever the last session left is work.
+        inner.work.notify_one();
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Marks an orderly stop, so that the next start needs no check. What comes after is still safe, only checked.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let mut writer = self.inner.writer.lock().await;
+        let mark = sqlx::query("UPDATE meta SET closed = 1");
+        mark.execute(&mut *writer).await.map_err(|e| self.sql(e))?;
+        self.inner.readers.close().await;
+        Ok(())
+    }
+}
+
+fn connect_options(db_path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(db_path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10))
+        .disable_statement_logging()
+}
+
+fn take_lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("gatewatch.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|e| StoreError::io("create", &path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.into() }),
+        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", &path, e)),
+    }
+}
+
+fn migration_error(path: &Path, e: MigrateError) -> StoreError {
+    match e {
+        MigrateError::Execute(e) => StoreError::sql(path, e),
+        MigrateError::ExecuteMigration(e, _) => StoreError::sql(path, e),
+        other => StoreError::Version { path: path.into(), what: other.to_string() },
+    }
+}
+
+/// Reads or makes the epoch, counts the start, checks the database if the last stop was not orderly.
+async fn begin_session(writer: &mut SqliteConnection, path: &Path) -> Result<(i64, i64), StoreError> {
+    let sql = |e| StoreError::sql(path, e);
+    let closed: Option<i64> =
+        sqlx::query_scalar("SELECT closed FROM meta").fetch_optional(&mut *writer).await.map_err(sql)?;
+    if closed == Some(0) {
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *writer).await.map_err(sql)?;
+        if found != "ok" {
+            return Err(StoreError::Corrupt { path: path.into(), what: found });
+        }
+    }
+    let begin = "INSERT INTO meta (id, epoch, session, last_seq, outbox_rows, outbox_bytes, closed)
+                 VALUES (1, ?, 1, 0, 0, 0, 0)
+                 ON CONFLICT (id) DO UPDATE SET session = session + 1, closed = 0
+                 RETURNING epoch, session";
+    let now_s = utc_now().0.div_euclid(1000);
+    sqlx::query_as(begin).bind(now_s).fetch_one(&mut *writer).await.map_err(sql)
+}

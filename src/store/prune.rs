@@ -1,0 +1,81 @@
+//! Forgetting what is old enough. Never what is not delivered, nor an open event.
+
+use super::{Store, StoreError, pictures};
+use crate::clock::UtcMillis;
+
+const DAY_MS: i64 = 86_400_000;
+/// Rows in one transaction, so that recording never waits long.
+const BATCH: i64 = 500;
+
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Message rows.
+    pub messages: u64,
+    /// Picture pairs.
+    pub pictures: u64,
+    /// Rows of the clearance side that were no longer in force.
+    pub facts: u64,
+}
+
+impl Store {
+    /// Forgets messages and pictures older than configured. Messages go from the old end only, so what is left has no
+    /// holes: one undelivered message keeps all newer ones.
+    ///
+    /// # Errors
+    /// When the database cannot be written or a file cannot be removed.
+    pub async fn prune(&self, now: UtcMillis) -> Result<Pruned, StoreError> {
+        let config = &self.inner.options.config;
+        let messages_before = now.plus_ms(-i64::from(config.keep_messages_days) * DAY_MS);
+        let pictures_before = now.plus_ms(-i64::from(config.keep_pictures_days) * DAY_MS);
+        let mut out = Pruned::default();
+        loop {
+            let n = self.prune_pictures(pictures_before).await?;
+            out.pictures += n;
+            if n == 0 {
+                break;
+            }
+        }
+        loop {
+            let n = self.prune_messages(messages_before).await?;
+            out.messages += n;
+            if n == 0 {
+                break;
+            }
+        }
+        let old = sqlx::query("DELETE FROM fact WHERE state <> 'current' AND heard_ms < ?").bind(messages_before.0);
+        out.facts = self.execute(old).await?;
+        Ok(out)
+    }
+
+    async fn prune_pictures(&self, before: UtcMillis) -> Result<u64, StoreError> {
+        let select = "SELECT seq, clean_path, annotated_path FROM picture
+                      WHERE best_ms < ? AND seq NOT IN (SELECT seq FROM outbox) ORDER BY best_ms LIMIT ?";
+        let select = sqlx::query_as(select).bind(before.0).bind(BATCH);
+        let rows: Vec<(i64, String, String)> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        for (seq, clean, annotated) in &rows {
+            pictures::remove(&self.dir().join(clean))?;
+            pictures::remove(&self.dir().join(annotated))?;
+            self.execute(sqlx::query("DELETE FROM picture WHERE seq = ?").bind(seq)).await?;
+        }
+        Ok(rows.len() as u64)
+    }
+
+    async fn prune_messages(&self, before: UtcMillis) -> Result<u64, StoreError> {
+        let delete = "DELETE FROM message WHERE seq IN (SELECT seq FROM message WHERE seq < MIN(
+                          COALESCE((SELECT MIN(seq) FROM message WHERE recorded_ms >= ?1), 9223372036854775807),
+                          COALESCE((SELECT MIN(seq) FROM outbox), 9223372036854775807),
+                          COALESCE((SELECT MIN(seq) FROM open_event), 9223372036854775807))
+                      ORDER BY seq LIMIT ?2)";
+        self.execute(sqlx::query(delete).bind(before.0).bind(BATCH)).await
+    }
+
+    pub(super) async fn execute(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<u64, StoreError> {
+        let mut writer = self.inner.writer.lock().await;
+        let done = query.execute(&mut *writer).await.map_err(|e| self.sql(e))?;
+        Ok(done.rows_affected())
+    }
+}

@@ -1,0 +1,50 @@
+//! Published schemas of the clearance messages, and the sample feed.
+
+use std::path::Path;
+
+use gatewatch::customs::feed::read_feed;
+use gatewatch::customs::{Booking, Declaration};
+
+/// The schema on disk is the one the types give. `GATEWATCH_UPDATE=1` writes it.
+fn schema_is_current(file: &str, schema: &schemars::Schema) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/schema").join(file);
+    let mut text = serde_json::to_string_pretty(schema).unwrap();
+    text.push('\n');
+    if std::env::var_os("GATEWATCH_UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "{file} is old: run the tests once with GATEWATCH_UPDATE=1 and review the difference");
+}
+
+#[test]
+fn published_schemas_are_current_and_say_what_the_parser_says() {
+    let (declaration, booking) = (schemars::schema_for!(Declaration), schemars::schema_for!(Booking));
+    schema_is_current("declaration.schema.json", &declaration);
+    schema_is_current("booking.schema.json", &booking);
+    let cases = [
+        (r#"{"decl_no": "100000012340", "version": 1}"#, true),
+        (r#"{"decl_no": 10000001234, "version": 1, "channel": 3}"#, true),
+        (r#"{"decl_no": "123", "version": 1}"#, false),
+        (r#"{"decl_no": "100000012340"}"#, false),
+        (r#"{"decl_no": "100000012340", "version": 1, "channel": 4}"#, false),
+    ];
+    let validator = jsonschema::validator_for(declaration.as_value()).unwrap();
+    for (text, good) in cases {
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(validator.is_valid(&json), good, "schema: {text}");
+        assert_eq!(Declaration::from_json(text.as_bytes()).is_ok(), good, "parser: {text}");
+    }
+}
+
+#[test]
+fn the_sample_feeds_are_good_and_equal() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let facts = |name: &str| {
+        let feed = read_feed(&folder.join(name)).unwrap();
+        assert!(feed.problems.is_empty() && feed.notes.is_empty(), "{name}: {:?} {:?}", feed.problems, feed.notes);
+        format!("{:?}", feed.facts)
+    };
+    assert_eq!(facts("sample-feed.csv"), facts("sample-feed.json"));
+}

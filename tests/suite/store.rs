@@ -1,0 +1,313 @@
+//! The store under load, damage and `kill -9`, through its public interface.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gatewatch::clock::{UtcMillis, mono_now, utc_now};
+use gatewatch::config::StoreConfig;
+use gatewatch::event::EventMessage;
+use gatewatch::store::{NewMessage, OutboxDropped, Part, Pictures, Store, StoreError, StoreOptions};
+use proptest::prelude::*;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+fn options(dir: &Path) -> StoreOptions {
+    StoreOptions {
+        config: StoreConfig { dir: dir.into(), ..StoreConfig::default() },
+        live_limit_ms: 1_800_000,
+        office: "15BB".into(),
+        box_id: "gate-01".into(),
+        alert_topic: "gatewatch/v1/15BB/gate-01/alert".into(),
+    }
+}
+
+async fn open(dir: &Path) -> Store {
+    Store::open(options(dir)).await.unwrap()
+}
+
+fn event(revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
+    event_of(ulid::Ulid::from_parts(u64::try_from(best.0).unwrap(), rand::random()), revision, phase, best)
+}
+
+fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
+    let t = best.to_rfc3339();
+    let end = (phase == "end").then(|| t.clone());
+    let end_reason = (phase == "end").then_some("observed");
+    let rect = json!([0.0, 0.0, 1.0, 1.0]);
+    serde_json::from_value(json!({
+        "specversion": "1.0", "id": id.to_string(), "source": "/office/15BB/box/gate-01",
+        "type": "gatewatch.event.enter.v1", "subject": "area/bay-1", "time": t, "datacontenttype": "application/json",
+        "data": {
+            "revision": revision, "phase": phase, "severity": 1, "rule": "enter", "office": "15BB", "box": "gate-01",
+            "camera": {"id": "cam-1", "name": "Cổng", "width": 1920, "height": 1080},
+            "area": {"id": "bay-1", "name": "Bãi 1", "kind": "inspection_bay", "outline": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]},
+            "capture": {"start": t, "best": t, "end": end, "time_source": "arrival", "uncertainty_ms": 500, "clock_offset_ms": null},
+            "duty_day": "2026-03-02", "dwell_ms": 0, "direction": null, "end_reason": end_reason,
+            "object": {"track_id": id.to_string(), "label": "truck", "score": 0.9, "box_px": rect, "box_frac": rect, "path": []},
+            "link": {"verdict": "unlinked", "links": [], "reason": "no booking", "feed_age_s": null, "feed_stale": true},
+            "snapshot": null, "snapshot_missing": null, "model": {"name": "m.onnx", "sha256": "00"},
+            "config_digest": "0000000000000000", "sequence": {"epoch": 0, "seq": 0, "historical": false}
+        }
+    }))
+    .unwrap()
+}
+
+fn message(event: EventMessage, lane: u8, picture: Option<&[u8]>) -> NewMessage {
+    let snapshot_topic = format!("gatewatch/v1/15BB/gate-01/snapshot/{}", event.id);
+    NewMessage {
+        event,
+        pictures: picture.map(|p| Pictures { clean: p.to_vec(), annotated: [p, b"!"].concat() }),
+        topic: "gatewatch/v1/15BB/gate-01/event".into(),
+        snapshot_topic,
+        lane,
+        received: Some(mono_now()),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Every picture of the store has its digests; returns the sequence numbers of the messages by the outbox.
+async fn check_whole(store: &Store) -> Vec<i64> {
+    let items = store.outbox_next(1_000_000, &[]).await.unwrap();
+    let mut seqs = Vec::new();
+    for item in items.iter().filter(|i| i.part == Part::Message) {
+        let e: EventMessage = serde_json::from_slice(&item.payload).unwrap();
+        assert_eq!(e.data.sequence.seq, item.seq);
+        if let Some(s) = &e.data.snapshot {
+            let picture =
+                items.iter().find(|p| p.seq == item.seq && p.part == Part::Picture).expect("its picture waits");
+            assert!(picture.id < item.id, "picture first");
+            assert_eq!(hex::encode(Sha256::digest(&picture.payload)), s.sha256);
+            let day = e.data.capture.best.to_rfc3339()[..10].replace('-', "/");
+            let clean = store.dir().join(format!("pictures/{day}/{}-{}-clean.jpg", e.id, e.data.revision));
+            assert_eq!(hex::encode(Sha256::digest(std::fs::read(clean).unwrap())), s.clean_sha256);
+        }
+        seqs.push(item.seq);
+    }
+    seqs.sort_unstable();
+    seqs
+}
+
+#[tokio::test]
+async fn recorded_delivered_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let now = utc_now();
+    let first = store.record(message(event(1, "new", now), 2, Some(b"jpeg"))).await.unwrap();
+    let again = store.record(message(first.event.clone(), 2, Some(b"other"))).await.unwrap();
+    assert_eq!(again, first, "the same id and revision is recorded once");
+    let alert = store.record(message(event(1, "end", now), 0, None)).await.unwrap();
+    assert_eq!((first.sequence.seq, alert.sequence.seq, first.sequence.epoch), (1, 2, store.epoch()));
+    let items = store.outbox_next(10, &[]).await.unwrap();
+    let order: Vec<_> = items.iter().map(|i| (i.lane, i.seq, i.part)).collect();
+    assert_eq!(order, [(0, 2, Part::Message), (2, 1, Part::Picture), (2, 1, Part::Message)]);
+    assert_eq!(store.outbox_next(10, &[items[0].id]).await.unwrap().len(), 2, "not what is in flight");
+    assert_eq!(store.open_events().await.unwrap(), vec![first.event.clone()]);
+    check_whole(&store).await;
+
+    let ids: Vec<i64> = items.iter().map(|i| i.id).collect();
+    store.mark_delivered(&ids, utc_now()).await.unwrap();
+    store.mark_delivered(&ids, utc_now()).await.unwrap();
+    assert_eq!(store.outbox_stats().await.unwrap().rows, 0);
+    assert_eq!(store.outbox_stats().await.unwrap().bytes, 0);
+    assert!(
+        store.latencies(UtcMillis(0)).await.unwrap().iter().all(|l| l.acked_ms >= l.stored_ms && l.stored_ms.is_some())
+    );
+    assert_eq!(store.counts(UtcMillis(0)).await.unwrap().iter().map(|c| c.count).sum::<i64>(), 2);
+
+    assert_eq!(store.resync(1, None, store.epoch() + 1).await.unwrap().queued, 0, "another epoch means other messages");
+    let reply = store.resync(1, Some(1), store.epoch()).await.unwrap();
+    assert_eq!((reply.queued, reply.first_seq, reply.last_seq), (1, Some(1), Some(2)));
+    assert_eq!(store.resync(1, Some(1), store.epoch()).await.unwrap().already_pending, 1);
+    let replay = store.outbox_next(10, &[]).await.unwrap();
+    assert_eq!(replay.iter().map(|i| (i.lane, i.part)).collect::<Vec<_>>(), [(3, Part::Picture), (3, Part::Message)]);
+    let e: EventMessage = serde_json::from_slice(&replay[1].payload).unwrap();
+    assert!(e.data.sequence.historical);
+}
+
+#[tokio::test]
+async fn a_full_outbox_drops_lowest_priority_oldest_first_and_says_exactly_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut o = options(dir.path());
+    o.config.outbox_max_bytes = 100_000;
+    let store = Store::open(o).await.unwrap();
+    let picture = vec![7_u8; 8_000];
+    store.record(message(event(1, "end", utc_now()), 1, Some(&picture))).await.unwrap();
+    for _ in 0..20 {
+        store.record(message(event(1, "end", utc_now()), 2, Some(&picture))).await.unwrap();
+    }
+    let items = store.outbox_next(1000, &[]).await.unwrap();
+    assert!(store.outbox_stats().await.unwrap().bytes <= 101_000);
+    let mut dropped = BTreeSet::new();
+    let mut kept = BTreeSet::new();
+    for i in items.iter().filter(|i| i.part == Part::Message) {
+        match serde_json::from_slice::<OutboxDropped>(&i.payload) {
+            Ok(d) => {
+                assert_eq!(d.data.lanes.len(), 1);
+                assert_eq!((d.data.lanes[0].lane, i.lane), (2, 0));
+                dropped.extend(d.data.lanes[0].seq_ranges.iter().flat_map(|r| r.0..=r.1));
+            }
+            Err(_) => drop(kept.insert(i.seq)),
+        }
+        kept.insert(i.seq);
+    }
+    assert!(!dropped.is_empty() && dropped.is_disjoint(&kept) && kept.contains(&1), "{dropped:?} {kept:?}");
+    let all: BTreeSet<i64> = dropped.union(&kept).copied().collect();
+    assert!(all.iter().copied().eq(1..=i64::try_from(all.len()).unwrap()), "kept or said, none missing");
+    assert_eq!(store.outbox_stats().await.unwrap().dropped, dropped.len() as u64);
+}
+
+#[tokio::test]
+async fn damage_is_named_and_nothing_is_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    assert!(matches!(Store::open(options(dir.path())).await, Err(StoreError::Locked { .. })));
+    // A full disk: the picture's temporary file is /dev/full.
+    let e = event(1, "end", utc_now());
+    let day = dir.path().join(format!("pictures/{}", e.data.capture.best.to_rfc3339()[..10].replace('-', "/")));
+    std::fs::create_dir_all(&day).unwrap();
+    std::os::unix::fs::symlink("/dev/full", day.join(format!("{}-1-clean.jpg.tmp", e.id))).unwrap();
+    let err = store.record(message(e.clone(), 2, Some(b"jpeg"))).await.unwrap_err();
+    assert!(matches!(&err, StoreError::Full { .. }) && err.to_string().contains(&e.id.to_string()), "{err}");
+    let after = store.record(message(e, 2, Some(b"jpeg"))).await.unwrap();
+    assert_eq!(after.sequence.seq, 1, "the failed one used no number, and trying again works");
+    drop(store);
+
+    std::fs::write(day.join("x-clean.jpg.tmp"), b"half").unwrap();
+    let store = open(dir.path()).await;
+    assert!(!day.join("x-clean.jpg.tmp").exists());
+    assert_eq!(store.session(), 2);
+    store.close().await.unwrap();
+    drop(store);
+
+    let other = tempfile::tempdir().unwrap();
+    let db = other.path().join("gatewatch.db");
+    let junk = vec![b'x'; 8192];
+    std::fs::write(&db, &junk).unwrap();
+    let err = Store::open(options(other.path())).await.unwrap_err();
+    assert!(matches!(&err, StoreError::Corrupt { path, .. } if *path == db), "{err}");
+    assert_eq!(std::fs::read(&db).unwrap(), junk, "left as it was");
+    let file = other.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let err = Store::open(options(&file.join("store"))).await.unwrap_err().to_string();
+    assert!(err.contains("file/store"), "{err}");
+}
+
+/// Not a test of its own: the process that `kill_9` kills.
+#[test]
+#[ignore = "run by survives_kill_9"]
+fn child_writes_until_killed() {
+    let dir = std::env::var_os("GATEWATCH_STORE_CHILD").expect("set by survives_kill_9");
+    runtime().block_on(async {
+        let store = open(Path::new(&dir)).await;
+        loop {
+            store.record(message(event(1, "end", utc_now()), 2, Some(&[9; 3000]))).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn survives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut last = 0;
+    for round in 0..4_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::child_writes_until_killed", "--ignored"])
+            .env("GATEWATCH_STORE_CHILD", dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(700 + round * 133));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let seqs = runtime().block_on(async { check_whole(&open(dir.path()).await).await });
+        assert!(seqs.iter().copied().eq(1..=i64::try_from(seqs.len()).unwrap()), "no holes");
+        assert!(seqs.len() > last, "round {round}: the child wrote something");
+        last = seqs.len();
+    }
+    println!("kill -9 four times: {last} messages, no hole, all pictures whole");
+}
+
+#[test]
+fn ten_thousand_events() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = open(dir.path()).await;
+        let start = Instant::now();
+        for _ in 0..200 {
+            store.record(message(event(1, "end", utc_now()), 2, Some(&[1; 30_000]))).await.unwrap();
+        }
+        println!("one by one with 2 pictures: {:.0}/s", 200.0 / start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        for _ in 0..98 {
+            let batch = (0..100).map(|_| message(event(1, "end", utc_now()), 2, None)).collect();
+            store.record_all(batch).await.unwrap();
+        }
+        println!("batches of 100 without pictures: {:.0}/s", 9800.0 / start.elapsed().as_secs_f64());
+        let (mut seqs, start) = (Vec::new(), Instant::now());
+        loop {
+            let items = store.outbox_next(64, &[]).await.unwrap();
+            if items.is_empty() {
+                break;
+            }
+            let ids: Vec<i64> = items.iter().map(|i| i.id).collect();
+            store.mark_delivered(&ids, utc_now()).await.unwrap();
+            seqs.extend(items.iter().filter(|i| i.part == Part::Message).map(|i| i.seq));
+        }
+        println!("drained by 64: {:.0} messages/s", seqs.len() as f64 / start.elapsed().as_secs_f64());
+        assert!(seqs.iter().copied().eq(1..=10_000));
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Record(u8),
+    Ack(usize),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![4 => (0..4_u8).prop_map(Step::Record), 3 => (1..5_usize).prop_map(Step::Ack), 1 => Just(Step::Reopen)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    /// Whatever is recorded, acknowledged and reopened: what waits is what was recorded and not acknowledged, in order.
+    #[test]
+    fn outbox_is_what_was_not_acknowledged(steps in prop::collection::vec(step(), 1..30)) {
+        let dir = tempfile::tempdir().unwrap();
+        runtime().block_on(async {
+            let mut store = open(dir.path()).await;
+            let mut model: BTreeSet<(u8, i64)> = BTreeSet::new();
+            let mut next = 1;
+            for s in steps {
+                match s {
+                    Step::Record(lane) => {
+                        let r = store.record(message(event(1, "end", utc_now()), lane, None)).await.unwrap();
+                        assert_eq!(r.sequence.seq, next);
+                        model.insert((lane, next));
+                        next += 1;
+                    }
+                    Step::Ack(n) => {
+                        let items = store.outbox_next(n, &[]).await.unwrap();
+                        store.mark_delivered(&items.iter().map(|i| i.id).collect::<Vec<_>>(), utc_now()).await.unwrap();
+                        for i in items {
+                            assert!(model.remove(&(i.lane, i.seq)));
+                        }
+                    }
+                    Step::Reopen => {
+                        drop(store);
+                        store = open(dir.path()).await;
+                    }
+                }
+                let waiting = store.outbox_next(1000, &[]).await.unwrap();
+                assert!(waiting.iter().map(|i| (i.lane, i.seq)).eq(model.iter().copied()));
+                assert_eq!(store.outbox_stats().await.unwrap().rows, model.len() as u64);
+            }
+        });
+    }
+}
