@@ -27,3 +27,9 @@ pub mod store;
 pub mod telemetry;
 pub mod track;
 pub mod vision;
+
+/// Chooses the TLS provider of this process; once is enough, more does no harm.
+pub fn install_crypto() {
+    // Fails only when one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

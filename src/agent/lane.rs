@@ -3,14 +3,18 @@
 
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, UtcMillis};
-use crate::config::{CameraConfig, Config, RegisterConfig};
+use crate::config::{AnalysisConfig, CameraConfig, Config, RegisterConfig};
 use crate::customs::{RegisterSnapshot, link};
 use crate::event::lifecycle::{Lifecycle, LifecycleContext, Linker, Moment, RegisterView};
-use crate::event::{Finding, ModelRef, UnknownZone};
+use crate::event::Finding;
+use crate::event::message::ModelRef;
+use crate::event::zone::UnknownZone;
+use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
 use crate::rules::{AreaRules, EndReason};
 use crate::track::Tracker;
-use crate::vision::{Detect, DetectorError, Planner, Region};
+use crate::vision::detector::{Detect, DetectorError};
+use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
 
 /// What all lanes of a process share.
 #[derive(Debug, Clone)]
@@ -21,8 +25,8 @@ pub struct LaneContext {
     pub config_digest: String,
     /// The model that detects.
     pub model: ModelRef,
-    /// Side of the model's square input, pixels.
-    pub input_side: u32,
+    /// Size of the model's input, pixels.
+    pub input: (u32, u32),
 }
 
 /// State of one camera's analysis.
@@ -31,7 +35,9 @@ pub struct Lane {
     camera: CameraConfig,
     register: RegisterConfig,
     interval_ms: i64,
-    planner: Planner,
+    analysis: AnalysisConfig,
+    input: (u32, u32),
+    watched: Vec<Rect>,
 
     // own state
     regions: Regions,
@@ -61,7 +67,9 @@ impl Lane {
             camera: camera.clone(),
             register: config.register.clone(),
             interval_ms,
-            planner: Planner::new(camera, &config.analysis, context.input_side),
+            analysis: config.analysis.clone(),
+            input: context.input,
+            watched: watched(camera),
             regions: Regions::default(),
             tracker: Tracker::new(config.tracker.clone(), ids.clone()),
             rules: AreaRules::new(camera),
@@ -118,7 +126,7 @@ impl Lane {
     ) -> Result<Vec<Finding>, DetectorError> {
         let size = (frame.width, frame.height);
         if self.regions.size != size {
-            self.regions = Regions { size, planned: self.planner.plan(size) };
+            self.regions = Regions { size, planned: self.plan(size) };
         }
         let detections = detector.detect(frame, &self.regions.planned)?;
         let tracks = self.tracker.update(frame.time, &detections);
@@ -130,6 +138,18 @@ impl Lane {
         Ok(self.lifecycle.step(&moment, area_events, &view))
     }
 
+    fn plan(&self, frame: (u32, u32)) -> Vec<Region> {
+        let limits = PlanLimits {
+            frame,
+            input: self.input,
+            margin: self.analysis.region_margin,
+            max_regions: self.analysis.max_regions as usize,
+        };
+        let planned = plan(&self.watched, &limits);
+        tracing::info!(camera = %self.camera.id, ?frame, regions = planned.len(), "regions planned");
+        planned
+    }
+
     /// Ends every lasting event: the camera was lost or the agent stops.
     pub fn close(&mut self, reason: EndReason, register: &RegisterSnapshot, now: UtcMillis) -> Vec<Finding> {
         let Some((mono, utc)) = self.last else { return Vec::new() };
@@ -138,6 +158,13 @@ impl Lane {
         let view = RegisterView { link: &linker, version: register.version };
         self.lifecycle.close(area_events, &view, mono, now)
     }
+}
+
+/// Boxes around everything the rules look at, in fractions.
+fn watched(camera: &CameraConfig) -> Vec<Rect> {
+    let areas: Vec<Polygon> = camera.areas.iter().map(|a| a.polygon.clone()).collect();
+    let lines: Vec<Line> = camera.lines.iter().map(|l| l.points).collect();
+    bounds_of(&areas, &lines)
 }
 
 fn linker<'a>(register: &'a RegisterSnapshot, at: UtcMillis, config: &'a RegisterConfig) -> Box<Linker<'a>> {

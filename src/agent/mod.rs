@@ -1,3 +1,347 @@
-//! The agent: the parts of a box put together.
+//! The agent: the parts of a box put together, started in the order of the flow backwards and stopped in its order.
 
 pub mod api;
+pub mod clearance;
+pub mod keeper;
+pub mod lane;
+pub mod links;
+pub mod restart;
+pub mod watch;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::sync::watch as tokio_watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::camera::{self, CameraHandle, CameraId, CameraStatus, Mailbox};
+use crate::clock::utc_now;
+use crate::config::Config;
+use crate::event::message::ModelRef;
+use crate::event::{Annotator, Finding};
+use crate::ids::IdSource;
+use crate::mqtt::{Delivery, DeliveryStatus, Identity, Presence, Topics};
+use crate::store::{Store, StoreOptions};
+use crate::telemetry::health::{Health, Level};
+use crate::telemetry::metrics::Metrics;
+use crate::vision::detector::{Detect, Detector};
+use clearance::Clearance;
+use keeper::Keeper;
+use lane::{Lane, LaneContext};
+use links::Handler;
+use worker::{KeeperGone, Worker};
+
+/// What is left in the outbox at an orderly stop is given this long; the rest is sent after the next start.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// A running agent.
+pub struct Agent {
+    /// The store, for reports.
+    pub store: Store,
+    /// Register and its door.
+    pub clearance: Arc<Clearance>,
+    /// Health of all parts.
+    pub health: Arc<Health>,
+    /// Topics of the box.
+    pub topics: Topics,
+    /// State of all cameras.
+    pub cameras: tokio_watch::Receiver<BTreeMap<CameraId, CameraStatus>>,
+    /// State of delivery.
+    pub delivery: tokio_watch::Receiver<DeliveryStatus>,
+    /// The HTTP address, if there is one.
+    pub http: Option<SocketAddr>,
+    /// What the detector is, for people.
+    pub detector: String,
+
+    handles: Arc<Vec<CameraHandle>>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    workers: Vec<JoinHandle<Result<(), KeeperGone>>>,
+    keeper: JoinHandle<()>,
+    /// Ends everything but delivery.
+    stop: CancellationToken,
+    stop_delivery: CancellationToken,
+    tasks: tokio::task::JoinSet<()>,
+    delivering: tokio::task::JoinHandle<()>,
+}
+
+impl Agent {
+    /// Starts all parts. Cameras and broker may be absent; model, store and configuration may not.
+    ///
+    /// # Errors
+    /// Says which part cannot start and what to do.
+    pub async fn start(config: Config, metrics: Metrics) -> anyhow::Result<Self> {
+        crate::install_crypto();
+        let health = Arc::new(Health::default());
+        let topics = Topics::new(&config.mqtt.topic_prefix, &config.site.office, &config.site.box_id);
+        let detectors = load_detectors(&config).await?;
+        let model = detectors[0].model();
+        let description = detectors[0].description();
+        crate::telemetry::metrics::build_info(&model.name);
+        let annotator = Annotator::new(&config.pictures, &config.site)?;
+        let store = open_store(&config, &topics).await?;
+        health.set("store", Level::Ok, "open");
+        restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
+        let clearance = Arc::new(Clearance::load(store.clone()).await?);
+        let stop = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        if let Some(path) = config.register.file.clone() {
+            let (clearance, stop) = (Arc::clone(&clearance), stop.clone());
+            tasks.spawn(async move { clearance.follow_file(path, stop).await });
+        }
+
+        let (findings_in, findings) = std::sync::mpsc::sync_channel::<Finding>(keeper::QUEUE);
+        let keeper = Keeper {
+            store: store.clone(),
+            annotator,
+            topics: topics.clone(),
+            alert_severity: config.events.alert_severity,
+            health: Arc::clone(&health),
+            runtime: tokio::runtime::Handle::current(),
+            stop: stop.clone(),
+            findings,
+        };
+        let keeper = named("keeper".into(), move || keeper.run())?;
+
+        let mailboxes = mailboxes(&config, detectors.len());
+        let handles = Arc::new(spawn_cameras(&config, &mailboxes)?);
+        let (cameras_in, cameras) = tokio_watch::channel(watch::statuses(&handles));
+        let context = LaneContext {
+            config_digest: config.digest().chars().take(16).collect(),
+            model: model.clone(),
+            input: detectors[0].input_size(),
+            config: config.clone(),
+        };
+        let parts = WorkerParts { context: &context, clearance: &clearance, health: &health, cameras: &cameras };
+        let workers = parts.start(detectors, &mailboxes, &findings_in)?;
+        drop(findings_in);
+
+        let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
+        let handler = Handler { clearance: Arc::clone(&clearance), store: store.clone(), status: Arc::clone(&status) };
+        let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
+        let who = Identity {
+            topics: topics.clone(),
+            client_id: format!("gatewatch-{}-{}", config.site.office, config.site.box_id),
+            epoch: store.epoch(),
+            session: store.session().to_string(),
+        };
+        let (delivery, delivery_status) =
+            Delivery::new(config.mqtt.clone(), who, Arc::new(store.clone()), Arc::new(handler), presence);
+        let stop_delivery = CancellationToken::new();
+        let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
+
+        let watcher = watch::Watcher {
+            store: store.clone(),
+            health: Arc::clone(&health),
+            handles: Arc::clone(&handles),
+            delivery: delivery_status.clone(),
+            clearance: Arc::clone(&clearance),
+            cameras: cameras_in,
+            metrics: metrics.clone(),
+        };
+        let watching = stop.clone();
+        tasks.spawn(async move { watcher.run(watching).await });
+        let http = serve_http(&config, &health, &metrics, status, &clearance, &stop, &mut tasks).await?;
+        Ok(Self {
+            store,
+            clearance,
+            health,
+            topics,
+            cameras,
+            delivery: delivery_status,
+            http,
+            detector: description,
+            handles,
+            mailboxes,
+            workers,
+            keeper,
+            stop,
+            stop_delivery,
+            tasks,
+            delivering,
+        })
+    }
+
+    /// Stops in the order of the flow: cameras, analysis (which ends lasting events), keeper, delivery.
+    ///
+    /// # Errors
+    /// When the store cannot be closed in order; nothing is lost by that.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        for mailbox in &self.mailboxes {
+            mailbox.close();
+        }
+        let (workers, keeper) = (self.workers, self.keeper);
+        let stop = self.stop.clone();
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                if !matches!(worker.join(), Ok(Ok(()))) {
+                    tracing::error!("an analysis worker ended badly");
+                }
+            }
+            stop.cancel();
+            if keeper.join().is_err() {
+                tracing::error!("the keeper ended badly");
+            }
+        });
+        joined.await?;
+        drop(self.cameras);
+        while self.tasks.join_next().await.is_some() {}
+        if let Some(handles) = Arc::into_inner(self.handles) {
+            tokio::task::spawn_blocking(move || handles.into_iter().for_each(CameraHandle::stop)).await?;
+        }
+        let drained = async {
+            while self.delivery.borrow().connected && self.store.outbox_stats().await.is_ok_and(|s| s.rows > 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("messages are left in the outbox; they are sent after the next start");
+        }
+        self.stop_delivery.cancel();
+        self.delivering.await?;
+        self.store.close().await?;
+        Ok(())
+    }
+}
+
+fn named<T: Send + 'static>(name: String, run: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.clone()).spawn(run).with_context(|| format!("cannot start the thread {name}"))
+}
+
+/// One detector a worker: `run` needs the session for itself.
+async fn load_detectors(config: &Config) -> anyhow::Result<Vec<Detector>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = match config.detector.workers {
+        0 => cores,
+        n => n as usize,
+    };
+    let count = wanted.clamp(1, config.cameras.len().max(1));
+    let (detector, floor) = (config.detector.clone(), config.tracker.low_score);
+    let loaded = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<Detector>> {
+        crate::vision::runtime::init(detector.runtime_library.as_deref())?;
+        (0..count).map(|_| Ok(Detector::load(&detector, floor)?)).collect()
+    });
+    loaded.await?
+}
+
+async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
+    let options = StoreOptions {
+        config: config.store.clone(),
+        live_limit_ms: i64::from(config.events.live_limit_s) * 1000,
+        office: config.site.office.clone(),
+        box_id: config.site.box_id.clone(),
+        alert_topic: topics.alert(),
+    };
+    Ok(Store::open(options).await?)
+}
+
+/// Cameras are dealt to workers in turn.
+fn mailboxes(config: &Config, workers: usize) -> Vec<Arc<Mailbox>> {
+    let ids = |w: usize| -> Vec<CameraId> {
+        config.cameras.iter().skip(w).step_by(workers).map(|c| c.id.clone()).collect()
+    };
+    (0..workers).map(|w| Arc::new(Mailbox::new(&ids(w)))).collect()
+}
+
+fn spawn_cameras(config: &Config, mailboxes: &[Arc<Mailbox>]) -> anyhow::Result<Vec<CameraHandle>> {
+    let each = config.cameras.iter().enumerate().map(|(i, c)| {
+        let mailbox = Arc::clone(&mailboxes[i % mailboxes.len()]);
+        camera::spawn(c.clone(), mailbox).with_context(|| format!("camera {}", c.id))
+    });
+    each.collect()
+}
+
+struct WorkerParts<'a> {
+    context: &'a LaneContext,
+    clearance: &'a Arc<Clearance>,
+    health: &'a Arc<Health>,
+    cameras: &'a worker::Cameras,
+}
+
+impl WorkerParts<'_> {
+    fn start(
+        &self,
+        detectors: Vec<Detector>,
+        mailboxes: &[Arc<Mailbox>],
+        findings: &std::sync::mpsc::SyncSender<Finding>,
+    ) -> anyhow::Result<Vec<JoinHandle<Result<(), KeeperGone>>>> {
+        let count = detectors.len();
+        let mut threads = Vec::with_capacity(count);
+        for (i, detector) in detectors.into_iter().enumerate() {
+            let cameras = self.context.config.cameras.iter().skip(i).step_by(count);
+            let lanes = cameras.map(|c| Lane::new(self.context, c, &IdSource::random())).collect::<Result<_, _>>()?;
+            let name = format!("analysis/{i}");
+            let worker = Worker {
+                detector,
+                lanes,
+                register: Arc::clone(self.clearance.register()),
+                cameras: self.cameras.clone(),
+                health: Arc::clone(self.health),
+                name: name.clone(),
+                mailbox: Arc::clone(&mailboxes[i]),
+                findings: findings.clone(),
+            };
+            threads.push(named(name, move || worker.run())?);
+        }
+        Ok(threads)
+    }
+}
+
+fn birth(config: &Config, store: &Store, model: &ModelRef) -> serde_json::Value {
+    let cameras: Vec<_> = config
+        .cameras
+        .iter()
+        .map(|c| {
+            let areas: Vec<_> = c.areas.iter().map(|a| json!({"id": a.id, "name": a.name, "kind": a.kind})).collect();
+            let lines: Vec<_> = c.lines.iter().map(|l| json!({"id": l.id, "name": l.name})).collect();
+            json!({"id": c.id, "name": c.name, "areas": areas, "lines": lines})
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"), "office": config.site.office, "box": config.site.box_id,
+        "name": config.site.name, "time": utc_now(), "epoch": store.epoch(), "session": store.session(),
+        "config_digest": config.digest(), "model": model, "cameras": cameras,
+    })
+}
+
+async fn serve_http(
+    config: &Config,
+    health: &Arc<Health>,
+    metrics: &Metrics,
+    status: links::StatusText,
+    clearance: &Arc<Clearance>,
+    stop: &CancellationToken,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(listen) = config.http.listen else { return Ok(None) };
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("http.listen {listen} cannot be used; choose another address"))?;
+    let addr = listener.local_addr()?;
+    let metrics = metrics.clone();
+    let state = api::ApiState {
+        health: Arc::clone(health),
+        metrics: Arc::new(move || metrics.render()),
+        status,
+        register: Arc::clone(clearance) as Arc<dyn api::RegisterSink>,
+        token: config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
+    };
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let serving = axum::serve(listener, api::router(state));
+        tokio::select! {
+            done = async { serving.await } => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "the HTTP server ended");
+                }
+            }
+            () = stop.cancelled() => {}
+        }
+    });
+    Ok(Some(addr))
+}

@@ -1,25 +1,32 @@
 //! An analysis worker: a thread that owns one detector and the lanes of its cameras. Takes the newest frame of each
 //! camera, hands findings to the keeper and waits when the keeper is behind: frames may be lost, findings may not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::lane::Lane;
-use crate::camera::{CameraHandle, CameraId, CameraState, Frame, Mailbox};
+use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::customs::Register;
 use crate::event::Finding;
 use crate::rules::EndReason;
-use crate::telemetry::health::Part;
-use crate::telemetry::rate::OncePerSecond;
-use crate::vision::Detect;
+use crate::telemetry::health::{Health, Level};
+use crate::telemetry::metrics::{FRAME_AGE, FRAMES_ANALYSED, FRAMES_DROPPED};
+use crate::telemetry::rate::Limiter;
+use crate::vision::detector::Detect;
 
 /// How long a wait for a frame lasts at most, so that lost cameras and the stop are noticed.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Cameras' states, as the supervisor shows them.
-pub type Cameras = Arc<dyn Fn(&CameraId) -> Option<CameraState> + Send + Sync>;
+/// A worker that has not turned for this long is stuck: an inference that never returns, a store that cannot write.
+const STUCK_MS: i64 = 60_000;
+
+/// What all cameras do now.
+pub type Cameras = watch::Receiver<BTreeMap<CameraId, CameraStatus>>;
 
 /// Everything a worker needs; `run` ends when the mailbox is closed.
 pub struct Worker<D> {
@@ -30,10 +37,12 @@ pub struct Worker<D> {
     pub lanes: Vec<Lane>,
     /// What customs knows.
     pub register: Arc<Register>,
-    /// Looks up a camera's state.
+    /// Which cameras are running.
     pub cameras: Cameras,
-    /// Shown in `/readyz`.
-    pub health: Part,
+    /// Shown in `/readyz` and `/livez`.
+    pub health: Arc<Health>,
+    /// Its name there, e.g. `analysis/0`.
+    pub name: String,
     // in
     /// Newest frames.
     pub mailbox: Arc<Mailbox>,
@@ -53,20 +62,23 @@ impl<D: Detect> Worker<D> {
     /// # Errors
     /// When the keeper is gone before the worker.
     pub fn run(mut self) -> Result<(), KeeperGone> {
-        let mut failures = OncePerSecond::default();
+        let failures = Limiter::per_second();
+        self.health.set(&self.name, Level::Ok, "analysing");
         while !self.mailbox.is_closed() {
+            self.health.tick(&self.name, STUCK_MS);
             if let Some(frame) = self.mailbox.take(TICK) {
-                self.analyse(&frame, &mut failures)?;
+                self.analyse(&frame, &failures)?;
             }
             self.close_lost()?;
         }
         for i in 0..self.lanes.len() {
             self.close(i, EndReason::Restart)?;
         }
+        self.health.ended(&self.name);
         Ok(())
     }
 
-    fn analyse(&mut self, frame: &Frame, failures: &mut OncePerSecond) -> Result<(), KeeperGone> {
+    fn analyse(&mut self, frame: &Frame, failures: &Limiter) -> Result<(), KeeperGone> {
         let Some(lane) = self.lanes.iter_mut().find(|l| l.camera().id == frame.camera) else { return Ok(()) };
         if !lane.is_due(frame.time.mono) {
             return Ok(());
@@ -74,17 +86,17 @@ impl<D: Detect> Worker<D> {
         let register = self.register.snapshot();
         match lane.analyse(frame, &mut self.detector, &register, utc_now()) {
             Ok(findings) => {
-                self.health.ok();
+                self.health.set(&self.name, Level::Ok, "analysing");
                 count_analysed(&frame.camera, frame.time.mono);
                 send(&self.findings, findings)
             }
             Err(error) => {
-                metrics::counter!("gatewatch_frames_dropped_total", "camera" => frame.camera.0.clone(),
+                metrics::counter!(FRAMES_DROPPED, "camera" => frame.camera.0.clone(),
                     "reason" => "detector_failed")
                 .increment(1);
-                self.health.degraded(&format!("the detector fails: {error}"));
-                if let Some(count) = failures.take() {
-                    tracing::error!(camera = %frame.camera, %error, count, "the detector failed on a frame");
+                self.health.set(&self.name, Level::Failed, format!("the detector fails: {error}"));
+                if let Some(more) = failures.pass() {
+                    tracing::error!(camera = %frame.camera, %error, more, "the detector failed on a frame");
                 }
                 Ok(())
             }
@@ -95,7 +107,8 @@ impl<D: Detect> Worker<D> {
     fn close_lost(&mut self) -> Result<(), KeeperGone> {
         for i in 0..self.lanes.len() {
             let id = &self.lanes[i].camera().id;
-            let gone = (self.cameras)(id).is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
+            let state = self.cameras.borrow().get(id).map(|s| s.state);
+            let gone = state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
             if gone && self.lanes[i].open_events() > 0 {
                 self.close(i, EndReason::CameraLost)?;
             }
@@ -110,10 +123,10 @@ impl<D: Detect> Worker<D> {
 }
 
 fn count_analysed(camera: &CameraId, taken: MonoMillis) {
-    metrics::counter!("gatewatch_frames_analysed_total", "camera" => camera.0.clone()).increment(1);
+    metrics::counter!(FRAMES_ANALYSED, "camera" => camera.0.clone()).increment(1);
     #[expect(clippy::cast_precision_loss, reason = "ages are far below 2^52 ms")]
     let age_s = mono_now().since(taken).max(0) as f64 / 1000.0;
-    metrics::histogram!("gatewatch_frame_age_seconds", "camera" => camera.0.clone()).record(age_s);
+    metrics::histogram!(FRAME_AGE, "camera" => camera.0.clone()).record(age_s);
 }
 
 fn send(to: &SyncSender<Finding>, findings: Vec<Finding>) -> Result<(), KeeperGone> {
@@ -121,11 +134,4 @@ fn send(to: &SyncSender<Finding>, findings: Vec<Finding>) -> Result<(), KeeperGo
         to.send(finding).map_err(|_| KeeperGone)?;
     }
     Ok(())
-}
-
-/// The state of a camera by its handle.
-#[must_use]
-pub fn states_of(handles: &Arc<Vec<CameraHandle>>) -> Cameras {
-    let handles = Arc::clone(handles);
-    Arc::new(move |id| handles.iter().map(CameraHandle::status).find(|s| s.camera == *id).map(|s| s.state))
 }

@@ -68,6 +68,11 @@ impl RegisterSnapshot {
         self.by_area.get(area).map_or(&[], Vec::as_slice)
     }
 
+    /// All bookings, any order.
+    pub fn bookings(&self) -> impl Iterator<Item = &Arc<Booking>> {
+        self.bookings.values()
+    }
+
     /// Number of declarations and of bookings.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -157,6 +162,13 @@ impl Register {
     /// publication copies the maps that changed.
     pub fn apply_all(&self, facts: Vec<Fact>, now: UtcMillis) -> Vec<Outcome> {
         self.publish(now, |next| facts.into_iter().map(|f| next.apply(f)).collect())
+    }
+
+    /// What [`Self::apply_all`] would answer now, without applying: facts are kept in the store before they count.
+    #[must_use]
+    pub fn rehearse(&self, facts: &[Fact]) -> Vec<Outcome> {
+        let mut next = RegisterSnapshot::clone(&self.current.load());
+        facts.iter().map(|f| next.apply(f.clone())).collect()
     }
 
     /// The clearance side was heard without saying anything new (an empty file, a heartbeat).

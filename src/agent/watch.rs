@@ -1,0 +1,139 @@
+//! Looks at all parts every second and says how they are: health for `/readyz`, gauges for Prometheus, camera states for
+//! MQTT. Also the hourly clean-up of the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::clearance::Clearance;
+use super::links::StatusText;
+use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
+use crate::clock::utc_now;
+use crate::mqtt::DeliveryStatus;
+use crate::store::Store;
+use crate::telemetry::health::{Health, Level};
+use crate::telemetry::metrics::{self, Metrics};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Ticks between two clean-ups of the store.
+const PRUNE_TICKS: u64 = 3600;
+
+/// The state of every camera now.
+#[must_use]
+pub fn statuses(handles: &[CameraHandle]) -> BTreeMap<CameraId, CameraStatus> {
+    handles.iter().map(CameraHandle::status).map(|s| (s.camera.clone(), s)).collect()
+}
+
+/// Health of the box as one JSON object, made when asked.
+#[must_use]
+pub fn status_text(store: &Store, handles: Arc<Vec<CameraHandle>>, clearance: Arc<Clearance>) -> StatusText {
+    let store = store.clone();
+    // Weak: whoever stops the agent must be the last to hold the cameras.
+    let handles = Arc::downgrade(&handles);
+    Arc::new(move || {
+        let (store, clearance) = (store.clone(), Arc::clone(&clearance));
+        let cameras = handles.upgrade().map(|h| statuses(&h)).unwrap_or_default();
+        Box::pin(async move {
+            let outbox = match store.outbox_stats().await {
+                Ok(s) => json!({"rows": s.rows, "bytes": s.bytes, "oldest_age_ms": s.oldest_age_ms, "dropped": s.dropped}),
+                Err(error) => json!({"error": error.to_string()}),
+            };
+            let register = clearance.register().snapshot();
+            let (declarations, bookings) = register.counts();
+            json!({
+                "time": utc_now(), "epoch": store.epoch(), "session": store.session(),
+                "cameras": cameras.values().collect::<Vec<_>>(), "outbox": outbox,
+                "register": {"declarations": declarations, "bookings": bookings, "last_feed": register.last_feed},
+            })
+        })
+    })
+}
+
+/// Watches until stopped.
+pub struct Watcher {
+    /// Outbox and clean-up.
+    pub store: Store,
+    /// Where parts are reported.
+    pub health: Arc<Health>,
+    /// Cameras.
+    pub handles: Arc<Vec<CameraHandle>>,
+    /// Delivery.
+    pub delivery: watch::Receiver<DeliveryStatus>,
+    /// Age of the feed.
+    pub clearance: Arc<Clearance>,
+    /// Camera states, for MQTT and the workers.
+    pub cameras: watch::Sender<BTreeMap<CameraId, CameraStatus>>,
+    /// Kept small while nobody scrapes.
+    pub metrics: Metrics,
+}
+
+impl Watcher {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut every = tokio::time::interval(EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for tick in 0_u64.. {
+            tokio::select! {
+                _ = every.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            self.look().await;
+            if tick % PRUNE_TICKS == 60 {
+                self.prune().await;
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let cameras = statuses(&self.handles);
+        for status in cameras.values() {
+            let (level, text) = camera_health(status);
+            self.health.set(&format!("camera/{}", status.camera), level, text);
+        }
+        self.cameras.send_replace(cameras);
+        self.look_at_delivery();
+        if let Ok(stats) = self.store.outbox_stats().await {
+            gauge(metrics::OUTBOX_MESSAGES, stats.rows as f64);
+            gauge(metrics::OUTBOX_BYTES, stats.bytes as f64);
+        }
+        if let Some(heard) = self.clearance.register().snapshot().last_feed {
+            gauge(metrics::FEED_AGE, utc_now().since(heard).max(0) as f64 / 1000.0);
+        }
+        self.metrics.upkeep();
+    }
+
+    fn look_at_delivery(&self) {
+        let status = self.delivery.borrow();
+        // Without the broker the box still watches and keeps everything: not failed.
+        let level = if status.connected { Level::Ok } else { Level::Degraded };
+        let text = status.reason.clone().unwrap_or_else(|| "connected".into());
+        self.health.set("mqtt", level, text);
+        gauge(metrics::MQTT_UP, f64::from(u8::from(status.connected)));
+    }
+
+    async fn prune(&self) {
+        match self.store.prune(utc_now()).await {
+            Ok(done) => tracing::info!(?done, "store cleaned up"),
+            Err(error) => tracing::error!(%error, "the store could not be cleaned up"),
+        }
+    }
+}
+
+fn gauge(name: &'static str, value: f64) {
+    ::metrics::gauge!(name).set(value);
+}
+
+fn camera_health(status: &CameraStatus) -> (Level, String) {
+    let reason = || status.reason.clone().unwrap_or_else(|| format!("{:?}", status.state).to_lowercase());
+    match status.state {
+        CameraState::Running => (Level::Ok, "pictures arrive".into()),
+        CameraState::Connecting => (Level::Degraded, reason()),
+        CameraState::Stalled | CameraState::Refused | CameraState::Lost | CameraState::Stopped => {
+            (Level::Failed, reason())
+        }
+    }
+}
