@@ -1,7 +1,7 @@
 //! Keeps one camera alive: its own thread, a life after the other, growing waits between them. One bad camera never
 //! disturbs another. Does not decide what a camera's state means for anybody else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub struct CameraHandle {
     report: Arc<Report>,
     stop: Sender<()>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
     thread: JoinHandle<()>,
 }
 
@@ -48,7 +48,8 @@ impl CameraHandle {
     pub fn stop(self) {
         // Fails only when the thread is over already.
         let _ = self.stop.send(());
-        if matches!(self.ended.recv_timeout(STOP_LIMIT), Err(RecvTimeoutError::Timeout)) {
+        let ended = self.ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if matches!(ended.recv_timeout(STOP_LIMIT), Err(RecvTimeoutError::Timeout)) {
             tracing::error!(camera = %self.report.camera(), "the camera thread does not end and is left behind");
         } else if self.thread.join().is_err() {
             tracing::error!(camera = %self.report.camera(), "the camera thread panicked");
@@ -88,7 +89,7 @@ pub fn spawn_with(
         life.run(Backoff::new(retry));
     });
     let thread = thread.map_err(|e| CameraError::Pipeline(format!("no thread for a camera: {e}")))?;
-    Ok(CameraHandle { report, stop, ended, thread })
+    Ok(CameraHandle { report, stop, ended: Mutex::new(ended), thread })
 }
 
 /// What can be known to be wrong before the first try.

@@ -1,7 +1,9 @@
 //! The command line: arguments, one file a subcommand. The only part that prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod agent;
 pub mod check;
+pub mod replay;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,10 @@ pub struct Cli {
 pub enum Command {
     /// Check a configuration file: all problems at once, with file, line and what is allowed.
     Check(check::Args),
+    /// Watch the cameras of a configuration and publish events until stopped.
+    Agent(agent::Args),
+    /// Run the same analysis over a recorded file, faster than real time, and print the events.
+    Replay(replay::Args),
 }
 
 /// Does what the arguments say; the exit code is the process's.
@@ -38,6 +44,8 @@ pub enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Check(args) => Ok(check::run(&args)),
+        Command::Agent(args) => agent::run(&args),
+        Command::Replay(args) => replay::run(&args),
     }
 }
 
