@@ -1,1 +1,3 @@
-//! stub
+//! One file a subcommand: arguments and what is printed.
+
+pub mod simulate;
