@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod check;
 pub mod replay;
+pub mod simulate;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Agent(agent::Args),
     /// Run the same analysis over a recorded file, faster than real time, and print the events.
     Replay(replay::Args),
+    /// Cameras of a drawn border gate: served, rendered to a file, or as a data set for training.
+    Simulate(simulate::Args),
 }
 
 /// Does what the arguments say; the exit code is the process's.
@@ -46,6 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => Ok(check::run(&args)),
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 
