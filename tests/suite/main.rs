@@ -1,4 +1,7 @@
-//! One integration binary, one module a theme.
-#![allow(clippy::unwrap_used, reason = "a panic is what a failed test is")]
+//! All integration tests, a module a theme: one binary, one link.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is what a failed test is")]
+
+mod camera;
 mod config;
+mod support;
