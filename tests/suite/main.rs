@@ -4,4 +4,5 @@
 
 mod camera;
 mod config;
+mod simulate;
 mod support;
