@@ -7,6 +7,7 @@ mod config;
 mod customs;
 mod event;
 mod mqtt;
+mod simulate;
 mod store;
 mod support;
 mod track;
