@@ -1,2 +1,4 @@
+//! One integration binary, a module a theme.
+
 mod customs;
 mod store;
