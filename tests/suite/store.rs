@@ -1,6 +1,7 @@
 //! The store under load, damage and `kill -9`, through its public interface.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -204,6 +205,8 @@ fn child_writes_until_killed() {
     let dir = std::env::var_os("GATEWATCH_STORE_CHILD").expect("set by survives_kill_9");
     runtime().block_on(async {
         let store = open(Path::new(&dir)).await;
+        store.record(message(event(1, "new", utc_now()), 2, None)).await.unwrap();
+        println!("first recorded");
         loop {
             store.record(message(event(1, "end", utc_now()), 2, Some(&[9; 3000]))).await.unwrap();
         }
@@ -216,12 +219,15 @@ fn survives_kill_9() {
     let mut last = 0;
     for round in 0..4_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::child_writes_until_killed", "--ignored"])
+            .args(["--exact", "store::child_writes_until_killed", "--ignored", "--nocapture"])
             .env("GATEWATCH_STORE_CHILD", dir.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(700 + round * 133));
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().contains("first recorded")), "round {round}: the child wrote something");
+        // Not waiting for anything: a moment of no meaning to the child, which is the point.
+        std::thread::sleep(Duration::from_millis(200 + round * 133));
         child.kill().unwrap();
         child.wait().unwrap();
         let seqs = runtime().block_on(async { check_whole(&open(dir.path()).await).await });
