@@ -6,10 +6,12 @@ mod ground;
 pub mod light;
 pub mod mesh;
 pub mod render;
+pub mod scenarios;
 pub mod scene;
 pub mod space;
 pub mod truth;
 
 pub use render::Renderer;
+pub use scenarios::Scenario;
 pub use scene::Scene;
 pub use truth::{TruthFrame, TruthObject};
