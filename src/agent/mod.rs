@@ -167,11 +167,12 @@ impl Agent {
         })
     }
 
-    /// Stops in the order of the flow: cameras, analysis (which ends lasting events), keeper, delivery.
+    /// Stops in the order of the flow: analysis (which ends lasting events), keeper, cameras, delivery. Returns the
+    /// store, for a last look; close it.
     ///
     /// # Errors
-    /// When the store cannot be closed in order; nothing is lost by that.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    /// When a part ended badly; what was recorded is safe.
+    pub async fn stop(mut self) -> anyhow::Result<Store> {
         for mailbox in &self.mailboxes {
             mailbox.close();
         }
@@ -204,8 +205,7 @@ impl Agent {
         }
         self.stop_delivery.cancel();
         self.delivering.await?;
-        self.store.close().await?;
-        Ok(())
+        Ok(self.store)
     }
 }
 

@@ -40,7 +40,8 @@ async fn work(config: Config) -> anyhow::Result<()> {
             std::process::exit(130);
         }
     });
-    agent.stop().await
+    agent.stop().await?.close().await?;
+    Ok(())
 }
 
 /// Resolves at SIGINT or SIGTERM.

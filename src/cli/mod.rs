@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod demo;
 pub mod replay;
 pub mod simulate;
 
@@ -32,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Check a configuration file: all problems at once, with file, line and what is allowed.
     Check(check::Args),
+    /// Everything on one machine: drawn cameras, broker, agent, clearance feed and live page.
+    Demo(demo::Args),
     /// Watch the cameras of a configuration and publish events until stopped.
     Agent(agent::Args),
     /// Run the same analysis over a recorded file, faster than real time, and print the events.
@@ -47,6 +50,7 @@ pub enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Check(args) => Ok(check::run(&args)),
+        Command::Demo(args) => demo::run(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),

@@ -8,6 +8,7 @@ pub mod connect;
 pub mod deliver;
 pub mod inbound;
 pub mod outbox;
+pub mod publish;
 mod session;
 pub mod stats;
 pub mod subscribe;

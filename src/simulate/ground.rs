@@ -63,7 +63,7 @@ fn pixel(scene: &Scene, view: &View, x: f32, y: f32) -> Rgb {
     match view.ground(x, y) {
         Some((gx, gy)) if (gx - view.eye.0).hypot(gy - view.eye.1) < 160.0 => surface(scene, view, gx, gy),
         other => {
-            let up = if other.is_some() { 0.0 } else { (view.ground(x, y + view.size.1 * 0.5).map_or(0.8, |_| 0.35)) };
+            let up = if other.is_some() { 0.0 } else { view.ground(x, y + view.size.1 * 0.5).map_or(0.8, |_| 0.35) };
             let seed = scene.seed as u32;
             let hill = 0.1 * smooth(x / view.size.0 * 6.0, 0.0, seed) + 0.04 * smooth(x / view.size.0 * 23.0, 9.0, seed);
             let below = view.ground(x, y + view.size.1 * hill).is_some();

@@ -3,6 +3,7 @@
 
 mod clip;
 pub mod dataset;
+pub mod drawn;
 mod feed;
 mod ground;
 pub mod light;
@@ -17,6 +18,7 @@ pub mod space;
 mod stage;
 pub mod truth;
 
+pub use drawn::{DrawnScene, TruthLog};
 pub use feed::PictureSource;
 pub use misbehave::{COMMANDS, Misbehaviour, parse_command};
 pub use render::Renderer;

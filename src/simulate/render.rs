@@ -8,7 +8,7 @@ use super::light::Hour;
 use super::mesh::{Actor, Face, Kind, UNDER, faces};
 use super::scene::Scene;
 use super::space::{Rng, V3, View};
-use super::truth::{TruthFrame, TruthObject, Watch, hull, objects};
+use super::truth::{TruthFrame, Watch, hull, objects};
 use crate::clock::UtcMillis;
 use crate::geometry::Point;
 

@@ -1,0 +1,223 @@
+//! `gatewatch demo`: simulated cameras over RTSP, a broker, the agent, a clearance feed and the live page on one machine,
+//! with real sockets between all of them. The main job, to be looked at.
+
+mod cameras;
+mod feed;
+mod report;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::agent::stop_signal;
+use crate::agent::Agent;
+use crate::clock::{UtcMillis, utc_now};
+use crate::config::{Config, HttpConfig, MqttConfig, SiteConfig, StoreConfig};
+use crate::desk::LiveDesk;
+use crate::event::EventMessage;
+use crate::mqtt::{EmbeddedBroker, SeenMessage, Subscriber};
+use crate::telemetry::metrics::{self, Metrics};
+use cameras::Cameras;
+use report::Report;
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Watch this recording (H.264 or H.265), served over RTSP again and again, instead of the drawn cameras.
+    #[arg(long, value_name = "FILE", conflicts_with = "camera")]
+    pub video: Option<PathBuf>,
+    /// Watch this camera instead of the drawn ones; a user name and password in the address are taken out of it.
+    #[arg(long, value_name = "RTSP_URL")]
+    pub camera: Option<String>,
+    /// End by itself after so many seconds and say whether the main job was done.
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+    /// Where the report goes.
+    #[arg(long, value_name = "FILE", default_value = "demo-report.json")]
+    pub report: PathBuf,
+    /// Folder of the demo's store; emptied at start when it is one.
+    #[arg(long, value_name = "DIR", default_value = "var/demo")]
+    pub dir: PathBuf,
+    /// Detector model.
+    #[arg(long, value_name = "FILE", default_value = "models/gate.onnx")]
+    pub model: PathBuf,
+    /// Port of the live page on loopback; 0 = a free one.
+    #[arg(long, default_value_t = 8481)]
+    pub page_port: u16,
+}
+
+/// After the end, what is under way is given this long to arrive at the independent subscriber.
+const ARRIVE: Duration = Duration::from_secs(10);
+
+/// Runs the demo.
+///
+/// # Errors
+/// When a part cannot start, or the report cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(work(args))?;
+    // The embedded broker has no orderly end; it goes with the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    report.write(&args.report)?;
+    println!("{report}");
+    println!("Report: {}", args.report.display());
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn work(args: &Args) -> anyhow::Result<Report> {
+    let began = utc_now();
+    empty_demo_dir(&args.dir)?;
+    step("cameras");
+    let cameras = Cameras::start(args)?;
+    step("broker");
+    let broker = tokio::task::spawn_blocking(|| EmbeddedBroker::start((Ipv4Addr::LOCALHOST, 0).into())).await??;
+    let config = configuration(args, &cameras, &broker)?;
+    let subscriber = Arc::new(Subscriber::start(config.mqtt.clone(), "gatewatch-demo-page")?);
+    subscriber.connected().wait_for(|c| *c).await.context("the page's subscriber has stopped")?;
+    let page = LiveDesk::start(page_address(args.page_port).await, Arc::clone(&subscriber)).await?;
+    let lines = tokio::spawn(print_events(Arc::clone(&subscriber)));
+    step("detector, store and agent");
+    let metrics = metrics::install().map_err(anyhow::Error::msg)?;
+    let agent = Agent::start(config.clone(), metrics.clone()).await?;
+    step("clearance feed");
+    let feed = tokio::spawn(feed::play(config.mqtt.clone(), agent.topics.clone(), config.cameras.clone(), began));
+    introduce(&config, &agent, &page, &broker);
+    wait_for_end(args.seconds).await?;
+    println!("\nStopping ...");
+    feed.abort();
+    let report = finish(agent, &metrics, &subscriber, &config, began, args).await;
+    lines.abort();
+    report
+}
+
+async fn finish(
+    agent: Agent,
+    metrics: &Metrics,
+    subscriber: &Subscriber,
+    config: &Config,
+    began: UtcMillis,
+    args: &Args,
+) -> anyhow::Result<Report> {
+    let frames = report::frames(&metrics.render(), config);
+    let store = agent.stop().await?;
+    let figures = report::stored(&store, began).await?;
+    store.close().await?;
+    let arrived = async {
+        while subscriber.stats().event_messages < figures.messages {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Whatever is missing then is said by the report.
+    let _ = tokio::time::timeout(ARRIVE, arrived).await;
+    let drawn = args.video.is_none() && args.camera.is_none();
+    Ok(Report::new(frames, figures, subscriber.stats(), utc_now().since(began), drawn))
+}
+
+fn step(what: &str) {
+    println!("Starting {what} ...");
+}
+
+async fn wait_for_end(seconds: Option<u64>) -> anyhow::Result<()> {
+    match seconds {
+        None => stop_signal().await?,
+        Some(s) => tokio::select! {
+            done = stop_signal() => done?,
+            () = tokio::time::sleep(Duration::from_secs(s)) => {}
+        },
+    }
+    Ok(())
+}
+
+/// Only what is a demo's store, or nothing, is removed.
+fn empty_demo_dir(dir: &Path) -> anyhow::Result<()> {
+    if dir.join("gatewatch.lock").exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    let mut left = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).with_context(|| format!("cannot look into {}", dir.display())),
+    };
+    anyhow::ensure!(left.next().is_none(), "{} is not empty and no demo's store; choose another --dir", dir.display());
+    Ok(())
+}
+
+/// The wanted port, or a free one when it is taken: a second demo must not fail for that.
+async fn page_address(port: u16) -> SocketAddr {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match tokio::net::TcpListener::bind(wanted).await {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    }
+}
+
+fn configuration(args: &Args, cameras: &Cameras, broker: &EmbeddedBroker) -> anyhow::Result<Config> {
+    let mut config = Config {
+        site: SiteConfig { box_id: "demo".into(), name: "Cửa khẩu trình diễn".into(), ..SiteConfig::default() },
+        store: StoreConfig { dir: args.dir.clone(), ..StoreConfig::default() },
+        mqtt: MqttConfig { url: broker.url(), ..MqttConfig::default() },
+        http: HttpConfig { listen: Some((Ipv4Addr::LOCALHOST, 0).into()), ..HttpConfig::default() },
+        cameras: cameras.configs(&args.dir)?,
+        ..Config::default()
+    };
+    config.detector.model.clone_from(&args.model);
+    // What is built here goes through the same checks as a file.
+    let text = toml::to_string(&config).context("the demo's configuration cannot be written")?;
+    Ok(crate::config::parse(&text, "demo")?)
+}
+
+fn introduce(config: &Config, agent: &Agent, page: &LiveDesk, broker: &EmbeddedBroker) {
+    println!("\ngatewatch demo is running; Ctrl-C ends it.");
+    println!("  Look here:  {}", page.url());
+    for c in &config.cameras {
+        let areas: Vec<&str> = c.areas.iter().map(|a| a.id.0.as_str()).collect();
+        let lines: Vec<&str> = c.lines.iter().map(|l| l.id.0.as_str()).collect();
+        println!("  Camera      {:<10} {}  areas: {}  lines: {}", c.id, c.url, areas.join(" "), lines.join(" "));
+    }
+    println!("  MQTT        {}  topics {}", broker.url(), config.mqtt.topic_prefix);
+    if let Some(http) = agent.http {
+        println!("  Agent       http://{http}/metrics  /readyz  /api/status");
+    }
+    println!("  Detector    {}", agent.detector);
+    println!("  Store       {}\n", config.store.dir.display());
+}
+
+async fn print_events(subscriber: Arc<Subscriber>) {
+    let mut messages = subscriber.messages();
+    loop {
+        match messages.recv().await {
+            Ok(seen) => {
+                if let SeenMessage::Event { message, .. } = seen.as_ref() {
+                    println!("{}", line(message));
+                }
+            }
+            Err(RecvError::Lagged(n)) => println!("({n} lines left out)"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// One line per event, as it came back from the broker.
+fn line(event: &EventMessage) -> String {
+    let d = &event.data;
+    let keys: Vec<&str> = d.link.links.iter().map(|l| l.decl_key.0.as_str()).collect();
+    let verdict = format!("{:?}", d.link.verdict).to_lowercase();
+    let dwell = d.dwell_ms.map(|ms| format!(" {:.1} s", ms as f64 / 1000.0)).unwrap_or_default();
+    format!(
+        "{} #{:<4} sev {} {:<9} {:<10} {:<6} {:<12}{dwell}  {} {}",
+        &d.capture.best.to_rfc3339()[11..19],
+        d.sequence.seq,
+        d.severity,
+        d.area.id,
+        d.rule.as_str(),
+        format!("{:?}", d.phase).to_lowercase(),
+        d.object.label,
+        verdict,
+        keys.join(" "),
+    )
+}
