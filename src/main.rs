@@ -1,22 +1,15 @@
-//! The `gatewatch` command.
+//! The `gatewatch` command: arguments, logs, dispatch, exit code.
 
-use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
-#[derive(Debug, Parser)]
-#[command(version, about)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
+use clap::Parser;
+use gatewatch::{cli, telemetry};
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Cameras of a border gate drawn by our code.
-    Simulate(gatewatch::cli::simulate::Args),
-}
-
-fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
-        Command::Simulate(args) => gatewatch::cli::simulate::run(args),
-    }
+fn main() -> ExitCode {
+    let args = cli::Cli::parse();
+    let done = telemetry::init(args.log_format, args.log.as_deref()).map_err(anyhow::Error::msg);
+    done.and_then(|()| cli::run(args)).unwrap_or_else(|error| {
+        cli::print_error(&error);
+        ExitCode::FAILURE
+    })
 }

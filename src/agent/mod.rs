@@ -1,1 +1,3 @@
-//! stub
+//! The agent: the parts of a box put together.
+
+pub mod api;

@@ -1,13 +1,32 @@
 //! Cameras: from an RTSP address to decoded frames, and the health of each. The only part that speaks GStreamer,
 //! beside the simulator and the footage writer.
 
+mod decoder;
+mod elements;
+mod error;
+mod file;
 pub mod frame;
+mod gate;
+mod ingest;
+mod mailbox;
+mod picture;
+mod pump;
+mod report;
+mod retry;
+mod stamp;
+mod supervisor;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::FrameTime;
+pub use error::{CameraError, shown_url};
+pub use file::FileSource;
 pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
+pub use gate::{Decision, Gate, SkipReason};
+pub use mailbox::Mailbox;
+pub use retry::RetryPolicy;
+pub use supervisor::{CameraHandle, spawn, spawn_with};
 
 /// Identity of a configured camera: 1..=32 of `a-z 0-9 -`, unique in a box. Safe in topics, file names and labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -90,4 +109,10 @@ pub struct CameraStatus {
     pub time_source: Option<crate::clock::TimeSource>,
     /// Camera clock minus box clock, median of the last samples.
     pub clock_offset_ms: Option<i64>,
+}
+
+/// Where decoded frames go. Called on the camera's decoder thread: it must not block, or units are dropped behind it.
+pub trait FrameSink: Send + Sync {
+    /// Takes one frame.
+    fn frame(&self, frame: Frame);
 }

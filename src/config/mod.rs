@@ -1,9 +1,18 @@
 //! Configuration: the file as written, checked into a [`Config`] that cannot be wrong. Read once at start.
 
+mod document;
+mod files;
+mod load;
+mod problems;
+mod semantic;
+mod shape;
+
 pub mod secret;
 
 use std::path::PathBuf;
 
+pub use load::{Loaded, inspect, load, parse, schema};
+pub use problems::{Level, Problem, Problems};
 pub use secret::Secret;
 
 use schemars::JsonSchema;

@@ -1,0 +1,145 @@
+//! One camera's way from a frame to findings: regions, detector, tracker, rules, life of events. Only the camera's
+//! analysis worker (or `replay`) touches it. No clock and no I/O of its own.
+
+use crate::camera::Frame;
+use crate::clock::{MonoMillis, UtcMillis};
+use crate::config::{CameraConfig, Config, RegisterConfig};
+use crate::customs::{RegisterSnapshot, link};
+use crate::event::lifecycle::{Lifecycle, LifecycleContext, Linker, Moment, RegisterView};
+use crate::event::{Finding, ModelRef, UnknownZone};
+use crate::ids::IdSource;
+use crate::rules::{AreaRules, EndReason};
+use crate::track::Tracker;
+use crate::vision::{Detect, DetectorError, Planner, Region};
+
+/// What all lanes of a process share.
+#[derive(Debug, Clone)]
+pub struct LaneContext {
+    /// The configuration in force.
+    pub config: Config,
+    /// Its digest, 16 hex digits.
+    pub config_digest: String,
+    /// The model that detects.
+    pub model: ModelRef,
+    /// Side of the model's square input, pixels.
+    pub input_side: u32,
+}
+
+/// State of one camera's analysis.
+pub struct Lane {
+    // injected
+    camera: CameraConfig,
+    register: RegisterConfig,
+    interval_ms: i64,
+    planner: Planner,
+
+    // own state
+    regions: Regions,
+    tracker: Tracker,
+    rules: AreaRules,
+    lifecycle: Lifecycle,
+    last: Option<(MonoMillis, UtcMillis)>,
+}
+
+/// Regions for the picture size they were planned for.
+#[derive(Default)]
+struct Regions {
+    size: (u32, u32),
+    planned: Vec<Region>,
+}
+
+impl Lane {
+    /// A lane that has seen nothing.
+    ///
+    /// # Errors
+    /// When the site's time zone does not exist.
+    pub fn new(context: &LaneContext, camera: &CameraConfig, ids: &IdSource) -> Result<Self, UnknownZone> {
+        let config = &context.config;
+        #[expect(clippy::cast_possible_truncation, reason = "fps is 0.1..=60")]
+        let interval_ms = (1000.0 / f64::from(config.analysis.fps)).round() as i64;
+        Ok(Self {
+            camera: camera.clone(),
+            register: config.register.clone(),
+            interval_ms,
+            planner: Planner::new(camera, &config.analysis, context.input_side),
+            regions: Regions::default(),
+            tracker: Tracker::new(config.tracker.clone(), ids.clone()),
+            rules: AreaRules::new(camera),
+            lifecycle: Lifecycle::new(LifecycleContext {
+                site: config.site.clone(),
+                camera: camera.clone(),
+                events: config.events.clone(),
+                model: context.model.clone(),
+                config_digest: context.config_digest.clone(),
+                ids: ids.clone(),
+            })?,
+            last: None,
+        })
+    }
+
+    /// The camera it serves.
+    #[must_use]
+    pub fn camera(&self) -> &CameraConfig {
+        &self.camera
+    }
+
+    /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of the interval early is on
+    /// time: cameras jitter, and waiting for the next picture would halve the rate.
+    #[must_use]
+    pub fn is_due(&self, at: MonoMillis) -> bool {
+        self.last.is_none_or(|(last, _)| {
+            let gone = at.since(last);
+            gone * 10 >= self.interval_ms * 9 || gone < 0
+        })
+    }
+
+    /// Events that last now.
+    #[must_use]
+    pub fn open_events(&self) -> usize {
+        self.lifecycle.open_events()
+    }
+
+    /// When the last frame was analysed, on the monotonic clock of the frames.
+    #[must_use]
+    pub fn last_analysed(&self) -> Option<MonoMillis> {
+        self.last.map(|(mono, _)| mono)
+    }
+
+    /// Analyses one frame; `now` is the box's wall clock, written into the messages.
+    ///
+    /// # Errors
+    /// When the model fails on this frame; tracks and events stay as they were.
+    pub fn analyse(
+        &mut self,
+        frame: &Frame,
+        detector: &mut dyn Detect,
+        register: &RegisterSnapshot,
+        now: UtcMillis,
+    ) -> Result<Vec<Finding>, DetectorError> {
+        let size = (frame.width, frame.height);
+        if self.regions.size != size {
+            self.regions = Regions { size, planned: self.planner.plan(size) };
+        }
+        let detections = detector.detect(frame, &self.regions.planned)?;
+        let tracks = self.tracker.update(frame.time, &detections);
+        let area_events = self.rules.update(size, frame.time, tracks);
+        self.last = Some((frame.time.mono, frame.time.utc));
+        let moment = Moment { frame, tracks, received: frame.time.mono, now };
+        let linker = linker(register, frame.time.utc, &self.register);
+        let view = RegisterView { link: &linker, version: register.version };
+        Ok(self.lifecycle.step(&moment, area_events, &view))
+    }
+
+    /// Ends every lasting event: the camera was lost or the agent stops.
+    pub fn close(&mut self, reason: EndReason, register: &RegisterSnapshot, now: UtcMillis) -> Vec<Finding> {
+        let Some((mono, utc)) = self.last else { return Vec::new() };
+        let area_events = self.rules.close_all(reason);
+        let linker = linker(register, utc, &self.register);
+        let view = RegisterView { link: &linker, version: register.version };
+        self.lifecycle.close(area_events, &view, mono, now)
+    }
+}
+
+fn linker<'a>(register: &'a RegisterSnapshot, at: UtcMillis, config: &'a RegisterConfig) -> Box<Linker<'a>> {
+    Box::new(move |area, start, end, uncertainty| link(register, area, start, end, uncertainty, at, config))
+}

@@ -1,0 +1,323 @@
+//! One decoder: access units in, frames out, each with the very time its unit had. Built and stopped by the thread that
+//! owns it; frames may be pulled on another thread through [`Output`]. Which units it sees is the gate's business.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::{AppSink, AppSrc};
+use gstreamer_video as gst_video;
+
+use super::elements::{self, broken, make};
+use super::picture::{Picture, read_picture};
+use super::{AccessUnit, CameraError, CameraId, Codec, Frame};
+use crate::clock::FrameTime;
+
+/// Units waiting in front of the decoder before we call it too slow.
+const MAX_WAITING_UNITS: u64 = 8;
+/// Pictures waiting behind it; then it stops, and units pile up.
+const MAX_WAITING_PICTURES: u32 = 3;
+/// Times remembered; more than any decoder reorders or delays.
+const MAX_PENDING_TIMES: usize = 128;
+
+/// What `push` did with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Taken,
+    /// The decoder is behind; the unit was not taken.
+    Full,
+}
+
+/// A running decoder pipeline.
+pub(super) struct Decoder {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    source: AppSrc,
+    output: Output,
+    codec: Codec,
+    element: String,
+}
+
+impl Decoder {
+    /// Builds and starts the decoder element `element` for `codec`.
+    pub fn start(codec: Codec, element: &str, camera: CameraId, number: Arc<AtomicU64>) -> Result<Self, CameraError> {
+        let pipeline = gst::Pipeline::new();
+        let source = AppSrc::builder()
+            .caps(&elements::unit_caps(codec))
+            .format(gst::Format::Time)
+            .is_live(false)
+            .max_buffers(MAX_WAITING_UNITS)
+            .build();
+        let sink = picture_sink()?;
+        let mut chain = vec![source.clone().upcast::<gst::Element>()];
+        if !element.starts_with("avdec_") {
+            // Hardware wants profile, level and size in its caps; libavcodec reads them itself.
+            chain.push(elements::parser(codec)?);
+        }
+        let decoder = make(element)?;
+        tune(&decoder);
+        let convert = make("videoconvert")?;
+        chain.extend([decoder, convert, sink.clone().upcast()]);
+        pipeline.add_many(&chain).map_err(|e| broken("decoder", e))?;
+        gst::Element::link_many(&chain).map_err(|e| broken("decoder", e))?;
+        let bus = pipeline.bus().ok_or_else(|| broken("decoder", "no bus"))?;
+        let output = Output { sink, times: Arc::default(), camera, number };
+        let this = Self { pipeline, bus, source, output, codec, element: element.to_owned() };
+        this.pipeline.set_state(gst::State::Playing).map_err(|_| broken(element, "does not start"))?;
+        Ok(this)
+    }
+
+    /// Coding it was built for.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Name of the decoder element.
+    pub fn element(&self) -> &str {
+        &self.element
+    }
+
+    /// Where frames come out.
+    pub fn output(&self) -> Output {
+        self.output.clone()
+    }
+
+    /// True when `push` will take a unit.
+    pub fn has_room(&self) -> bool {
+        self.source.current_level_buffers() < MAX_WAITING_UNITS
+    }
+
+    /// Gives a unit to the decoder; never waits.
+    pub fn push(&self, unit: &AccessUnit) -> Result<Pushed, CameraError> {
+        if !self.has_room() {
+            return Ok(Pushed::Full);
+        }
+        let mut buffer = gst::Buffer::from_slice(unit.data.clone());
+        if let Some(b) = buffer.get_mut() {
+            b.set_pts(gst::ClockTime::from_nseconds(unit.pts_ns));
+            if !unit.keyframe {
+                b.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
+        }
+        self.output.remember(unit.pts_ns, unit.time);
+        match self.source.push_buffer(buffer) {
+            Ok(_) => Ok(Pushed::Taken),
+            Err(e) => Err(self.failure().unwrap_or_else(|| broken(&self.element, e))),
+        }
+    }
+
+    /// No more units: what the decoder still holds comes out, then `Pulled::Ended`.
+    pub fn finish(&self) {
+        if let Err(e) = self.source.end_of_stream() {
+            tracing::debug!(error = %e, "decoder was not running at the end of the file");
+        }
+    }
+
+    /// Broken units since the last call.
+    ///
+    /// # Errors
+    /// When the decoder as a whole failed and must be built anew.
+    pub fn check(&self) -> Result<u64, CameraError> {
+        let mut broken_units = 0;
+        while let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]) {
+            match message.view() {
+                gst::MessageView::Error(e) => return Err(broken(&self.element, e.error().message())),
+                _ => broken_units += 1,
+            }
+        }
+        Ok(broken_units)
+    }
+
+    fn failure(&self) -> Option<CameraError> {
+        self.check().err()
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // Fails only for elements that cannot stop, and then there is nothing left to do.
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// What came out.
+pub(super) enum Pulled {
+    Frame(Frame),
+    /// A buffer that is not a picture we can read.
+    Unreadable,
+    /// Nothing within the time limit.
+    Nothing,
+    /// Stopped, or everything is out.
+    Ended,
+}
+
+/// The decoder's end for whoever pulls the frames.
+#[derive(Clone)]
+pub(super) struct Output {
+    sink: AppSink,
+    times: Arc<Mutex<VecDeque<(u64, FrameTime)>>>,
+    camera: CameraId,
+    number: Arc<AtomicU64>,
+}
+
+impl Output {
+    /// The next frame, waiting up to `timeout`.
+    pub fn pull(&self, timeout: Duration) -> Pulled {
+        let limit = gst::ClockTime::from_nseconds(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        match self.sink.try_pull_sample(limit) {
+            Some(sample) => match read_picture(&sample).and_then(|p| self.frame(p)) {
+                Some(frame) => Pulled::Frame(frame),
+                None => Pulled::Unreadable,
+            },
+            None if self.sink.is_eos() => Pulled::Ended,
+            None => Pulled::Nothing,
+        }
+    }
+
+    fn remember(&self, pts_ns: u64, time: FrameTime) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if times.len() == MAX_PENDING_TIMES {
+            times.pop_front();
+        }
+        times.push_back((pts_ns, time));
+    }
+
+    /// Time of the unit with this very pts. Frames come in order of pts, so older entries will not be asked for.
+    fn recall(&self, pts_ns: u64) -> Option<FrameTime> {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = times.iter().find(|(pts, _)| *pts == pts_ns).map(|(_, time)| *time);
+        times.retain(|(pts, _)| *pts > pts_ns);
+        time
+    }
+
+    fn frame(&self, picture: Picture) -> Option<Frame> {
+        let time = self.recall(picture.pts_ns)?;
+        Some(Frame {
+            camera: self.camera.clone(),
+            number: self.number.fetch_add(1, Ordering::Relaxed),
+            time,
+            width: picture.width,
+            height: picture.height,
+            layout: picture.layout,
+            bt709: picture.bt709,
+            planes: picture.planes,
+        })
+    }
+}
+
+/// Sink of I420 or NV12 in system memory. `videoconvert` in front of it passes such pictures through untouched.
+fn picture_sink() -> Result<AppSink, CameraError> {
+    let caps = gst_video::VideoCapsBuilder::new()
+        .format_list([gst_video::VideoFormat::I420, gst_video::VideoFormat::Nv12])
+        .build();
+    let sink = AppSink::builder()
+        .caps(&caps)
+        .sync(false)
+        .async_(false)
+        .max_buffers(MAX_WAITING_PICTURES)
+        .drop(false)
+        .enable_last_sample(false)
+        .build();
+    let pad = sink.static_pad("sink").ok_or_else(|| broken("decoder", "appsink without a pad"))?;
+    // Without this answer the decoder believes we cannot read strides, and copies every picture.
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| match info.query_mut().map(gst::QueryRef::view_mut) {
+        Some(gst::QueryViewMut::Allocation(query)) => {
+            query.add_allocation_meta::<gst_video::VideoMeta>(None);
+            gst::PadProbeReturn::Handled
+        }
+        _ => gst::PadProbeReturn::Ok,
+    });
+    Ok(sink)
+}
+
+/// One thread, since frame threads cost memory and latency per camera; broken pictures are withheld, broken units
+/// never end the decoder.
+fn tune(decoder: &gst::Element) {
+    for (name, value) in
+        [("max-threads", "1"), ("max-errors", "-1"), ("output-corrupt", "false"), ("discard-corrupted-frames", "true")]
+    {
+        if decoder.has_property(name) {
+            decoder.set_property_from_str(name, value);
+        }
+    }
+}
+
+/// Decoder elements for `codec`, best first: the configured one alone, else hardware by rank, then libavcodec, then
+/// the rest by rank.
+///
+/// # Errors
+/// When the configured element does not exist or does not decode this coding, or the machine has none.
+pub(super) fn candidates(codec: Codec, configured: Option<&str>) -> Result<Vec<String>, CameraError> {
+    let caps = elements::unit_caps(codec);
+    if let Some(name) = configured {
+        let factory = find_decoder(name)?;
+        return if factory.can_sink_any_caps(&caps) {
+            Ok(vec![name.to_owned()])
+        } else {
+            Err(CameraError::Unsupported(format!("the configured decoder {name} does not decode {codec:?}")))
+        };
+    }
+    let kind = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
+    let mut found: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL)
+        .into_iter()
+        .filter(|f| f.can_sink_any_caps(&caps))
+        .collect();
+    found.sort_by_key(|f| (class_order(f), std::cmp::Reverse(f.rank())));
+    if found.is_empty() {
+        return Err(CameraError::Unsupported(format!("no {codec:?} decoder; install the libav plugin of GStreamer")));
+    }
+    Ok(found.iter().map(|f| f.name().to_string()).collect())
+}
+
+/// Looks up a configured decoder element.
+///
+/// # Errors
+/// When GStreamer has no element of this name.
+pub(super) fn find_decoder(name: &str) -> Result<gst::ElementFactory, CameraError> {
+    gst::ElementFactory::find(name).ok_or_else(|| {
+        CameraError::Misconfigured(format!(
+            "`decoder = {name:?}`: GStreamer has no such element here; leave it out, or see `gst-inspect-1.0 | grep dec`"
+        ))
+    })
+}
+
+fn class_order(factory: &gst::ElementFactory) -> u8 {
+    if factory.metadata("klass").is_some_and(|k| k.contains("Hardware")) {
+        0
+    } else if factory.name().starts_with("avdec_") {
+        1
+    } else {
+        2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_decoder_is_named() {
+        elements::init().unwrap();
+        let error = candidates(Codec::H264, Some("nosuchdec")).unwrap_err();
+        assert!(matches!(&error, CameraError::Misconfigured(m) if m.contains("nosuchdec")), "{error}");
+    }
+
+    #[test]
+    fn a_decoder_of_another_coding_is_refused() {
+        elements::init().unwrap();
+        let error = candidates(Codec::H265, Some("avdec_h264")).unwrap_err();
+        assert!(matches!(error, CameraError::Unsupported(_)), "{error}");
+    }
+
+    #[test]
+    fn without_hardware_libav_comes_first() {
+        elements::init().unwrap();
+        let names = candidates(Codec::H264, None).unwrap();
+        let first_software =
+            names.iter().find(|n| find_decoder(n).unwrap().metadata("klass").is_some_and(|k| !k.contains("Hardware")));
+        assert_eq!(first_software.map(String::as_str), Some("avdec_h264"));
+    }
+}

@@ -1,0 +1,288 @@
+//! From access units to the sink: gate, decoder, and the thread that hands out its frames. Rebuilds the decoder when the
+//! coding changes or it fails; a broken unit costs the pictures up to the next keyframe, never the camera.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::decoder::{Decoder, Output, Pulled, Pushed, candidates};
+use super::gate::{Decision, Gate};
+use super::ingest::Received;
+use super::report::Report;
+use super::{AccessUnit, CameraError, Codec, FrameSink};
+use crate::config::CameraConfig;
+
+/// How often a waiting frame thread looks whether it shall end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Decoding side of one connection.
+pub(super) struct Pump {
+    gate: Gate,
+    live: Option<Live>,
+    configured: Option<String>,
+    /// Elements that failed before they gave a picture: a driver without its device.
+    useless: Vec<String>,
+    shared: Shared,
+}
+
+/// What frame threads need; also what outlives one decoder.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub report: Arc<Report>,
+    pub sink: Arc<dyn FrameSink>,
+    /// Frames decoded by this camera since the process started.
+    pub number: Arc<AtomicU64>,
+}
+
+impl Pump {
+    pub fn new(camera: &CameraConfig, shared: Shared) -> Self {
+        let configured = camera.decoder.clone();
+        Self { gate: Gate::new(camera.decode), live: None, configured, useless: Vec::new(), shared }
+    }
+
+    /// Takes the next unit.
+    ///
+    /// # Errors
+    /// When no decoder of this machine can decode the stream.
+    pub fn feed(&mut self, received: &Received) -> Result<(), CameraError> {
+        if received.discontinuity {
+            self.gate.discontinuity();
+        }
+        self.look_after_decoder();
+        let unit = &received.unit;
+        if self.live.as_ref().is_some_and(|l| l.decoder.codec() != unit.codec) {
+            self.live = None;
+            self.gate.discontinuity();
+        }
+        match self.gate.offer(unit) {
+            Decision::Decode => self.decode(unit),
+            Decision::Skip(reason) => {
+                self.shared.report.dropped(reason.label());
+                Ok(())
+            }
+        }
+    }
+
+    fn decode(&mut self, unit: &AccessUnit) -> Result<(), CameraError> {
+        if self.live.is_none() {
+            self.live = Some(self.start(unit.codec)?);
+        }
+        match self.live.as_ref().map(|l| l.decoder.push(unit)) {
+            Some(Ok(Pushed::Full)) => {
+                self.shared.report.dropped("decoder_behind");
+                self.gate.discontinuity();
+            }
+            Some(Err(e)) => self.give_up(&e),
+            Some(Ok(Pushed::Taken)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn look_after_decoder(&mut self) {
+        match self.live.as_ref().map(|l| l.decoder.check()) {
+            None | Some(Ok(0)) => {}
+            Some(Ok(count)) => {
+                self.shared.report.decode_errors(count);
+                self.gate.discontinuity();
+            }
+            Some(Err(e)) => self.give_up(&e),
+        }
+    }
+
+    /// Drops a failed decoder; the next keyframe gets a new one, of another kind if this one never worked.
+    fn give_up(&mut self, error: &CameraError) {
+        self.shared.report.decode_errors(1);
+        self.gate.discontinuity();
+        if let Some(live) = self.live.take() {
+            let element = live.decoder.element().to_owned();
+            tracing::warn!(camera = %self.shared.report.camera(), decoder = element, %error, "decoder failed");
+            if !live.gave_frames.load(Ordering::Relaxed) {
+                self.useless.push(element);
+            }
+        }
+    }
+
+    fn start(&mut self, codec: Codec) -> Result<Live, CameraError> {
+        let mut last = None;
+        for element in candidates(codec, self.configured.as_deref())? {
+            if self.useless.contains(&element) {
+                continue;
+            }
+            let camera = self.shared.report.camera().clone();
+            match Decoder::start(codec, &element, camera, Arc::clone(&self.shared.number)) {
+                Ok(decoder) => {
+                    self.shared.report.decoder(&element);
+                    return Live::new(decoder, &self.shared);
+                }
+                Err(e) => {
+                    tracing::warn!(camera = %self.shared.report.camera(), decoder = element, error = %e, "not usable");
+                    self.useless.push(element);
+                    last = Some(e);
+                }
+            }
+        }
+        Err(CameraError::Unsupported(match last {
+            Some(e) => format!("no decoder for {codec:?} works: {e}"),
+            None => format!("no decoder for {codec:?} works; tried {}", self.useless.join(", ")),
+        }))
+    }
+}
+
+/// A decoder and the thread that hands out its frames.
+struct Live {
+    decoder: Decoder,
+    gave_frames: Arc<AtomicBool>,
+    closing: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Live {
+    fn new(decoder: Decoder, shared: &Shared) -> Result<Self, CameraError> {
+        let (gave_frames, closing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let thread = std::thread::Builder::new().name(format!("dec-{}", shared.report.camera())).spawn({
+            let (output, shared) = (decoder.output(), shared.clone());
+            let (gave_frames, closing) = (Arc::clone(&gave_frames), Arc::clone(&closing));
+            move || hand_out(&output, &shared, &gave_frames, &closing)
+        });
+        let thread = thread.map_err(|e| CameraError::Pipeline(format!("no thread for frames: {e}")))?;
+        Ok(Self { decoder, gave_frames, closing, thread: Some(thread) })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the frame thread panicked");
+        }
+    }
+}
+
+fn hand_out(output: &Output, shared: &Shared, gave_frames: &AtomicBool, closing: &AtomicBool) {
+    while !closing.load(Ordering::Relaxed) {
+        match output.pull(LOOK_EVERY) {
+            Pulled::Frame(frame) => {
+                gave_frames.store(true, Ordering::Relaxed);
+                shared.report.decoded(&frame);
+                shared.sink.frame(frame);
+            }
+            Pulled::Unreadable => shared.report.decode_errors(1),
+            Pulled::Nothing => {}
+            Pulled::Ended => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use gstreamer as gst;
+    use gstreamer::prelude::*;
+
+    use super::*;
+    use crate::camera::{CameraId, Frame, elements};
+    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, mono_now};
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<Frame>>);
+
+    impl FrameSink for Seen {
+        fn frame(&self, frame: Frame) {
+            self.0.lock().unwrap().push(frame);
+        }
+    }
+
+    /// Forty pictures, a keyframe every ten, 40 ms apart, starting at `start_ms`.
+    fn units(codec: Codec, start_ms: i64) -> Vec<Received> {
+        elements::init().unwrap();
+        let (encoder, parser) = match codec {
+            Codec::H264 => ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10", "h264parse"),
+            Codec::H265 => ("x265enc tune=zerolatency speed-preset=ultrafast key-int-max=10", "h265parse"),
+        };
+        let text = format!(
+            "videotestsrc num-buffers=40 ! video/x-raw,width=320,height=240,framerate=25/1 ! {encoder} ! {parser} config-interval=-1"
+        );
+        let head = gst::parse::bin_from_description(&text, true).unwrap();
+        let sink = elements::unit_sink(0, false);
+        let pipeline = gst::Pipeline::new();
+        pipeline.add_many([head.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        head.link(&sink).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let mut units = Vec::new();
+        while let Ok(sample) = sink.pull_sample() {
+            units.push(received(&sample, start_ms + 40 * i64::try_from(units.len()).unwrap()));
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
+        units
+    }
+
+    fn received(sample: &gst::Sample, ms: i64) -> Received {
+        let raw = elements::read_unit(sample).unwrap();
+        let time = FrameTime {
+            utc: UtcMillis(ms),
+            mono: MonoMillis(ms),
+            source: TimeSource::Arrival,
+            uncertainty_ms: 500,
+            clock_offset_ms: None,
+        };
+        let pts_ns = u64::try_from(ms).unwrap() * 1_000_000;
+        let unit = AccessUnit { data: raw.data, codec: raw.codec, keyframe: raw.keyframe, pts_ns, time };
+        Received { unit, discontinuity: false }
+    }
+
+    fn pump() -> (Pump, Arc<Seen>) {
+        let camera: CameraConfig = toml::from_str("id = \"cam-1\"\nurl = \"rtsp://cam\"").unwrap();
+        let seen = Arc::new(Seen::default());
+        let report = Arc::new(Report::new(CameraId("cam-1".into())));
+        (Pump::new(&camera, Shared { report, sink: seen.clone(), number: Arc::default() }), seen)
+    }
+
+    /// Feeds at the decoder's pace and waits until a frame with the time of the last unit came out.
+    fn feed(pump: &mut Pump, seen: &Seen, units: &[Received]) {
+        for received in units {
+            let start = mono_now();
+            while pump.live.as_ref().is_some_and(|l| !l.decoder.has_room()) {
+                assert!(mono_now().since(start) < 20_000, "the decoder stands");
+                std::thread::yield_now();
+            }
+            pump.feed(received).unwrap();
+        }
+        let (last, start) = (units.last().unwrap().unit.time, mono_now());
+        while seen.0.lock().unwrap().last().is_none_or(|f| f.time != last) {
+            assert!(mono_now().since(start) < 20_000, "the last frame does not come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn every_frame_has_the_time_of_its_unit_over_a_change_of_coding() {
+        let (mut pump, seen) = pump();
+        let (h264, h265) = (units(Codec::H264, 0), units(Codec::H265, 10_000));
+        feed(&mut pump, &seen, &h264);
+        feed(&mut pump, &seen, &h265);
+        let frames = seen.0.lock().unwrap();
+        let want: Vec<i64> = h264.iter().chain(&h265).map(|r| r.unit.time.mono.0).collect();
+        assert_eq!(frames.iter().map(|f| f.time.mono.0).collect::<Vec<_>>(), want);
+        assert!(frames.iter().enumerate().all(|(i, f)| f.number == i as u64));
+    }
+
+    #[test]
+    fn broken_units_cost_pictures_but_not_the_camera() {
+        let (mut pump, seen) = pump();
+        let mut stream = units(Codec::H264, 0);
+        assert!(stream[10].unit.keyframe && stream[30].unit.keyframe);
+        for i in [3, 4, 10, 11] {
+            let len = stream[i].unit.data.len();
+            stream[i].unit.data = (0..len).map(|k| u8::try_from(k * 7 % 251).unwrap()).collect();
+        }
+        feed(&mut pump, &seen, &stream);
+        let frames = seen.0.lock().unwrap();
+        let times: Vec<i64> = frames.iter().map(|f| f.time.mono.0).collect();
+        assert!((30..40).all(|i| times.contains(&(i * 40))), "the last group is whole: {times:?}");
+        assert!(!times.contains(&(10 * 40)), "a broken keyframe gives no picture: {times:?}");
+    }
+}

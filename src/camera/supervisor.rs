@@ -1,0 +1,165 @@
+//! Keeps one camera alive: its own thread, a life after the other, growing waits between them. One bad camera never
+//! disturbs another. Does not decide what a camera's state means for anybody else.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::ingest::Ingest;
+use super::pump::{Pump, Shared};
+use super::report::Report;
+use super::retry::{Backoff, RetryPolicy};
+use super::{CameraError, CameraStatus, FrameSink, decoder, elements, shown_url};
+use crate::clock::{MonoMillis, mono_now};
+use crate::config::{CameraConfig, Secret};
+
+/// Longest wait for one unit before stop and stall are looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A thread that does not end in this time is left behind; only a driver stuck in the kernel does that.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running camera. Dropping it asks the camera to stop without waiting; `stop` waits.
+pub struct CameraHandle {
+    report: Arc<Report>,
+    stop: Sender<()>,
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl CameraHandle {
+    /// What the camera does now; cheap.
+    #[must_use]
+    pub fn status(&self) -> CameraStatus {
+        self.report.status()
+    }
+
+    /// Hears of every change of state, reason, coding, size, decoder, time source or reconnects. The counters in the
+    /// received value are zero: take them from [`CameraHandle::status`].
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<CameraStatus> {
+        self.report.subscribe()
+    }
+
+    /// Stops the camera and waits for its threads, at most 5 seconds. Blocking: not for a tokio task.
+    pub fn stop(self) {
+        // Fails only when the thread is over already.
+        let _ = self.stop.send(());
+        if matches!(self.ended.recv_timeout(STOP_LIMIT), Err(RecvTimeoutError::Timeout)) {
+            tracing::error!(camera = %self.report.camera(), "the camera thread does not end and is left behind");
+        } else if self.thread.join().is_err() {
+            tracing::error!(camera = %self.report.camera(), "the camera thread panicked");
+        }
+    }
+}
+
+/// Starts a camera on its own thread. It is tried again forever, whatever happens to it.
+///
+/// # Errors
+/// [`CameraError::Misconfigured`] for what no retry can mend: an unreadable secret or `ca_file`, an unknown decoder
+/// element; [`CameraError::Pipeline`] when GStreamer does not start.
+pub fn spawn(camera: CameraConfig, sink: Arc<dyn FrameSink>) -> Result<CameraHandle, CameraError> {
+    spawn_with(camera, sink, RetryPolicy::default())
+}
+
+/// [`spawn`] with other waits between tries.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_with(
+    camera: CameraConfig,
+    sink: Arc<dyn FrameSink>,
+    retry: RetryPolicy,
+) -> Result<CameraHandle, CameraError> {
+    elements::init()?;
+    let password = check(&camera)?;
+    let report = Arc::new(Report::new(camera.id.clone()));
+    let (stop, stopped) = mpsc::channel();
+    let (ending, ended) = mpsc::channel::<()>();
+    let shared = Shared { report: Arc::clone(&report), sink, number: Arc::new(AtomicU64::new(0)) };
+    let mut life = Supervisor { camera, password, shared, stopped, good_since: None };
+    let name = format!("cam-{}", report.camera());
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        // Dropped at the very end, also by a panic: that is what `stop` waits for.
+        let _ending = ending;
+        life.run(Backoff::new(retry));
+    });
+    let thread = thread.map_err(|e| CameraError::Pipeline(format!("no thread for a camera: {e}")))?;
+    Ok(CameraHandle { report, stop, ended, thread })
+}
+
+/// What can be known to be wrong before the first try.
+fn check(camera: &CameraConfig) -> Result<Option<Secret>, CameraError> {
+    let wrong = |what: String| CameraError::Misconfigured(format!("camera {}: {what}", camera.id));
+    let known_scheme = ["rtsp://", "rtsps://"].iter().any(|s| camera.url.starts_with(s));
+    if !known_scheme {
+        return Err(wrong(format!("{} is not an rtsp:// or rtsps:// address", shown_url(&camera.url))));
+    }
+    if let Some(name) = &camera.decoder {
+        decoder::find_decoder(name)?;
+    }
+    if let Some(file) = &camera.ca_file {
+        std::fs::File::open(file).map_err(|e| wrong(format!("cannot read `ca_file` {}: {e}", file.display())))?;
+    }
+    camera.password.resolve().map_err(wrong)
+}
+
+struct Supervisor {
+    camera: CameraConfig,
+    password: Option<Secret>,
+    shared: Shared,
+    stopped: Receiver<()>,
+    /// First unit of this life.
+    good_since: Option<MonoMillis>,
+}
+
+impl Supervisor {
+    /// Try, say what happened, wait, again; until stopped.
+    fn run(&mut self, mut backoff: Backoff) {
+        let report = Arc::clone(&self.shared.report);
+        loop {
+            self.good_since = None;
+            let Err(error) = self.run_once() else { break };
+            report.failed(&error);
+            let wait = backoff.delay(&error, self.good_for(), rand::random());
+            let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(camera = %report.camera(), cause = error.cause(), %error, retry_ms, "camera lost");
+            if !matches!(self.stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout)) {
+                break;
+            }
+            report.reconnecting(error.cause());
+        }
+        report.stopped();
+        tracing::info!(camera = %report.camera(), "camera stopped");
+    }
+
+    /// One life: connect, receive, decode. `Ok` only when stopped.
+    fn run_once(&mut self) -> Result<(), CameraError> {
+        let mut ingest = Ingest::open(&self.camera, self.password.as_ref())?;
+        let mut pump = Pump::new(&self.camera, self.shared.clone());
+        let mut last = mono_now();
+        while matches!(self.stopped.try_recv(), Err(TryRecvError::Empty)) {
+            match ingest.pull(LOOK_EVERY)? {
+                Some(received) => {
+                    last = mono_now();
+                    self.good_since.get_or_insert(last);
+                    self.shared.report.received(&received.unit);
+                    pump.feed(&received)?;
+                }
+                None if mono_now().since(last) >= i64::from(self.camera.stall_timeout_ms) => {
+                    return Err(ingest.silence(self.camera.stall_timeout_ms));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn good_for(&self) -> Duration {
+        let ms = self.good_since.map_or(0, |since| mono_now().since(since));
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+}

@@ -1,0 +1,50 @@
+//! Do the files and variables that a configuration names exist on this machine. What the agent cannot start without is
+//! an error; the register's file may come later and is a warning.
+
+use std::path::Path;
+
+use super::document::Document;
+use super::problems::{Level, Problem};
+use super::{Config, SecretSource};
+
+/// What is named and not there.
+pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
+    let mqtt = &config.mqtt;
+    let mut needed = vec![
+        ("detector.model".to_owned(), Some(&config.detector.model)),
+        ("detector.runtime_library".to_owned(), config.detector.runtime_library.as_ref()),
+        ("mqtt.ca_file".to_owned(), mqtt.ca_file.as_ref()),
+        ("mqtt.client_cert_file".to_owned(), mqtt.client_cert_file.as_ref()),
+        ("mqtt.client_key_file".to_owned(), mqtt.client_key_file.as_ref()),
+        ("pictures.font".to_owned(), config.pictures.font.as_ref()),
+    ];
+    needed.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].ca_file"), c.ca_file.as_ref())));
+    let missing = needed.into_iter().filter_map(|(key, path)| {
+        let path = path.filter(|p| !p.is_file())?;
+        Some(doc.problem(&key, no_file(path), Level::Error))
+    });
+    let mut problems: Vec<_> = missing.collect();
+    problems.extend(secrets(doc, config));
+    if let Some(path) = config.register.file.as_ref().filter(|p| !p.is_file()) {
+        problems.push(doc.problem(
+            "register.file",
+            format!("{}; it is read when it appears", no_file(path)),
+            Level::Warning,
+        ));
+    }
+    problems
+}
+
+fn no_file(path: &Path) -> String {
+    let from = if path.is_relative() { " (relative to the working directory)" } else { "" };
+    format!("there is no file {}{from}", path.display())
+}
+
+fn secrets(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
+    let mut sources: Vec<(String, &SecretSource)> =
+        vec![("mqtt.password".into(), &config.mqtt.password), ("http.token".into(), &config.http.token)];
+    sources.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].password"), &c.password)));
+    // Both sources given is said by `semantic` already.
+    let single = sources.into_iter().filter(|(_, s)| s.file.is_none() || s.env.is_none());
+    single.filter_map(|(key, s)| s.resolve().err().map(|e| doc.problem(&key, e, Level::Error))).collect()
+}

@@ -1,0 +1,104 @@
+//! From a file to a checked [`Config`]: TOML with places, shape against the schema, types, then meaning. Each step adds
+//! to one list of problems. The checks themselves are in `shape`, `semantic` and `files`.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::document::Document;
+use super::problems::{Level, Problem, Problems};
+use super::{Config, files, semantic, shape};
+
+/// A usable configuration and what a person should look at nevertheless.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// Checked.
+    pub config: Config,
+    /// Only warnings.
+    pub warnings: Problems,
+}
+
+/// Reads and checks a file, the files it names included. Warnings are logged.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    let loaded = inspect(path, true)?;
+    for warning in &loaded.warnings.list {
+        tracing::warn!(file = %warning.file, line = warning.line, key = %warning.key, "{}", warning.message);
+    }
+    Ok(loaded.config)
+}
+
+/// As [`load`], with warnings returned. Without `look_at_files` the files and variables that the configuration names
+/// need not exist on this machine.
+///
+/// # Errors
+/// Everything that is wrong, at once, warnings included.
+pub fn inspect(path: &Path, look_at_files: bool) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| Problems::unreadable(&name, &e))?;
+    check(&text, &name, look_at_files)
+}
+
+/// Checks a text without looking at the machine. `file` is only for messages.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
+    check(text, file, false).map(|loaded| loaded.config)
+}
+
+/// The JSON Schema of the file, for editors; `config/schema/config.schema.json` is this.
+#[must_use]
+pub fn schema() -> Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+fn check(text: &str, file: &str, look_at_files: bool) -> Result<Loaded, Problems> {
+    let (mut doc, mut problems) = Document::parse(file, text);
+    if !problems.is_empty() {
+        return Err(Problems::new(problems));
+    }
+    problems.extend(shape::check(&doc));
+    problems.extend(semantic::addresses(&doc));
+    // What is wrong already is taken out, so that the rest is checked in the same run.
+    for problem in &problems {
+        shape::take_out(&mut doc.value, &problem.key);
+    }
+    let config = match typed(&doc) {
+        Ok(config) => config,
+        Err(problem) => {
+            if problems.is_empty() {
+                problems.push(problem);
+            }
+            return Err(Problems::new(problems));
+        }
+    };
+    problems.extend(semantic::check(&doc, &config));
+    if look_at_files {
+        problems.extend(files::check(&doc, &config));
+    }
+    let problems = Problems::new(problems);
+    if problems.has_errors() { Err(problems) } else { Ok(Loaded { config, warnings: problems }) }
+}
+
+/// What the schema cannot say (a whole number written `12.0`, say) is found here.
+fn typed(doc: &Document<'_>) -> Result<Config, Problem> {
+    serde_path_to_error::deserialize::<_, Config>(&doc.value).map_err(|e| {
+        let key = e.path().to_string();
+        let key = if key == "." { "" } else { &key };
+        doc.problem(key, format!("cannot be used: {}", e.inner()), Level::Error)
+    })
+}
+
+impl Config {
+    /// SHA-256 (hex) of the canonical configuration: equal settings, equal digest, however the file is written.
+    /// Secrets are only named by it (file or variable), never included.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let canonical = serde_json::to_vec(self).expect("plain structs with text keys always serialise");
+        hex::encode(Sha256::digest(canonical))
+    }
+}
