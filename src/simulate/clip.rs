@@ -60,7 +60,10 @@ impl Clip {
 }
 
 fn unusable(path: &Path, why: &str) -> SimError {
-    SimError::Misconfigured(format!("cannot serve {}: {why}; give an MP4, MKV or TS file with H.264 or H.265 video", path.display()))
+    SimError::Misconfigured(format!(
+        "cannot serve {}: {why}; give an MP4, MKV or TS file with H.264 or H.265 video",
+        path.display()
+    ))
 }
 
 fn codec_of(caps: &gst::CapsRef) -> Option<Codec> {

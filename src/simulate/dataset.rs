@@ -79,7 +79,12 @@ fn random_scene(rng: &mut Rng) -> Scene {
     let mut props: Vec<Actor> = lamps.iter().map(|l| prop(Kind::Lamp, *l, 0.0, [0.5; 3])).collect();
     for kind in [Kind::Booth, Kind::Barrier, Kind::Table] {
         if rng.chance(0.4) {
-            props.push(prop(kind, (rng.range(-14.0, 14.0), rng.range(10.0, 40.0)), rng.range(0.0, 6.28), PAINTS[rng.below(10)]));
+            props.push(prop(
+                kind,
+                (rng.range(-14.0, 14.0), rng.range(10.0, 40.0)),
+                rng.range(0.0, 6.28),
+                PAINTS[rng.below(10)],
+            ));
         }
     }
     let mut scripts: Vec<Script> = Vec::new();
@@ -118,10 +123,15 @@ fn standing(rng: &mut Rng, kind: Kind, x: f32, y: f32) -> Script {
         Kind::Forklift => [[0.9, 0.65, 0.1], [0.8, 0.3, 0.1], [0.3, 0.5, 0.3]][rng.below(3)],
         _ => PAINTS[rng.below(10)],
     };
-    let rest = if rng.chance(0.6) { rng.below(4) as f32 * 1.5708 + rng.range(-0.15, 0.15) } else { rng.range(0.0, 6.28) };
+    let rest =
+        if rng.chance(0.6) { rng.below(4) as f32 * 1.5708 + rng.range(-0.15, 0.15) } else { rng.range(0.0, 6.28) };
     let way = rng.range(0.05, 1.5);
     let keys = match kind {
-        Kind::Person | Kind::TwoWheeler => vec![(-1.0, x - rest.cos() * way, y - rest.sin() * way), (0.0, x, y), (1.0, x + rest.cos() * way, y + rest.sin() * way)],
+        Kind::Person | Kind::TwoWheeler => vec![
+            (-1.0, x - rest.cos() * way, y - rest.sin() * way),
+            (0.0, x, y),
+            (1.0, x + rest.cos() * way, y + rest.sin() * way),
+        ],
         _ => vec![(0.0, x, y)],
     };
     let open = if rng.chance(0.25) { vec![(0.0, rng.range(0.3, 1.0))] } else { Vec::new() };

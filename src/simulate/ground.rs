@@ -16,6 +16,10 @@ pub fn fill(canvas: &mut Pixmap, outline: &[Point], colour: Rgb, alpha: f32, ble
     rest.iter().for_each(|p| path.line_to(p.x, p.y));
     path.close();
     let Some(path) = path.finish() else { return };
+    // Edge-on faces have no area; the canvas would warn of each.
+    if path.bounds().width() < 1e-3 || path.bounds().height() < 1e-3 {
+        return;
+    }
     let mut paint = Paint { blend_mode: blend, ..Paint::default() };
     let byte = |v: f32| (v.clamp(0.0, 1.0) * 255.0) as u8;
     paint.set_color_rgba8(byte(colour[0]), byte(colour[1]), byte(colour[2]), byte(alpha));
@@ -65,9 +69,14 @@ fn pixel(scene: &Scene, view: &View, x: f32, y: f32) -> Rgb {
         other => {
             let up = if other.is_some() { 0.0 } else { view.ground(x, y + view.size.1 * 0.5).map_or(0.8, |_| 0.35) };
             let seed = scene.seed as u32;
-            let hill = 0.1 * smooth(x / view.size.0 * 6.0, 0.0, seed) + 0.04 * smooth(x / view.size.0 * 23.0, 9.0, seed);
+            let hill =
+                0.1 * smooth(x / view.size.0 * 6.0, 0.0, seed) + 0.04 * smooth(x / view.size.0 * 23.0, 9.0, seed);
             let below = view.ground(x, y + view.size.1 * hill).is_some();
-            if below { scene.light.shade([0.33, 0.42, 0.36], V3(0.0, 200.0, 0.0), V3(0.0, 0.0, 1.0)) } else { scene.light.sky(up) }
+            if below {
+                scene.light.shade([0.33, 0.42, 0.36], V3(0.0, 200.0, 0.0), V3(0.0, 0.0, 1.0))
+            } else {
+                scene.light.sky(up)
+            }
         }
     }
 }

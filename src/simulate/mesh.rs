@@ -243,7 +243,11 @@ fn truck(b: &mut Builder, a: &Actor) {
     b.prism(&[(3.5, 0.55), (6.0, 0.55), (6.0, 1.9), (5.7, 3.2), (3.5, 3.3)], [-1.22, 1.22], a.second);
     b.patch_sides([4.4, 5.6], 1.23, [1.9, 2.75], GLASS);
     let shield = |y: f32, x: f32, z: f32| V3(x + 0.01, y, z);
-    b.face(vec![shield(-1.1, 5.99, 1.95), shield(1.1, 5.99, 1.95), shield(1.1, 5.76, 2.95), shield(-1.1, 5.76, 2.95)], GLASS, false);
+    b.face(
+        vec![shield(-1.1, 5.99, 1.95), shield(1.1, 5.99, 1.95), shield(1.1, 5.76, 2.95), shield(-1.1, 5.76, 2.95)],
+        GLASS,
+        false,
+    );
     b.patch_x(6.01, [-0.7, 0.7], [0.9, 1.7], shade(a.second, 0.4), false, true);
     b.patch_x(6.02, [-1.2, 1.2], [0.55, 0.8], [0.3, 0.3, 0.32], false, true);
     b.lamps(6.03, 3.4, 0.95, [0.85, 1.1]);

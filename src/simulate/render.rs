@@ -120,9 +120,11 @@ impl Renderer {
         };
         let (s, c) = a.heading.sin_cos();
         let spot = |x: f32, y: f32| V3(a.at.0 + x * c - y * s, a.at.1 + x * s + y * c, 0.02);
-        for (length, half) in [(5.0, 1.3), (8.0, 1.9), (11.0, 2.6)] {
+        for step in 1..=8u8 {
+            let length = f32::from(step) * 1.5;
+            let half = 0.7 + length * 0.17;
             let cone = [spot(front, -0.6), spot(front + length, -half), spot(front + length, half), spot(front, 0.6)];
-            fill(&mut self.canvas, &self.view.outline(&cone), [0.16, 0.155, 0.12], 1.0, BlendMode::Plus);
+            fill(&mut self.canvas, &self.view.outline(&cone), [0.05, 0.048, 0.038], 1.0, BlendMode::Plus);
         }
     }
 

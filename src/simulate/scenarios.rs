@@ -82,7 +82,8 @@ fn lamp(x: f32, y: f32, heading: f32) -> Actor {
 fn lane(rng: &mut Rng) -> Scene {
     let mount = Mount { eye: V3(-5.5, 0.0, 6.5), yaw: 0.2, pitch: 0.24, fov: 1.1 };
     let mut s = base(mount, 48.0, [-9.0, -30.0, 12.0, 80.0]);
-    s.props = vec![prop(Kind::Booth, (-2.6, 20.0), 0.0, [0.75, 0.74, 0.68]), lamp(-4.5, 14.0, 0.0), lamp(10.0, 30.0, 3.14)];
+    s.props =
+        vec![prop(Kind::Booth, (-2.6, 20.0), 0.0, [0.75, 0.74, 0.68]), lamp(-4.5, 14.0, 0.0), lamp(10.0, 30.0, 3.14)];
     s.markings = (0..12).map(|i| stripe([4.5, 4.68], [i as f32 * 6.0, i as f32 * 6.0 + 3.0], WHITE)).collect();
     s.markings.push(stripe([0.2, 0.38], [0.0, 78.0], WHITE));
     s.markings.push(stripe([9.0, 9.18], [0.0, 78.0], WHITE));
@@ -93,9 +94,30 @@ fn lane(rng: &mut Rng) -> Scene {
         mover(rng, Kind::TwoWheeler, &[(30.0, 2.3, 60.0), (37.0, 2.3, 19.4), (41.0, 2.3, 19.4), (45.0, 2.3, -4.0)]),
         mover(rng, Kind::Bus, &[(9.0, 6.8, -8.0), (19.0, 6.8, 74.0)]),
         mover(rng, Kind::Truck, &[(34.0, 6.8, -9.0), (47.0, 6.8, 74.0)]),
-        officer(&[(5.0, -0.7, 22.0), (8.0, -0.4, 25.0), (12.0, -0.4, 27.5), (14.5, -0.7, 22.0), (23.0, -0.4, 20.5), (29.0, -0.5, 21.0), (31.0, -0.7, 22.0)]),
+        officer(&[
+            (5.0, -0.7, 22.0),
+            (8.0, -0.4, 25.0),
+            (12.0, -0.4, 27.5),
+            (14.5, -0.7, 22.0),
+            (23.0, -0.4, 20.5),
+            (29.0, -0.5, 21.0),
+            (31.0, -0.7, 22.0),
+        ]),
         Script {
-            open: vec![(13.5, 0.0), (14.5, 1.0), (19.5, 1.0), (20.5, 0.0), (28.0, 0.0), (29.0, 1.0), (32.5, 1.0), (33.5, 0.0), (40.0, 0.0), (41.0, 1.0), (43.5, 1.0), (44.5, 0.0)],
+            open: vec![
+                (13.5, 0.0),
+                (14.5, 1.0),
+                (19.5, 1.0),
+                (20.5, 0.0),
+                (28.0, 0.0),
+                (29.0, 1.0),
+                (32.5, 1.0),
+                (33.5, 0.0),
+                (40.0, 0.0),
+                (41.0, 1.0),
+                (43.5, 1.0),
+                (44.5, 0.0),
+            ],
             ..mover(rng, Kind::Barrier, &[(0.0, -0.3, 16.6)])
         },
     ];
@@ -106,7 +128,8 @@ fn lane(rng: &mut Rng) -> Scene {
 fn bay(rng: &mut Rng) -> Scene {
     let mount = Mount { eye: V3(-10.0, 0.0, 6.2), yaw: 0.44, pitch: 0.27, fov: 1.1 };
     let mut s = base(mount, 48.0, [-45.0, -30.0, 45.0, 40.0]);
-    s.props = vec![prop(Kind::Booth, (6.0, 27.0), -1.57, [0.7, 0.7, 0.72]), lamp(-9.0, 23.0, 0.0), lamp(9.0, 23.0, 3.14)];
+    s.props =
+        vec![prop(Kind::Booth, (6.0, 27.0), -1.57, [0.7, 0.7, 0.72]), lamp(-9.0, 23.0, 0.0), lamp(9.0, 23.0, 3.14)];
     s.markings.extend(outline([-8.0, 14.3, 8.5, 20.5], YELLOW));
     s.markings.push(stripe([-45.0, 45.0], [11.5, 11.7], WHITE));
     let mut truck =
@@ -114,9 +137,29 @@ fn bay(rng: &mut Rng) -> Scene {
     truck.open = vec![(9.5, 0.0), (12.0, 1.0), (33.0, 1.0), (35.0, 0.0)];
     s.scripts = vec![
         truck,
-        officer(&[(5.0, 5.0, 11.0), (9.0, -7.8, 14.8), (12.0, -8.8, 16.0), (19.0, -8.8, 17.2), (24.0, 4.0, 14.8), (29.0, -4.0, 14.6), (35.0, -7.8, 15.0), (41.0, 5.0, 11.0)]),
-        officer(&[(8.0, 9.0, 23.0), (14.0, 7.5, 16.0), (20.0, 1.0, 14.8), (26.0, -8.4, 17.8), (32.0, -8.4, 18.4), (40.0, 9.0, 23.0)]),
-        mover(rng, Kind::Forklift, &[(14.0, -24.0, 12.8), (20.0, -12.0, 16.0), (26.0, -12.0, 16.5), (33.0, -26.0, 12.8)]),
+        officer(&[
+            (5.0, 5.0, 11.0),
+            (9.0, -7.8, 14.8),
+            (12.0, -8.8, 16.0),
+            (19.0, -8.8, 17.2),
+            (24.0, 4.0, 14.8),
+            (29.0, -4.0, 14.6),
+            (35.0, -7.8, 15.0),
+            (41.0, 5.0, 11.0),
+        ]),
+        officer(&[
+            (8.0, 9.0, 23.0),
+            (14.0, 7.5, 16.0),
+            (20.0, 1.0, 14.8),
+            (26.0, -8.4, 17.8),
+            (32.0, -8.4, 18.4),
+            (40.0, 9.0, 23.0),
+        ]),
+        mover(
+            rng,
+            Kind::Forklift,
+            &[(14.0, -24.0, 12.8), (20.0, -12.0, 16.0), (26.0, -12.0, 16.5), (33.0, -26.0, 12.8)],
+        ),
         mover(rng, Kind::Car, &[(39.0, 30.0, 9.6), (47.0, -30.0, 9.6)]),
         mover(rng, Kind::Container, &[(0.0, -4.0, 30.0)]),
     ];
@@ -135,7 +178,18 @@ fn sampling(rng: &mut Rng) -> Scene {
     ];
     s.markings.extend(outline([-3.4, 9.8, 3.4, 15.0], YELLOW));
     let plain = |rng: &mut Rng, keys: &[Key]| mover(rng, Kind::Person, keys);
-    let mut lift = mover(rng, Kind::Forklift, &[(4.0, 18.0, 16.5), (10.0, 5.0, 12.6), (15.0, 3.0, 12.6), (16.0, 3.0, 12.6), (24.0, 5.0, 22.0), (28.0, 20.0, 22.0)]);
+    let mut lift = mover(
+        rng,
+        Kind::Forklift,
+        &[
+            (4.0, 18.0, 16.5),
+            (10.0, 5.0, 12.6),
+            (15.0, 3.0, 12.6),
+            (16.0, 3.0, 12.6),
+            (24.0, 5.0, 22.0),
+            (28.0, 20.0, 22.0),
+        ],
+    );
     lift.colour = [0.9, 0.62, 0.08];
     lift.open = vec![(14.0, 1.0), (15.0, 0.0)];
     s.scripts = vec![
@@ -154,14 +208,23 @@ fn yard(rng: &mut Rng) -> Scene {
     let mount = Mount { eye: V3(0.0, 0.0, 8.5), yaw: 0.0, pitch: 0.3, fov: 1.2 };
     let mut s = base(mount, 46.0, [-45.0, -30.0, 45.0, 62.0]);
     s.props = vec![lamp(-15.0, 24.0, 0.0), lamp(15.0, 30.0, 3.14), lamp(0.0, 46.0, -1.57)];
-    s.markings = (0..6).map(|i| stripe([-13.0 + i as f32 * 4.4, -12.85 + i as f32 * 4.4], [31.0, 40.0], WHITE)).collect();
+    s.markings =
+        (0..6).map(|i| stripe([-13.0 + i as f32 * 4.4, -12.85 + i as f32 * 4.4], [31.0, 40.0], WHITE)).collect();
     s.markings.push(stripe([-45.0, 45.0], [15.0, 15.2], WHITE));
     let stack = [(-15.0, 36.0), (-10.8, 36.0), (-2.0, 36.0), (6.8, 36.0), (15.0, 21.0)];
-    s.scripts = stack.iter().map(|c| Script { rest: 1.57, ..mover(rng, Kind::Container, &[(0.0, c.0, c.1)]) }).collect();
+    s.scripts =
+        stack.iter().map(|c| Script { rest: 1.57, ..mover(rng, Kind::Container, &[(0.0, c.0, c.1)]) }).collect();
     s.scripts.extend([
         mover(rng, Kind::Truck, &[(0.0, -34.0, 20.0), (9.0, -2.0, 20.0), (22.0, -2.0, 20.0), (31.0, 36.0, 20.0)]),
         mover(rng, Kind::Truck, &[(20.0, 38.0, 27.0), (30.0, 2.0, 27.0), (36.0, 2.0, 27.0), (45.0, -38.0, 27.0)]),
-        officer(&[(4.0, 10.0, 14.0), (12.0, -2.0, 17.4), (20.0, -8.5, 18.0), (28.0, -8.0, 24.0), (38.0, 6.0, 24.2), (45.0, 11.0, 15.0)]),
+        officer(&[
+            (4.0, 10.0, 14.0),
+            (12.0, -2.0, 17.4),
+            (20.0, -8.5, 18.0),
+            (28.0, -8.0, 24.0),
+            (38.0, 6.0, 24.2),
+            (45.0, 11.0, 15.0),
+        ]),
         mover(rng, Kind::Person, &[(10.0, -13.0, 17.0), (24.0, -5.0, 31.0), (40.0, 8.0, 31.0)]),
         mover(rng, Kind::TwoWheeler, &[(30.0, -24.0, 13.0), (40.0, 24.0, 13.0)]),
         mover(rng, Kind::Forklift, &[(6.0, 24.0, 24.0), (13.0, 8.0, 28.0), (20.0, 4.0, 31.0), (32.0, 24.0, 30.0)]),
@@ -214,7 +277,8 @@ mod tests {
         let mut without = Renderer::new(empty, (640, 360)).unwrap();
         without.draw(30.0, UtcMillis(0));
         let (a, b) = (with.rgb(), without.rgb());
-        let changed = |x: usize, y: usize| (0..3).any(|c| a[(y * 640 + x) * 3 + c].abs_diff(b[(y * 640 + x) * 3 + c]) > 40);
+        let changed =
+            |x: usize, y: usize| (0..3).any(|c| a[(y * 640 + x) * 3 + c].abs_diff(b[(y * 640 + x) * 3 + c]) > 40);
         let truck = truth.objects.iter().find(|o| o.label == "truck").unwrap().rect;
         let inside = (truck.y0 as usize..truck.y1 as usize)
             .flat_map(|y| (truck.x0 as usize..truck.x1 as usize).map(move |x| (x, y)))

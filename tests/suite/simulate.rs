@@ -156,7 +156,8 @@ fn pictures_arrive(codec: Codec) {
     println!("{codec:?}: drawn minus reported time, ms: {errors:?}");
     assert!(errors.iter().all(|e| e.abs() <= 150), "{errors:?}");
     // One picture after the other, by their own times.
-    let late: Vec<i64> = frames.windows(2).map(|p| (p[1].drawn_ms.unwrap() - p[0].drawn_ms.unwrap()).rem_euclid(65536)).collect();
+    let late: Vec<i64> =
+        frames.windows(2).map(|p| (p[1].drawn_ms.unwrap() - p[0].drawn_ms.unwrap()).rem_euclid(65536)).collect();
     assert!(late.iter().all(|&ms| (1..2000).contains(&ms)), "{late:?}");
     assert!(server.stats("lane").unwrap().pictures >= frames.len() as u64);
     handle.stop();
@@ -266,7 +267,8 @@ fn a_new_coding_is_found_at_the_next_connection() {
 fn a_refused_password_is_said_and_asked_again() {
     let credentials = Some(("duty".to_owned(), Secret::new("right-password-7".into())));
     let server =
-        SimServer::start(vec![drawn("lane", Codec::H264)], ServerOptions { credentials, ..Default::default() }).unwrap();
+        SimServer::start(vec![drawn("lane", Codec::H264)], ServerOptions { credentials, ..Default::default() })
+            .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     let mut camera = config(&server.url("lane"));
@@ -338,7 +340,8 @@ fn over_tls_with_a_trusted_certificate() {
         return;
     }
     let tls = Some((dir.path().join("cert.pem"), dir.path().join("key.pem")));
-    let server = SimServer::start(vec![drawn("lane", Codec::H264)], ServerOptions { tls, ..Default::default() }).unwrap();
+    let server =
+        SimServer::start(vec![drawn("lane", Codec::H264)], ServerOptions { tls, ..Default::default() }).unwrap();
     assert!(server.url("lane").starts_with("rtsps://127.0.0.1:"));
     let mut camera = config(&server.url("lane"));
     camera.ca_file = Some(dir.path().join("cert.pem"));
@@ -395,7 +398,11 @@ fn loops(name: &str, coder: &str, codec: Codec) {
     assert_eq!((status.codec, status.reconnects), (Some(codec), 0), "{status:?}");
     let frames = seen.all();
     let drops = frames.windows(2).filter(|p| p[1].mean < p[0].mean).count();
-    assert!((2..=4).contains(&drops), "brightness falls at the loop only, not {drops} times: {:?}", frames.iter().map(|s| s.mean).collect::<Vec<_>>());
+    assert!(
+        (2..=4).contains(&drops),
+        "brightness falls at the loop only, not {drops} times: {:?}",
+        frames.iter().map(|s| s.mean).collect::<Vec<_>>()
+    );
     let ntp: Vec<&Shown> = frames.iter().filter(|s| s.frame.time.source == TimeSource::RtcpNtp).collect();
     assert!(ntp.len() > 40, "{} frames with NTP time", ntp.len());
     let steps: Vec<i64> = ntp.windows(2).map(|p| p[1].frame.time.utc.since(p[0].frame.time.utc)).collect();
@@ -470,13 +477,17 @@ fn what_cannot_be_served_is_said_before_serving() {
     let foreign = dir.path().join("foreign.mp4");
     make_clip(&foreign, "jpegenc");
     let error = start(as_file(foreign));
-    assert!(matches!(&error, SimError::Misconfigured(m) if m.contains("foreign.mp4") && m.contains("image/jpeg")), "{error}");
+    assert!(
+        matches!(&error, SimError::Misconfigured(m) if m.contains("foreign.mp4") && m.contains("image/jpeg")),
+        "{error}"
+    );
     let error = start(drawn("Lane 1", Codec::H264));
     assert!(matches!(&error, SimError::Misconfigured(m) if m.contains("Lane 1")), "{error}");
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = SimServer::start(vec![drawn("lane", Codec::H264)], ServerOptions { port, ..Default::default() }).err().unwrap();
+    let error =
+        SimServer::start(vec![drawn("lane", Codec::H264)], ServerOptions { port, ..Default::default() }).err().unwrap();
     assert!(matches!(&error, SimError::Bind { address, .. } if address.contains(&port.to_string())), "{error}");
 
     let server = lane();

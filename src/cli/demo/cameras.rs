@@ -16,7 +16,7 @@ use crate::geometry::{Line, Point, Polygon};
 use crate::rules::AreaId;
 use crate::simulate::light::Hour;
 use crate::simulate::scene::AreaShape;
-use crate::simulate::{DrawnScene, Scenario, Scene, ServerOptions, SimCamera, SimKind, SimServer};
+use crate::simulate::{Scenario, Scene, SceneSource, ServerOptions, SimCamera, SimKind, SimServer};
 
 /// Picture size of the drawn cameras.
 const SIZE: (u32, u32) = (960, 540);
@@ -72,7 +72,7 @@ impl Cameras {
         for (i, d) in DRAWN.iter().enumerate() {
             let scene: Scene = d.scenario.scene(7 + i as u64, d.hour, false);
             shapes.push(scene.areas().into_iter().map(|a| (a.id.to_owned(), a.shape)).collect::<Vec<_>>());
-            let source = DrawnScene::new(scene, SIZE).map_err(anyhow::Error::msg)?;
+            let (source, _truth) = SceneSource::new(scene, SIZE).map_err(anyhow::Error::msg)?;
             let kind =
                 SimKind::Drawn { source: Box::new(source), codec: d.codec, fps: FPS, bitrate_kbit: 2500, gop: 2 * FPS };
             cameras.push(SimCamera { name: d.id.into(), kind });

@@ -14,7 +14,7 @@ use crate::mqtt::{Inbound, TopicKind, Topics};
 /// Length of a booking, seconds.
 const WINDOW_S: i64 = 120;
 /// Bookings are sent this often; what the register knows already changes nothing.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(10);
 
 /// Sends what is due, again and again.
 pub async fn play(mqtt: MqttConfig, topics: Topics, cameras: Vec<CameraConfig>, began: UtcMillis) {

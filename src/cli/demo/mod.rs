@@ -85,6 +85,9 @@ async fn work(args: &Args) -> anyhow::Result<Report> {
     let metrics = metrics::install().map_err(anyhow::Error::msg)?;
     let agent = Agent::start(config.clone(), metrics.clone()).await?;
     step("clearance feed");
+    // Facts sent while nobody has subscribed are nobody's.
+    let mut delivery = agent.delivery.clone();
+    tokio::time::timeout(ARRIVE, delivery.wait_for(|d| d.connected)).await.context("no connection to the broker")??;
     let feed = tokio::spawn(feed::play(config.mqtt.clone(), agent.topics.clone(), config.cameras.clone(), began));
     introduce(&config, &agent, &page, &broker);
     wait_for_end(args.seconds).await?;
