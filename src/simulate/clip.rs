@@ -60,7 +60,10 @@ impl Clip {
 }
 
 fn unusable(path: &Path, why: &str) -> SimError {
-    SimError::Misconfigured(format!("cannot serve {}: {why}; give an MP4, MKV or TS file with H.264 or H.265 video", path.display()))
+    SimError::Misconfigured(format!(
+        "cannot serve {}: {why}; give an MP4, MKV or TS file with H.264 or H.265 video",
+        path.display()
+    ))
 }
 
 fn codec_of(caps: &gst::CapsRef) -> Option<Codec> {
@@ -284,12 +287,12 @@ struct Run {
 impl Run {
     fn choose(&mut self, stage: &Stage, unit: gst::Buffer, queued: u64) -> Option<gst::Buffer> {
         let now = mono_now();
-        let (silent, frozen) = (stage.faults().silent(now), stage.faults().frozen(now));
-        if silent || queued > MAX_QUEUED_UNITS {
+        let faults = stage.faults();
+        if faults.silent(now) || queued > MAX_QUEUED_UNITS {
             self.waiting_for_key = true;
             return None;
         }
-        if frozen && self.key.is_some() {
+        if faults.frozen(now) && self.key.is_some() {
             self.waiting_for_key = true;
             return self.key.clone();
         }

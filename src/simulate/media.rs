@@ -11,7 +11,7 @@ use gstreamer_rtsp_server as rtsp;
 use gstreamer_rtsp_server::prelude::*;
 
 use super::clip::{Clip, ClipFeed};
-use super::feed::{DrawnFeed, Drawing};
+use super::feed::{Drawing, DrawnFeed};
 use super::misbehave::corrupt_packet;
 use super::stage::Stage;
 use crate::camera::Codec;
@@ -36,7 +36,9 @@ impl Show {
             Self::Drawn { codec, bitrate_kbit, gop, .. } => {
                 let tail = packets(*codec);
                 let coder = match codec {
-                    Codec::H264 => format!("x264enc threads=1 byte-stream=true bitrate={bitrate_kbit} key-int-max={gop}"),
+                    Codec::H264 => {
+                        format!("x264enc threads=1 byte-stream=true bitrate={bitrate_kbit} key-int-max={gop}")
+                    }
                     Codec::H265 => format!(
                         "x265enc log-level=none bitrate={bitrate_kbit} key-int-max={gop} \
                          option-string=pools=1:frame-threads=1:open-gop=0:scenecut=0"
@@ -57,8 +59,12 @@ impl Show {
 
 fn packets(codec: Codec) -> &'static str {
     match codec {
-        Codec::H264 => "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency",
-        Codec::H265 => "h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency",
+        Codec::H264 => {
+            "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency"
+        }
+        Codec::H265 => {
+            "h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency"
+        }
     }
 }
 
@@ -126,8 +132,7 @@ fn configure(stage: &Arc<Stage>, show: &Show, ends: &Ends, media: &rtsp::RTSPMed
     ends.add(&source);
     let started = match show {
         Show::Drawn { drawing, fps, .. } => {
-            let feed =
-                DrawnFeed { stage: Arc::clone(stage), drawing: Arc::clone(drawing), fps: *fps, to: source };
+            let feed = DrawnFeed { stage: Arc::clone(stage), drawing: Arc::clone(drawing), fps: *fps, to: source };
             stage.spawn_feed(move |ticker| feed.run(ticker))
         }
         Show::File(clip) => {

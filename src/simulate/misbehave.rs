@@ -211,7 +211,9 @@ impl Faults {
         }
         if lasts(self.blur, now) {
             let radius = (size.0 as usize / 50).max(2);
-            each_plane(picture, size, |plane, w, h, half| blur_plane(plane, w, h, if half { radius / 2 } else { radius }));
+            each_plane(picture, size, |plane, w, h, half| {
+                blur_plane(plane, w, h, if half { radius / 2 } else { radius })
+            });
         }
         if lasts(self.cover, now) {
             each_plane(picture, size, |plane, _, _, half| cover_plane(plane, half));

@@ -128,8 +128,6 @@ struct Camera {
 /// A connection that asked for a camera.
 struct Viewer {
     client: glib::WeakRef<rtsp::RTSPClient>,
-    /// Where the connection lives: it is only closed there.
-    context: glib::MainContext,
     camera: String,
 }
 
@@ -218,7 +216,7 @@ impl SimServer {
         let camera = self.shared.camera(name)?;
         camera.check(name, what)?;
         tracing::info!(camera = name, ?what, "simulated camera misbehaves");
-        camera.stage.faults().take(what, mono_now());
+        camera.stage.order(what);
         match what {
             Misbehaviour::Cut { .. } | Misbehaviour::RefusePassword { .. } => self.shared.cut(name),
             Misbehaviour::ChangeCodec { codec: new } => {
@@ -273,17 +271,12 @@ impl Shared {
         }
     }
 
-    /// Closes every connection that opened this camera, each on its own thread.
+    /// Closes every connection that opened this camera.
     fn cut(&self, name: &str) {
-        let viewers = lock(&self.viewers);
-        for viewer in viewers.iter().filter(|v| v.camera == name) {
-            let client = viewer.client.clone();
-            viewer.context.invoke(move || {
-                if let Some(client) = client.upgrade() {
-                    client.close();
-                }
-            });
-        }
+        // Closing calls back into `forget`, so the list must not be held meanwhile.
+        let clients: Vec<rtsp::RTSPClient> =
+            lock(&self.viewers).iter().filter(|v| v.camera == name).filter_map(|v| v.client.upgrade()).collect();
+        clients.iter().for_each(RTSPClientExt::close);
     }
 
     /// What a connection that wants to look at `camera` is told.
@@ -299,8 +292,7 @@ impl Shared {
         let mut viewers = lock(&self.viewers);
         let known = viewers.iter().any(|v| v.camera == name && v.client.upgrade().as_ref() == Some(client));
         if !known {
-            let context = glib::MainContext::ref_thread_default();
-            viewers.push(Viewer { client: client.downgrade(), context, camera: name.to_owned() });
+            viewers.push(Viewer { client: client.downgrade(), camera: name.to_owned() });
             tracing::info!(camera = name, viewers = viewers.len(), "simulated camera is opened");
         }
         RTSPStatusCode::Ok
