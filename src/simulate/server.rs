@@ -288,7 +288,6 @@ impl Shared {
             Door::Refused => return RTSPStatusCode::Unauthorized,
             Door::Open => {}
         }
-        camera.stage.want_keyframe.store(true, Ordering::Relaxed);
         let mut viewers = lock(&self.viewers);
         let known = viewers.iter().any(|v| v.camera == name && v.client.upgrade().as_ref() == Some(client));
         if !known {
@@ -410,6 +409,15 @@ fn watch_clients(shared: &Arc<Shared>) {
         // Some viewers do not ask for the description.
         client.connect_pre_setup_request(admit.clone());
         client.connect_pre_describe_request(admit);
+        let weak = shared_weak.clone();
+        client.connect_play_request(move |_, ctx| {
+            let name = ctx.uri().and_then(|u| u.decode_path_components().get(1).map(ToString::to_string));
+            if let (Some(shared), Some(name)) = (weak.upgrade(), name)
+                && let Some(camera) = shared.cameras.get(&name)
+            {
+                camera.stage.want_keyframe.store(true, Ordering::Relaxed);
+            }
+        });
         let weak = shared_weak.clone();
         client.connect_closed(move |client| {
             if let Some(shared) = weak.upgrade() {

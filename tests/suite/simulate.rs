@@ -397,7 +397,6 @@ fn loops(name: &str, coder: &str, codec: Codec) {
     let server = file(path);
     let (handle, seen) = watch(&server.url("clip"));
     wait_for("three passes", || {
-        eprintln!("DBG {} {:?} {:?}", seen.count(), server.stats("clip"), handle.status());
         (seen.count() >= 115).then_some(())
     });
     let status = handle.status();
