@@ -265,6 +265,8 @@ impl ClipFeed {
             return ticker.wait(Duration::ZERO);
         };
         let unit_times = unit.make_mut();
+        // The stream goes on over the loop: a break would make the payloader send the parameter sets as a picture.
+        unit_times.unset_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER);
         unit_times.set_pts(clock_time(times.pts));
         unit_times.set_dts(clock_time(times.dts));
         let sample = gst::Sample::builder().buffer(&unit).caps(caps).build();
