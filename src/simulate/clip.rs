@@ -137,10 +137,15 @@ impl Drop for Reader {
 }
 
 fn unit_caps() -> gst::Caps {
-    let of = |name: &str| {
-        gst::Structure::builder(name).field("stream-format", "byte-stream").field("alignment", "au").build()
+    [Codec::H264, Codec::H265].into_iter().map(unit_structure).collect()
+}
+
+fn unit_structure(codec: Codec) -> gst::Structure {
+    let name = match codec {
+        Codec::H264 => "video/x-h264",
+        Codec::H265 => "video/x-h265",
     };
-    [of("video/x-h264"), of("video/x-h265")].into_iter().collect()
+    gst::Structure::builder(name).field("stream-format", "byte-stream").field("alignment", "au").build()
 }
 
 /// The first video that we serve goes to `units`; everything else ends in sinks of its own, so that it holds nothing up.
@@ -182,6 +187,7 @@ fn link_pad(parse: &gst::Element, pad: &gst::Pad, units: &AppSink) -> Result<(),
         head.set_property("sync", false);
         head.set_property("async", false);
     } else {
+        head.set_property("config-interval", -1i32);
         head.link(units).map_err(|e| e.to_string())?;
     }
     head.sync_state_with_parent().map_err(|e| e.to_string())?;
@@ -234,9 +240,11 @@ impl ClipFeed {
     /// One pass; `false` when the feed is to end.
     fn once(&self, ticker: &Ticker, pass: &mut Pass, run: &mut Run) -> Result<bool, String> {
         let reader = Reader::open(&self.clip.path)?;
+        // The same caps in every pass: other ones would restart the stream's parser at each loop.
+        let caps = gst::Caps::builder_full().structure(unit_structure(self.clip.codec)).build();
         loop {
             match reader.pull() {
-                Pulled::Unit { buffer, caps } => {
+                Pulled::Unit { buffer, .. } => {
                     if !self.unit(ticker, pass, run, buffer, &caps) {
                         return Ok(false);
                     }
