@@ -58,8 +58,13 @@ impl Clearance {
         let outcomes = self.register.apply_all(facts, now);
         for (fact, _) in kept.iter().filter(|(_, o)| *o == Outcome::Conflict) {
             let (kind, key, version) = name(fact);
-            tracing::error!(kind, key, version, "same version with other content: the first stays in force, the other \
-                is kept beside it; ask the sender for a higher version");
+            tracing::error!(
+                kind,
+                key,
+                version,
+                "same version with other content: the first stays in force, the other \
+                is kept beside it; ask the sender for a higher version"
+            );
         }
         Ok(outcomes)
     }
@@ -158,9 +163,10 @@ fn noted<T>(parsed: Result<Parsed<T>, MessageError>) -> Result<Option<T>, SinkEr
             }
             Ok(Some(parsed.value))
         }
-        Err(MessageError::NotAnObject(what)) => {
-            Err(SinkError::Invalid(vec![FieldError { field: String::new(), message: format!("not an object: {what}") }]))
-        }
+        Err(MessageError::NotAnObject(what)) => Err(SinkError::Invalid(vec![FieldError {
+            field: String::new(),
+            message: format!("not an object: {what}"),
+        }])),
         Err(MessageError::Fields(problems)) => Err(SinkError::Invalid(
             problems
                 .into_iter()

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::message::SnapshotRef;
 use crate::event::{Annotator, EventId, EventMessage, Finding};
-use crate::rules::Phase;
 use crate::mqtt::Topics;
+use crate::rules::Phase;
 use crate::store::{LANE_ALERT, LANE_CRITICAL, LANE_EVENT, NewMessage, Pictures, Recorded, Store};
 use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::{EVENTS, LINKS};

@@ -242,9 +242,8 @@ async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
 
 /// Cameras are dealt to workers in turn.
 fn mailboxes(config: &Config, workers: usize) -> Vec<Arc<Mailbox>> {
-    let ids = |w: usize| -> Vec<CameraId> {
-        config.cameras.iter().skip(w).step_by(workers).map(|c| c.id.clone()).collect()
-    };
+    let ids =
+        |w: usize| -> Vec<CameraId> { config.cameras.iter().skip(w).step_by(workers).map(|c| c.id.clone()).collect() };
     (0..workers).map(|w| Arc::new(Mailbox::new(&ids(w)))).collect()
 }
 

@@ -39,7 +39,9 @@ pub fn status_text(store: &Store, handles: Arc<Vec<CameraHandle>>, clearance: Ar
         let cameras = handles.upgrade().map(|h| statuses(&h)).unwrap_or_default();
         Box::pin(async move {
             let outbox = match store.outbox_stats().await {
-                Ok(s) => json!({"rows": s.rows, "bytes": s.bytes, "oldest_age_ms": s.oldest_age_ms, "dropped": s.dropped}),
+                Ok(s) => {
+                    json!({"rows": s.rows, "bytes": s.bytes, "oldest_age_ms": s.oldest_age_ms, "dropped": s.dropped})
+                }
                 Err(error) => json!({"error": error.to_string()}),
             };
             let register = clearance.register().snapshot();

@@ -1,9 +1,9 @@
 //! Keeps one camera alive: its own thread, a life after the other, growing waits between them. One bad camera never
 //! disturbs another. Does not decide what a camera's state means for anybody else.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 

@@ -43,6 +43,14 @@ pub enum Command {
     Simulate(simulate::Args),
 }
 
+impl Command {
+    /// Log level without `--log` and `RUST_LOG`: the demo speaks through its own lines.
+    #[must_use]
+    pub fn quiet_log(&self) -> &'static str {
+        if matches!(self, Self::Demo(_)) { "warn" } else { "info" }
+    }
+}
+
 /// Does what the arguments say; the exit code is the process's.
 ///
 /// # Errors

@@ -16,7 +16,11 @@ const LIMIT: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When the broker cannot be used or does not acknowledge in time; some messages may have been sent.
-pub async fn publish_all(config: &MqttConfig, client_id: &str, messages: Vec<(String, Vec<u8>)>) -> Result<(), Problem> {
+pub async fn publish_all(
+    config: &MqttConfig,
+    client_id: &str,
+    messages: Vec<(String, Vec<u8>)>,
+) -> Result<(), Problem> {
     let wanted = messages.len();
     let (client, mut events) = AsyncClient::new(plain_options(config, client_id)?, wanted.max(1));
     for (topic, payload) in messages {

@@ -137,10 +137,15 @@ impl Drop for Reader {
 }
 
 fn unit_caps() -> gst::Caps {
-    let of = |name: &str| {
-        gst::Structure::builder(name).field("stream-format", "byte-stream").field("alignment", "au").build()
+    [Codec::H264, Codec::H265].into_iter().map(unit_structure).collect()
+}
+
+fn unit_structure(codec: Codec) -> gst::Structure {
+    let name = match codec {
+        Codec::H264 => "video/x-h264",
+        Codec::H265 => "video/x-h265",
     };
-    [of("video/x-h264"), of("video/x-h265")].into_iter().collect()
+    gst::Structure::builder(name).field("stream-format", "byte-stream").field("alignment", "au").build()
 }
 
 /// The first video that we serve goes to `units`; everything else ends in sinks of its own, so that it holds nothing up.
@@ -182,6 +187,7 @@ fn link_pad(parse: &gst::Element, pad: &gst::Pad, units: &AppSink) -> Result<(),
         head.set_property("sync", false);
         head.set_property("async", false);
     } else {
+        head.set_property("config-interval", -1i32);
         head.link(units).map_err(|e| e.to_string())?;
     }
     head.sync_state_with_parent().map_err(|e| e.to_string())?;
@@ -234,9 +240,11 @@ impl ClipFeed {
     /// One pass; `false` when the feed is to end.
     fn once(&self, ticker: &Ticker, pass: &mut Pass, run: &mut Run) -> Result<bool, String> {
         let reader = Reader::open(&self.clip.path)?;
+        // The same caps in every pass: other ones would restart the stream's parser at each loop.
+        let caps = gst::Caps::builder_full().structure(unit_structure(self.clip.codec)).build();
         loop {
             match reader.pull() {
-                Pulled::Unit { buffer, caps } => {
+                Pulled::Unit { buffer, .. } => {
                     if !self.unit(ticker, pass, run, buffer, &caps) {
                         return Ok(false);
                     }
@@ -265,6 +273,8 @@ impl ClipFeed {
             return ticker.wait(Duration::ZERO);
         };
         let unit_times = unit.make_mut();
+        // The stream goes on over the loop: a break would make the payloader send the parameter sets as a picture.
+        unit_times.unset_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER);
         unit_times.set_pts(clock_time(times.pts));
         unit_times.set_dts(clock_time(times.dts));
         let sample = gst::Sample::builder().buffer(&unit).caps(caps).build();
@@ -287,12 +297,12 @@ struct Run {
 impl Run {
     fn choose(&mut self, stage: &Stage, unit: gst::Buffer, queued: u64) -> Option<gst::Buffer> {
         let now = mono_now();
-        let (silent, frozen) = (stage.faults().silent(now), stage.faults().frozen(now));
-        if silent || queued > MAX_QUEUED_UNITS {
+        let faults = stage.faults();
+        if faults.silent(now) || queued > MAX_QUEUED_UNITS {
             self.waiting_for_key = true;
             return None;
         }
-        if frozen && self.key.is_some() {
+        if faults.frozen(now) && self.key.is_some() {
             self.waiting_for_key = true;
             return self.key.clone();
         }

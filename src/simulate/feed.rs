@@ -55,9 +55,10 @@ impl DrawnFeed {
     /// Until stopped, or until the stream takes no more.
     pub fn run(&self, ticker: &Ticker) {
         let period = gst::ClockTime::SECOND / u64::from(self.fps.max(1));
-        let Some(mut now) = running_time(&self.to, ticker) else { return };
-        let mut next = now;
+        let Some(mut next) = running_time(&self.to, ticker) else { return };
         loop {
+            // Asked anew each time: drawing took a while.
+            let Some(mut now) = running_time(&self.to, ticker) else { return };
             while now < next {
                 if !ticker.wait(Duration::from_nanos((next - now).nseconds())) {
                     return;
@@ -81,10 +82,10 @@ impl DrawnFeed {
     fn push(&self, pts: gst::ClockTime, ago: gst::ClockTime, period: gst::ClockTime) -> bool {
         let (utc, mono) = (utc_now(), mono_now());
         let back = i64::try_from(ago.mseconds()).unwrap_or(0);
-        if self.stage.faults().silent(mono) {
+        let faults = self.stage.faults();
+        if faults.silent(mono) {
             return true;
         }
-        let faults = self.stage.faults().clone();
         #[allow(clippy::cast_precision_loss, reason = "milliseconds of a server's life fit 53 bits")]
         let seconds = (mono.since(self.stage.start) - back) as f64 / 1000.0;
         let (size, picture) = {
@@ -113,7 +114,10 @@ impl DrawnFeed {
             return false;
         }
         faults.spoil(&mut picture, size, mono_now());
-        if self.stage.want_keyframe.swap(false, Ordering::Relaxed) {
+        // The first picture of a stream is a keyframe anyhow, and nothing may come before its caps.
+        if self.stage.want_keyframe.swap(false, Ordering::Relaxed)
+            && self.to.static_pad("src").is_some_and(|p| p.has_current_caps())
+        {
             self.to.send_event(gstreamer_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
         let mut buffer = gst::Buffer::from_mut_slice(picture);

@@ -128,8 +128,6 @@ struct Camera {
 /// A connection that asked for a camera.
 struct Viewer {
     client: glib::WeakRef<rtsp::RTSPClient>,
-    /// Where the connection lives: it is only closed there.
-    context: glib::MainContext,
     camera: String,
 }
 
@@ -218,7 +216,7 @@ impl SimServer {
         let camera = self.shared.camera(name)?;
         camera.check(name, what)?;
         tracing::info!(camera = name, ?what, "simulated camera misbehaves");
-        camera.stage.faults().take(what, mono_now());
+        camera.stage.order(what);
         match what {
             Misbehaviour::Cut { .. } | Misbehaviour::RefusePassword { .. } => self.shared.cut(name),
             Misbehaviour::ChangeCodec { codec: new } => {
@@ -273,17 +271,12 @@ impl Shared {
         }
     }
 
-    /// Closes every connection that opened this camera, each on its own thread.
+    /// Closes every connection that opened this camera.
     fn cut(&self, name: &str) {
-        let viewers = lock(&self.viewers);
-        for viewer in viewers.iter().filter(|v| v.camera == name) {
-            let client = viewer.client.clone();
-            viewer.context.invoke(move || {
-                if let Some(client) = client.upgrade() {
-                    client.close();
-                }
-            });
-        }
+        // Closing calls back into `forget`, so the list must not be held meanwhile.
+        let clients: Vec<rtsp::RTSPClient> =
+            lock(&self.viewers).iter().filter(|v| v.camera == name).filter_map(|v| v.client.upgrade()).collect();
+        clients.iter().for_each(RTSPClientExt::close);
     }
 
     /// What a connection that wants to look at `camera` is told.
@@ -295,12 +288,10 @@ impl Shared {
             Door::Refused => return RTSPStatusCode::Unauthorized,
             Door::Open => {}
         }
-        camera.stage.want_keyframe.store(true, Ordering::Relaxed);
         let mut viewers = lock(&self.viewers);
         let known = viewers.iter().any(|v| v.camera == name && v.client.upgrade().as_ref() == Some(client));
         if !known {
-            let context = glib::MainContext::ref_thread_default();
-            viewers.push(Viewer { client: client.downgrade(), context, camera: name.to_owned() });
+            viewers.push(Viewer { client: client.downgrade(), camera: name.to_owned() });
             tracing::info!(camera = name, viewers = viewers.len(), "simulated camera is opened");
         }
         RTSPStatusCode::Ok
@@ -418,6 +409,15 @@ fn watch_clients(shared: &Arc<Shared>) {
         // Some viewers do not ask for the description.
         client.connect_pre_setup_request(admit.clone());
         client.connect_pre_describe_request(admit);
+        let weak = shared_weak.clone();
+        client.connect_play_request(move |_, ctx| {
+            let name = ctx.uri().and_then(|u| u.decode_path_components().get(1).map(ToString::to_string));
+            if let (Some(shared), Some(name)) = (weak.upgrade(), name)
+                && let Some(camera) = shared.cameras.get(&name)
+            {
+                camera.stage.want_keyframe.store(true, Ordering::Relaxed);
+            }
+        });
         let weak = shared_weak.clone();
         client.connect_closed(move |client| {
             if let Some(shared) = weak.upgrade() {

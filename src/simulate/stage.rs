@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::misbehave::Faults;
-use crate::clock::MonoMillis;
+use super::misbehave::{Faults, Misbehaviour};
+use crate::clock::{MonoMillis, mono_now};
 
 /// One camera on stage.
 pub(super) struct Stage {
@@ -46,9 +46,14 @@ impl Stage {
         }
     }
 
-    /// What is wrong now. Held for a moment only, never while drawing.
-    pub fn faults(&self) -> MutexGuard<'_, Faults> {
-        lock(&self.faults)
+    /// What is wrong now: a copy, so that nobody holds the lock while drawing or asking twice.
+    pub fn faults(&self) -> Faults {
+        lock(&self.faults).clone()
+    }
+
+    /// Takes an order from now on.
+    pub fn order(&self, what: &Misbehaviour) {
+        lock(&self.faults).take(what, mono_now());
     }
 
     /// Starts a feeding thread; the sender stops it, by a message or by going away.

@@ -50,7 +50,9 @@ struct Drawn {
 const DRAWN: [Drawn; 3] = [
     Drawn { id: "lane", name: "Làn vào cổng", scenario: Scenario::Lane, codec: Codec::H264, hour: Hour::Day },
     Drawn { id: "bay", name: "Bãi kiểm hóa", scenario: Scenario::Bay, codec: Codec::H265, hour: Hour::Day },
-    Drawn { id: "sampling", name: "Bàn lấy mẫu", scenario: Scenario::Sampling, codec: Codec::H264, hour: Hour::Dusk },
+    Drawn {
+        id: "sampling", name: "Bàn lấy mẫu", scenario: Scenario::Sampling, codec: Codec::H264, hour: Hour::Dusk
+    },
 ];
 
 impl Cameras {

@@ -102,14 +102,7 @@ impl Report {
         }
         #[expect(clippy::cast_precision_loss, reason = "a demo is shorter than 2^52 ms")]
         let seconds = took_ms as f64 / 1000.0;
-        Self {
-            main_job_done: problems.is_empty(),
-            problems,
-            seconds,
-            cameras,
-            stored,
-            independent_subscriber: seen,
-        }
+        Self { main_job_done: problems.is_empty(), problems, seconds, cameras, stored, independent_subscriber: seen }
     }
 
     /// Whether the main job was done.
@@ -136,10 +129,18 @@ impl fmt::Display for Report {
             writeln!(f, "{id}: {received} received, {decoded} decoded, {analysed} analysed, {dropped} dropped")?;
         }
         let s = &self.stored;
-        writeln!(f, "{} event messages, {} arrived; by link: {:?}", s.messages, seen.event_messages, seen.links_by_verdict)?;
+        writeln!(
+            f,
+            "{} event messages, {} arrived; by link: {:?}",
+            s.messages, seen.event_messages, seen.links_by_verdict
+        )?;
         writeln!(f, "{} pictures with matching digest, {} without", seen.pictures_ok, seen.pictures_mismatch)?;
         let (a, b) = (&s.frame_to_stored, &s.frame_to_acked);
-        writeln!(f, "frame to stored p50 {} ms, p99 {} ms; to acknowledged p50 {} ms, p99 {} ms", a.p50_ms, a.p99_ms, b.p50_ms, b.p99_ms)?;
+        writeln!(
+            f,
+            "frame to stored p50 {} ms, p99 {} ms; to acknowledged p50 {} ms, p99 {} ms",
+            a.p50_ms, a.p99_ms, b.p50_ms, b.p99_ms
+        )?;
         if self.ok() {
             return write!(f, "The main job was done.");
         }
