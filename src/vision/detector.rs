@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
@@ -17,6 +16,7 @@ use super::regions::Region;
 use super::suppress::{Candidate, suppress};
 use super::{Detection, Label, labels, runtime};
 use crate::camera::Frame;
+use crate::clock::precise_now;
 use crate::config::{DetectorConfig, ExecutionProvider};
 use crate::event::message::ModelRef;
 use crate::geometry::Rect;
@@ -176,9 +176,9 @@ impl Detect for Detector {
     fn detect(&mut self, frame: &Frame, regions: &[Region]) -> Result<Vec<Detection>, DetectorError> {
         self.found.clear();
         for (index, region) in regions.iter().enumerate() {
-            let start = Instant::now();
+            let start = precise_now();
             self.look(frame, index, *region)?;
-            metrics::histogram!("gatewatch_inference_duration_seconds").record(start.elapsed().as_secs_f64());
+            metrics::histogram!("gatewatch_inference_duration_seconds").record((precise_now() - start).as_secs_f64());
         }
         suppress(&mut self.found, self.nms_iou);
         let detection =

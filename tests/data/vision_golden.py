@@ -1,4 +1,5 @@
-"""Boxes of real models on labelled pictures, decoded without gatewatch: `vision_golden.py ASSETS > vision_golden.json`.
+"""Boxes of real models on labelled pictures, decoded without gatewatch:
+`vision_golden.py ASSETS PICTURE... > vision_golden.json`, pictures relative to ASSETS.
 
 Needs numpy, opencv-python and onnxruntime. The picture goes through I420 as a camera's would; per anchor the best class
 counts; suppression is per class at IoU 0.6, score floor 0.25.
