@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::TensorRef;
@@ -216,12 +217,18 @@ fn open(config: &DetectorConfig, bytes: &[u8]) -> Result<(Session, &'static str)
         );
     }
     let (environment, _) = runtime::environment(config.runtime_library.as_deref())?;
-    let refuse = |e: String| DetectorError::Model { path: config.model.display().to_string(), reason: e };
-    let threads = config.intra_threads as usize;
-    let builder = Session::builder(&environment).map_err(|e| refuse(e.to_string()))?;
-    let set = |b: SessionBuilder| b.with_intra_threads(threads)?.with_inter_threads(1)?.with_intra_op_spinning(false);
-    let mut builder = set(builder).map_err(|e| refuse(e.to_string()))?;
-    Ok((builder.commit_from_memory(bytes).map_err(|e| refuse(e.to_string()))?, "cpu"))
+    let builder = builder(&environment, config.intra_threads as usize);
+    let session = builder.and_then(|mut b| b.commit_from_memory(bytes).map_err(|e| e.to_string()));
+    let refuse = |reason| DetectorError::Model { path: config.model.display().to_string(), reason };
+    Ok((session.map_err(refuse)?, "cpu"))
+}
+
+/// Idle threads sleep: spinning ones would take the processor from the decoders.
+fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
+    let builder = Session::builder(environment).map_err(|e| e.to_string())?;
+    let builder = builder.with_intra_threads(threads).map_err(|e| e.to_string())?;
+    let builder = builder.with_inter_threads(1).map_err(|e| e.to_string())?;
+    builder.with_intra_op_spinning(false).map_err(|e| e.to_string())
 }
 
 /// The one picture input; a size left open is taken from the model's `imgsz`, else 640.
