@@ -32,7 +32,7 @@ fn pixels(k: usize) -> [f32; 4] {
 
 /// Scores of the classes and the objectness; most boxes have none.
 fn scores(k: usize) -> ([f32; CLASSES], f32) {
-    if v(k, 6) % 23 != 0 {
+    if !v(k, 6).is_multiple_of(23) {
         return ([0.0; CLASSES], 0.0);
     }
     ([7, 8, 9].map(|f| v(k, f) as f32 / 65_536.0), 0.5 + v(k, 10) as f32 / 131_072.0)
