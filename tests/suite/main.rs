@@ -12,3 +12,4 @@ mod store;
 mod support;
 mod track;
 mod vision;
+mod vision_decode;
