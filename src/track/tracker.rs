@@ -217,7 +217,7 @@ impl Tracker {
             i -= 1;
             let b = &self.tracks[i];
             let same = |a: &Track| {
-                let doubtful = !b.confirmed && !(b.matched && a.label == b.label);
+                let doubtful = !(b.confirmed || b.matched && a.label == b.label);
                 (doubtful || a.label != b.label) && a.matched && a.rect.iou(&b.rect) > SAME_IOU
             };
             // Tracks are kept in the order they started.

@@ -219,6 +219,8 @@ fn open(config: &DetectorConfig, bytes: &[u8]) -> Result<(Session, &'static str)
     let refuse = |e: String| DetectorError::Model { path: config.model.display().to_string(), reason: e };
     let threads = config.intra_threads as usize;
     let builder = Session::builder(&environment).map_err(|e| refuse(e.to_string()))?;
+    // The builder comes back within the runtime's error.
+    #[allow(clippy::result_large_err, reason = "the size is the library's")]
     let set = |b: SessionBuilder| b.with_intra_threads(threads)?.with_inter_threads(1)?.with_intra_op_spinning(false);
     let mut builder = set(builder).map_err(|e| refuse(e.to_string()))?;
     Ok((builder.commit_from_memory(bytes).map_err(|e| refuse(e.to_string()))?, "cpu"))
