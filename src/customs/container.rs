@@ -67,7 +67,7 @@ fn char_value(c: u8) -> u32 {
         return u32::from(c - b'0');
     }
     let n = u32::from(c - b'A');
-    10 + n + (n + 9) / 10
+    10 + n + n.div_ceil(10)
 }
 
 fn has_iso_form(norm: &str) -> bool {

@@ -40,12 +40,15 @@ fn summary(o: &LinkOutcome) -> String {
     format!("{:?} {}", o.verdict, links.join(" "))
 }
 
+/// Name, bookings, start, end, ..., what comes out.
+type Case = (&'static str, Vec<Fact>, i64, Option<i64>, u32, &'static str);
+
 #[test]
 fn cases() {
     let a = || booking("A", 60, 120, &[1], "planned");
     let b = || booking("B", 120, 180, &[2], "planned");
     let overlap = || booking("C", 90, 150, &[3], "planned");
-    let table: Vec<(&str, Vec<Fact>, i64, Option<i64>, u32, &str)> = vec![
+    let table: Vec<Case> = vec![
         ("no booking", vec![], 70, None, 0, "Unlinked "),
         ("alone", vec![a()], 70, None, 0, "Linked A:1@0.80"),
         ("first moment", vec![a()], 60, None, 0, "Linked A:1@0.80"),

@@ -1,5 +1,6 @@
 //! Random pictures with boxes for training a detector: every picture another place, hour, weather and mix of things.
 
+use std::f32::consts::{FRAC_PI_2, TAU};
 use std::fs;
 use std::path::Path;
 
@@ -82,7 +83,7 @@ fn random_scene(rng: &mut Rng) -> Scene {
             props.push(prop(
                 kind,
                 (rng.range(-14.0, 14.0), rng.range(10.0, 40.0)),
-                rng.range(0.0, 6.28),
+                rng.range(0.0, TAU),
                 PAINTS[rng.below(10)],
             ));
         }
@@ -110,7 +111,7 @@ fn random_scene(rng: &mut Rng) -> Scene {
         pitch: (height / rng.range(11.0, 24.0)).atan(),
         fov: rng.range(0.8, 1.45),
     };
-    let light = Light::of(hour, rng.range(0.0, 6.28), lamps);
+    let light = Light::of(hour, rng.range(0.0, TAU), lamps);
     let paved = [rng.range(-40.0, -12.0), -30.0, rng.range(12.0, 40.0), rng.range(35.0, 80.0)];
     let rain = rng.chance(0.15);
     Scene { mount, light, rain, props, markings, paved, scripts, period: 1.0, zones: Vec::new(), seed: rng.bits() }
@@ -124,7 +125,7 @@ fn standing(rng: &mut Rng, kind: Kind, x: f32, y: f32) -> Script {
         _ => PAINTS[rng.below(10)],
     };
     let rest =
-        if rng.chance(0.6) { rng.below(4) as f32 * 1.5708 + rng.range(-0.15, 0.15) } else { rng.range(0.0, 6.28) };
+        if rng.chance(0.6) { rng.below(4) as f32 * FRAC_PI_2 + rng.range(-0.15, 0.15) } else { rng.range(0.0, TAU) };
     let way = rng.range(0.05, 1.5);
     let keys = match kind {
         Kind::Person | Kind::TwoWheeler => vec![

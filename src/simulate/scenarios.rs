@@ -1,5 +1,7 @@
 //! The named scenarios: scripts of 44 to 48 s that start anew with new ids. Metres and seconds; shapes are in `mesh`.
 
+use std::f32::consts::PI;
+
 use super::dataset::{PAINTS, prop};
 use super::light::{Hour, Light};
 use super::mesh::{Actor, Kind, Rgb};
@@ -83,7 +85,7 @@ fn lane(rng: &mut Rng) -> Scene {
     let mount = Mount { eye: V3(-5.5, 0.0, 6.5), yaw: 0.2, pitch: 0.24, fov: 1.1 };
     let mut s = base(mount, 48.0, [-9.0, -30.0, 12.0, 80.0]);
     s.props =
-        vec![prop(Kind::Booth, (-2.6, 20.0), 0.0, [0.75, 0.74, 0.68]), lamp(-4.5, 14.0, 0.0), lamp(10.0, 30.0, 3.14)];
+        vec![prop(Kind::Booth, (-2.6, 20.0), 0.0, [0.75, 0.74, 0.68]), lamp(-4.5, 14.0, 0.0), lamp(10.0, 30.0, PI)];
     s.markings = (0..12).map(|i| stripe([4.5, 4.68], [i as f32 * 6.0, i as f32 * 6.0 + 3.0], WHITE)).collect();
     s.markings.push(stripe([0.2, 0.38], [0.0, 78.0], WHITE));
     s.markings.push(stripe([9.0, 9.18], [0.0, 78.0], WHITE));
@@ -128,8 +130,7 @@ fn lane(rng: &mut Rng) -> Scene {
 fn bay(rng: &mut Rng) -> Scene {
     let mount = Mount { eye: V3(-10.0, 0.0, 6.2), yaw: 0.44, pitch: 0.27, fov: 1.1 };
     let mut s = base(mount, 48.0, [-45.0, -30.0, 45.0, 40.0]);
-    s.props =
-        vec![prop(Kind::Booth, (6.0, 27.0), -1.57, [0.7, 0.7, 0.72]), lamp(-9.0, 23.0, 0.0), lamp(9.0, 23.0, 3.14)];
+    s.props = vec![prop(Kind::Booth, (6.0, 27.0), -1.57, [0.7, 0.7, 0.72]), lamp(-9.0, 23.0, 0.0), lamp(9.0, 23.0, PI)];
     s.markings.extend(outline([-8.0, 14.3, 8.5, 20.5], YELLOW));
     s.markings.push(stripe([-45.0, 45.0], [11.5, 11.7], WHITE));
     let mut truck =
@@ -174,7 +175,7 @@ fn sampling(rng: &mut Rng) -> Scene {
         prop(Kind::Table, (0.0, 12.5), 0.0, [0.62, 0.64, 0.66]),
         prop(Kind::Booth, (-9.0, 21.0), 0.0, [0.76, 0.7, 0.6]),
         lamp(-5.0, 17.0, 0.0),
-        lamp(6.0, 18.0, 3.14),
+        lamp(6.0, 18.0, PI),
     ];
     s.markings.extend(outline([-3.4, 9.8, 3.4, 15.0], YELLOW));
     let plain = |rng: &mut Rng, keys: &[Key]| mover(rng, Kind::Person, keys);
@@ -207,7 +208,7 @@ fn sampling(rng: &mut Rng) -> Scene {
 fn yard(rng: &mut Rng) -> Scene {
     let mount = Mount { eye: V3(0.0, 0.0, 8.5), yaw: 0.0, pitch: 0.3, fov: 1.2 };
     let mut s = base(mount, 46.0, [-45.0, -30.0, 45.0, 62.0]);
-    s.props = vec![lamp(-15.0, 24.0, 0.0), lamp(15.0, 30.0, 3.14), lamp(0.0, 46.0, -1.57)];
+    s.props = vec![lamp(-15.0, 24.0, 0.0), lamp(15.0, 30.0, PI), lamp(0.0, 46.0, -1.57)];
     s.markings =
         (0..6).map(|i| stripe([-13.0 + i as f32 * 4.4, -12.85 + i as f32 * 4.4], [31.0, 40.0], WHITE)).collect();
     s.markings.push(stripe([-45.0, 45.0], [15.0, 15.2], WHITE));

@@ -124,7 +124,7 @@ impl Script {
             return (b.1 - a.1).atan2(b.0 - a.0);
         }
         let moves = |w: &&[Key]| (w[1].1 - w[0].1).hypot(w[1].2 - w[0].2) > 0.01;
-        let before = self.keys.windows(2).filter(|w| w[1].0 <= t + 0.4).filter(moves).last();
+        let before = self.keys.windows(2).filter(|w| w[1].0 <= t + 0.4).rfind(moves);
         let step = before.or_else(|| self.keys.windows(2).find(moves));
         step.map_or(self.rest, |w| (w[1].2 - w[0].2).atan2(w[1].1 - w[0].1))
     }

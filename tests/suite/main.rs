@@ -1,10 +1,11 @@
 //! All integration tests, a module a theme: one binary, one link.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is what a failed test is")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a panic is what a failed test is")]
 
 mod camera;
 mod config;
 mod customs;
+mod docs;
 mod event;
 mod mqtt;
 mod simulate;

@@ -33,7 +33,8 @@ impl PictureSource for Bars {
         let (w, h) = (size.0 as usize, size.1 as usize);
         let moved = (seconds * 40.0) as usize;
         let luma = |x: usize, y: usize| {
-            let bright = if y < h / 2 { (utc.0 >> (x * BITS / w)) & 1 == 1 } else { (x + moved) / 20 % 2 == 0 };
+            let bright =
+                if y < h / 2 { (utc.0 >> (x * BITS / w)) & 1 == 1 } else { ((x + moved) / 20).is_multiple_of(2) };
             if bright { BRIGHT } else { DARK }
         };
         let mut picture: Vec<u8> = (0..w * h).map(|i| luma(i % w, i / w)).collect();
@@ -192,12 +193,11 @@ fn two_viewers_share_and_are_counted() {
     second.stop();
     wait_for("no viewer", || (stats().clients == 0).then_some(()));
     // Nobody watches: nothing is drawn, the scene's time goes on.
-    let again = wait_for("a pause", || {
+    wait_for("a pause", || {
         let before = stats().pictures;
         std::thread::sleep(Duration::from_millis(300));
         (stats().pictures == before).then_some(())
     });
-    let () = again;
     let (third, seen_third) = watch(&server.url("lane"));
     seen_third.wait_more(5);
     third.stop();

@@ -152,7 +152,7 @@ impl fmt::Display for Report {
 pub fn frames(metrics: &str, config: &Config) -> BTreeMap<String, Frames> {
     let of = |id: &str| {
         let total = |name: &str| samples(metrics, name, id).map(|(_, v)| v).sum();
-        let dropped = samples(metrics, FRAMES_DROPPED, id).map(|(reason, v)| (reason, v)).collect();
+        let dropped = samples(metrics, FRAMES_DROPPED, id).collect();
         Frames {
             received: total(FRAMES_RECEIVED),
             decoded: total(FRAMES_DECODED),

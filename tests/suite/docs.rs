@@ -1,0 +1,141 @@
+//! The documents say what is: the file map is complete, every reference of the topics document leads somewhere, the
+//! published schemas are those of the types, and the examples of the README are valid.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use gatewatch::camera::CameraStatus;
+use gatewatch::config;
+use gatewatch::customs::feed::parse_csv;
+use gatewatch::store::{OutboxDropped, ResyncReply};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn files_under(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_under(&path, found);
+        } else {
+            found.insert(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
+        }
+    }
+}
+
+#[test]
+fn the_file_map_lists_every_file_and_only_those() {
+    let text = read("ARCHITECTURE.md");
+    let rows = text.lines().filter_map(|l| l.strip_prefix("| `src/")?.split_once("` | "));
+    let mut listed = BTreeSet::new();
+    for (file, what) in rows {
+        assert!(what.len() > 5, "src/{file} says nothing");
+        assert!(listed.insert(format!("src/{file}")), "src/{file} is listed twice");
+    }
+    let mut there = BTreeSet::new();
+    files_under(&root().join("src"), &mut there);
+    let missing: Vec<_> = there.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&there).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "ARCHITECTURE.md lacks {missing:?} and lists {gone:?} for nothing");
+}
+
+/// The text behind each `$ref:`, without quotes.
+fn references(yaml: &str) -> Vec<String> {
+    let after = yaml.split("$ref: ").skip(1);
+    after.map(|rest| rest.split(['}', '\n']).next().unwrap().trim().trim_matches('\'').to_owned()).collect()
+}
+
+/// Does the block document have these keys below each other? Enough for a file we write ourselves in block style.
+fn has_path(yaml: &str, pointer: &str) -> bool {
+    let mut lines = yaml.lines();
+    pointer.split('/').enumerate().all(|(depth, key)| {
+        let start = format!("{}{key}:", "  ".repeat(depth));
+        let parent = "  ".repeat(depth);
+        lines.by_ref().take_while(|l| l.is_empty() || l.starts_with(&parent)).any(|l| l.starts_with(&start))
+    })
+}
+
+#[test]
+fn every_reference_of_the_topics_document_leads_somewhere() {
+    let yaml = read("config/schema/asyncapi.yaml");
+    let references = references(&yaml);
+    assert!(references.len() > 50, "the document was understood: {}", references.len());
+    for reference in &references {
+        match reference.strip_prefix("#/") {
+            Some(pointer) => assert!(has_path(&yaml, pointer), "{reference} leads nowhere"),
+            None => {
+                let file = format!("config/schema/{}", reference.trim_start_matches("./"));
+                let schema: serde_json::Value = serde_json::from_str(&read(&file)).unwrap();
+                assert!(schema["$schema"].is_string(), "{reference} is no schema");
+            }
+        }
+    }
+    for pointer in ["components/messages/Nothing", "channels/State", "components/event"] {
+        assert!(!has_path(&yaml, pointer), "{pointer} is not there, yet found");
+    }
+    for topic in ["declaration", "booking"] {
+        assert!(yaml.contains(&format!("address: gatewatch/v1/{{office}}/in/{topic}\n")), "office-wide {topic}");
+    }
+}
+
+#[test]
+fn the_schemas_of_states_and_replies_are_those_of_the_types() {
+    let all = [
+        ("camera_status.schema.json", schemars::schema_for!(CameraStatus)),
+        ("outbox_dropped.schema.json", schemars::schema_for!(OutboxDropped)),
+        ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),
+    ];
+    for (file, schema) in all {
+        let path = root().join("config/schema").join(file);
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var_os("GATEWATCH_UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == text, "{file} is old: run the tests once with GATEWATCH_UPDATE=1 and review the difference");
+    }
+}
+
+/// The fenced blocks of one language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_examples_of_the_readme_are_valid() {
+    let readme = read("README.md");
+    let toml = blocks(&readme, "toml");
+    assert!(!toml.is_empty());
+    for example in toml {
+        let config = config::parse(&example, "README.md").unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(config.cameras.len(), 1);
+    }
+    let csv = blocks(&readme, "csv");
+    assert!(!csv.is_empty());
+    for example in csv {
+        let feed = parse_csv(example.as_bytes()).unwrap();
+        assert!(feed.problems.is_empty() && feed.notes.is_empty(), "{:?} {:?}", feed.problems, feed.notes);
+        assert_eq!(feed.facts.len(), 2);
+    }
+    for json in blocks(&readme, "json") {
+        serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    }
+}
+
+#[test]
+fn links_between_documents_lead_to_files() {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/install.md", "docs/configuration.md"] {
+        let text = read(document);
+        let folder = root().join(document).parent().map(PathBuf::from).unwrap();
+        for target in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+            let here = !target.is_empty() && !target.contains("://");
+            assert!(!here || folder.join(target).exists(), "{document}: {target} is not there");
+        }
+    }
+}
