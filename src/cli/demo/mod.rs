@@ -169,6 +169,8 @@ fn configuration(args: &Args, cameras: &Cameras, broker: &EmbeddedBroker) -> any
         ..Config::default()
     };
     config.detector.model.clone_from(&args.model);
+    // The demo's bookings are minutes long; the usual grace would make every one a candidate.
+    (config.register.grace_before_s, config.register.grace_after_s) = (10, 10);
     // What is built here goes through the same checks as a file.
     let text = toml::to_string(&config).context("the demo's configuration cannot be written")?;
     Ok(crate::config::parse(&text, "demo")?)
