@@ -7,24 +7,14 @@ use std::path::{Path, PathBuf};
 use gatewatch::config::{self, Config};
 use serde_json::Value;
 
+use crate::support::generated_file;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()
-}
-
-/// The golden file must equal `now`.
-fn golden(name: &str, now: &str) {
-    let path = root().join(name);
-    if std::env::var_os("GATEWATCH_UPDATE").is_some() {
-        std::fs::write(&path, now).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(&path).unwrap_or_default() == now,
-        "{name} differs: run GATEWATCH_UPDATE=1 and review"
-    );
 }
 
 /// The example camera of the shipped file, without its comment marks.
@@ -82,12 +72,15 @@ fn every_key_of_the_schema_stands_in_the_shipped_file_and_in_the_reference() {
 
 #[test]
 fn the_schema_file_is_the_generated_one() {
-    golden("config/schema/config.schema.json", &(serde_json::to_string_pretty(&config::schema()).unwrap() + "\n"));
+    generated_file(
+        "config/schema/config.schema.json",
+        &(serde_json::to_string_pretty(&config::schema()).unwrap() + "\n"),
+    );
 }
 
 #[test]
 fn the_reference_is_the_generated_one() {
-    golden("docs/configuration.md", &reference(&config::schema()));
+    generated_file("docs/configuration.md", &reference(&config::schema()));
 }
 
 #[test]
@@ -103,7 +96,7 @@ fn every_mistake_is_named_with_its_place_and_what_is_allowed() {
         count += 1;
     }
     assert!(count >= 40, "{count} cases");
-    golden("tests/data/bad-config.txt", &now);
+    generated_file("tests/data/bad-config.txt", &now);
 }
 
 #[test]

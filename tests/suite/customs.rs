@@ -5,17 +5,12 @@ use std::path::Path;
 use gatewatch::customs::feed::read_feed;
 use gatewatch::customs::{Booking, Declaration};
 
-/// The schema on disk is the one the types give. `GATEWATCH_UPDATE=1` writes it.
+use crate::support::generated_file;
+
+/// The schema on disk is the one the types give.
 fn schema_is_current(file: &str, schema: &schemars::Schema) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/schema").join(file);
-    let mut text = serde_json::to_string_pretty(schema).unwrap();
-    text.push('\n');
-    if std::env::var_os("GATEWATCH_UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &text).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "{file} is old: run the tests once with GATEWATCH_UPDATE=1 and review the difference");
+    let text = serde_json::to_string_pretty(schema).unwrap() + "\n";
+    generated_file(&format!("config/schema/{file}"), &text);
 }
 
 #[test]

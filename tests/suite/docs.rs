@@ -9,6 +9,8 @@ use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 
+use crate::support::generated_file;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -91,13 +93,8 @@ fn the_schemas_of_states_and_replies_are_those_of_the_types() {
         ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),
     ];
     for (file, schema) in all {
-        let path = root().join("config/schema").join(file);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        if std::env::var_os("GATEWATCH_UPDATE").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == text, "{file} is old: run the tests once with GATEWATCH_UPDATE=1 and review the difference");
+        generated_file(&format!("config/schema/{file}"), &text);
     }
 }
 

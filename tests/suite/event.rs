@@ -18,6 +18,8 @@ use gatewatch::ids::IdSource;
 use gatewatch::rules::{AreaId, AreaRules, EndReason, Phase, RuleKind};
 use gatewatch::track::{PathPoint, Track, TrackId};
 
+use crate::support::generated_file;
+
 /// 2026-03-02T10:17:45.000+07:00
 const T0: i64 = 1_772_421_465_000;
 const INTERVAL_MS: i64 = 200;
@@ -189,16 +191,8 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Compares with a file of the repository, or rewrites it when `GATEWATCH_UPDATE` is set.
 fn same_as_file(path: &str, value: &serde_json::Value) {
-    let text = serde_json::to_string_pretty(value).unwrap() + "\n";
-    let file = repository().join(path);
-    if std::env::var_os("GATEWATCH_UPDATE").is_some() {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, &text).unwrap();
-    }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(written == text, "{path} is out of date: run the tests with GATEWATCH_UPDATE=1 and review the difference");
+    generated_file(path, &(serde_json::to_string_pretty(value).unwrap() + "\n"));
 }
 
 #[test]
