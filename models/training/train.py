@@ -20,25 +20,28 @@ from augment import training_input
 from loss import detection_loss
 from model import Detector, grid
 
-SIZES = (256, 288, 320, 320, 352)
+# Input sizes by the share of time done: small ones first, twice as many pictures for the same time.
+SIZES = ((0.45, (192, 224, 256)), (0.8, (224, 256, 288, 320)), (9.0, (288, 320, 320, 352, 416)))
+MOSAIC = 0.5, 0.1  # share of mosaics, and in the last fifth of the time
 
 
 class Batches(IterableDataset):
-    """Endless batches; `shared[0]` is the share of mosaics, set by the trainer as time passes."""
+    """Endless batches; `done[0]` is the share of time done, set by the trainer."""
 
-    def __init__(self, pools, shares, batch, seed, mosaic):
-        self.pools, self.shares, self.batch, self.seed, self.mosaic = pools, shares, batch, seed, mosaic
+    def __init__(self, pools, shares, batch, seed, done):
+        self.pools, self.shares, self.batch, self.seed, self.done = pools, shares, batch, seed, done
         self.weights = [np.cumsum(data.draw_weights(p)) for p in pools]
 
     def __iter__(self):
         cv2.setNumThreads(0)
         rng = np.random.default_rng(self.seed)
         while True:
-            size, items = int(rng.choice(SIZES)), []
+            done, items = float(self.done[0]), []
+            size = int(rng.choice(next(sizes for until, sizes in SIZES if done < until)))
             for _ in range(self.batch):
                 pool = rng.choice(len(self.pools), p=self.shares)
                 draw = lambda: self.pools[pool][int(np.searchsorted(self.weights[pool], rng.random() * 0.999999))]
-                items.append(training_input(draw, size, float(self.mosaic[0]), rng))
+                items.append(training_input(draw, size, MOSAIC[done > 0.8], rng))
             images = torch.from_numpy(np.stack([i for i, _ in items]))
             yield images, [tuple(torch.from_numpy(t) for t in targets) for _, targets in items]
 
@@ -82,8 +85,8 @@ def pools_of(args):
     return pools, shares
 
 
-def loader(args, pools, shares, mosaic, step):
-    batches = Batches(pools, shares, args.batch, args.seed + step, mosaic)
+def loader(args, pools, shares, clock, step):
+    batches = Batches(pools, shares, args.batch, args.seed + step, clock)
     return iter(DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
 
 
@@ -102,7 +105,7 @@ def arguments():
     ap.add_argument("--sim-share", type=float, default=0.4)
     ap.add_argument("--batch", type=int, default=16)
     ap.add_argument("--lr", type=float, default=2e-3)
-    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--threads", type=int, default=1, help="one is faster than two on a shared machine")
     ap.add_argument("--seed", type=int, default=7)
     ap.add_argument("--save-minutes", type=float, default=3)
     ap.add_argument("--resume", action="store_true")
@@ -124,11 +127,11 @@ def main():
         optim.load_state_dict(c["optim"])
         spent, step = c["spent"], c["step"]
     pools, shares = pools_of(args)
-    mosaic = torch.full((1,), 0.5).share_memory_()
-    batches, saved, sums, tick = loader(args, pools, shares, mosaic, step), time.monotonic(), np.zeros(3), time.monotonic()
+    clock = torch.zeros(1).share_memory_()
+    batches, saved, sums, tick = loader(args, pools, shares, clock, step), time.monotonic(), np.zeros(3), time.monotonic()
     while spent < args.minutes * 60:
         done = spent / (args.minutes * 60)
-        mosaic[0] = 0.5 if done < 0.8 else 0.1
+        clock[0] = done
         for g in optim.param_groups:
             g["lr"] = rate(done, step, args.lr)
         images, targets = next(batches)
@@ -137,8 +140,8 @@ def main():
         step, sums = step + 1, sums + (cls, box, n)
         now = time.monotonic()
         spent, tick = spent + now - tick, now
-        if step % 50 == 0:
-            a = sums / 50
+        if step % 25 == 0:
+            a = sums / 25
             print(f"step {step} {spent / 60:.1f} min cls {a[0]:.3f} box {a[1]:.3f} cells {a[2]:.0f} lr {g['lr']:.5f}", flush=True)
             sums[:] = 0
         if now - saved > args.save_minutes * 60:
@@ -146,7 +149,7 @@ def main():
             save(last, model=model.state_dict(), average=average.state, optim=optim.state_dict(), spent=spent, step=step)
             if len(pools) == 1 and args.sim and os.path.exists(os.path.join(args.sim, "annotations.json")):
                 pools, shares = pools_of(args)
-                batches = loader(args, pools, shares, mosaic, step)
+                batches = loader(args, pools, shares, clock, step)
     save(last, model=model.state_dict(), average=average.state, optim=optim.state_dict(), spent=spent, step=step)
 
 

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Trains, exports and evaluates the detector. Usage and files: README.md beside this script.
+#   train.sh DATA [SIM] [SIMVAL] [TEACHER] [MINUTES]
+# SIM, SIMVAL, TEACHER may be "" (left out). PYTHON names the interpreter that has
+# requirements.txt, THREADS how many threads train (1 where other work runs beside, see README.md).
+set -eu
+cd "$(dirname "$0")"
+
+data=${1:?folder with annotations.json and pictures, see README.md}
+sim=${2:-} simval=${3:-} teacher=${4:-} minutes=${5:-60}
+python=${PYTHON:-python3}
+mkdir -p work
+
+set --
+if [ -n "$teacher" ]; then
+    [ -f work/taught.json ] || "$python" teach.py --data "$data" --teacher "$teacher" --out work/taught.json
+    set -- "$@" --taught work/taught.json
+fi
+[ -z "$sim" ] || set -- "$@" --sim "$sim"
+"$python" train.py --data "$data" --out work/run --minutes "$minutes" --threads "${THREADS:-1}" --resume "$@"
+
+sources="licensed real pictures (CC BY 4.0, COCO, Open Images)${sim:+ and simulator scenes}"
+version=$(date -u +%Y.%m.%d)
+for size in 320 416; do
+    "$python" export.py work/run/last.pt "work/gate-$size.onnx" --size "$size" --version "$version" --trained-on "$sources"
+done
+cp work/gate-416.onnx ../gate.onnx
+
+set -- ../gate.onnx work/gate-320.onnx
+[ -z "$teacher" ] || set -- "$@" "coco:$teacher"
+"$python" evaluate.py "$@" --data "$data" ${simval:+--sim "$simval"} --latency
