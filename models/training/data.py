@@ -135,15 +135,16 @@ def real(root, split="train", taught=None, longest=416):
     return load(jobs)
 
 
-def simulated(root, longest=720, min_side=6.0):
-    """Scenes of our simulator: every class complete; `iscrowd`, unknown names and specks are ignored."""
+def simulated(root, longest=720, min_side=6.0, max_occluded=0.75):
+    """Scenes of our simulator: every class complete; `iscrowd`, specks and the nearly hidden are ignored."""
     pictures, names = read_coco(os.path.join(root, "annotations.json"))
     jobs = []
     for p, annotations in pictures:
         labels, ignore = [], []
         for a in annotations:
             name, box = names.get(a["category_id"]), corners(a["bbox"])
-            if name in INDEX and not a.get("iscrowd") and min(a["bbox"][2:]) >= min_side:
+            hidden = a.get("iscrowd") or a.get("occluded", 0) > max_occluded
+            if name in INDEX and not hidden and min(a["bbox"][2:]) >= min_side:
                 labels.append(box + [INDEX[name]])
             else:
                 ignore.append(box + list(bits(range(len(CLASSES)))))

@@ -2,17 +2,21 @@
 
 The learning rate follows the time spent, not the number of steps, so that a run ends well
 trained whatever the machine. Checkpoints carry everything needed to go on; `--resume` does.
-Simulator scenes are mixed in from the moment their folder is there.
+Several processes of one thread each (`--processes`) meet once a step to average their
+gradients: threads would meet at every layer and wait for whichever core is busy elsewhere.
 """
 import argparse
 import json
 import math
 import os
+import tempfile
 import time
 
 import cv2
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch.utils.data import DataLoader, IterableDataset
 
 import data
@@ -49,9 +53,9 @@ class Batches(IterableDataset):
 class Average:
     """Exponential moving average of the weights: what is evaluated and exported."""
 
-    def __init__(self, model, decay=0.9985):
-        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.decay, self.steps = decay, 0
+    def __init__(self, model, state=None, steps=0, decay=0.998):
+        self.state = state or {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.decay, self.steps = decay, steps
 
     def update(self, model):
         self.steps += 1
@@ -85,14 +89,91 @@ def pools_of(args):
     return pools, shares
 
 
-def loader(args, pools, shares, clock, step):
-    batches = Batches(pools, shares, args.batch, args.seed + step, clock)
+def loader(args, pools, shares, clock, seed):
+    batches = Batches(pools, shares, args.batch // args.processes, seed, clock)
     return iter(DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
 
 
-def save(path, **state):
+def save(path, run, average):
+    state = dict(model=run.model.state_dict(), average=average.state, optim=run.optim.state_dict(), spent=run.spent, step=run.step)
     torch.save(state, path + ".part")
     os.replace(path + ".part", path)
+
+
+class Run:
+    """Network, optimiser and progress of one process; all processes hold the same."""
+
+    def __init__(self, args):
+        torch.manual_seed(args.seed)
+        torch.set_num_threads(1)
+        self.model = Detector().to(memory_format=torch.channels_last).train()
+        self.optim = optimiser(self.model, args.lr)
+        self.spent, self.step, self.processes = 0.0, 0, args.processes
+
+    def restore(self, path):
+        """Goes on from a checkpoint; returns its averaged weights."""
+        c = torch.load(path, weights_only=True)
+        self.model.load_state_dict(c["model"])
+        self.optim.load_state_dict(c["optim"])
+        self.spent, self.step = c["spent"], c["step"]
+        return c["average"]
+
+    def learn(self, images, targets):
+        x = images.permute(0, 3, 1, 2).float()  # NHWC bytes are channels-last already
+        with torch.autocast("cpu", torch.bfloat16):
+            raw = self.model(x)
+        cls, box, n = detection_loss(raw, targets, *grid(x.shape[2:]))
+        self.optim.zero_grad()
+        (cls + 2 * box).backward()
+        return cls.item(), box.item(), n
+
+    def agree(self, rank, elapsed):
+        """Averages gradients over the processes; the time spent is what process 0 says."""
+        grads = [p.grad for p in self.model.parameters()]
+        flat = torch.cat([g.flatten() for g in grads] + [torch.tensor([elapsed if rank == 0 else 0.0])])
+        if self.processes > 1:
+            dist.all_reduce(flat)
+        self.spent += float(flat[-1])
+        for g, part in zip(grads, flat[:-1].split([g.numel() for g in grads])):
+            g.copy_(part.view_as(g) / self.processes)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self.optim.step()
+        self.step += 1
+
+
+def work(rank, args, pools, shares, rendezvous):
+    """One process of a run; number 0 averages, reports and saves."""
+    if args.processes > 1:
+        dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=args.processes)
+    last, run = os.path.join(args.out, "last.pt"), Run(args)
+    averaged = run.restore(last) if args.resume and os.path.exists(last) else None
+    average, clock = Average(run.model, averaged, run.step), torch.zeros(1).share_memory_()
+    batches = loader(args, pools, shares, clock, args.seed + run.step * args.processes + rank)
+    saved = tick = time.monotonic()
+    sums = np.zeros(3)
+    while run.spent < args.minutes * 60:
+        clock[0] = run.spent / (args.minutes * 60)
+        for g in run.optim.param_groups:
+            g["lr"] = rate(float(clock), run.step, args.lr)
+        sums += run.learn(*next(batches))
+        now = time.monotonic()
+        run.agree(rank, now - tick)
+        tick = now
+        if rank == 0:
+            average.update(run.model)
+            if run.step % 25 == 0:
+                report(run, sums / 25, g["lr"])
+                sums[:] = 0
+            if now - saved > args.save_minutes * 60:
+                saved = now
+                save(last, run, average)
+    if rank == 0:
+        save(last, run, average)
+
+
+def report(run, losses, lr):
+    cls, box, cells = losses
+    print(f"step {run.step} {run.spent / 60:.1f} min cls {cls:.3f} box {box:.3f} cells {cells:.0f} lr {lr:.5f}", flush=True)
 
 
 def arguments():
@@ -103,9 +184,9 @@ def arguments():
     ap.add_argument("--out", required=True)
     ap.add_argument("--minutes", type=float, default=60)
     ap.add_argument("--sim-share", type=float, default=0.4)
-    ap.add_argument("--batch", type=int, default=16)
+    ap.add_argument("--batch", type=int, default=16, help="pictures a step, all processes together")
     ap.add_argument("--lr", type=float, default=2e-3)
-    ap.add_argument("--threads", type=int, default=1, help="one is faster than two on a shared machine")
+    ap.add_argument("--processes", type=int, default=2)
     ap.add_argument("--seed", type=int, default=7)
     ap.add_argument("--save-minutes", type=float, default=3)
     ap.add_argument("--resume", action="store_true")
@@ -114,56 +195,17 @@ def arguments():
 
 def main():
     args = arguments()
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     os.makedirs(args.out, exist_ok=True)
-    last = os.path.join(args.out, "last.pt")
-    model = Detector().to(memory_format=torch.channels_last).train()
-    average, optim, spent, step = Average(model), optimiser(model, args.lr), 0.0, 0
-    if args.resume and os.path.exists(last):
-        c = torch.load(last, weights_only=True)
-        model.load_state_dict(c["model"])
-        average.state, average.steps = c["average"], c["step"]
-        optim.load_state_dict(c["optim"])
-        spent, step = c["spent"], c["step"]
     pools, shares = pools_of(args)
-    clock = torch.zeros(1).share_memory_()
-    batches, saved, sums, tick = loader(args, pools, shares, clock, step), time.monotonic(), np.zeros(3), time.monotonic()
-    while spent < args.minutes * 60:
-        done = spent / (args.minutes * 60)
-        clock[0] = done
-        for g in optim.param_groups:
-            g["lr"] = rate(done, step, args.lr)
-        images, targets = next(batches)
-        cls, box, n = train_step(model, optim, images, targets)
-        average.update(model)
-        step, sums = step + 1, sums + (cls, box, n)
-        now = time.monotonic()
-        spent, tick = spent + now - tick, now
-        if step % 25 == 0:
-            a = sums / 25
-            print(f"step {step} {spent / 60:.1f} min cls {a[0]:.3f} box {a[1]:.3f} cells {a[2]:.0f} lr {g['lr']:.5f}", flush=True)
-            sums[:] = 0
-        if now - saved > args.save_minutes * 60:
-            saved = now
-            save(last, model=model.state_dict(), average=average.state, optim=optim.state_dict(), spent=spent, step=step)
-            if len(pools) == 1 and args.sim and os.path.exists(os.path.join(args.sim, "annotations.json")):
-                pools, shares = pools_of(args)
-                batches = loader(args, pools, shares, clock, step)
-    save(last, model=model.state_dict(), average=average.state, optim=optim.state_dict(), spent=spent, step=step)
-
-
-def train_step(model, optim, images, targets):
-    x = images.permute(0, 3, 1, 2).float()  # NHWC bytes: channels-last without a copy of layout
-    with torch.autocast("cpu", torch.bfloat16):
-        raw = model(x)
-    cells, strides = grid(x.shape[2:])
-    cls, box, n = detection_loss(raw, targets, cells, strides)
-    optim.zero_grad()
-    (cls + 2 * box).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-    optim.step()
-    return cls.item(), box.item(), n
+    if args.processes == 1:
+        work(0, args, pools, shares, None)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # Forked, so that the pictures are in memory once.
+        mp.start_processes(
+            work, (args, pools, shares, f"file://{folder}/meet"), args.processes, start_method="fork"
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # Trains, exports and evaluates the detector. Usage and files: README.md beside this script.
 #   train.sh DATA [SIM] [SIMVAL] [TEACHER] [MINUTES]
 # SIM, SIMVAL, TEACHER may be "" (left out). PYTHON names the interpreter that has
-# requirements.txt, THREADS how many threads train (1 where other work runs beside, see README.md).
+# requirements.txt.
 set -eu
 cd "$(dirname "$0")"
 
@@ -17,7 +17,7 @@ if [ -n "$teacher" ]; then
     set -- "$@" --taught work/taught.json
 fi
 [ -z "$sim" ] || set -- "$@" --sim "$sim"
-"$python" train.py --data "$data" --out work/run --minutes "$minutes" --threads "${THREADS:-1}" --resume "$@"
+"$python" train.py --data "$data" --out work/run --minutes "$minutes" --resume "$@"
 
 sources="licensed real pictures (CC BY 4.0, COCO, Open Images)${sim:+ and simulator scenes}"
 version=$(date -u +%Y.%m.%d)
