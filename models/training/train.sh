@@ -1,13 +1,13 @@
 #!/bin/sh
 # Trains, exports and evaluates the detector. Usage and files: README.md beside this script.
 #   train.sh DATA [SIM] [SIMVAL] [TEACHER] [MINUTES]
-# SIM, SIMVAL, TEACHER may be "" (left out). PYTHON names the interpreter that has
+# or the same as TRAIN_DATA, TRAIN_SIM, ... in the environment. SIM, SIMVAL, TEACHER may be "" (left out). PYTHON names the interpreter that has
 # requirements.txt.
 set -eu
 cd "$(dirname "$0")"
 
-data=${1:?folder with annotations.json and pictures, see README.md}
-sim=${2:-} simval=${3:-} teacher=${4:-} minutes=${5:-60}
+data=${1:-${TRAIN_DATA:?folder with annotations.json and pictures: first argument or TRAIN_DATA, see README.md}}
+sim=${2:-${TRAIN_SIM:-}} simval=${3:-${TRAIN_SIMVAL:-}} teacher=${4:-${TRAIN_TEACHER:-}} minutes=${5:-${TRAIN_MINUTES:-60}}
 python=${PYTHON:-python3}
 mkdir -p work
 
