@@ -4,10 +4,13 @@
 # or the same as TRAIN_DATA, TRAIN_SIM, ... in the environment. SIM, SIMVAL, TEACHER may be "" (left out). PYTHON names the interpreter that has
 # requirements.txt.
 set -eu
-cd "$(dirname "$0")"
 
+# Paths are taken from where the caller stands, the work is done beside this script.
+full() { [ -z "$1" ] || readlink -f "$1"; }
 data=${1:-${TRAIN_DATA:?folder with annotations.json and pictures: first argument or TRAIN_DATA, see README.md}}
-sim=${2:-${TRAIN_SIM:-}} simval=${3:-${TRAIN_SIMVAL:-}} teacher=${4:-${TRAIN_TEACHER:-}} minutes=${5:-${TRAIN_MINUTES:-60}}
+data=$(full "$data") sim=$(full "${2:-${TRAIN_SIM:-}}") simval=$(full "${3:-${TRAIN_SIMVAL:-}}")
+teacher=$(full "${4:-${TRAIN_TEACHER:-}}") minutes=${5:-${TRAIN_MINUTES:-60}}
+cd "$(dirname "$0")"
 python=${PYTHON:-python3}
 mkdir -p work
 
