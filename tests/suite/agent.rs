@@ -384,7 +384,7 @@ async fn a_replay_is_the_same_each_time_and_tells_what_the_scene_shows() {
     let events: Vec<EventMessage> = lines.into_iter().map(|l| serde_json::from_value(l).unwrap()).collect();
     assert_lives_are_whole(&events);
     let enters = events.iter().filter(|e| e.data.rule == RuleKind::Enter && e.data.phase == Phase::New);
-    let enters: Vec<_> = enters.map(|e| (e.data.object.label.0.as_str(), e.data.capture.start)).collect();
+    let enters: Vec<_> = enters.map(|e| (e.data.object.label.as_str(), e.data.capture.start)).collect();
     let truth = std::fs::read_to_string(truth).unwrap();
     let frames = truth.lines().map(|l| serde_json::from_str::<TruthFrame>(l).unwrap());
     let mut real = frames.flat_map(|f| f.happened.into_iter().map(move |h| (f.utc, h)));
