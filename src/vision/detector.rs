@@ -221,7 +221,8 @@ fn open(config: &DetectorConfig, bytes: &[u8]) -> Result<(Session, &'static str)
     let builder = Session::builder(&environment).map_err(|e| refuse(e.to_string()))?;
     let set = |b: SessionBuilder| b.with_intra_threads(threads)?.with_inter_threads(1)?.with_intra_op_spinning(false);
     let mut builder = set(builder).map_err(|e| refuse(e.to_string()))?;
-    Ok((builder.commit_from_memory(bytes).map_err(|e| refuse(e.to_string()))?, "cpu"))
+    let session = builder.commit_from_memory(bytes);
+    Ok((session.map_err(|e| refuse(format!("{e}; set detector.model to an ONNX model")))?, "cpu"))
 }
 
 /// The one picture input; a size left open is taken from the model's `imgsz`, else 640.

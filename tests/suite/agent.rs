@@ -304,8 +304,8 @@ async fn bad_cameras_are_named_and_do_not_hold_up_the_good_one_and_no_password_i
 // ---- what the agent cannot do without ---------------------------------------------------------------------------
 
 /// Starts the agent, which must give up by itself; returns what it said of it.
-fn gives_up(gate: &Gate) -> String {
-    let mut child = gate.command("agent").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+fn gives_up(mut command: Command) -> String {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut pipe = child.stderr.take().unwrap();
     let said = std::thread::spawn(move || std::io::read_to_string(&mut pipe).unwrap());
     let status = wait_for("the agent gives up", || child.try_wait().unwrap());
@@ -322,24 +322,36 @@ fn gives_up(gate: &Gate) -> String {
 async fn without_model_library_font_or_store_it_ends_with_a_sentence() {
     let _alone = ONE.lock().await;
     let Some(model) = model() else { return };
-    let watched = camera("bay", format!("rtsp://127.0.0.1:{}/none", free_port()));
+    let mut watched = camera("bay", format!("rtsp://127.0.0.1:{}/none", free_port()));
+    watched.areas = strips();
     let gate = || Gate::new(model.clone(), format!("mqtt://127.0.0.1:{}", free_port()), vec![watched.clone()]);
     let names = |said: &str, words: &[&str]| {
         for word in words {
             assert!(said.contains(word), "{word:?} is not in: {said}");
         }
     };
-    let mut without_model = gate();
-    without_model.config.detector.model = "/nowhere/gate.onnx".into();
-    names(&gives_up(&without_model), &["/nowhere/gate.onnx", "detector.model"]);
+    let mut broken = gate();
+    broken.config.detector.model = "/nowhere/gate.onnx".into();
+    names(&gives_up(broken.command("agent")), &["/nowhere/gate.onnx", "detector.model", "name an ONNX model"]);
 
-    let mut without_library = gate();
-    without_library.config.detector.runtime_library = Some("/nowhere/libonnxruntime.so".into());
-    names(&gives_up(&without_library), &["/nowhere/libonnxruntime.so", "make deps"]);
+    let mut broken = gate();
+    let no_model = broken.dir.path().join("text.onnx");
+    std::fs::write(&no_model, "not a model").unwrap();
+    broken.config.detector.model.clone_from(&no_model);
+    names(&gives_up(broken.command("agent")), &[&no_model.display().to_string(), "set detector.model"]);
 
-    let mut without_font = gate();
-    without_font.config.pictures.font = Some("/nowhere/font.ttf".into());
-    names(&gives_up(&without_font), &["/nowhere/font.ttf", "pictures.font"]);
+    let mut broken = gate();
+    broken.config.detector.runtime_library = Some("/nowhere/libonnxruntime.so".into());
+    names(&gives_up(broken.command("agent")), &["/nowhere/libonnxruntime.so", "make deps"]);
+
+    let broken = gate();
+    let mut command = broken.command("agent");
+    command.env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
+    names(&gives_up(command), &["ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so", "make deps"]);
+
+    let mut broken = gate();
+    broken.config.pictures.font = Some("/nowhere/font.ttf".into());
+    names(&gives_up(broken.command("agent")), &["/nowhere/font.ttf", "pictures.font", "fonts-dejavu-core"]);
 
     let second = gate();
     let options = StoreOptions {
@@ -350,7 +362,7 @@ async fn without_model_library_font_or_store_it_ends_with_a_sentence() {
         alert_topic: "unused".into(),
     };
     let held = Store::open(options).await.unwrap();
-    names(&gives_up(&second), &[&second.config.store.dir.display().to_string(), "in use", "store.dir"]);
+    names(&gives_up(second.command("agent")), &[&second.config.store.dir.display().to_string(), "in use", "store.dir"]);
     held.close().await.unwrap();
 }
 
