@@ -190,7 +190,7 @@ fn damage_on_command(stage: &Arc<Stage>, packets: &gst::Pad) {
 /// Every other packet.
 fn damage(stage: &Stage, packet: &mut gst::BufferRef) {
     let seed = stage.corrupted.fetch_add(1, Ordering::Relaxed);
-    if seed % 2 == 0
+    if seed.is_multiple_of(2)
         && let Ok(mut map) = packet.map_writable()
     {
         corrupt_packet(map.as_mut_slice(), seed);

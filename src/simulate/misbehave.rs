@@ -128,7 +128,7 @@ fn parse_ms(text: &str) -> Result<u64, String> {
 /// # Errors
 /// Says what is allowed.
 pub(super) fn check_size(width: u32, height: u32) -> Result<(u32, u32), String> {
-    let good = |n: u32| n % 2 == 0 && (64..=4096).contains(&n);
+    let good = |n: u32| n.is_multiple_of(2) && (64..=4096).contains(&n);
     if good(width) && good(height) {
         Ok((width, height))
     } else {
