@@ -23,9 +23,6 @@ const UDP_LATENCY_MS: u32 = 200;
 /// Units kept when the owner is late; some seconds of video.
 const MAX_WAITING_UNITS: u32 = 128;
 
-/// From a picture to one without time and length: 25 a second.
-const NO_LENGTH: gst::ClockTime = gst::ClockTime::from_mseconds(40);
-
 /// A unit, and whether units are missing in front of it.
 pub(super) struct Received {
     pub unit: AccessUnit,
@@ -134,8 +131,7 @@ impl Ingest {
     fn received(&mut self, sample: &gst::Sample) -> Option<Received> {
         let ntp = ntp_of(sample);
         let raw = elements::read_unit(sample)?;
-        let length = sample.buffer().and_then(gst::BufferRef::duration);
-        let head = self.heads.complete(&raw, ntp, length)?;
+        let head = self.heads.complete(&raw, ntp)?;
         let running = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(head.pts).unwrap_or(head.pts);
         let now = mono_now();
         let mono = self.place(running, now);
@@ -210,7 +206,6 @@ impl Drop for Ingest {
 struct Heads {
     /// Of parameter sets that came alone.
     pending: Option<Head>,
-    last_pts: Option<gst::ClockTime>,
 }
 
 #[derive(Clone, Copy)]
@@ -221,15 +216,14 @@ struct Head {
 }
 
 impl Heads {
-    /// `None` for what is no picture; the parser repeats parameter sets in front of each keyframe.
-    fn complete(&mut self, raw: &RawUnit, ntp: Option<u64>, length: Option<gst::ClockTime>) -> Option<Head> {
+    /// `None` for what is no picture: parameter sets, which the parser repeats in front of each keyframe, and a unit
+    /// without any time, which is the rest of a picture that the sender tore apart.
+    fn complete(&mut self, raw: &RawUnit, ntp: Option<u64>) -> Option<Head> {
         let before = self.pending.take();
-        let next = self.last_pts.map(|last| last + length.unwrap_or(NO_LENGTH));
-        let pts = raw.pts.or(before.map(|b| b.pts)).or(next)?;
+        let pts = raw.pts.or(before.map(|b| b.pts))?;
         let discontinuity = raw.discontinuity || before.is_some_and(|b| b.discontinuity);
         let head = Head { pts, ntp: ntp.or(before.and_then(|b| b.ntp)), discontinuity };
         if nal::has_picture(&raw.data, raw.codec) {
-            self.last_pts = Some(pts);
             Some(head)
         } else {
             self.pending = Some(head);
@@ -353,19 +347,18 @@ mod tests {
     #[test]
     fn a_keyframe_takes_the_time_of_its_parameter_sets() {
         let mut heads = Heads::default();
-        assert!(heads.complete(&raw(0x67, Some(120), true), Some(7), None).is_none());
-        let head = heads.complete(&raw(0x65, None, false), None, None).unwrap();
+        assert!(heads.complete(&raw(0x67, Some(120), true), Some(7)).is_none());
+        let head = heads.complete(&raw(0x65, None, false), None).unwrap();
         assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(120), Some(7), true));
-        let head = heads.complete(&raw(0x41, Some(240), false), None, None).unwrap();
+        let head = heads.complete(&raw(0x41, Some(240), false), None).unwrap();
         assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(240), None, false));
     }
 
     #[test]
-    fn a_picture_without_any_time_follows_the_one_before() {
+    fn a_unit_without_any_time_is_no_picture() {
         let mut heads = Heads::default();
-        assert!(heads.complete(&raw(0x65, None, false), None, None).is_none());
-        heads.complete(&raw(0x65, Some(80), false), None, None).unwrap();
-        assert_eq!(heads.complete(&raw(0x41, None, false), None, Some(MS(50))).unwrap().pts, MS(130));
-        assert_eq!(heads.complete(&raw(0x41, None, false), None, None).unwrap().pts, MS(170));
+        assert!(heads.complete(&raw(0x65, None, false), None).is_none());
+        heads.complete(&raw(0x65, Some(80), false), None).unwrap();
+        assert!(heads.complete(&raw(0x65, None, false), None).is_none());
     }
 }

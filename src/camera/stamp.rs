@@ -63,7 +63,7 @@ const HALF_WINDOW_NS: i64 = 2_000_000_000;
 /// The clocks drift by less than this from picture to picture; a correction beyond it would bend their distances.
 const SLEW_NS: i64 = 1_000_000;
 /// A correction beyond this is no drift: the camera's time jumped, or the first picture came late.
-const JUMP_NS: i64 = 250_000_000;
+const JUMP_NS: i64 = 500_000_000;
 /// A picture this much later than the others is not late: the camera's time jumped back.
 const RESTART_NS: i64 = 10_000_000_000;
 

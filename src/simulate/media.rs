@@ -57,13 +57,15 @@ impl Show {
     }
 }
 
+/// The parser puts the parameter sets in front of each keyframe. The payloader would put them in front of each slice of
+/// it, and so make several pictures of one.
 fn packets(codec: Codec) -> &'static str {
     match codec {
         Codec::H264 => {
-            "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency"
+            "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=0 aggregate-mode=zero-latency"
         }
         Codec::H265 => {
-            "h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency"
+            "h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=0 aggregate-mode=zero-latency"
         }
     }
 }
