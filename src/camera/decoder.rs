@@ -185,12 +185,12 @@ impl Output {
         times.push_back((pts_ns, time));
     }
 
-    /// Time of the unit with this very pts. Frames come in order of pts, so older entries will not be asked for.
+    /// Time of the unit with this very pts, the last one should the camera's time have jumped back. Other entries
+    /// stay: they may belong to pictures that are shown later.
     fn recall(&self, pts_ns: u64) -> Option<FrameTime> {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = times.iter().find(|(pts, _)| *pts == pts_ns).map(|(_, time)| *time);
-        times.retain(|(pts, _)| *pts > pts_ns);
-        time
+        let at = times.iter().rposition(|(pts, _)| *pts == pts_ns)?;
+        times.remove(at).map(|(_, time)| time)
     }
 
     fn frame(&self, picture: Picture) -> Option<Frame> {

@@ -10,8 +10,9 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 
-use super::elements::{self, broken, make};
-use super::stamp::CaptureClock;
+use super::elements::{self, RawUnit, broken, make};
+use super::nal;
+use super::stamp::{ArrivalClock, CaptureClock};
 use super::{AccessUnit, CameraError, Codec, shown_url};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::config::{CameraConfig, Secret, Transport};
@@ -21,6 +22,9 @@ const TCP_LATENCY_MS: u32 = 100;
 const UDP_LATENCY_MS: u32 = 200;
 /// Units kept when the owner is late; some seconds of video.
 const MAX_WAITING_UNITS: u32 = 128;
+
+/// From a picture to one without time and length: 25 a second.
+const NO_LENGTH: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 /// A unit, and whether units are missing in front of it.
 pub(super) struct Received {
@@ -50,8 +54,10 @@ pub(super) struct Ingest {
     shown: String,
     password: Option<Secret>,
     clock: CaptureClock,
-    /// Box's monotonic clock minus running time, fixed by the first unit so that differences stay exact.
-    mono_base_ns: Option<i64>,
+    arrivals: ArrivalClock,
+    /// The zero of `arrivals`.
+    opened: MonoMillis,
+    heads: Heads,
 }
 
 impl Ingest {
@@ -75,7 +81,9 @@ impl Ingest {
             shown: shown_url(&camera.url),
             password: password.cloned(),
             clock: CaptureClock::default(),
-            mono_base_ns: None,
+            arrivals: ArrivalClock::default(),
+            opened: mono_now(),
+            heads: Heads::default(),
         };
         if this.pipeline.set_state(gst::State::Playing).is_err() {
             this.check()?;
@@ -126,24 +134,23 @@ impl Ingest {
     fn received(&mut self, sample: &gst::Sample) -> Option<Received> {
         let ntp = ntp_of(sample);
         let raw = elements::read_unit(sample)?;
-        let pts = raw.pts?;
-        let running = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(pts).unwrap_or(pts);
-        let mono = self.mono(running);
+        let length = sample.buffer().and_then(gst::BufferRef::duration);
+        let head = self.heads.complete(&raw, ntp, length)?;
+        let running = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(head.pts).unwrap_or(head.pts);
         let now = mono_now();
+        let mono = self.place(running, now);
         let box_utc = utc_now().plus_ms(mono.since(now));
-        let time = self.clock.stamp(ntp, mono, box_utc);
+        let time = self.clock.stamp(head.ntp, mono, box_utc);
         let pts_ns = running.nseconds();
         let unit = AccessUnit { data: raw.data, codec: raw.codec, keyframe: raw.keyframe, pts_ns, time };
-        Some(Received { unit, discontinuity: raw.discontinuity })
+        Some(Received { unit, discontinuity: head.discontinuity })
     }
 
-    fn mono(&mut self, running: gst::ClockTime) -> MonoMillis {
-        let running_ns = i64::try_from(running.nseconds()).unwrap_or(i64::MAX);
-        let base = *self.mono_base_ns.get_or_insert_with(|| {
-            let pipeline_now = self.pipeline.current_running_time().unwrap_or(running);
-            mono_now().0 * 1_000_000 - i64::try_from(pipeline_now.nseconds()).unwrap_or(running_ns)
-        });
-        MonoMillis((base + running_ns).div_euclid(1_000_000))
+    /// Arrivals are whole milliseconds, which the least delay bears well; distances stay exact.
+    fn place(&mut self, running: gst::ClockTime, now: MonoMillis) -> MonoMillis {
+        let running_ns = i64::try_from(running.nseconds()).unwrap_or(i64::MAX / 2);
+        let placed_ns = self.arrivals.place(running_ns, now.since(self.opened) * 1_000_000);
+        MonoMillis(self.opened.0 + (placed_ns + 500_000).div_euclid(1_000_000))
     }
 
     fn check(&self) -> Result<(), CameraError> {
@@ -197,6 +204,40 @@ impl Drop for Ingest {
     }
 }
 
+/// What a unit says about itself, completed by the one before: some senders mark parameter sets as a picture of their
+/// own, and then the picture that they belong to comes without a time.
+#[derive(Default)]
+struct Heads {
+    /// Of parameter sets that came alone.
+    pending: Option<Head>,
+    last_pts: Option<gst::ClockTime>,
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    pts: gst::ClockTime,
+    ntp: Option<u64>,
+    discontinuity: bool,
+}
+
+impl Heads {
+    /// `None` for what is no picture; the parser repeats parameter sets in front of each keyframe.
+    fn complete(&mut self, raw: &RawUnit, ntp: Option<u64>, length: Option<gst::ClockTime>) -> Option<Head> {
+        let before = self.pending.take();
+        let next = self.last_pts.map(|last| last + length.unwrap_or(NO_LENGTH));
+        let pts = raw.pts.or(before.map(|b| b.pts)).or(next)?;
+        let discontinuity = raw.discontinuity || before.is_some_and(|b| b.discontinuity);
+        let head = Head { pts, ntp: ntp.or(before.and_then(|b| b.ntp)), discontinuity };
+        if nal::has_picture(&raw.data, raw.codec) {
+            self.last_pts = Some(pts);
+            Some(head)
+        } else {
+            self.pending = Some(head);
+            None
+        }
+    }
+}
+
 /// Camera clock of the picture, nanoseconds since 1900; there is one only after the first RTCP sender report.
 fn ntp_of(sample: &gst::Sample) -> Option<u64> {
     sample
@@ -216,6 +257,9 @@ fn source(camera: &CameraConfig, password: Option<&Secret>) -> Result<gst::Eleme
     source.set_property_from_str("protocols", protocol);
     source.set_property("latency", latency);
     source.set_property("add-reference-timestamp-meta", true);
+    // Times as the camera counts them. Every other mode bends them by the arrival of each packet, and where pictures
+    // come reordered, so much that they change places; `ArrivalClock` finds the box's time for them.
+    source.set_property_from_str("buffer-mode", "none");
     source.set_property("do-retransmission", false);
     source.set_property("teardown-timeout", 200_000_000u64);
     // Longer than the supervisor's patience, which names the cause better.
@@ -293,4 +337,35 @@ fn link_pad(pad: &gst::Pad, pipeline: &gst::Pipeline, sink: &AppSink) -> Result<
     let target = depay.static_pad("sink").ok_or_else(|| broken("ingest", "depayloader without a pad"))?;
     pad.link(&target).map_err(|e| broken("ingest", e))?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> gst::ClockTime = gst::ClockTime::from_mseconds;
+
+    fn raw(nal: u8, pts: Option<u64>, discontinuity: bool) -> RawUnit {
+        let data = bytes::Bytes::from(vec![0, 0, 0, 1, nal, 1, 2, 3]);
+        RawUnit { data, codec: Codec::H264, keyframe: nal == 0x65, discontinuity, pts: pts.map(MS) }
+    }
+
+    #[test]
+    fn a_keyframe_takes_the_time_of_its_parameter_sets() {
+        let mut heads = Heads::default();
+        assert!(heads.complete(&raw(0x67, Some(120), true), Some(7), None).is_none());
+        let head = heads.complete(&raw(0x65, None, false), None, None).unwrap();
+        assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(120), Some(7), true));
+        let head = heads.complete(&raw(0x41, Some(240), false), None, None).unwrap();
+        assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(240), None, false));
+    }
+
+    #[test]
+    fn a_picture_without_any_time_follows_the_one_before() {
+        let mut heads = Heads::default();
+        assert!(heads.complete(&raw(0x65, None, false), None, None).is_none());
+        heads.complete(&raw(0x65, Some(80), false), None, None).unwrap();
+        assert_eq!(heads.complete(&raw(0x41, None, false), None, Some(MS(50))).unwrap().pts, MS(130));
+        assert_eq!(heads.complete(&raw(0x41, None, false), None, None).unwrap().pts, MS(170));
+    }
 }

@@ -9,6 +9,7 @@ pub mod frame;
 mod gate;
 mod ingest;
 mod mailbox;
+pub(crate) mod nal;
 mod picture;
 mod pump;
 mod report;

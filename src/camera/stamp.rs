@@ -58,6 +58,48 @@ impl CaptureClock {
     }
 }
 
+/// Half of the time over which the least delay is looked for.
+const HALF_WINDOW_NS: i64 = 2_000_000_000;
+/// The clocks drift by less than this from picture to picture; a correction beyond it would bend their distances.
+const SLEW_NS: i64 = 1_000_000;
+/// A correction beyond this is no drift: the camera's time jumped, or the first picture came late.
+const JUMP_NS: i64 = 250_000_000;
+/// A picture this much later than the others is not late: the camera's time jumped back.
+const RESTART_NS: i64 = 10_000_000_000;
+
+/// Places the camera's own picture times, which count from anywhere, on the box's monotonic clock: the picture that
+/// was delayed least tells how the two lie. One per connection.
+#[derive(Debug, Default)]
+pub struct ArrivalClock {
+    /// Box time of the camera's time 0.
+    base_ns: Option<i64>,
+    /// Least of arrival minus camera time, in this half of the window and in the one before.
+    least_ns: [Option<i64>; 2],
+    half_since_ns: i64,
+}
+
+impl ArrivalClock {
+    /// Box time of the picture of `pts_ns`, which arrived at `arrived_ns`.
+    pub fn place(&mut self, pts_ns: i64, arrived_ns: i64) -> i64 {
+        let delay = arrived_ns - pts_ns;
+        if self.base_ns.is_none_or(|base| delay - base > RESTART_NS) {
+            *self = Self { base_ns: Some(delay), least_ns: [None, None], half_since_ns: arrived_ns };
+        }
+        if arrived_ns - self.half_since_ns >= HALF_WINDOW_NS {
+            self.least_ns = [None, self.least_ns[0]];
+            self.half_since_ns = arrived_ns;
+        }
+        let half = self.least_ns[0].map_or(delay, |least| least.min(delay));
+        self.least_ns[0] = Some(half);
+        let target = self.least_ns[1].map_or(half, |before| before.min(half));
+        let base = self.base_ns.unwrap_or(target);
+        let step = target - base;
+        let base = if step.abs() > JUMP_NS { target } else { base + step.clamp(-SLEW_NS, SLEW_NS) };
+        self.base_ns = Some(base);
+        pts_ns + base
+    }
+}
+
 fn ntp_to_utc(ntp_ns: u64) -> UtcMillis {
     let ms = i64::try_from(ntp_ns / 1_000_000).unwrap_or(i64::MAX);
     UtcMillis(ms - NTP_TO_UNIX_S * 1000)
@@ -101,5 +143,58 @@ mod tests {
         }
         let t = clock.stamp(ntp(NOW.plus_ms(-9000)), MonoMillis(5), NOW);
         assert_eq!((t.source, t.clock_offset_ms), (TimeSource::RtcpNtp, Some(-50)));
+    }
+
+    const MS: i64 = 1_000_000;
+
+    /// Pictures of 20 a second; each arrives after its delay.
+    fn placed(clock: &mut ArrivalClock, from: i64, delays_ms: &[i64]) -> Vec<i64> {
+        let places = delays_ms.iter().zip(from..);
+        places.map(|(delay, i)| clock.place(50 * i * MS, (1000 + 50 * i + delay) * MS) / MS).collect()
+    }
+
+    #[test]
+    fn late_pictures_do_not_bend_the_distances() {
+        let delays: Vec<i64> = (0..400).map(|i| 20 + [0, 70, 5, 90, 0, 33, 180][i % 7]).collect();
+        let at = placed(&mut ArrivalClock::default(), 0, &delays);
+        assert!(at.windows(2).all(|p| (49..=51).contains(&(p[1] - p[0]))), "{at:?}");
+        assert_eq!(at[399], 1000 + 50 * 399 + 20);
+    }
+
+    #[test]
+    fn reordered_pictures_keep_their_own_times() {
+        let mut clock = ArrivalClock::default();
+        for i in 0..200 {
+            // Three pictures arrive as 2, 0, 1, each 50 ms after the one before.
+            let shown = 3 * (i / 3) + [2, 0, 1][usize::try_from(i % 3).unwrap()];
+            let at = clock.place(50 * shown * MS, (1000 + 50 * i) * MS);
+            assert!((at / MS - (900 + 50 * shown)).abs() <= if i < 150 { 101 } else { 1 }, "picture {i} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_slow_clock_of_the_camera_is_followed() {
+        let mut clock = ArrivalClock::default();
+        // A tenth of a millisecond each picture: far worse than any clock.
+        let last = (0..2000).map(|i| clock.place(50 * i * MS, 50 * i * MS + i * MS / 10)).last().unwrap();
+        assert!((last - (50 * 1999 * MS + 199 * MS)).abs() < 10 * MS, "{last}");
+    }
+
+    #[test]
+    fn jumps_of_the_cameras_time_are_followed() {
+        let mut clock = ArrivalClock::default();
+        placed(&mut clock, 0, &[20; 50]);
+        assert_eq!(clock.place(9_000_000 * MS, 4000 * MS) / MS, 4000, "forwards");
+        assert_eq!(clock.place(0, 4050 * MS) / MS, 4050, "back");
+        assert_eq!(clock.place(50 * MS, 4100 * MS) / MS, 4100);
+    }
+
+    #[test]
+    fn after_a_silence_the_burst_keeps_its_times() {
+        let mut clock = ArrivalClock::default();
+        placed(&mut clock, 0, &[20; 100]);
+        let burst: Vec<i64> = (0..60).map(|i| 3000 - 50 * i).collect();
+        let at = placed(&mut clock, 100, &burst);
+        assert!(at.iter().zip(100..).all(|(&at, i)| (at - (1020 + 50 * i)).abs() <= 1), "{at:?}");
     }
 }

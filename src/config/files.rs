@@ -21,7 +21,7 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     needed.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].ca_file"), c.ca_file.as_ref())));
     let missing = needed.into_iter().filter_map(|(key, path)| {
         let path = path.filter(|p| !p.is_file())?;
-        Some(doc.problem(&key, no_file(path), Level::Error))
+        Some(doc.problem(&key, format!("{}; {}", no_file(path), next_step(&key)), Level::Error))
     });
     let mut problems: Vec<_> = missing.collect();
     problems.extend(secrets(doc, config));
@@ -38,6 +38,16 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
 fn no_file(path: &Path) -> String {
     let from = if path.is_relative() { " (relative to the working directory)" } else { "" };
     format!("there is no file {}{from}", path.display())
+}
+
+/// What the reader does about a file that is not there.
+fn next_step(key: &str) -> &'static str {
+    match key {
+        "detector.model" => "name an ONNX model that is there, such as models/gate.onnx of the repository",
+        "detector.runtime_library" => "correct it, or leave it out and run `make deps`",
+        "pictures.font" => "correct it, or leave it out and install the package fonts-dejavu-core",
+        _ => "correct the path or put the file there",
+    }
 }
 
 fn secrets(doc: &Document<'_>, config: &Config) -> Vec<Problem> {

@@ -12,7 +12,7 @@ use gstreamer_app::{AppSink, AppSrc};
 use super::SimError;
 use super::feed::running_time;
 use super::stage::{Stage, Ticker};
-use crate::camera::Codec;
+use crate::camera::{Codec, nal};
 use crate::clock::mono_now;
 
 /// Units read ahead.
@@ -158,18 +158,17 @@ fn link_video(parse: &gst::Element, units: &AppSink) {
             gst::element_error!(parse, gst::StreamError::WrongType, ("{}", why));
         }
     });
-    let sink = units.downgrade();
-    let codings = |parse: &gst::Element| -> Vec<String> {
-        let names = parse.src_pads().into_iter().filter_map(|p| p.current_caps());
-        names.filter_map(|c| c.structure(0).map(|s| s.name().to_string())).collect()
-    };
-    parse.connect_no_more_pads(move |parse| {
-        let linked = sink.upgrade().and_then(|s| s.static_pad("sink")).is_some_and(|p| p.is_linked());
-        if !linked {
-            let found = codings(parse).join(", ");
-            gst::element_error!(parse, gst::StreamError::WrongType, ("no H.264 or H.265 video in it, only {}", found));
-        }
-    });
+}
+
+/// Called with the first data of something that we do not serve; by then everything in the file is linked.
+fn refuse_without_video(pad: &gst::Pad, units: &gst::glib::WeakRef<AppSink>) {
+    let served = units.upgrade().and_then(|u| u.static_pad("sink")).is_none_or(|p| p.is_linked());
+    if let Some(parse) = pad.parent_element().filter(|_| !served) {
+        let all = parse.src_pads().into_iter().filter_map(|p| p.current_caps());
+        let found: Vec<String> = all.filter_map(|c| c.structure(0).map(|s| s.name().to_string())).collect();
+        let why = format!("no H.264 or H.265 video in it, only {}", found.join(", "));
+        gst::element_error!(parse, gst::StreamError::WrongType, ("{}", why));
+    }
 }
 
 fn link_pad(parse: &gst::Element, pad: &gst::Pad, units: &AppSink) -> Result<(), String> {
@@ -186,6 +185,11 @@ fn link_pad(parse: &gst::Element, pad: &gst::Pad, units: &AppSink) -> Result<(),
     if name == "fakesink" {
         head.set_property("sync", false);
         head.set_property("async", false);
+        let units = units.downgrade();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+            refuse_without_video(pad, &units);
+            gst::PadProbeReturn::Remove
+        });
     } else {
         head.set_property("config-interval", -1i32);
         head.link(units).map_err(|e| e.to_string())?;
@@ -212,6 +216,16 @@ struct Pass {
 }
 
 impl ClipFeed {
+    /// Says before the stream starts what will come: the format must go in front of everything else.
+    pub fn announce(&self) {
+        self.to.set_caps(Some(&self.caps()));
+    }
+
+    /// The same in every pass: other ones would restart the stream's parser at each loop.
+    fn caps(&self) -> gst::Caps {
+        gst::Caps::builder_full().structure(unit_structure(self.clip.codec)).build()
+    }
+
     /// Until stopped, or until the stream takes no more.
     pub fn run(&self, ticker: &Ticker) {
         let Some(now) = running_time(&self.to, ticker) else { return };
@@ -240,8 +254,7 @@ impl ClipFeed {
     /// One pass; `false` when the feed is to end.
     fn once(&self, ticker: &Ticker, pass: &mut Pass, run: &mut Run) -> Result<bool, String> {
         let reader = Reader::open(&self.clip.path)?;
-        // The same caps in every pass: other ones would restart the stream's parser at each loop.
-        let caps = gst::Caps::builder_full().structure(unit_structure(self.clip.codec)).build();
+        let caps = self.caps();
         loop {
             match reader.pull() {
                 Pulled::Unit { buffer, .. } => {
@@ -272,6 +285,7 @@ impl ClipFeed {
         let Some(mut unit) = run.choose(&self.stage, buffer, self.to.property::<u64>("current-level-buffers")) else {
             return ticker.wait(Duration::ZERO);
         };
+        unit = start_at_delimiter(unit, self.clip.codec);
         let unit_times = unit.make_mut();
         // The stream goes on over the loop: a break would make the payloader send the parameter sets as a picture.
         unit_times.unset_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::HEADER);
@@ -284,6 +298,13 @@ impl ClipFeed {
         }
         taken && ticker.wait(Duration::ZERO)
     }
+}
+
+/// The file's parser puts the parameter sets of MP4 in front of the first unit's delimiter, and once more behind it;
+/// the payloader would take the first ones for a picture.
+fn start_at_delimiter(unit: gst::Buffer, codec: Codec) -> gst::Buffer {
+    let at = unit.map_readable().ok().and_then(|map| nal::late_delimiter(&map, codec));
+    at.and_then(|at| unit.copy_region(gst::BufferCopyFlags::all(), at..).ok()).unwrap_or(unit)
 }
 
 /// What is sent in place of the next unit.

@@ -52,6 +52,12 @@ pub(super) struct DrawnFeed {
 }
 
 impl DrawnFeed {
+    /// Says before the stream starts what will come: the format must go in front of everything else.
+    pub fn announce(&self) {
+        let size = self.stage.faults().size.unwrap_or_else(|| lock(&self.drawing).size());
+        self.to.set_caps(Some(&raw_caps(size, self.fps)));
+    }
+
     /// Until stopped, or until the stream takes no more.
     pub fn run(&self, ticker: &Ticker) {
         let period = gst::ClockTime::SECOND / u64::from(self.fps.max(1));

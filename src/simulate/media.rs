@@ -133,10 +133,12 @@ fn configure(stage: &Arc<Stage>, show: &Show, ends: &Ends, media: &rtsp::RTSPMed
     let started = match show {
         Show::Drawn { drawing, fps, .. } => {
             let feed = DrawnFeed { stage: Arc::clone(stage), drawing: Arc::clone(drawing), fps: *fps, to: source };
+            feed.announce();
             stage.spawn_feed(move |ticker| feed.run(ticker))
         }
         Show::File(clip) => {
             let feed = ClipFeed { stage: Arc::clone(stage), clip: clip.clone(), to: source };
+            feed.announce();
             stage.spawn_feed(move |ticker| feed.run(ticker))
         }
     };

@@ -242,7 +242,13 @@ impl Drop for SimServer {
         for camera in self.shared.cameras.values() {
             camera.stage.stop_feeds();
         }
-        self.main_loop.quit();
+        // From within the loop: a call to quit a loop that its thread did not enter yet would be forgotten.
+        let main_loop = self.main_loop.clone();
+        let quit = glib::idle_source_new(None, glib::Priority::HIGH, move || {
+            main_loop.quit();
+            glib::ControlFlow::Break
+        });
+        quit.attach(Some(&self.main_loop.context()));
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

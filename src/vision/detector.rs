@@ -218,7 +218,8 @@ fn open(config: &DetectorConfig, bytes: &[u8]) -> Result<(Session, &'static str)
     }
     let (environment, _) = runtime::environment(config.runtime_library.as_deref())?;
     let builder = builder(&environment, config.intra_threads as usize);
-    let session = builder.and_then(|mut b| b.commit_from_memory(bytes).map_err(|e| e.to_string()));
+    let session = builder
+        .and_then(|mut b| b.commit_from_memory(bytes).map_err(|e| format!("{e}; set detector.model to an ONNX model")));
     let refuse = |reason| DetectorError::Model { path: config.model.display().to_string(), reason };
     Ok((session.map_err(refuse)?, "cpu"))
 }

@@ -114,7 +114,11 @@ fn files_that_are_named_must_exist_except_the_registers() {
     assert_eq!(
         lines,
         [
-            (2, "there is no file /nowhere/a.onnx", config::Level::Error),
+            (
+                2,
+                "there is no file /nowhere/a.onnx; name an ONNX model that is there, such as models/gate.onnx of the repository",
+                config::Level::Error
+            ),
             (4, "there is no file /nowhere/b.csv; it is read when it appears", config::Level::Warning),
         ]
     );

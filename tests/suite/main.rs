@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a panic is what a failed test is")]
 
+mod agent;
 mod camera;
 mod config;
 mod customs;

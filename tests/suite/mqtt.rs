@@ -21,79 +21,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::mosquitto::{Mosquitto, free_port};
+
 const LIMIT: Duration = Duration::from_secs(60);
-
-// ---- a real Mosquitto -------------------------------------------------------------------------------------------
-
-struct Mosquitto {
-    child: Child,
-    dir: tempfile::TempDir,
-    port: u16,
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-#[allow(clippy::zombie_processes, reason = "the caller waits in Drop; a panic ends the test")]
-fn spawn_mosquitto(dir: &Path, port: u16) -> Child {
-    let exe = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
-    let child = Command::new(exe.expect("mosquitto is installed (Debian package `mosquitto`)"))
-        .arg("-c")
-        .arg(dir.join("mosquitto.conf"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    for _ in 0..200 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return child;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("mosquitto did not listen on {port}");
-}
-
-impl Mosquitto {
-    fn start(extra: &str) -> Self {
-        Self::start_with(free_port(), extra, |_| {})
-    }
-
-    fn start_with(port: u16, extra: &str, prepare: impl FnOnce(&Path)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        prepare(dir.path());
-        let extra = extra.replace("DIR", dir.path().to_str().unwrap());
-        // Mosquitto drops privileges when started by root; its user must be able to read its files.
-        let conf = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 0\n{extra}\n");
-        std::fs::write(dir.path().join("mosquitto.conf"), conf).unwrap();
-        let child = spawn_mosquitto(dir.path(), port);
-        Self { child, dir, port }
-    }
-
-    fn open() -> Self {
-        Self::start("allow_anonymous true")
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn restart(&mut self) {
-        self.child = spawn_mosquitto(self.dir.path(), self.port);
-    }
-
-    fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
-    }
-}
 
 // ---- an outbox in memory ----------------------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
 //! What several themes need: servers to talk to, waiting with a deadline, generated files of the repository.
 
+pub mod gate;
+pub mod listener;
+pub mod mosquitto;
 pub mod rtsp_server;
 
 use std::path::Path;
@@ -31,4 +34,24 @@ pub fn generated_file(path: &str, text: &str) {
     }
     let found = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(found == text, "{path} is old: run the tests once with GATEWATCH_UPDATE=1 and review the difference");
+}
+
+/// Longest wait of [`until`].
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives a value.
+///
+/// # Panics
+/// After [`LIMIT`], naming `what`.
+pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let Ok(value) = tokio::time::timeout(LIMIT, found).await else { panic!("waited {LIMIT:?} in vain for: {what}") };
+    value
 }

@@ -1,0 +1,107 @@
+"""A checkpoint's averaged weights as ONNX: norms folded, YOLOX columns, facts in the metadata.
+
+Input `images` [1, 3, S, S] f32 BGR 0..255; output `output` [1, cells, 5 + classes].
+Refuses to write a file whose answers differ from the network's.
+"""
+import argparse
+import hashlib
+import json
+import os
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from model import CLASSES, ConvBN, Detector, as_yolox
+
+OPSET = 17
+MEAN, SCALE = 114.0, 58.0  # of Detector.forward
+
+
+class Exported(nn.Module):
+    """The network from raw pixels to YOLOX columns, nothing left to normalise outside."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.backbone, self.neck, self.heads = model.backbone, model.neck, model.heads
+
+    def forward(self, images):
+        # Raw pixels minus the pad: the subtraction keeps the zero padding of the first
+        # convolution at "pad grey", which no bias could do at the picture's edge.
+        levels = self.neck(self.backbone(images - MEAN))
+        outs = [h(f).flatten(2) for h, f in zip(self.heads, levels)]
+        return as_yolox(torch.cat(outs, 2).transpose(1, 2))
+
+
+def fold(block):
+    """Batch norm into its convolution."""
+    conv, bn = block.conv, block.bn
+    gain = bn.weight / (bn.running_var + bn.eps).sqrt()
+    out = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups
+    )
+    out.weight.data = conv.weight * gain[:, None, None, None]
+    out.bias.data = bn.bias - bn.running_mean * gain
+    block.conv, block.bn = out, nn.Identity()
+
+
+def network(checkpoint):
+    """The averaged network of a checkpoint, ready to be asked."""
+    model = Detector()
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    return model.eval()
+
+
+@torch.no_grad()
+def write(model, size, path, facts):
+    reference = as_yolox(model(probe := torch.rand(1, 3, size, size) * 255)).numpy()
+    for block in model.modules():
+        if isinstance(block, ConvBN) and isinstance(block.bn, nn.BatchNorm2d):
+            fold(block)
+    stem = model.backbone.stem.conv
+    stem.weight.data = stem.weight / SCALE
+    torch.onnx.export(
+        Exported(model), (probe,), path, opset_version=OPSET, dynamo=False,
+        input_names=["images"], output_names=["output"],
+    )
+    doc = onnx.load(path)
+    onnx.helper.set_model_props(doc, facts)
+    onnx.checker.check_model(doc)
+    onnx.save(doc, path)
+    return agree(path, probe.numpy(), reference)
+
+
+def agree(path, probe, reference):
+    """Largest difference between ONNX Runtime and the network; an error above 1 in 1000."""
+    got = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"images": probe})[0]
+    score = np.abs(got[..., 4:5] * got[..., 5:] - reference[..., 4:5] * reference[..., 5:]).max()
+    box = np.abs(got[..., :4] - reference[..., :4]).max()
+    if max(score, box) > 1e-3:
+        raise SystemExit(f"{path}: ONNX Runtime differs from the network by {score:.2e} (scores), {box:.2e} (boxes)")
+    return score, box
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument("checkpoint")
+    ap.add_argument("out")
+    ap.add_argument("--size", type=int, default=416)
+    ap.add_argument("--version", required=True)
+    ap.add_argument("--trained-on", required=True)
+    args = ap.parse_args()
+    torch.manual_seed(0)
+    facts = {
+        "names": json.dumps(CLASSES), "layout": "yolox", "version": args.version,
+        "trained_on": args.trained_on, "license": "Apache-2.0",
+    }
+    part = args.out + ".part"
+    score, box = write(network(args.checkpoint), args.size, part, facts)
+    os.replace(part, args.out)
+    digest = hashlib.sha256(open(args.out, "rb").read()).hexdigest()
+    print(f"{args.out}: differs by at most {score:.1e} (scores), {box:.1e} (boxes); sha256 {digest}")
+
+
+if __name__ == "__main__":
+    main()

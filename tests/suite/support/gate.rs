@@ -1,0 +1,229 @@
+//! A box under test: drawn cameras over RTSP, the agent as a process of its own, and a door to the broker that can be
+//! shut. What is judged is in the themes.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use gatewatch::camera::{CameraId, Codec};
+use gatewatch::config::{
+    AreaConfig, AreaKind, CameraConfig, Config, DecodeMode, DwellConfig, HttpConfig, MqttConfig, RuleConfig,
+    SecretSource, SiteConfig, StoreConfig, Transport,
+};
+use gatewatch::geometry::Polygon;
+use gatewatch::rules::AreaId;
+use gatewatch::simulate::light::Hour;
+use gatewatch::simulate::scene::AreaShape;
+use gatewatch::simulate::{Scenario, Scene, SceneSource, ServerOptions, SimCamera, SimKind, SimServer};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::mosquitto::free_port;
+use super::{until, wait_for};
+
+/// Small pictures: the drawing and coding share the machine with the detector.
+pub const SIZE: (u32, u32) = (640, 360);
+
+/// The detector of the repository, or one of the assets; without both says so and gives none.
+pub fn model() -> Option<PathBuf> {
+    let other = std::env::var_os("GATEWATCH_ASSETS").map(|d| Path::new(&d).join("models/yolox_nano_416.onnx"));
+    let found = [Some(own_model()), other].into_iter().flatten().find(|p| p.is_file());
+    if found.is_none() {
+        println!("skipped: models/gate.onnx is missing and GATEWATCH_ASSETS is not set");
+    }
+    found
+}
+
+/// Where the repository's own model is, if it is.
+pub fn own_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/gate.onnx")
+}
+
+/// The inspection bay by day.
+pub fn bay() -> Scene {
+    Scenario::Bay.scene(7, Hour::Day, false)
+}
+
+/// Serves a scene at `/bay`.
+pub fn serve(scene: Scene, codec: Codec, options: ServerOptions) -> SimServer {
+    let (source, _truth) = SceneSource::new(scene, SIZE).unwrap();
+    let kind = SimKind::Drawn { source: Box::new(source), codec, fps: 8, bitrate_kbit: 1500, gop: 8 };
+    SimServer::start(vec![SimCamera { name: "bay".into(), kind }], options).unwrap()
+}
+
+/// The area of the bay as the scene draws it.
+pub fn bay_polygon() -> Polygon {
+    bay().areas().into_iter().find_map(|a| if let AreaShape::Area(p) = a.shape { Some(p) } else { None }).unwrap()
+}
+
+/// An area with all its rules.
+pub fn area(id: &str, polygon: Polygon, dwell_s: f64) -> AreaConfig {
+    AreaConfig {
+        id: AreaId(id.into()),
+        name: String::new(),
+        kind: AreaKind::InspectionBay,
+        polygon,
+        classes: Vec::new(),
+        settle_ms: 200,
+        enter: Some(RuleConfig { severity: 1 }),
+        exit: Some(RuleConfig { severity: 1 }),
+        dwell: Some(DwellConfig { limit_s: dwell_s, severity: 2 }),
+    }
+}
+
+/// A camera without areas.
+pub fn camera(id: &str, url: String) -> CameraConfig {
+    CameraConfig {
+        id: CameraId(id.into()),
+        name: String::new(),
+        url,
+        username: None,
+        password: SecretSource::default(),
+        transport: Transport::Tcp,
+        ca_file: None,
+        decode: DecodeMode::EveryFrame,
+        decoder: None,
+        stall_timeout_ms: 5000,
+        areas: Vec::new(),
+        lines: Vec::new(),
+    }
+}
+
+/// An agent as a process, with its configuration and store in a folder of its own. Killed when dropped.
+pub struct Gate {
+    pub dir: tempfile::TempDir,
+    pub config: Config,
+    child: Option<Child>,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            println!("---- the agent's log ----\n{}", self.log());
+        }
+    }
+}
+
+impl Gate {
+    pub fn new(model: PathBuf, mqtt_url: String, cameras: Vec<CameraConfig>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            site: SiteConfig { box_id: "gate-01".into(), ..SiteConfig::default() },
+            store: StoreConfig { dir: dir.path().join("store"), ..StoreConfig::default() },
+            mqtt: MqttConfig { url: mqtt_url, ..MqttConfig::default() },
+            http: HttpConfig { listen: Some((Ipv4Addr::LOCALHOST, free_port()).into()), ..HttpConfig::default() },
+            cameras,
+            ..Config::default()
+        };
+        config.detector.model = model;
+        // Drawn things are no photographs: a model trained on those is less sure of them.
+        (config.detector.min_score, config.tracker.start_score) = (0.3, 0.3);
+        config.analysis.max_regions = 1;
+        Self { dir, config, child: None }
+    }
+
+    /// The program with a subcommand and the configuration as it is now.
+    pub fn command(&self, what: &str) -> Command {
+        let path = self.dir.path().join("gatewatch.toml");
+        std::fs::write(&path, toml::to_string(&self.config).unwrap()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatewatch"));
+        command.args(["--log", "info,gatewatch=debug", what, "--config"]).arg(path).stdin(Stdio::null());
+        command
+    }
+
+    pub fn start(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        self.child = Some(self.command("agent").stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// As a power cut does.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the agent was started");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks it to end, and waits.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the agent was started");
+        let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        wait_for("the agent's end", || child.try_wait().unwrap())
+    }
+
+    /// Everything it said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Status and body; `None` while nobody listens.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let url = format!("http://{}{path}", self.config.http.listen?);
+        let answer = reqwest::get(url).await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    /// Messages and pictures that wait to be acknowledged.
+    pub async fn waiting(&self) -> Option<u64> {
+        let status: serde_json::Value = serde_json::from_str(&self.get("/api/status").await?.1).ok()?;
+        status["outbox"]["rows"].as_u64()
+    }
+
+    pub async fn until_ready(&self) {
+        until("readiness", async || self.get("/readyz").await.filter(|(code, _)| *code == 200)).await;
+    }
+}
+
+/// Passes connections on to the broker while it is open; shutting it cuts them all.
+pub struct Door {
+    pub port: u16,
+    open: Arc<AtomicBool>,
+    cut: Arc<Mutex<CancellationToken>>,
+}
+
+impl Door {
+    pub async fn to(broker: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let open = Arc::new(AtomicBool::new(true));
+        let cut = Arc::<Mutex<CancellationToken>>::default();
+        tokio::spawn({
+            let (open, cut) = (Arc::clone(&open), Arc::clone(&cut));
+            async move {
+                while let Ok((mut client, _)) = listener.accept().await {
+                    let cut = cut.lock().unwrap().clone();
+                    if !open.load(Ordering::SeqCst) {
+                        continue;
+                    }
+                    tokio::spawn(async move {
+                        let Ok(mut to) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await else { return };
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut client, &mut to) => {}
+                            () = cut.cancelled() => {}
+                        }
+                    });
+                }
+            }
+        });
+        Self { port, open, cut }
+    }
+
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    pub fn shut(&self) {
+        self.open.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
+    }
+
+    pub fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+}
