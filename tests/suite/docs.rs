@@ -66,7 +66,7 @@ fn has_path(yaml: &str, pointer: &str) -> bool {
 fn every_reference_of_the_topics_document_leads_somewhere() {
     let yaml = read("config/schema/asyncapi.yaml");
     let references = references(&yaml);
-    assert!(references.len() > 50, "the document was understood: {}", references.len());
+    assert!(references.len() > 40, "the document was understood: {}", references.len());
     for reference in &references {
         match reference.strip_prefix("#/") {
             Some(pointer) => assert!(has_path(&yaml, pointer), "{reference} leads nowhere"),
