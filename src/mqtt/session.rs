@@ -146,7 +146,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         loop {
             match self.events.recv().await {
                 Some(Ok(Event::Incoming(Packet::ConnAck(ack)))) => {
-                    self.connected(&ack);
+                    self.keep_limits(&ack);
                     return Ok(());
                 }
                 Some(Ok(_)) => {}
@@ -156,7 +156,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         }
     }
 
-    fn connected(&mut self, ack: &ConnAck) {
+    fn keep_limits(&mut self, ack: &ConnAck) {
         if let Some(p) = &ack.properties {
             let receive_max = usize::from(p.receive_max.unwrap_or(u16::MAX)).max(1);
             // One slot stays free where possible: the client stops reading its queue, acknowledgements of inbound
@@ -164,6 +164,10 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             self.limit = self.limit.min(receive_max.saturating_sub(1).max(1));
             self.max_packet = self.max_packet.min(p.max_packet_size.map_or(usize::MAX, |m| m as usize));
         }
+    }
+
+    /// Said when the subscriptions are in force, not before: who waits for it may then send facts and commands.
+    fn connected(&mut self) {
         metrics::gauge!("gatewatch_mqtt_connected").set(1.0);
         metrics::counter!("gatewatch_mqtt_connects_total").increment(1);
         tracing::info!(broker = self.d.config.url, window = self.limit, max_packet = self.max_packet, "connected");
@@ -276,6 +280,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                 if ack.return_codes.iter().any(|c| !matches!(c, Success(_))) {
                     tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: declarations, bookings or commands will not arrive; allow this user to read them");
                 }
+                self.connected();
             }
             _ => {}
         }
