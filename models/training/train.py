@@ -25,7 +25,7 @@ from loss import detection_loss
 from model import Detector, grid
 
 # Input sizes by the share of time done: small ones first, twice as many pictures for the same time.
-SIZES = ((0.45, (192, 224, 256)), (0.8, (224, 256, 288, 320)), (9.0, (288, 320, 320, 352, 416)))
+SIZES = ((0.45, (192, 224, 256)), (9.0, (224, 256, 288, 320)))
 MOSAIC = 0.5, 0.1  # share of mosaics, and in the last fifth of the time
 
 
