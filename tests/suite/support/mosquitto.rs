@@ -1,8 +1,10 @@
 //! A real Mosquitto on a loopback port, without persistence.
 
+use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Killed when dropped.
@@ -19,9 +21,15 @@ impl Drop for Mosquitto {
     }
 }
 
-/// A port nobody listens on now.
+/// A port nobody listens on now, and no other test was given.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 #[allow(clippy::zombie_processes, reason = "the caller waits in Drop; a panic ends the test")]
