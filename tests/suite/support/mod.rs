@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 /// Waits until `condition` gives a value.
 ///
 /// # Panics
-/// After 30 seconds, naming `what`.
+/// After [`LIMIT`], naming `what`.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline {
         if let Some(value) = condition() {
             return value;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("waited 30 s in vain for: {what}");
+    panic!("waited {LIMIT:?} in vain for: {what}");
 }
 
 /// The file of the repository must hold `text`; with `GATEWATCH_UPDATE` set it is written first, to be reviewed as a diff.
@@ -36,7 +36,7 @@ pub fn generated_file(path: &str, text: &str) {
     assert!(found == text, "{path} is old: run the tests once with GATEWATCH_UPDATE=1 and review the difference");
 }
 
-/// Longest wait of [`until`].
+/// Longest wait of [`wait_for`] and [`until`]: far longer than anything takes, since the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` gives a value.
