@@ -8,7 +8,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 
-use super::decoder::{Decoder, Pulled, Pushed, candidates};
+use super::decoder::{Decoder, Feed, Pulled, Pushed, candidates};
 use super::elements::{self, RawUnit, broken, make};
 use super::{AccessUnit, CameraError, CameraId, Codec, Frame};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
@@ -172,7 +172,7 @@ fn start_decoder(codec: Codec, camera: &CameraId) -> Result<Decoder, CameraError
     // The same pictures on every machine: software first.
     names.sort_by_key(|name| !name.starts_with("avdec_"));
     let name = names.first().map_or("", String::as_str);
-    Decoder::start(codec, name, camera.clone(), Arc::default())
+    Decoder::start(codec, name, Feed::Recording, camera.clone(), Arc::default())
 }
 
 fn link_video(parse: &gst::Element, pipeline: &gst::Pipeline, units: &AppSink) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::decoder::{Decoder, Output, Pulled, Pushed, candidates};
+use super::decoder::{Decoder, Feed, Output, Pulled, Pushed, candidates};
 use super::gate::{Decision, Gate};
 use super::ingest::Received;
 use super::report::Report;
@@ -110,7 +110,7 @@ impl Pump {
                 continue;
             }
             let camera = self.shared.report.camera().clone();
-            match Decoder::start(codec, &element, camera, Arc::clone(&self.shared.number)) {
+            match Decoder::start(codec, &element, Feed::Live, camera, Arc::clone(&self.shared.number)) {
                 Ok(decoder) => {
                     self.shared.report.decoder(&element);
                     return Live::new(decoder, &self.shared);
@@ -198,13 +198,18 @@ mod tests {
 
     /// Forty pictures, a keyframe every ten, 40 ms apart, starting at `start_ms`.
     fn units(codec: Codec, start_ms: i64) -> Vec<Received> {
-        elements::init().unwrap();
-        let (encoder, parser) = match codec {
-            Codec::H264 => ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10", "h264parse"),
-            Codec::H265 => ("x265enc tune=zerolatency speed-preset=ultrafast key-int-max=10", "h265parse"),
+        let coder = match codec {
+            Codec::H264 => "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! h264parse",
+            Codec::H265 => "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! h265parse",
         };
+        coded(coder, start_ms)
+    }
+
+    fn coded(coder: &str, start_ms: i64) -> Vec<Received> {
+        elements::init().unwrap();
         let text = format!(
-            "videotestsrc num-buffers=40 ! video/x-raw,width=320,height=240,framerate=25/1 ! {encoder} ! {parser} config-interval=-1"
+            "videotestsrc num-buffers=40 ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 \
+             ! {coder} config-interval=-1"
         );
         let head = gst::parse::bin_from_description(&text, true).unwrap();
         let sink = elements::unit_sink(0, false);
@@ -268,6 +273,46 @@ mod tests {
         let want: Vec<i64> = h264.iter().chain(&h265).map(|r| r.unit.time.mono.0).collect();
         assert_eq!(frames.iter().map(|f| f.time.mono.0).collect::<Vec<_>>(), want);
         assert!(frames.iter().enumerate().all(|(i, f)| f.number == i as u64));
+    }
+
+    /// The stream's H.264 parameter sets without the optional part, which says how far pictures are reordered.
+    fn without_usability_information(unit: &[u8]) -> Vec<u8> {
+        let at = unit.windows(5).position(|w| w[..4] == [0, 0, 1, 0x67] || w == [0, 0, 0, 1, 0x67]).unwrap();
+        let start = at + unit[at..].iter().position(|&b| b == 0x67).unwrap() + 1;
+        let end = start + unit[start..].windows(3).position(|w| w == [0, 0, 1]).unwrap();
+        let bit = |i: usize| (unit[start + i / 8] >> (7 - i % 8)) & 1;
+        // Exponential-Golomb: as many bits as zeros went before.
+        let skip = |i: usize| i + 2 * (i..).position(|k| bit(k) == 1).unwrap() + 1;
+        // Profile, constraints, level; then set, frame number bits, order type and its bits, reference frames.
+        let after_references = (0..5).fold(24, |i, _| skip(i));
+        let after_size = skip(skip(after_references + 1));
+        let (frames_only, cropped) = (after_size, after_size + 2);
+        assert!(bit(frames_only) == 1 && bit(cropped) == 0, "not the simple parameter set this test expects");
+        let last = cropped + 1;
+        let mut set: Vec<u8> = unit[start..=start + (last + 1) / 8].to_vec();
+        set[last / 8] &= !(0x80 >> (last % 8));
+        let stop = last + 1;
+        set[stop / 8] = (set[stop / 8] & !(0xff >> (stop % 8))) | (0x80 >> (stop % 8));
+        [&unit[..start], &set, &unit[end..]].concat()
+    }
+
+    #[test]
+    fn a_camera_that_does_not_say_how_it_reorders_is_not_held_back() {
+        let (mut pump, seen) = pump();
+        let reordered = "x264enc bframes=1 b-adapt=false speed-preset=ultrafast key-int-max=10 ! video/x-h264,profile=main ! h264parse";
+        let mut stream = coded(reordered, 0);
+        for received in stream.iter_mut().filter(|r| r.unit.keyframe) {
+            received.unit.data = without_usability_information(&received.unit.data).into();
+        }
+        // One picture waits for the one shown before it, one is lost while the decoder learns of that.
+        for (fed, received) in stream.iter().enumerate() {
+            pump.feed(received).unwrap();
+            let start = mono_now();
+            while seen.0.lock().unwrap().len() + 2 < fed {
+                assert!(mono_now().since(start) < 20_000, "after {fed} units the decoder holds pictures back");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
     }
 
     #[test]
