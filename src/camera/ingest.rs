@@ -153,14 +153,14 @@ impl Ingest {
         match self.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Eos]) {
             None => Ok(()),
             Some(message) => Err(match message.view() {
-                gst::MessageView::Error(e) => self.classify(&e.error()),
+                gst::MessageView::Error(e) => self.classify(&e.error(), e.debug().as_deref()),
                 _ => CameraError::Ended(self.shown.clone()),
             }),
         }
     }
 
     /// From GStreamer's error to what the supervisor does next.
-    fn classify(&self, error: &gst::glib::Error) -> CameraError {
+    fn classify(&self, error: &gst::glib::Error, debug: Option<&str>) -> CameraError {
         let shown = self.shown.clone();
         if self.flags.untrusted.load(Ordering::Relaxed) {
             return CameraError::NotTrusted(shown);
@@ -172,7 +172,10 @@ impl Ingest {
             Some(gst::ResourceError::NotAuthorized) => return CameraError::Refused(shown),
             Some(_) if self.connected() => return CameraError::Ended(shown),
             Some(gst::ResourceError::Settings) => return CameraError::Unsupported(self.clean(error.message())),
-            Some(_) => return CameraError::Unreachable(format!("{shown} ({})", self.clean(error.message()))),
+            Some(_) => {
+                let said = debug.and_then(answer).unwrap_or_else(|| error.message().to_owned());
+                return CameraError::Unreachable(format!("{shown} ({})", self.clean(&said)));
+            }
             None => {}
         }
         match error.kind::<gst::StreamError>() {
@@ -191,6 +194,14 @@ impl Ingest {
             None => text.to_owned(),
         }
     }
+}
+
+/// The camera's own answer, e.g. `it answers: Service Unavailable (503)`, in what GStreamer notes for developers.
+fn answer(debug: &str) -> Option<String> {
+    let last = debug.lines().last()?.trim();
+    let code = last.rsplit_once('(')?.1.strip_suffix(')')?;
+    let is_code = code.len() == 3 && code.starts_with(['3', '4', '5']) && code.bytes().all(|b| b.is_ascii_digit());
+    is_code.then(|| format!("it answers: {last}"))
 }
 
 impl Drop for Ingest {

@@ -95,6 +95,11 @@ impl Report {
         });
     }
 
+    /// Pictures decoded so far.
+    pub fn pictures(&self) -> u64 {
+        self.decoded.load(Ordering::Relaxed)
+    }
+
     pub fn dropped(&self, reason: &'static str) {
         metrics::counter!("gatewatch_frames_dropped_total", "camera" => self.camera.0.clone(), "reason" => reason)
             .increment(1);

@@ -29,13 +29,16 @@ impl CaptureClock {
         let camera = ntp_ns.map(ntp_to_utc);
         let offset = camera.map(|utc| self.offset(utc.since(box_utc)));
         match (camera, offset) {
-            (Some(utc), Some(ms)) if ms.abs() <= MAX_OFFSET_MS => FrameTime {
-                utc,
-                mono,
-                source: TimeSource::RtcpNtp,
-                uncertainty_ms: u32::try_from(ms.abs().max(NTP_UNCERTAINTY_MS)).unwrap_or(u32::MAX),
-                clock_offset_ms: offset,
-            },
+            // The picture's own offset too: after a step of the camera's clock the median still tells of the time before.
+            (Some(utc), Some(ms)) if ms.abs() <= MAX_OFFSET_MS && utc.since(box_utc).abs() <= MAX_OFFSET_MS => {
+                FrameTime {
+                    utc,
+                    mono,
+                    source: TimeSource::RtcpNtp,
+                    uncertainty_ms: u32::try_from(ms.abs().max(NTP_UNCERTAINTY_MS)).unwrap_or(u32::MAX),
+                    clock_offset_ms: offset,
+                }
+            }
             _ => FrameTime {
                 utc: box_utc,
                 mono,
@@ -136,12 +139,28 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_clock_that_steps_is_not_believed_from_the_first_picture_on() {
+        let mut clock = CaptureClock::default();
+        for _ in 0..60 {
+            clock.stamp(ntp(NOW.plus_ms(-50)), MonoMillis(5), NOW);
+        }
+        for _ in 0..120 {
+            let t = clock.stamp(ntp(NOW.plus_ms(3_600_000)), MonoMillis(5), NOW);
+            assert_eq!((t.source, t.utc), (TimeSource::Arrival, NOW));
+        }
+        let back = clock.stamp(ntp(NOW.plus_ms(-50)), MonoMillis(5), NOW);
+        assert_eq!(back.source, TimeSource::Arrival, "believed again when most pictures are near");
+    }
+
+    #[test]
     fn one_late_picture_does_not_move_the_median() {
         let mut clock = CaptureClock::default();
         for _ in 0..10 {
             clock.stamp(ntp(NOW.plus_ms(-50)), MonoMillis(5), NOW);
         }
         let t = clock.stamp(ntp(NOW.plus_ms(-9000)), MonoMillis(5), NOW);
+        assert_eq!((t.source, t.clock_offset_ms), (TimeSource::Arrival, Some(-50)));
+        let t = clock.stamp(ntp(NOW.plus_ms(-60)), MonoMillis(5), NOW);
         assert_eq!((t.source, t.clock_offset_ms), (TimeSource::RtcpNtp, Some(-50)));
     }
 

@@ -19,6 +19,11 @@ use crate::config::{CameraConfig, Secret};
 
 /// Longest wait for one unit before stop and stall are looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The first unit may take this long, milliseconds.
+const CONNECT_MS: u32 = 15_000;
+/// Units that give no picture for so long are of no use: a decoder that hangs, keyframes that never arrive whole. Longer
+/// than the keyframes of any camera are apart.
+const NO_PICTURE_MS: i64 = 90_000;
 /// A thread that does not end in this time is left behind; only a driver stuck in the kernel does that.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -142,6 +147,7 @@ impl Supervisor {
         let mut ingest = Ingest::open(&self.camera, self.password.as_ref())?;
         let mut pump = Pump::new(&self.camera, self.shared.clone());
         let mut last = mono_now();
+        let (mut pictures, mut pictured) = (self.shared.report.pictures(), last);
         while matches!(self.stopped.try_recv(), Err(TryRecvError::Empty)) {
             match ingest.pull(LOOK_EVERY)? {
                 Some(received) => {
@@ -149,11 +155,24 @@ impl Supervisor {
                     self.good_since.get_or_insert(last);
                     self.shared.report.received(&received.unit);
                     pump.feed(&received)?;
+                    let now_pictures = self.shared.report.pictures();
+                    if now_pictures != pictures {
+                        (pictures, pictured) = (now_pictures, last);
+                    } else if last.since(pictured) >= NO_PICTURE_MS.max(i64::from(self.camera.stall_timeout_ms)) {
+                        let (url, ms) = (shown_url(&self.camera.url), last.since(pictured));
+                        return Err(CameraError::Stalled { url, ms: u32::try_from(ms).unwrap_or(u32::MAX) });
+                    }
                 }
-                None if mono_now().since(last) >= i64::from(self.camera.stall_timeout_ms) => {
-                    return Err(ingest.silence(self.camera.stall_timeout_ms));
+                None => {
+                    // Connecting takes longer than a picture: DESCRIBE, SETUP, PLAY, and then the next keyframe.
+                    let limit = match self.good_since {
+                        Some(_) => self.camera.stall_timeout_ms,
+                        None => self.camera.stall_timeout_ms.max(CONNECT_MS),
+                    };
+                    if mono_now().since(last) >= i64::from(limit) {
+                        return Err(ingest.silence(limit));
+                    }
                 }
-                None => {}
             }
         }
         Ok(())

@@ -288,6 +288,10 @@ impl Shared {
     /// What a connection that wants to look at `camera` is told.
     fn admit(&self, client: &rtsp::RTSPClient, name: &str) -> RTSPStatusCode {
         let Some(camera) = self.cameras.get(name) else { return RTSPStatusCode::NotFound };
+        // A stream that cannot start would hold a thread of the server for 20 s, and whoever comes meanwhile with it.
+        if camera.stage.faults().silent(mono_now()) && !self.is_watched(name) {
+            return RTSPStatusCode::ServiceUnavailable;
+        }
         let door = camera.stage.faults().door(mono_now());
         match door {
             Door::Gone => return RTSPStatusCode::NotFound,
@@ -301,6 +305,10 @@ impl Shared {
             tracing::info!(camera = name, viewers = viewers.len(), "simulated camera is opened");
         }
         RTSPStatusCode::Ok
+    }
+
+    fn is_watched(&self, name: &str) -> bool {
+        lock(&self.viewers).iter().any(|v| v.camera == name && v.client.upgrade().is_some())
     }
 
     fn forget(&self, client: &rtsp::RTSPClient) {

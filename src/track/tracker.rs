@@ -25,6 +25,10 @@ const STRICT_IOU: f32 = 0.4;
 const SAME_IOU: f32 = 0.8;
 /// A track not believed yet is given up after this, milliseconds.
 const DOUBTFUL_MS: i64 = 1000;
+/// No track is given up before so many frames could have shown it, however far apart they are.
+const FRAMES_MISSED: f32 = 2.5;
+/// Frames further apart than this are a break and say nothing about the camera's pace, milliseconds.
+const BREAK_MS: i64 = 30_000;
 
 /// A track with what only the tracker needs.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub struct Tracker {
     config: TrackerConfig,
     ids: IdSource,
     now: Option<FrameTime>,
+    /// Usual time between frames, milliseconds; 0 = not known.
+    pace_ms: f32,
     /// Parallel: `states[i]` belongs to `tracks[i]`.
     tracks: Vec<Track>,
     states: Vec<State>,
@@ -53,7 +59,7 @@ impl Tracker {
     /// No tracks yet.
     #[must_use]
     pub fn new(config: TrackerConfig, ids: IdSource) -> Self {
-        Self { config, ids, now: None, tracks: Vec::new(), states: Vec::new(), ended: Vec::new() }
+        Self { config, ids, now: None, pace_ms: 0.0, tracks: Vec::new(), states: Vec::new(), ended: Vec::new() }
     }
 
     /// Takes in the detections of one frame. Answers all live tracks, those without a match predicted to this frame.
@@ -93,6 +99,7 @@ impl Tracker {
             return time;
         }
         let time = if passed < 0 { before } else { time };
+        self.learn_pace(passed);
         self.end_where(|t, limit| time.mono.since(t.last_seen) > limit);
         let dt = passed.max(0) as f32 / 1000.0;
         for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
@@ -104,10 +111,18 @@ impl Tracker {
         time
     }
 
+    fn learn_pace(&mut self, passed: i64) {
+        if (1..BREAK_MS).contains(&passed) {
+            let passed = passed as f32;
+            self.pace_ms = if self.pace_ms == 0.0 { passed } else { self.pace_ms + 0.3 * (passed - self.pace_ms) };
+        }
+    }
+
     /// Ends tracks; the closure is given the time after which this track is over without a match, milliseconds.
     fn end_where(&mut self, over: impl Fn(&Track, i64) -> bool) {
-        let lost_after = i64::from(self.config.lost_after_ms);
-        let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)));
+        let frames = (FRAMES_MISSED * self.pace_ms) as i64;
+        let lost_after = i64::from(self.config.lost_after_ms).max(frames);
+        let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)).max(frames));
         for i in (0..self.tracks.len()).rev() {
             let limit = if self.tracks[i].confirmed { lost_after } else { doubtful };
             if over(&self.tracks[i], limit) {
