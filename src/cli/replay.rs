@@ -93,7 +93,7 @@ fn register(config: &Config, now: UtcMillis) -> anyhow::Result<Register> {
         for problem in &feed.problems {
             tracing::warn!(file = %path.display(), "row not taken: {problem}");
         }
-        register.apply_all(feed.facts, now);
+        register.apply_all(feed.facts, Some(now));
     }
     Ok(register)
 }

@@ -207,9 +207,36 @@ fn without_login(address: &str) -> anyhow::Result<(String, Option<(String, Strin
         .filter(|(scheme, _)| matches!(*scheme, "rtsp" | "rtsps"))
         .context("the camera's address must begin with rtsp:// or rtsps://")?;
     let end = rest.find('/').unwrap_or(rest.len());
-    let Some((login, host)) = rest[..end].rsplit_once('@') else { return Ok((address.to_owned(), None)) };
+    let Some((login, host)) = rest[..end].rsplit_once('@') else {
+        // A `/` in a password would end the host: nothing that looks like one is taken for a host.
+        let looks_cut = rest[..end].split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_err());
+        anyhow::ensure!(
+            !(looks_cut && rest.contains('@')),
+            "the camera's address cannot be read: write `/` in the password as %2F, `@` as %40, `:` as %3A"
+        );
+        return Ok((address.to_owned(), None));
+    };
     let (user, password) = login.split_once(':').context("the camera's address has a user name but no password")?;
-    Ok((format!("{scheme}://{host}{}", &rest[end..]), Some((user.into(), password.into()))))
+    Ok((format!("{scheme}://{host}{}", &rest[end..]), Some((decoded(user)?, decoded(password)?))))
+}
+
+/// Percent-encoding undone (RFC 3986 §2.1); a `%` that begins none stands for itself.
+fn decoded(text: &str) -> anyhow::Result<String> {
+    let hex = |at: usize| text.get(at + 1..at + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
+    let (mut bytes, mut at) = (Vec::with_capacity(text.len()), 0);
+    while at < text.len() {
+        match hex(at).filter(|_| text.as_bytes()[at] == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                at += 3;
+            }
+            None => {
+                bytes.push(text.as_bytes()[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(bytes).context("the user name or password in the camera's address is not UTF-8")
 }
 
 #[cfg(test)]
@@ -222,6 +249,11 @@ mod tests {
         assert_eq!(url, "rtsp://10.0.0.5:554/ch1");
         assert_eq!(login, Some(("admin".into(), "a@b:c".into())));
         assert_eq!(without_login("rtsp://10.0.0.5/x@y").unwrap().1, None, "a path may hold an @");
+        assert_eq!(without_login("rtsp://10.0.0.5:554/x@y").unwrap().1, None);
+        let (_, login) = without_login("rtsp://u:p%40s%2Fs%@10.0.0.5/1").unwrap();
+        assert_eq!(login, Some(("u".into(), "p@s/s%".into())));
+        let why = without_login("rtsp://u:p/qq@10.0.0.5/1").unwrap_err().to_string();
+        assert!(why.contains("%2F") && !why.contains("qq"), "{why}");
         assert!(without_login("http://10.0.0.5").is_err());
     }
 }

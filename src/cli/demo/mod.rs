@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::agent::stop_signal;
 use crate::agent::Agent;
+use crate::camera::shown_url;
 use crate::clock::{UtcMillis, utc_now};
 use crate::config::{Config, HttpConfig, MqttConfig, SiteConfig, StoreConfig};
 use crate::desk::LiveDesk;
@@ -25,8 +26,13 @@ use crate::telemetry::metrics::{self, Metrics};
 use cameras::Cameras;
 use report::Report;
 
+/// Says that a folder was made by the demo.
+const MARK: &str = "made-by-demo";
+/// Demos at once on one machine.
+const MAX_DEMOS: u32 = 9;
+
 /// Arguments of `demo`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Watch this recording (H.264 or H.265), served over RTSP again and again, instead of the drawn cameras.
     #[arg(long, value_name = "FILE", conflicts_with = "camera")]
@@ -71,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn work(args: &Args) -> anyhow::Result<Report> {
     let began = utc_now();
-    empty_demo_dir(&args.dir)?;
+    let args = &Args { dir: demo_dir(&args.dir)?, ..args.clone() };
     step("cameras");
     let cameras = Cameras::start(args)?;
     step("broker");
@@ -136,9 +142,25 @@ async fn wait_for_end(seconds: Option<u64>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only what is a demo's store, or nothing, is removed.
+/// The folder for this demo, empty: the wanted one, or one beside it while another demo runs there. Only what a demo
+/// made, or nothing, is removed.
+fn demo_dir(wanted: &Path) -> anyhow::Result<PathBuf> {
+    for n in 1..=MAX_DEMOS {
+        let dir = if n == 1 { wanted.to_owned() } else { PathBuf::from(format!("{}-{n}", wanted.display())) };
+        if crate::store::in_use(&dir) && dir.join(MARK).exists() {
+            continue;
+        }
+        empty_demo_dir(&dir)?;
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        std::fs::write(dir.join(MARK), "gatewatch demo removes this folder when it starts\n")
+            .with_context(|| format!("cannot write into {}", dir.display()))?;
+        return Ok(dir);
+    }
+    anyhow::bail!("{MAX_DEMOS} demos run already; end one, or choose another --dir")
+}
+
 fn empty_demo_dir(dir: &Path) -> anyhow::Result<()> {
-    if dir.join("gatewatch.lock").exists() {
+    if dir.join(MARK).exists() && !crate::store::in_use(dir) {
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     let mut left = match std::fs::read_dir(dir) {
@@ -182,7 +204,13 @@ fn introduce(config: &Config, agent: &Agent, page: &LiveDesk, broker: &EmbeddedB
     for c in &config.cameras {
         let areas: Vec<&str> = c.areas.iter().map(|a| a.id.0.as_str()).collect();
         let lines: Vec<&str> = c.lines.iter().map(|l| l.id.0.as_str()).collect();
-        println!("  Camera      {:<10} {}  areas: {}  lines: {}", c.id, c.url, areas.join(" "), lines.join(" "));
+        println!(
+            "  Camera      {:<10} {}  areas: {}  lines: {}",
+            c.id,
+            shown_url(&c.url),
+            areas.join(" "),
+            lines.join(" ")
+        );
     }
     println!("  MQTT        {}  topics {}", broker.url(), config.mqtt.topic_prefix);
     if let Some(http) = agent.http {
