@@ -69,13 +69,23 @@ pub struct BookingQuery {
 
 /// Where declarations and bookings go. A trait because the router's tests have no store.
 pub trait RegisterSink: Send + Sync {
-    /// Applies one declaration as it came.
-    fn declaration(&self, item: Value) -> BoxFuture<'_, Result<Applied, SinkError>>;
-    /// Applies one booking as it came.
-    fn booking(&self, item: Value) -> BoxFuture<'_, Result<Applied, SinkError>>;
+    /// Applies declarations or bookings as they came; answers in the order given.
+    fn take(&self, kind: FactKind, items: Vec<Value>) -> BoxFuture<'_, Answers>;
     /// Known bookings as a JSON array.
     fn bookings(&self, query: BookingQuery) -> BoxFuture<'_, Result<Value, SinkError>>;
 }
+
+/// What a JSON fact is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactKind {
+    /// A declaration.
+    Declaration,
+    /// A booking.
+    Booking,
+}
+
+/// What became of each item, or why none could be kept.
+pub type Answers = Result<Vec<Result<Applied, SinkError>>, SinkError>;
 
 /// All the router answers from. Cheap to clone.
 #[derive(Clone)]
@@ -194,27 +204,32 @@ async fn declarations(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    apply_all(&headers, body, |item| state.register.declaration(item)).await
+    apply_all(&headers, body, FactKind::Declaration, &state).await
 }
 
 async fn book(State(state): State<ApiState>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    apply_all(&headers, body, |item| state.register.booking(item)).await
+    apply_all(&headers, body, FactKind::Booking, &state).await
 }
 
 /// Applies one object or each of an array, in order. What fits is applied even when another item is refused; the
 /// answer says which is which, so the same request may safely be sent again.
-async fn apply_all<'a>(
+async fn apply_all(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
-    apply: impl Fn(Value) -> BoxFuture<'a, Result<Applied, SinkError>>,
+    kind: FactKind,
+    state: &ApiState,
 ) -> Response {
     let items = match items(headers, body) {
         Ok(items) => items,
         Err(response) => return *response,
     };
-    let (mut results, mut refused) = (Vec::with_capacity(items.len()), 0);
-    for (index, item) in items.into_iter().enumerate() {
-        match apply(item).await {
+    let answers = match state.register.take(kind, items).await {
+        Ok(answers) => answers,
+        Err(e) => return sink_error(&e),
+    };
+    let (mut results, mut refused) = (Vec::with_capacity(answers.len()), 0);
+    for (index, answer) in answers.into_iter().enumerate() {
+        match answer {
             Ok(result) => results.push(json!({"index": index, "result": result})),
             Err(SinkError::Invalid(fields)) => {
                 refused += 1;

@@ -13,7 +13,7 @@ use crate::telemetry::health::Level;
 struct Memory(Mutex<Vec<(&'static str, Value)>>);
 
 impl Memory {
-    fn take(&self, kind: &'static str, item: Value) -> Result<Applied, SinkError> {
+    fn keep(&self, kind: &'static str, item: Value) -> Result<Applied, SinkError> {
         match item["id"].as_str() {
             None => Err(SinkError::Invalid(vec![FieldError { field: "id".into(), message: "is missing".into() }])),
             Some("down") => Err(SinkError::Unavailable("disk full at /secret/place".into())),
@@ -26,11 +26,16 @@ impl Memory {
 }
 
 impl RegisterSink for Memory {
-    fn declaration(&self, item: Value) -> BoxFuture<'_, Result<Applied, SinkError>> {
-        Box::pin(async { self.take("declaration", item) })
-    }
-    fn booking(&self, item: Value) -> BoxFuture<'_, Result<Applied, SinkError>> {
-        Box::pin(async { self.take("booking", item) })
+    fn take(&self, kind: FactKind, items: Vec<Value>) -> BoxFuture<'_, Answers> {
+        let kind = if kind == FactKind::Declaration { "declaration" } else { "booking" };
+        Box::pin(async move {
+            let answers: Vec<_> = items.into_iter().map(|item| self.keep(kind, item)).collect();
+            // The store refuses all or none.
+            match answers.iter().find_map(|a| a.as_ref().err().filter(|e| matches!(e, SinkError::Unavailable(_)))) {
+                Some(SinkError::Unavailable(why)) => Err(SinkError::Unavailable(why.clone())),
+                _ => Ok(answers),
+            }
+        })
     }
     fn bookings(&self, query: BookingQuery) -> BoxFuture<'_, Result<Value, SinkError>> {
         Box::pin(async move { Ok(json!([{"area": query.area}])) })

@@ -9,13 +9,13 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Applied, BookingQuery, FieldError, RegisterSink, SinkError};
+use super::api::{Answers, Applied, BookingQuery, FactKind, FieldError, RegisterSink, SinkError};
 use crate::clock::{UtcMillis, utc_now};
 use crate::customs::feed::{FeedError, read_feed};
 use crate::customs::register::Fact;
 use crate::customs::{Booking, Declaration, MessageError, Outcome, Parsed, Register};
 use crate::rules::AreaId;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How often the feed file is looked at.
 const FILE_EVERY: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub struct Clearance {
     register: Arc<Register>,
     store: Store,
     /// One writer: outcomes are decided, kept and applied in one order.
-    writing: tokio::sync::Mutex<()>,
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Clearance {
@@ -33,10 +33,10 @@ impl Clearance {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: Store) -> Result<Self, crate::store::StoreError> {
+    pub async fn load(store: Store) -> Result<Self, StoreError> {
         let (facts, last_feed) = store.load_register().await?;
         let register = Arc::new(Register::restore(facts, last_feed));
-        Ok(Self { register, store, writing: tokio::sync::Mutex::new(()) })
+        Ok(Self { register, store, writing: Arc::default() })
     }
 
     /// The register, for readers.
@@ -45,30 +45,34 @@ impl Clearance {
         &self.register
     }
 
-    /// Keeps facts, then shows them. Outcomes are in the order given.
+    /// Keeps facts, then shows them. Outcomes are in the order given. `said`: when the clearance side said so; `None`
+    /// when it is an old word again (retained by the broker), which does not make the feed fresh.
     ///
     /// # Errors
     /// When the store refuses; then none counts.
-    pub async fn take(&self, facts: Vec<Fact>) -> Result<Vec<Outcome>, crate::store::StoreError> {
-        let _one_writer = self.writing.lock().await;
-        let now = utc_now();
-        let outcomes = self.register.rehearse(&facts);
-        let kept: Vec<(Fact, Outcome)> = facts.iter().cloned().zip(outcomes).collect();
-        self.store.save_facts(&kept, now).await?;
-        let outcomes = self.register.apply_all(facts, now);
-        for (fact, _) in kept.iter().filter(|(_, o)| *o == Outcome::Conflict) {
-            let (kind, key, version) = name(fact);
-            tracing::error!(
-                kind,
-                key,
-                version,
-                "same version with other content: the first stays in force, the other \
-                is kept beside it; ask the sender for a higher version"
-            );
-        }
-        Ok(outcomes)
+    pub async fn take(&self, facts: Vec<Fact>, said: Option<UtcMillis>) -> Result<Vec<Outcome>, StoreError> {
+        let (register, store) = (Arc::clone(&self.register), self.store.clone());
+        let writing = Arc::clone(&self.writing);
+        // On a task of its own: a caller that goes away in the middle must not leave store and register apart.
+        let done = tokio::spawn(async move {
+            let _one_writer = writing.lock().await;
+            keep(&register, &store, facts, said).await
+        });
+        done.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
     }
 
+    /// Forgets bookings and declarations that are long over.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn forget(&self, bookings_before: UtcMillis, declarations_before: UtcMillis) -> Result<u64, StoreError> {
+        let _one_writer = self.writing.lock().await;
+        let gone = self.store.prune_facts(bookings_before, declarations_before).await?;
+        if gone > 0 {
+            self.register.replace(self.store.load_register().await?.0);
+        }
+        Ok(gone)
+    }
     /// Takes a feed file: good rows count, bad ones are logged with their place.
     ///
     /// # Errors
@@ -83,7 +87,9 @@ impl Clearance {
             tracing::warn!(file = %path.display(), "row not taken: {problem}");
         }
         let rows = file.facts.len();
-        let outcomes = self.take(file.facts).await?;
+        let written = tokio::fs::metadata(&path).await?.modified()?.duration_since(SystemTime::UNIX_EPOCH)?;
+        let said = UtcMillis(i64::try_from(written.as_millis()).unwrap_or(0));
+        let outcomes = self.take(file.facts, Some(said)).await?;
         let applied = outcomes.iter().filter(|o| **o == Outcome::Applied).count();
         tracing::info!(file = %path.display(), rows, applied, bad = file.problems.len(), "feed file read");
         Ok(applied)
@@ -107,45 +113,69 @@ impl Clearance {
         }
     }
 
-    async fn take_one(&self, fact: Fact) -> Result<Applied, SinkError> {
-        let outcomes = self.take(vec![fact]).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
-        match outcomes.first() {
-            Some(Outcome::Applied) => Ok(Applied::Stored),
-            Some(Outcome::Stale { .. }) => Ok(Applied::Older),
-            Some(Outcome::Conflict) => Err(SinkError::Invalid(vec![FieldError {
-                field: "version".into(),
-                message: "this version is known with other content; both are kept, the first stays in force: send a \
-                    higher version"
-                    .into(),
-            }])),
-            Some(Outcome::Duplicate) | None => Ok(Applied::Unchanged),
-        }
-    }
-
-    /// Reads and keeps one fact given as JSON.
+    /// Reads facts given as JSON and keeps those that can be read, together. Answers are in the order given.
     ///
     /// # Errors
-    /// [`SinkError::Invalid`] names the fields, [`SinkError::Unavailable`] means the store refuses now.
-    pub async fn take_json(&self, kind: FactKind, item: &Value) -> Result<Applied, SinkError> {
-        let bytes = item.to_string();
-        let fact = match kind {
-            FactKind::Declaration => noted(Declaration::from_json(bytes.as_bytes()))?.map(Fact::Declaration),
-            FactKind::Booking => noted(Booking::from_json(bytes.as_bytes()))?.map(Fact::Booking),
-        };
-        match fact {
-            Some(fact) => self.take_one(fact).await,
-            None => Ok(Applied::Unchanged),
-        }
+    /// [`SinkError::Unavailable`]: the store refuses now, none is kept. Of one item: [`SinkError::Invalid`].
+    pub async fn take_json(&self, kind: FactKind, items: &[Value], said: Option<UtcMillis>) -> Answers {
+        let read: Vec<Result<Fact, SinkError>> = items.iter().map(|item| read_fact(kind, item)).collect();
+        let good = read.iter().filter_map(|r| r.as_ref().ok().cloned()).collect();
+        let outcomes = self.take(good, said).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
+        let mut outcomes = outcomes.into_iter();
+        let answer =
+            |fact: Result<Fact, SinkError>| fact.and_then(|_| outcomes.next().map_or(Ok(Applied::Unchanged), applied));
+        Ok(read.into_iter().map(answer).collect())
     }
 }
 
-/// What a JSON fact is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FactKind {
-    /// A declaration.
-    Declaration,
-    /// A booking.
-    Booking,
+/// Decides, keeps, shows.
+async fn keep(
+    register: &Register,
+    store: &Store,
+    facts: Vec<Fact>,
+    said: Option<UtcMillis>,
+) -> Result<Vec<Outcome>, StoreError> {
+    let now = utc_now();
+    // Never later than now, and never earlier than a later word, unless that one came from a clock gone wrong.
+    let last = register.snapshot().last_feed.filter(|last| *last <= now);
+    let heard = said.map(|said| said.min(now).max(last.unwrap_or(said.min(now))));
+    let outcomes = register.rehearse(&facts);
+    let kept: Vec<(Fact, Outcome)> = facts.iter().cloned().zip(outcomes).collect();
+    store.save_facts(&kept, now, heard).await?;
+    let outcomes = register.apply_all(facts, heard);
+    for (fact, _) in kept.iter().filter(|(_, o)| *o == Outcome::Conflict) {
+        let (kind, key, version) = name(fact);
+        tracing::error!(
+            kind,
+            key,
+            version,
+            "same version with other content: the first stays in force, the other \
+            is kept beside it; ask the sender for a higher version"
+        );
+    }
+    Ok(outcomes)
+}
+
+fn applied(outcome: Outcome) -> Result<Applied, SinkError> {
+    match outcome {
+        Outcome::Applied => Ok(Applied::Stored),
+        Outcome::Stale { .. } => Ok(Applied::Older),
+        Outcome::Conflict => Err(SinkError::Invalid(vec![FieldError {
+            field: "version".into(),
+            message: "this version is known with other content; both are kept, the first stays in force: send a \
+                higher version"
+                .into(),
+        }])),
+        Outcome::Duplicate => Ok(Applied::Unchanged),
+    }
+}
+
+fn read_fact(kind: FactKind, item: &Value) -> Result<Fact, SinkError> {
+    let bytes = item.to_string();
+    match kind {
+        FactKind::Declaration => noted(Declaration::from_json(bytes.as_bytes())).map(Fact::Declaration),
+        FactKind::Booking => noted(Booking::from_json(bytes.as_bytes())).map(Fact::Booking),
+    }
 }
 
 fn name(fact: &Fact) -> (&'static str, String, i64) {
@@ -155,13 +185,13 @@ fn name(fact: &Fact) -> (&'static str, String, i64) {
     }
 }
 
-fn noted<T>(parsed: Result<Parsed<T>, MessageError>) -> Result<Option<T>, SinkError> {
+fn noted<T>(parsed: Result<Parsed<T>, MessageError>) -> Result<T, SinkError> {
     match parsed {
         Ok(parsed) => {
             for note in &parsed.notes {
                 tracing::warn!("message from the clearance side: {note}");
             }
-            Ok(Some(parsed.value))
+            Ok(parsed.value)
         }
         Err(MessageError::NotAnObject(what)) => Err(SinkError::Invalid(vec![FieldError {
             field: String::new(),
@@ -177,12 +207,8 @@ fn noted<T>(parsed: Result<Parsed<T>, MessageError>) -> Result<Option<T>, SinkEr
 }
 
 impl RegisterSink for Clearance {
-    fn declaration(&self, item: Value) -> BoxFuture<'_, Result<Applied, SinkError>> {
-        Box::pin(async move { self.take_json(FactKind::Declaration, &item).await })
-    }
-
-    fn booking(&self, item: Value) -> BoxFuture<'_, Result<Applied, SinkError>> {
-        Box::pin(async move { self.take_json(FactKind::Booking, &item).await })
+    fn take(&self, kind: FactKind, items: Vec<Value>) -> BoxFuture<'_, Answers> {
+        Box::pin(async move { self.take_json(kind, &items, Some(utc_now())).await })
     }
 
     fn bookings(&self, query: BookingQuery) -> BoxFuture<'_, Result<Value, SinkError>> {

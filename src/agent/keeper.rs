@@ -50,9 +50,19 @@ impl Keeper {
     /// Records until every worker has gone.
     pub fn run(self) {
         let mut kept = KeptPictures::default();
-        while let Ok(first) = self.findings.recv() {
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| self.findings.recv().ok()) {
             let mut batch = vec![first];
-            batch.extend(self.findings.try_iter().take(BATCH - 1));
+            while batch.len() < BATCH
+                && let Ok(finding) = self.findings.try_recv()
+            {
+                // A later message of the same event names the picture of the earlier one, once that is recorded.
+                if batch.iter().any(|f| f.event.id == finding.event.id) {
+                    next = Some(finding);
+                    break;
+                }
+                batch.push(finding);
+            }
             let messages: Vec<NewMessage> = batch.into_iter().map(|f| self.prepare(f, &kept)).collect();
             self.record(messages, &mut kept);
         }
@@ -70,7 +80,13 @@ impl Keeper {
         });
         if pictures.is_none() && event.data.snapshot.is_none() {
             // The message still describes the earlier picture.
-            event.data.snapshot = kept.0.get(&event.id).cloned();
+            match kept.0.get(&event.id) {
+                Some(Ok(snapshot)) => event.data.snapshot = Some(snapshot.clone()),
+                Some(Err(why)) => {
+                    event.data.snapshot_missing.get_or_insert_with(|| why.clone());
+                }
+                None => {}
+            }
         }
         new_message(event, pictures, &self.topics, self.alert_severity, Some(finding.received))
     }
@@ -104,16 +120,18 @@ impl Keeper {
     }
 }
 
-/// The newest picture of each lasting event.
+/// The newest picture of each lasting event, or why there is none.
 #[derive(Default)]
-struct KeptPictures(HashMap<EventId, SnapshotRef>);
+struct KeptPictures(HashMap<EventId, Result<SnapshotRef, String>>);
 
 impl KeptPictures {
     fn remember(&mut self, event: &EventMessage) {
         if event.data.phase == Phase::End || event.data.capture.end.is_some() {
             self.0.remove(&event.id);
         } else if let Some(snapshot) = &event.data.snapshot {
-            self.0.insert(event.id, snapshot.clone());
+            self.0.insert(event.id, Ok(snapshot.clone()));
+        } else if let Some(why) = &event.data.snapshot_missing {
+            self.0.insert(event.id, Err(why.clone()));
         }
     }
 }

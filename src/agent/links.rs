@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::api::SinkError;
-use super::clearance::{Clearance, FactKind};
-use crate::clock::utc_now;
+use super::api::{Applied, FactKind, SinkError};
+use super::clearance::Clearance;
+use crate::clock::{UtcMillis, utc_now};
 use crate::mqtt::{Inbound, InboundError, InboundHandler, OutboxError, OutboxItem, OutboxSource, Scope};
 use crate::store::Store;
 
@@ -52,12 +52,19 @@ pub struct Handler {
 }
 
 impl InboundHandler for Handler {
-    async fn take(&self, what: Inbound, _scope: Scope, body: Value) -> Result<(), InboundError> {
+    async fn take(
+        &self,
+        what: Inbound,
+        _scope: Scope,
+        said: Option<UtcMillis>,
+        body: Value,
+    ) -> Result<(), InboundError> {
         let kind = match what {
             Inbound::Declaration => FactKind::Declaration,
             Inbound::Booking => FactKind::Booking,
         };
-        match self.clearance.take_json(kind, &body).await {
+        let answers = self.clearance.take_json(kind, &[body], said).await;
+        match answers.and_then(|mut all| all.pop().unwrap_or(Ok(Applied::Unchanged))) {
             Ok(_) => Ok(()),
             Err(SinkError::Unavailable(why)) => Err(InboundError::NotNow(why)),
             Err(SinkError::Invalid(fields)) => {
@@ -67,8 +74,8 @@ impl InboundHandler for Handler {
         }
     }
 
-    async fn resync(&self, from_seq: i64, to_seq: Option<i64>) -> Result<Value, InboundError> {
-        let reply = self.store.resync(from_seq, to_seq, self.store.epoch()).await;
+    async fn resync(&self, from_seq: i64, to_seq: Option<i64>, epoch: Option<i64>) -> Result<Value, InboundError> {
+        let reply = self.store.resync(from_seq, to_seq, epoch.unwrap_or(self.store.epoch())).await;
         reply.map(|r| json!(r)).map_err(|e| InboundError::NotNow(e.to_string()))
     }
 

@@ -37,6 +37,8 @@ use lane::{Lane, LaneContext};
 use links::Handler;
 use worker::{KeeperGone, Worker};
 
+/// At an orderly stop a store that refuses gets this long before what is not written is given up, with an error each.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left in the outbox at an orderly stop is given this long; the rest is sent after the next start.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -65,6 +67,8 @@ pub struct Agent {
     keeper: JoinHandle<()>,
     /// Ends everything but delivery.
     stop: CancellationToken,
+    /// Ends the keeper's patience with a store that refuses.
+    give_up: CancellationToken,
     stop_delivery: CancellationToken,
     tasks: tokio::task::JoinSet<()>,
     delivering: tokio::task::JoinHandle<()>,
@@ -88,7 +92,7 @@ impl Agent {
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         let clearance = Arc::new(Clearance::load(store.clone()).await?);
-        let stop = CancellationToken::new();
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(path) = config.register.file.clone() {
             let (clearance, stop) = (Arc::clone(&clearance), stop.clone());
@@ -103,7 +107,7 @@ impl Agent {
             alert_severity: config.events.alert_severity,
             health: Arc::clone(&health),
             runtime: tokio::runtime::Handle::current(),
-            stop: stop.clone(),
+            stop: give_up.clone(),
             findings,
         };
         let keeper = named("keeper".into(), move || keeper.run())?;
@@ -144,6 +148,14 @@ impl Agent {
             cameras: cameras_in,
             metrics: metrics.clone(),
         };
+        let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
+        let tending = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = tend => {}
+                () = tending.cancelled() => {}
+            }
+        });
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
         let http = serve_http(&config, &health, &metrics, status, &clearance, &stop, &mut tasks).await?;
@@ -161,6 +173,7 @@ impl Agent {
             workers,
             keeper,
             stop,
+            give_up,
             stop_delivery,
             tasks,
             delivering,
@@ -177,7 +190,13 @@ impl Agent {
             mailbox.close();
         }
         let (workers, keeper) = (self.workers, self.keeper);
-        let stop = self.stop.clone();
+        let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
+        // Workers wait for the keeper, the keeper for the store: with a store that refuses that would be for ever.
+        let patience = self.give_up.clone();
+        let patience = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            patience.cancel();
+        });
         let joined = tokio::task::spawn_blocking(move || {
             for worker in workers {
                 if !matches!(worker.join(), Ok(Ok(()))) {
@@ -185,11 +204,13 @@ impl Agent {
                 }
             }
             stop.cancel();
+            give_up.cancel();
             if keeper.join().is_err() {
                 tracing::error!("the keeper ended badly");
             }
         });
         joined.await?;
+        patience.abort();
         drop(self.cameras);
         while self.tasks.join_next().await.is_some() {}
         if let Some(handles) = Arc::into_inner(self.handles) {

@@ -1,5 +1,5 @@
 //! Looks at all parts every second and says how they are: health for `/readyz`, gauges for Prometheus, camera states for
-//! MQTT. Also the hourly clean-up of the store.
+//! MQTT. Beside it the hourly clean-up of store and register.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +19,12 @@ use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::{self, Metrics};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Ticks between two clean-ups of the store.
-const PRUNE_TICKS: u64 = 3600;
+/// First clean-up after the start, and then every so often.
+const TEND_FIRST: Duration = Duration::from_secs(60);
+const TEND_EVERY: Duration = Duration::from_secs(3600);
+/// Declarations stay known at least this long after they were last heard of: goods may wait for weeks.
+const DECLARATIONS_KEPT_DAYS: i64 = 90;
+const DAY_MS: i64 = 86_400_000;
 
 /// The state of every camera now.
 #[must_use]
@@ -78,15 +82,12 @@ impl Watcher {
     pub async fn run(self, stop: CancellationToken) {
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for tick in 0_u64.. {
+        loop {
             tokio::select! {
                 _ = every.tick() => {}
                 () = stop.cancelled() => return,
             }
             self.look().await;
-            if tick % PRUNE_TICKS == 60 {
-                self.prune().await;
-            }
         }
     }
 
@@ -116,11 +117,24 @@ impl Watcher {
         self.health.set("mqtt", level, text);
         gauge(metrics::MQTT_UP, f64::from(u8::from(status.connected)));
     }
+}
 
-    async fn prune(&self) {
-        match self.store.prune(utc_now()).await {
+/// Cleans up now and then, beside everything else: never returns.
+pub async fn tend(store: Store, clearance: Arc<Clearance>, keep_messages_days: u32) {
+    let keep_ms = i64::from(keep_messages_days) * DAY_MS;
+    let mut every = tokio::time::interval_at(tokio::time::Instant::now() + TEND_FIRST, TEND_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let now = utc_now();
+        match store.prune(now).await {
             Ok(done) => tracing::info!(?done, "store cleaned up"),
             Err(error) => tracing::error!(%error, "the store could not be cleaned up"),
+        }
+        let declarations_before = now.plus_ms(-keep_ms.max(DECLARATIONS_KEPT_DAYS * DAY_MS));
+        match clearance.forget(now.plus_ms(-keep_ms), declarations_before).await {
+            Ok(facts) => tracing::info!(facts, "register cleaned up"),
+            Err(error) => tracing::error!(%error, "the register could not be cleaned up"),
         }
     }
 }

@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// A worker that has not turned for this long is stuck: an inference that never returns, a store that cannot write.
 const STUCK_MS: i64 = 60_000;
 
+/// A running camera of which no picture was analysed for so long is lost for its events: packets without pictures.
+const BLIND_MS: i64 = 60_000;
+
 /// What all cameras do now.
 pub type Cameras = watch::Receiver<BTreeMap<CameraId, CameraStatus>>;
 
@@ -103,13 +106,17 @@ impl<D: Detect> Worker<D> {
         }
     }
 
-    /// Ends the events of cameras that are not running any more.
+    /// Ends the events of cameras that are not running any more, or whose pictures do not come.
     fn close_lost(&mut self) -> Result<(), KeeperGone> {
         for i in 0..self.lanes.len() {
-            let id = &self.lanes[i].camera().id;
-            let state = self.cameras.borrow().get(id).map(|s| s.state);
-            let gone = state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
-            if gone && self.lanes[i].open_events() > 0 {
+            let lane = &self.lanes[i];
+            if lane.open_events() == 0 {
+                continue;
+            }
+            let state = self.cameras.borrow().get(&lane.camera().id).map(|s| s.state);
+            let lost = state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
+            let unseen_ms = lane.last_analysed().map_or(0, |last| mono_now().since(last));
+            if lost || unseen_ms > BLIND_MS.max(2 * i64::from(lane.camera().stall_timeout_ms)) {
                 self.close(i, EndReason::CameraLost)?;
             }
         }

@@ -14,6 +14,11 @@ use crate::rules::AreaId;
 
 /// Groups named in one outcome at most.
 const MAX_GROUPS: usize = 5;
+/// Links in one outcome, and containers in one link, at most: a message must fit into a packet whatever was booked.
+const MAX_LINKS: usize = 60;
+const MAX_CONTAINERS: usize = 20;
+/// The clocks of camera and box may differ by this without being wrong.
+const CLOCKS_APART_MS: i64 = 60_000;
 /// Configured weights are decimal; their differences as `f32` are not exact.
 const SLACK: f32 = 1e-4;
 
@@ -48,14 +53,21 @@ pub fn link(
     let until = end.unwrap_or(now).max(start).plus_ms(u);
     let span = Span { from: start.plus_ms(-u), start_until: start.plus_ms(u), until };
     let groups = candidates(register, area, span, config);
-    let feed_age_s = register.last_feed.map(|t| now.since(t).max(0) / 1000);
+    // A word from the future says that a clock was wrong, not that the feed is fresh.
+    let feed_age_ms = register.last_feed.map(|t| now.since(t)).filter(|ms| *ms > -CLOCKS_APART_MS);
+    let feed_age_s = feed_age_ms.map(|ms| ms.max(0) / 1000);
     let feed_stale = feed_age_s.is_none_or(|age| age > i64::from(config.max_feed_age_s));
     let (verdict, shown, mut reason) = decide(&groups, area, &config.confidence);
     if feed_stale {
         let age = feed_age_s.map_or_else(|| "never heard".into(), |s| format!("last heard {s} s ago"));
         reason = format!("{reason}; the clearance feed is stale ({age})");
     }
-    let links = groups[..shown].iter().flat_map(|g| links_of(g, register, state_of(verdict))).collect();
+    let mut links: Vec<Link> = groups[..shown].iter().flat_map(|g| links_of(g, register, state_of(verdict))).collect();
+    if links.len() > MAX_LINKS {
+        reason =
+            format!("{reason}; {} of {} declarations named here, the rest by the bookings", MAX_LINKS, links.len());
+        links.truncate(MAX_LINKS);
+    }
     LinkOutcome { verdict, links, reason, feed_age_s, feed_stale }
 }
 
@@ -185,10 +197,11 @@ fn one_link(
     state: LinkState,
 ) -> Link {
     let known = register.declaration(key);
-    let containers = if booking.containers.is_empty() {
-        known.map(|d| d.containers.clone())
-    } else {
-        Some(booking.containers.clone())
+    let of_declaration = || known.map_or(&[][..], |d| d.containers.as_slice());
+    let containers = if booking.containers.is_empty() { of_declaration() } else { booking.containers.as_slice() };
+    let note = match containers.len().saturating_sub(MAX_CONTAINERS) {
+        0 => String::new(),
+        more => format!("; {more} more containers"),
     };
     Link {
         decl_key: key.clone(),
@@ -197,10 +210,10 @@ fn one_link(
         confidence: group.confidence,
         state,
         booking_id: Some(booking.id.clone()),
-        containers: containers.unwrap_or_default(),
+        containers: containers.iter().take(MAX_CONTAINERS).cloned().collect(),
         channel: known.and_then(|d| d.channel),
         declaration_known: known.is_some(),
-        reason: link_reason(group, booking, known.is_some_and(|d| d.cancelled_at.is_some())),
+        reason: link_reason(group, booking, known.is_some_and(|d| d.cancelled_at.is_some())) + &note,
     }
 }
 

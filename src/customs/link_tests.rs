@@ -138,6 +138,26 @@ fn at_most_five_groups_are_named() {
     assert!(out.reason.starts_with("8 bookings"), "{}", out.reason);
 }
 
+#[test]
+fn whatever_was_booked_the_outcome_stays_small() {
+    let keys: Vec<String> = (0..900).map(|i| format!("1000000{i:04}")).collect();
+    // Check digits make container numbers; one valid number, many times over, is enough here.
+    let json = json!({"id": "A", "version": 1, "area": "bay-1", "decl_keys": keys, "state": "planned",
+        "containers": ["CSQU3054383"], "start": at(60).to_rfc3339(), "end": at(120).to_rfc3339()});
+    let fact = Fact::Booking(Booking::from_json(json.to_string().as_bytes()).unwrap().value);
+    let out = run(vec![fact], 70, None, 0);
+    assert_eq!((out.verdict, out.links.len()), (LinkVerdict::Linked, MAX_LINKS));
+    assert!(out.reason.contains("60 of 900 declarations named here"), "{}", out.reason);
+    assert!(serde_json::to_string(&out).unwrap().len() < 32_000);
+}
+
+#[test]
+fn a_word_from_the_future_does_not_make_the_feed_fresh() {
+    let ahead = Register::restore(vec![], Some(at(90)));
+    let out = link(&ahead.snapshot(), &bay(), at(70), None, 0, at(70), &RegisterConfig::default());
+    assert_eq!((out.feed_age_s, out.feed_stale), (None, true));
+}
+
 proptest! {
     #[test]
     fn verdict_and_links_always_agree(

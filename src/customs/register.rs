@@ -155,13 +155,27 @@ impl Register {
 
     /// Applies one fact heard at `now`.
     pub fn apply(&self, fact: Fact, now: UtcMillis) -> Outcome {
-        self.apply_all(vec![fact], now)[0]
+        self.apply_all(vec![fact], Some(now))[0]
     }
 
-    /// Applies many facts and shows them to readers at once. Outcomes are in the order given. Use it for files: every
-    /// publication copies the maps that changed.
-    pub fn apply_all(&self, facts: Vec<Fact>, now: UtcMillis) -> Vec<Outcome> {
-        self.publish(now, |next| facts.into_iter().map(|f| next.apply(f)).collect())
+    /// Applies many facts and shows them to readers at once. Outcomes are in the order given. Every publication copies
+    /// the maps that changed, so give what came together together. `heard`: when the clearance side said so; `None`
+    /// when it is only an old word again.
+    pub fn apply_all(&self, facts: Vec<Fact>, heard: Option<UtcMillis>) -> Vec<Outcome> {
+        self.publish(heard, |next| facts.into_iter().map(|f| next.apply(f)).collect())
+    }
+
+    /// Forgets all and knows these facts instead: old ones were taken out of the store.
+    pub fn replace(&self, facts: Vec<Fact>) {
+        self.publish(None, |next| {
+            let fresh = RegisterSnapshot { last_feed: next.last_feed, ..RegisterSnapshot::default() };
+            let version = next.version + 1;
+            *next = fresh;
+            for fact in facts {
+                next.apply(fact);
+            }
+            next.version = version;
+        });
     }
 
     /// What [`Self::apply_all`] would answer now, without applying: facts are kept in the store before they count.
@@ -171,16 +185,11 @@ impl Register {
         facts.iter().map(|f| next.apply(f.clone())).collect()
     }
 
-    /// The clearance side was heard without saying anything new (an empty file, a heartbeat).
-    pub fn heard(&self, now: UtcMillis) {
-        self.publish(now, |_| ());
-    }
-
-    fn publish<T>(&self, now: UtcMillis, change: impl FnOnce(&mut RegisterSnapshot) -> T) -> T {
+    fn publish<T>(&self, heard: Option<UtcMillis>, change: impl FnOnce(&mut RegisterSnapshot) -> T) -> T {
         let _one_writer = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = RegisterSnapshot::clone(&self.current.load());
         let out = change(&mut next);
-        next.last_feed = next.last_feed.max(Some(now));
+        next.last_feed = heard.or(next.last_feed);
         self.current.store(Arc::new(next));
         out
     }

@@ -16,7 +16,7 @@ use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{CameraConfig, EventsConfig, SiteConfig};
 use crate::customs::LinkOutcome;
 use crate::ids::IdSource;
-use crate::rules::{AreaEvent, AreaId, EndReason, Phase};
+use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
 use crate::track::{Track, TrackId};
 
 /// A picture is clearly better from this many times score × area.
@@ -178,7 +178,12 @@ impl Lifecycle {
             return None;
         };
         let booked = self.composer.booked_area(&event.area);
-        let link = (register.link)(&booked, event.start, event.end, sight.time.uncertainty_ms);
+        // An exit is an instant, but who leaves belongs to the booking it came in under.
+        let came = match event.rule {
+            RuleKind::Exit => event.start.plus_ms(-event.dwell_ms.unwrap_or(0)),
+            _ => event.start,
+        };
+        let link = (register.link)(&booked, came, event.end, sight.time.uncertainty_ms);
         let id = EventId(self.ids.next_id(event.start));
         let mut message = self.composer.first(id, event, sight, link, now);
         let frame = sight.frame.clone();

@@ -120,6 +120,16 @@ pub fn box_options(config: &MqttConfig, who: &Identity) -> Result<MqttOptions, P
     Ok(options)
 }
 
+/// As [`plain_options`], for a session that the broker keeps for `expiry_s` seconds while the client is away.
+///
+/// # Errors
+/// When address, credentials or certificates cannot be used; the text names the key and the file.
+pub fn kept_options(config: &MqttConfig, client_id: &str, expiry_s: u32) -> Result<MqttOptions, Problem> {
+    let mut options = plain_options(config, client_id)?;
+    options.set_clean_start(false).set_session_expiry_interval(Some(expiry_s));
+    Ok(options)
+}
+
 /// Client options for any client of the configured broker, without a will.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connect::{self, Identity, Problem, ProblemKind};
 use super::inbound::InboundHandler;
+use super::intake::Intake;
 use super::outbox::OutboxSource;
 use super::session::{Refused, Session};
 use crate::camera::{CameraId, CameraStatus};
@@ -81,8 +82,12 @@ pub struct Delivery<S, H> {
     pub(super) source: Arc<S>,
     pub(super) handler: Arc<H>,
     pub(super) presence: Presence,
+    // in
+    /// Facts can come in.
+    pub(super) taking: watch::Receiver<bool>,
     // out
     pub(super) status: watch::Sender<DeliveryStatus>,
+    taking_tx: watch::Sender<bool>,
 }
 
 impl<S: OutboxSource, H: InboundHandler> Delivery<S, H> {
@@ -95,17 +100,28 @@ impl<S: OutboxSource, H: InboundHandler> Delivery<S, H> {
         presence: Presence,
     ) -> (Self, watch::Receiver<DeliveryStatus>) {
         let (status, seen) = watch::channel(DeliveryStatus::at_start());
-        (Self { config, who, source, handler, presence, status }, seen)
+        let (taking_tx, taking) = watch::channel(false);
+        (Self { config, who, source, handler, presence, status, taking, taking_tx }, seen)
     }
 
     /// Delivers until `stop`, then says goodbye (bounded to some seconds) and returns. A broker that is not there
     /// is waited for.
     pub async fn run(self, stop: CancellationToken) {
+        let intake = Intake {
+            config: self.config.clone(),
+            who: self.who.clone(),
+            handler: Arc::clone(&self.handler),
+            ready: self.taking_tx.clone(),
+        };
+        tokio::join!(self.deliver(&stop), intake.run(stop.clone()));
+    }
+
+    async fn deliver(&self, stop: &CancellationToken) {
         let mut waits = Backoff::new(RETRY.0, RETRY.1);
         let mut refused_waits = Backoff::new(RETRY_REFUSED.0, RETRY_REFUSED.1);
         let mut refused = Refused::default();
         while !stop.is_cancelled() {
-            let problem = match self.run_once(&stop, &mut refused).await {
+            let problem = match self.run_once(stop, &mut refused).await {
                 Ok(()) => break,
                 Err(Ended { problem, worked }) => {
                     if worked {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
 use super::topics::{Inbound, ParsedTopic, TopicKind, Topics};
+use crate::clock::{UtcMillis, utc_now};
 
 /// Whom a declaration or booking was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +38,30 @@ pub enum InboundError {
 
 /// Takes what comes in. A trait because tests look at what arrives.
 pub trait InboundHandler: Send + Sync + 'static {
-    /// Keeps a declaration or booking; returns after it is safely written.
+    /// Keeps a declaration or booking; returns after it is safely written. `said`: when it came from its sender; `None`
+    /// when the broker repeats what it retained, which says nothing about the sender now.
     ///
     /// # Errors
     /// See [`InboundError`].
-    fn take(&self, what: Inbound, scope: Scope, body: Value) -> impl Future<Output = Result<(), InboundError>> + Send;
+    fn take(
+        &self,
+        what: Inbound,
+        scope: Scope,
+        said: Option<UtcMillis>,
+        body: Value,
+    ) -> impl Future<Output = Result<(), InboundError>> + Send;
 
     /// Puts the messages from `from_seq` to `to_seq` (or the newest) into the outbox again; the result goes into
-    /// the reply, e.g. how many.
+    /// the reply, e.g. how many. `epoch`: the incarnation of the store that the numbers belong to, if not the present.
     ///
     /// # Errors
     /// See [`InboundError`].
-    fn resync(&self, from_seq: i64, to_seq: Option<i64>) -> impl Future<Output = Result<Value, InboundError>> + Send;
+    fn resync(
+        &self,
+        from_seq: i64,
+        to_seq: Option<i64>,
+        epoch: Option<i64>,
+    ) -> impl Future<Output = Result<Value, InboundError>> + Send;
 
     /// Health of the box, for `cmd/status`.
     fn status(&self) -> impl Future<Output = Value> + Send;
@@ -80,7 +93,7 @@ impl<H: InboundHandler> Worker<H> {
     pub(crate) async fn run(mut self) {
         while let Some(publish) = self.publishes.recv().await {
             self.handle(&publish).await;
-            // Fails only when the connection is gone; then the broker sends it again or its publisher does.
+            // Fails only when the connection is gone; then the broker sends a fact again, see `intake.rs`.
             if self.client.ack(&publish).await.is_err() {
                 return;
             }
@@ -109,9 +122,10 @@ impl<H: InboundHandler> Worker<H> {
             Ok(body) => body,
             Err(e) => return self.refuse(what.as_str(), publish, &format!("not JSON: {e}")).await,
         };
+        let said = (!publish.retain).then(utc_now);
         let mut waits = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
-            match self.handler.take(what, scope, body.clone()).await {
+            match self.handler.take(what, scope, said, body.clone()).await {
                 Ok(()) => {
                     count(what.as_str(), "taken");
                     return self.reply(publish, &json!({"ok": true})).await;
@@ -154,10 +168,10 @@ impl<H: InboundHandler> Worker<H> {
             "status" => Ok(self.handler.status().await),
             "resync" => {
                 let range: ResyncRange = serde_json::from_slice(payload).map_err(|e| {
-                    format!("resync wants {{\"from_seq\": 1, \"to_seq\": 99}} (to_seq may be missing): {e}")
+                    format!("resync wants {{\"from_seq\": 1, \"to_seq\": 99}} (to_seq and epoch may be missing): {e}")
                 })?;
                 range.check()?;
-                self.handler.resync(range.from_seq, range.to_seq).await.map_err(|e| e.to_string())
+                self.handler.resync(range.from_seq, range.to_seq, range.epoch).await.map_err(|e| e.to_string())
             }
             _ => Err(format!("unknown command {name:?}; there are: resync, ping, status")),
         }
@@ -191,6 +205,8 @@ struct ResyncRange {
     from_seq: i64,
     #[serde(default)]
     to_seq: Option<i64>,
+    #[serde(default)]
+    epoch: Option<i64>,
 }
 
 impl ResyncRange {

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod connect;
 pub mod deliver;
 pub mod inbound;
+mod intake;
 pub mod outbox;
 pub mod publish;
 mod session;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, PubAck, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,13 +22,17 @@ use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 
 /// A broker that leaves a publish unanswered this long is treated as gone.
-const ACK_TIMEOUT_MS: i64 = 30_000;
+const ACK_TIMEOUT_MS: i64 = 60_000;
+/// The connection for facts gets this long to be up before the box says that it is there.
+const FACTS_FIRST: Duration = Duration::from_secs(3);
 /// The goodbye must be through within this.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Room in the client's queue beside the window: presence, replies, subscriptions, acknowledgements.
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
+/// Silence, due messages and health are looked at this often.
+const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
 const CAMERA_REFRESH_MS: i64 = 30_000;
 /// Notifications taken in one go, so that their rows are marked in one transaction.
@@ -59,6 +63,8 @@ pub(super) struct Session<'a, S, H> {
     outbox_empty: bool,
     rate: Rate,
     worked: bool,
+    last_ack: MonoMillis,
+    looked: MonoMillis,
     said: BTreeMap<CameraId, (CameraStatus, MonoMillis)>,
     inbound_tx: mpsc::Sender<Publish>,
     // in
@@ -73,7 +79,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         let limit = usize::from(d.config.window.max(1));
         let (client, event_loop) = AsyncClient::new(options, limit + QUEUE_ROOM);
         let (events_tx, events) = mpsc::channel(1024);
-        let (inbound_tx, publishes) = mpsc::channel(64);
+        let (inbound_tx, publishes) = mpsc::channel(256);
         let (replies_tx, replies) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         tasks.spawn(poll(event_loop, events_tx));
@@ -91,6 +97,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             outbox_empty: false,
             rate: Rate::new(),
             worked: false,
+            last_ack: mono_now(),
+            looked: mono_now(),
             said: BTreeMap::new(),
             inbound_tx,
             events,
@@ -118,6 +126,9 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             connected = self.wait_for_connack() => connected?,
             () = stop.cancelled() => return Ok(()),
         }
+        // Whoever sees the box connected may send it facts. Events do not wait long for that.
+        let mut taking = self.d.taking.clone();
+        let _ = tokio::time::timeout(FACTS_FIRST, taking.wait_for(|ready| *ready)).await;
         self.announce()?;
         let mut cameras = self.d.presence.cameras.clone();
         let mut cameras_open = true;
@@ -127,8 +138,10 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             self.fill().await?;
             self.mark_delivered().await.map_err(outbox_problem)?;
             let idle = self.outbox_empty && self.window.len() < self.limit;
+            if mono_now().since(self.looked) >= LOOK_EVERY_MS {
+                self.look_around()?;
+            }
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return self.farewell().await,
                 event = self.events.recv() => self.take_events(event)?,
                 Some(reply) = self.replies.recv() => self.answer(reply)?,
@@ -137,7 +150,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                     Err(_) => cameras_open = false,
                 },
                 () = source.wait_for_work(), if idle => self.outbox_empty = false,
-                _ = tick.tick() => self.look_around()?,
+                _ = tick.tick() => {}
             }
         }
     }
@@ -181,8 +194,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Subscriptions, birth, state and cameras: before any outbox item, so that a receiver knows the box first.
     fn announce(&mut self) -> Result<(), Problem> {
-        let filters = self.d.who.topics.subscriptions().into_iter().map(|t| Filter::new(t, QoS::AtLeastOnce));
-        self.client.try_subscribe_many(filters).map_err(|e| self.lost(&e.to_string()))?;
+        let commands = self.d.who.topics.commands();
+        self.client.try_subscribe(commands, QoS::AtLeastOnce).map_err(|e| self.lost(&e.to_string()))?;
         let topics = self.d.who.topics.clone();
         self.say(topics.birth(), self.d.presence.birth.to_string().into_bytes(), What::Presence)?;
         self.say(topics.state(), self.d.who.state_payload(true), What::Presence)?;
@@ -278,7 +291,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             Event::Incoming(Packet::SubAck(ack)) => {
                 use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
                 if ack.return_codes.iter().any(|c| !matches!(c, Success(_))) {
-                    tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: declarations, bookings or commands will not arrive; allow this user to read them");
+                    tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: commands will not arrive; allow this user to read them");
                 }
                 self.connected();
             }
@@ -289,10 +302,10 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     fn take_ack(&mut self, ack: &PubAck) {
         let Some(sent) = self.window.answered(ack.pkid) else { return };
+        self.last_ack = mono_now();
         let good = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         match sent.what {
             What::Outbox { id, lane } if good => {
-                self.worked = true;
                 self.refused.waits.remove(&id);
                 self.acked.push(id);
                 let lane = lane.to_string();
@@ -329,8 +342,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     }
 
     fn take_inbound(&mut self, publish: Publish) {
-        // Full only when someone floods us with QoS 0, which promises nothing: the broker stops at our receive
-        // maximum for QoS 1.
+        // Commands only. Full when someone floods us; whoever sent one hears no answer and asks again.
         if self.inbound_tx.try_send(publish).is_err() {
             metrics::counter!("gatewatch_mqtt_inbound_total", "kind" => "any", "result" => "dropped").increment(1);
         }
@@ -350,6 +362,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             return Ok(());
         }
         self.d.source.delivered(&self.acked).await?;
+        // Not before: a store that cannot mark would have the same messages sent again and again without a pause.
+        self.worked = true;
         let n = self.acked.len() as u64;
         self.acked.clear();
         self.rate.add(n);
@@ -364,8 +378,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     /// Once a second: silent broker, refused messages that are due, health, camera counters.
     fn look_around(&mut self) -> Result<(), Problem> {
         let now = mono_now();
-        if self.window.oldest().is_some_and(|at| now.since(at) > ACK_TIMEOUT_MS) {
-            return Err(self.lost("it has not acknowledged a message for 30 s"));
+        self.looked = now;
+        // A slow line is not a dead one: what waits in our own queue counts from the last answer.
+        let waiting_since = self.window.oldest().map(|at| MonoMillis(at.0.max(self.last_ack.0)));
+        if waiting_since.is_some_and(|at| now.since(at) > ACK_TIMEOUT_MS) {
+            return Err(self.lost("it has not acknowledged a message for 60 s"));
         }
         self.release_due(now);
         self.rate.add(0);

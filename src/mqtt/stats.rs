@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use serde::Serialize;
 
 use crate::event::{EventId, EventMessage};
+use crate::store::OutboxDropped;
 
 /// Pairs remembered for matching pictures with events; older ones are forgotten, so memory stays bounded.
 const REMEMBERED: usize = 20_000;
@@ -34,6 +35,8 @@ pub struct LiveStats {
     pub links_by_verdict: BTreeMap<String, u64>,
     /// Links of first messages by method.
     pub links_by_method: BTreeMap<String, u64>,
+    /// Messages that the boxes said will not arrive.
+    pub dropped: u64,
     /// Messages that could not be read.
     pub unreadable: u64,
 }
@@ -99,6 +102,17 @@ impl Tally {
         if let Some(s) = &e.data.snapshot {
             self.named.insert((e.id, s.sha256.clone()));
         }
+        true
+    }
+
+    /// Counts a report of what will not arrive; `false` when it was seen before.
+    pub(crate) fn dropped(&mut self, report: &OutboxDropped) -> bool {
+        let key = (report.source.clone(), report.data.sequence.epoch);
+        if !self.streams.entry(key).or_default().is_new(report.data.sequence.seq) {
+            self.done.duplicates += 1;
+            return false;
+        }
+        self.done.dropped += report.data.messages;
         true
     }
 

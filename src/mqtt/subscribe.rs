@@ -19,6 +19,7 @@ use super::topics::{self, ParsedTopic, TopicKind, Topics};
 use crate::camera::CameraId;
 use crate::config::MqttConfig;
 use crate::event::{EventId, EventMessage};
+use crate::store::OutboxDropped;
 
 /// Messages a slow reader may be behind before it loses the oldest (and is told so by the channel).
 const BEHIND: usize = 1024;
@@ -34,6 +35,13 @@ pub enum SeenMessage {
         topic: String,
         /// As it came.
         raw: Bytes,
+    },
+    /// A box says that messages will not arrive.
+    Dropped {
+        /// Box.
+        box_id: String,
+        /// Which, as sequence numbers.
+        report: Box<OutboxDropped>,
     },
     /// An annotated picture.
     Snapshot {
@@ -124,6 +132,13 @@ impl Subscriber {
     }
 }
 
+/// What a message is, before it is read as such.
+#[derive(serde::Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 struct Reader {
     config: MqttConfig,
     client_id: String,
@@ -191,6 +206,12 @@ impl Reader {
         let body = || serde_json::from_slice(payload);
         Ok(match parsed.kind {
             TopicKind::Event | TopicKind::Alert => {
+                let kind = serde_json::from_slice::<Kind>(payload)?.kind;
+                if kind.ends_with(".outbox_dropped.v1") {
+                    let report: Box<OutboxDropped> = Box::new(serde_json::from_slice(payload)?);
+                    let new = self.tally().dropped(&report);
+                    return Ok(new.then(|| SeenMessage::Dropped { box_id, report }));
+                }
                 let message: Box<EventMessage> = Box::new(serde_json::from_slice(payload)?);
                 let new = self.tally().event(&message);
                 new.then(|| SeenMessage::Event { message, topic: topic.into(), raw: payload.clone() })

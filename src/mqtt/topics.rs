@@ -140,18 +140,18 @@ impl Topics {
         }
     }
 
-    /// What the box subscribes to: its own and its office's inbound topics, and its commands.
+    /// Where declarations and bookings for the box come: its own and its office's inbound topics.
     #[must_use]
-    pub fn subscriptions(&self) -> Vec<String> {
+    pub fn facts(&self) -> Vec<String> {
         let office = format!("{}/{}", self.prefix, self.office);
-        let base = self.base();
-        let mut all = Vec::with_capacity(5);
-        for what in [Inbound::Declaration, Inbound::Booking] {
-            all.push(format!("{office}/in/{}", what.as_str()));
-            all.push(format!("{base}/in/{}", what.as_str()));
-        }
-        all.push(format!("{base}/cmd/+"));
-        all
+        let both = [Inbound::Declaration, Inbound::Booking].map(Inbound::as_str);
+        both.iter().flat_map(|what| [format!("{office}/in/{what}"), format!("{}/in/{what}", self.base())]).collect()
+    }
+
+    /// Where commands to the box come.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        format!("{}/cmd/+", self.base())
     }
 
     /// Everything under a prefix, for a duty room.
@@ -249,8 +249,8 @@ mod tests {
         ] {
             assert_eq!(topics.parse_own(other), None, "{other}");
         }
-        assert!(topics.subscriptions().contains(&"gatewatch/v1/15BB/in/declaration".to_owned()));
-        assert!(topics.subscriptions().contains(&"gatewatch/v1/15BB/gate-01/cmd/+".to_owned()));
+        assert!(topics.facts().contains(&"gatewatch/v1/15BB/in/declaration".to_owned()));
+        assert_eq!(topics.commands(), "gatewatch/v1/15BB/gate-01/cmd/+");
     }
 
     proptest! {

@@ -19,7 +19,7 @@ pub enum StoreError {
     },
     /// The database is damaged or no database. It is left as it is.
     #[error(
-        "database {path} is damaged ({what}); it was not changed. Move it away (keep it for repair) to start anew, or restore a copy",
+        "database {path} is damaged ({what}); it was not changed. Move it away (keep it for repair) to start anew; an old copy in its place would give numbers out twice",
         path = path.display()
     )]
     Corrupt {

@@ -44,7 +44,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::StoreError;
-pub use open::StoreOptions;
+pub use open::{StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};
 pub use prune::Pruned;
 pub use record::{NewMessage, OutboxDropped, Pictures, Recorded};

@@ -93,6 +93,13 @@ fn connect_options(db_path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// Whether a running process has the store in `dir`.
+#[must_use]
+pub fn in_use(dir: &Path) -> bool {
+    let file = File::options().write(true).open(dir.join("gatewatch.lock"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 fn take_lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("gatewatch.lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);

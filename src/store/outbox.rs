@@ -70,10 +70,12 @@ struct Row {
 
 impl Store {
     /// At most `limit` things to publish, lowest lane first, oldest first within a lane, without those in `in_flight`.
-    /// A picture whose file is gone is refused here and not returned.
+    /// What cannot be read (a picture file that is gone or on a bad sector) is refused here and not returned, so that
+    /// it holds nothing up; fewer than `limit` then does not mean that the outbox is empty, and
+    /// [`Store::wait_for_work`] resolves.
     ///
     /// # Errors
-    /// When the database or a file cannot be read.
+    /// When the database cannot be read.
     pub async fn outbox_next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, StoreError> {
         let select =
             "SELECT o.id, o.lane, o.seq, o.part, o.replay, m.event_id, m.severity, m.subject, m.best_ms, m.topic,
@@ -132,11 +134,11 @@ impl Store {
         let path = self.dir().join(relative);
         match tokio::fs::read(&path).await {
             Ok(bytes) => Ok(Some(bytes.into())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                self.undeliverable(row.id, &format!("picture file {} is gone", path.display())).await?;
+            Err(e) => {
+                let why = format!("picture file {} cannot be read: {e}", path.display());
+                self.undeliverable(row.id, &why).await?;
                 Ok(None)
             }
-            Err(e) => Err(StoreError::io("read", &path, e)),
         }
     }
 
@@ -196,23 +198,27 @@ impl Store {
         timing.get(&seq).map(|t| (t.stored_ms, mono_now().since(t.received)))
     }
 
-    /// This one can never be sent: takes it out of the outbox and keeps the reason. The message itself stays.
+    /// This one can never be sent: takes it out of the outbox, keeps the reason, and says so to the receivers. The
+    /// message itself stays.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn undeliverable(&self, id: i64, why: &str) -> Result<(), StoreError> {
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
-        let take = sqlx::query_as("DELETE FROM outbox WHERE id = ? RETURNING seq, part").bind(id);
-        let taken: Option<(i64, i64)> = take.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
-        if let Some((seq, part)) = taken {
+        let take = sqlx::query_as("DELETE FROM outbox WHERE id = ? RETURNING lane, seq, part, bytes").bind(id);
+        let taken: Option<(u8, i64, i64, i64)> = take.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
+        if let Some((lane, seq, part, bytes)) = taken {
             let keep = sqlx::query("INSERT OR REPLACE INTO refused (seq, part, at_ms, why) VALUES (?, ?, ?, ?)");
             let keep = keep.bind(seq).bind(part).bind(utc_now().0).bind(why);
             keep.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
             metrics::counter!("gatewatch_outbox_refused_total").increment(1);
             tracing::error!(seq, part, why, "a message can never be sent, taken out of the outbox");
+            self.report_missing(&mut tx, lane, seq, (part, bytes)).await?;
         }
-        tx.commit().await.map_err(|e| self.sql(e))
+        tx.commit().await.map_err(|e| self.sql(e))?;
+        self.inner.work.notify_one();
+        Ok(())
     }
 
     /// Resolves when there may be new work. May resolve too often; never misses work added after the last call of
@@ -239,13 +245,24 @@ impl Store {
     }
 
     /// Latest message of every event that has begun and not ended, oldest first: for closing them after a restart.
+    /// One that this version cannot read is named in the log and no longer held open.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_events(&self) -> Result<Vec<EventMessage>, StoreError> {
-        let select = "SELECT m.payload FROM open_event o JOIN message m ON m.seq = o.seq ORDER BY o.seq";
-        let rows: Vec<String> =
-            sqlx::query_scalar(select).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        rows.iter().map(|p| self.read_event(p)).collect()
+        let select = "SELECT o.event_id, m.payload FROM open_event o JOIN message m ON m.seq = o.seq ORDER BY o.seq";
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(select).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let mut open = Vec::with_capacity(rows.len());
+        for (event, payload) in rows {
+            match self.read_event(&payload) {
+                Ok(message) => open.push(message),
+                Err(error) => {
+                    tracing::error!(event, %error, "an open event of another version cannot be ended");
+                    self.execute(sqlx::query("DELETE FROM open_event WHERE event_id = ?").bind(event)).await?;
+                }
+            }
+        }
+        Ok(open)
     }
 }

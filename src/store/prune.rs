@@ -53,12 +53,13 @@ impl Store {
                       WHERE best_ms < ? AND seq NOT IN (SELECT seq FROM outbox) ORDER BY best_ms LIMIT ?";
         let select = sqlx::query_as(select).bind(before.0).bind(BATCH);
         let rows: Vec<(i64, String, String)> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        for (seq, clean, annotated) in &rows {
-            pictures::remove(&self.dir().join(clean))?;
-            pictures::remove(&self.dir().join(annotated))?;
-            self.execute(sqlx::query("DELETE FROM picture WHERE seq = ?").bind(seq)).await?;
-        }
-        Ok(rows.len() as u64)
+        let files: Vec<_> = rows.iter().flat_map(|(_, clean, annotated)| [clean, annotated]).collect();
+        let files: Vec<_> = files.into_iter().map(|file| self.dir().join(file)).collect();
+        let removed = tokio::task::spawn_blocking(move || files.iter().try_for_each(|f| pictures::remove(f)));
+        removed.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
+        let seqs: Vec<i64> = rows.iter().map(|(seq, _, _)| *seq).collect();
+        let delete = "DELETE FROM picture WHERE seq IN (SELECT value FROM json_each(?))";
+        self.execute(sqlx::query(delete).bind(self.to_json(&seqs)?)).await
     }
 
     async fn prune_messages(&self, before: UtcMillis) -> Result<u64, StoreError> {

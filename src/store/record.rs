@@ -52,7 +52,7 @@ pub struct Recorded {
     pub event: EventMessage,
 }
 
-/// CloudEvents message: what was dropped from the outbox because it was full.
+/// CloudEvents message: what was dropped from the outbox because it was full, or can never be sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OutboxDropped {
     /// Always `1.0`.
@@ -331,6 +331,22 @@ impl Store {
             out.push(DroppedRow { lane, seq, parts });
         }
         Ok(out)
+    }
+
+    /// Tells of one message or picture that will never arrive; not of a report itself.
+    pub(super) async fn report_missing(
+        &self,
+        tx: &mut SqliteConnection,
+        lane: u8,
+        seq: i64,
+        part: (i64, i64),
+    ) -> Result<(), StoreError> {
+        let rule = sqlx::query_scalar("SELECT rule FROM message WHERE seq = ?").bind(seq);
+        let rule: Option<Option<String>> = rule.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
+        if rule.flatten().is_none() {
+            return Ok(());
+        }
+        self.report_dropped(tx, &[DroppedRow { lane, seq, parts: vec![part] }]).await
     }
 
     async fn report_dropped(&self, tx: &mut SqliteConnection, rows: &[DroppedRow]) -> Result<(), StoreError> {

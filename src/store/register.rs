@@ -9,11 +9,16 @@ use crate::customs::{Booking, Declaration};
 
 impl Store {
     /// Keeps facts with what the register made of them, in one transaction. Stale and conflicting ones are kept beside
-    /// the one in force; duplicates only renew the feed's time.
+    /// the one in force. `heard` is the feed's last word from now on, if given.
     ///
     /// # Errors
     /// When the database cannot be written; then none is kept.
-    pub async fn save_facts(&self, facts: &[(Fact, Outcome)], heard: UtcMillis) -> Result<(), StoreError> {
+    pub async fn save_facts(
+        &self,
+        facts: &[(Fact, Outcome)],
+        now: UtcMillis,
+        heard: Option<UtcMillis>,
+    ) -> Result<(), StoreError> {
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for (fact, outcome) in facts {
@@ -23,10 +28,12 @@ impl Store {
                 Outcome::Conflict => "conflict",
                 Outcome::Duplicate => continue,
             };
-            self.save_fact(&mut tx, fact, state, heard).await?;
+            self.save_fact(&mut tx, fact, state, now).await?;
         }
-        let feed = sqlx::query("UPDATE meta SET last_feed_ms = MAX(COALESCE(last_feed_ms, 0), ?)").bind(heard.0);
-        feed.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
+        if let Some(heard) = heard {
+            let feed = sqlx::query("UPDATE meta SET last_feed_ms = ?").bind(heard.0);
+            feed.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
+        }
         tx.commit().await.map_err(|e| self.sql(e))
     }
 
@@ -72,6 +79,25 @@ impl Store {
         let feed = sqlx::query_scalar("SELECT last_feed_ms FROM meta");
         let last: Option<i64> = feed.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         Ok((facts, last.map(UtcMillis)))
+    }
+
+    /// Forgets what no event to come can be about: bookings that ended before `bookings_before`, and declarations not
+    /// heard of since `declarations_before` that no booking left names. Returns how many.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn prune_facts(
+        &self,
+        bookings_before: UtcMillis,
+        declarations_before: UtcMillis,
+    ) -> Result<u64, StoreError> {
+        let bookings = "DELETE FROM fact WHERE kind = 'booking' AND state = 'current' AND heard_ms < ?1
+                        AND unixepoch(json_extract(body, '$.end')) * 1000 < ?1";
+        let gone = self.execute(sqlx::query(bookings).bind(bookings_before.0)).await?;
+        let declarations = "DELETE FROM fact WHERE kind = 'declaration' AND state = 'current' AND heard_ms < ?
+                            AND key NOT IN (SELECT substr(k.value, 1, 11) FROM fact b, json_each(b.body, '$.decl_keys') k
+                                            WHERE b.kind = 'booking' AND b.state = 'current')";
+        Ok(gone + self.execute(sqlx::query(declarations).bind(declarations_before.0)).await?)
     }
 
     /// Bodies of the facts that contradicted one in force with the same version, oldest first.

@@ -265,6 +265,31 @@ fn a_visit_has_one_id_over_its_phases_and_instants_are_closed_at_once() {
 }
 
 #[test]
+fn who_leaves_is_linked_by_when_it_came() {
+    let mut scene = Scene::grey();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let mut went = Vec::new();
+    for x in [0.1, 0.15, 0.3, 0.4, 0.5, 0.5, 0.5, 0.6, 0.7, 0.78, 0.82, 0.9, 0.93, 0.95] {
+        let frame = scene.frame();
+        let tracks = vec![scene.track(&frame, x)];
+        let area_events = scene.rules.update(scene.size, frame.time, &tracks);
+        let linker = |_: &AreaId, start: UtcMillis, end: Option<UtcMillis>, _: u32| {
+            asked.borrow_mut().push((start, end));
+            link(LinkVerdict::Unlinked)
+        };
+        let register = RegisterView { link: &linker, version: 1 };
+        let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now: frame.time.utc };
+        scene.number += 1;
+        went.extend(scene.life.step(&moment, area_events, &register));
+    }
+    let data = &of(&went, RuleKind::Exit)[0].event.data;
+    let came = data.capture.start.plus_ms(-data.dwell_ms.unwrap());
+    assert!(data.dwell_ms.unwrap() >= 4 * INTERVAL_MS, "{:?}", data.dwell_ms);
+    assert!(asked.borrow().contains(&(came, Some(data.capture.start))), "{:?}", asked.borrow());
+    assert!(!asked.borrow().contains(&(data.capture.start, Some(data.capture.start))), "not by the moment of leaving");
+}
+
+#[test]
 fn a_link_that_changes_is_said_once_and_a_new_version_alone_is_not() {
     let mut scene = Scene::grey();
     scene.walk([0.5; 4]);

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use gatewatch::clock::{UtcMillis, mono_now, utc_now};
 use gatewatch::config::StoreConfig;
+use gatewatch::customs::register::Fact;
+use gatewatch::customs::{Booking, Declaration};
 use gatewatch::event::EventMessage;
 use gatewatch::store::{NewMessage, OutboxDropped, Part, Pictures, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use sqlx::Connection;
 
 fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
@@ -128,6 +131,92 @@ async fn recorded_delivered_replayed() {
     assert_eq!(replay.iter().map(|i| (i.lane, i.part)).collect::<Vec<_>>(), [(3, Part::Picture), (3, Part::Message)]);
     let e: EventMessage = serde_json::from_slice(&replay[1].payload).unwrap();
     assert!(e.data.sequence.historical);
+}
+
+#[tokio::test]
+async fn a_picture_that_cannot_be_read_holds_nothing_up_and_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let first = store.record(message(event(1, "end", utc_now()), 2, Some(b"jpeg"))).await.unwrap();
+    store.record(message(event(1, "end", utc_now()), 2, Some(b"jpeg"))).await.unwrap();
+    // A folder in its place: opening works, reading does not, as with a bad sector.
+    let day = first.event.data.capture.best.to_rfc3339()[..10].replace('-', "/");
+    let path = dir.path().join(format!("pictures/{day}/{}-1-annotated.jpg", first.event.id));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let mut seen = Vec::new();
+    // Until nothing is left, as delivery asks.
+    loop {
+        let items = store.outbox_next(2, &[]).await.unwrap();
+        if items.is_empty() && store.outbox_stats().await.unwrap().rows == 0 {
+            break;
+        }
+        let ids: Vec<i64> = items.iter().map(|i| i.id).collect();
+        seen.extend(items.into_iter().map(|i| (i.seq, i.part, i.payload)));
+        store.mark_delivered(&ids, utc_now()).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(5), store.wait_for_work()).await.ok();
+    }
+    let parts: BTreeSet<(i64, bool)> = seen.iter().map(|(seq, part, _)| (*seq, *part == Part::Picture)).collect();
+    assert_eq!(parts, BTreeSet::from([(1, false), (2, true), (2, false), (3, false)]));
+    let report: OutboxDropped = serde_json::from_slice(&seen.iter().find(|s| s.0 == 3).unwrap().2).unwrap();
+    assert_eq!((report.data.messages, report.data.pictures), (0, 1));
+    assert_eq!(report.data.lanes[0].seq_ranges, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn an_open_event_of_another_version_does_not_keep_the_box_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let good = store.record(message(event(1, "new", utc_now()), 2, None)).await.unwrap();
+    let bad = store.record(message(event(1, "new", utc_now()), 2, None)).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let db = sqlx::SqliteConnection::connect(&format!("sqlite:{}", dir.path().join("gatewatch.db").display()));
+    let mut db = db.await.unwrap();
+    sqlx::query("UPDATE message SET payload = replace(payload, '\"enter\"', '\"teleport\"') WHERE seq = ?")
+        .bind(bad.sequence.seq)
+        .execute(&mut db)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+    let store = open(dir.path()).await;
+    assert_eq!(store.open_events().await.unwrap(), vec![good.event]);
+    assert_eq!(store.open_events().await.unwrap().len(), 1, "said once");
+}
+
+#[tokio::test]
+async fn what_is_long_over_is_forgotten_in_store_and_register() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let clearance = gatewatch::agent::clearance::Clearance::load(store.clone()).await.unwrap();
+    let now = utc_now();
+    let hour = |h: i64| now.plus_ms(h * 3_600_000).to_rfc3339();
+    let booking = |id: &str, from: i64, to: i64, key: &str| {
+        let json =
+            json!({"id": id, "version": 1, "area": "bay-1", "decl_keys": [key], "start": hour(from), "end": hour(to)});
+        Fact::Booking(Booking::from_json(json.to_string().as_bytes()).unwrap().value)
+    };
+    let declaration = |no: &str| {
+        let json = json!({"decl_no": no, "version": 1});
+        Fact::Declaration(Declaration::from_json(json.to_string().as_bytes()).unwrap().value)
+    };
+    let facts = vec![
+        booking("past", -50, -49, "10000001231"),
+        booking("coming", 1, 2, "10000001232"),
+        declaration("100000012310"),
+        declaration("100000012320"),
+    ];
+    clearance.take(facts, Some(now)).await.unwrap();
+    let later = utc_now().plus_ms(1);
+    assert_eq!(clearance.forget(later, later).await.unwrap(), 2);
+    for counts in [
+        clearance.register().snapshot().counts(),
+        gatewatch::customs::Register::restore(store.load_register().await.unwrap().0, None).snapshot().counts(),
+    ] {
+        assert_eq!(counts, (1, 1));
+    }
+    let snapshot = clearance.register().snapshot();
+    assert!(snapshot.booking("coming").is_some() && snapshot.last_feed == Some(now));
 }
 
 #[tokio::test]
