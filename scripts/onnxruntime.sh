@@ -21,7 +21,7 @@ if [ -f "$target/SHA256SUMS" ] && (cd "$target" && sha256sum --status -c SHA256S
     exit 0
 fi
 
-echo "Fetching ONNX Runtime $version ($arch, 17 MB) ..."
+echo "Fetching ONNX Runtime $version ($arch, 28 MB) ..."
 rm -rf "$target"
 mkdir -p "$target"
 work=$(mktemp -d)
