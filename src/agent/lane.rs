@@ -71,7 +71,7 @@ impl Lane {
             input: context.input,
             watched: watched(camera),
             regions: Regions::default(),
-            tracker: Tracker::new(config.tracker.clone(), ids.clone()),
+            tracker: Tracker::new(config.tracker.clone(), ids.clone()).with_minimum(&config.detector),
             rules: AreaRules::new(camera),
             lifecycle: Lifecycle::new(LifecycleContext {
                 site: config.site.clone(),
@@ -124,6 +124,8 @@ impl Lane {
         register: &RegisterSnapshot,
         now: UtcMillis,
     ) -> Result<Vec<Finding>, DetectorError> {
+        detector.ready()?;
+        self.follow(detector);
         let size = (frame.width, frame.height);
         if self.regions.size != size {
             self.regions = Regions { size, planned: self.plan(size) };
@@ -136,6 +138,15 @@ impl Lane {
         let linker = linker(register, frame.time.utc, &self.register);
         let view = RegisterView { link: &linker, version: register.version };
         Ok(self.lifecycle.step(&moment, area_events, &view))
+    }
+
+    /// The model may be another one than before, with an input of another size.
+    fn follow(&mut self, detector: &dyn Detect) {
+        self.lifecycle.set_model(detector.model());
+        if self.input != detector.input_size() {
+            self.input = detector.input_size();
+            self.regions = Regions::default();
+        }
     }
 
     fn plan(&self, frame: (u32, u32)) -> Vec<Region> {

@@ -30,7 +30,8 @@ use crate::mqtt::{Delivery, DeliveryStatus, Identity, Presence, Topics};
 use crate::store::{Store, StoreOptions};
 use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::Metrics;
-use crate::vision::detector::{Detect, Detector};
+use crate::vision::detector::Detect;
+use crate::vision::standby::Standby;
 use clearance::Clearance;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
@@ -75,7 +76,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts all parts. Cameras and broker may be absent; model, store and configuration may not.
+    /// Starts all parts. Cameras, broker and model may be absent; store and configuration may not.
     ///
     /// # Errors
     /// Says which part cannot start and what to do.
@@ -84,7 +85,7 @@ impl Agent {
         let health = Arc::new(Health::default());
         let topics = Topics::new(&config.mqtt.topic_prefix, &config.site.office, &config.site.box_id);
         let detectors = load_detectors(&config).await?;
-        let model = detectors[0].model();
+        let model = detectors[0].model().clone();
         let description = detectors[0].description();
         crate::telemetry::metrics::build_info(&model.name);
         let annotator = Annotator::new(&config.pictures, &config.site)?;
@@ -140,6 +141,7 @@ impl Agent {
         let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
 
         let watcher = watch::Watcher {
+            workers: mailboxes.len(),
             store: store.clone(),
             health: Arc::clone(&health),
             handles: Arc::clone(&handles),
@@ -235,7 +237,7 @@ fn named<T: Send + 'static>(name: String, run: impl FnOnce() -> T + Send + 'stat
 }
 
 /// One detector a worker: `run` needs the session for itself.
-async fn load_detectors(config: &Config) -> anyhow::Result<Vec<Detector>> {
+async fn load_detectors(config: &Config) -> anyhow::Result<Vec<Standby>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let wanted = match config.detector.workers {
         0 => cores,
@@ -243,11 +245,8 @@ async fn load_detectors(config: &Config) -> anyhow::Result<Vec<Detector>> {
     };
     let count = wanted.clamp(1, config.cameras.len().max(1));
     let (detector, floor) = (config.detector.clone(), config.tracker.low_score);
-    let loaded = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<Detector>> {
-        crate::vision::runtime::init(detector.runtime_library.as_deref())?;
-        (0..count).map(|_| Ok(Detector::load(&detector, floor)?)).collect()
-    });
-    loaded.await?
+    let load = move || (0..count).map(|_| Standby::start(&detector, floor)).collect();
+    Ok(tokio::task::spawn_blocking(load).await?)
 }
 
 async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
@@ -286,7 +285,7 @@ struct WorkerParts<'a> {
 impl WorkerParts<'_> {
     fn start(
         &self,
-        detectors: Vec<Detector>,
+        detectors: Vec<Standby>,
         mailboxes: &[Arc<Mailbox>],
         findings: &std::sync::mpsc::SyncSender<Finding>,
     ) -> anyhow::Result<Vec<JoinHandle<Result<(), KeeperGone>>>> {
@@ -304,6 +303,7 @@ impl WorkerParts<'_> {
                 health: Arc::clone(self.health),
                 name: name.clone(),
                 mailbox: Arc::clone(&mailboxes[i]),
+                absent: true,
                 findings: findings.clone(),
             };
             threads.push(named(name, move || worker.run())?);

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clearance::Clearance;
 use super::links::StatusText;
+use super::worker::DETECTOR_FAILED;
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
 use crate::clock::utc_now;
 use crate::mqtt::DeliveryStatus;
@@ -65,6 +66,8 @@ pub struct Watcher {
     pub store: Store,
     /// Where parts are reported.
     pub health: Arc<Health>,
+    /// Analysis workers; cameras are dealt to them in turn.
+    pub workers: usize,
     /// Cameras.
     pub handles: Arc<Vec<CameraHandle>>,
     /// Delivery.
@@ -92,7 +95,8 @@ impl Watcher {
     }
 
     async fn look(&self) {
-        let cameras = statuses(&self.handles);
+        let mut cameras = statuses(&self.handles);
+        self.look_at_analysis(&mut cameras);
         for status in cameras.values() {
             let (level, text) = camera_health(status);
             self.health.set(&format!("camera/{}", status.camera), level, text);
@@ -107,6 +111,18 @@ impl Watcher {
             gauge(metrics::FEED_AGE, utc_now().since(heard).max(0) as f64 / 1000.0);
         }
         self.metrics.upkeep();
+    }
+
+    /// Says with the state of a camera when its worker has no detector.
+    fn look_at_analysis(&self, cameras: &mut BTreeMap<CameraId, CameraStatus>) {
+        let parts = self.health.readiness().parts;
+        for (i, handle) in self.handles.iter().enumerate() {
+            let part = parts.get(&format!("analysis/{}", i % self.workers.max(1)));
+            let failed = part.filter(|p| p.level == Level::Failed && p.message.starts_with(DETECTOR_FAILED));
+            if let Some(status) = cameras.get_mut(&handle.status().camera) {
+                status.not_analysed = failed.map(|p| p.message.clone());
+            }
+        }
     }
 
     fn look_at_delivery(&self) {

@@ -28,6 +28,9 @@ const STUCK_MS: i64 = 60_000;
 /// A running camera of which no picture was analysed for so long is lost for its events: packets without pictures.
 const BLIND_MS: i64 = 60_000;
 
+/// How health and the states of cameras begin to say that nobody looks at the pictures.
+pub const DETECTOR_FAILED: &str = "detector_failed";
+
 /// What all cameras do now.
 pub type Cameras = watch::Receiver<BTreeMap<CameraId, CameraStatus>>;
 
@@ -49,6 +52,9 @@ pub struct Worker<D> {
     // in
     /// Newest frames.
     pub mailbox: Arc<Mailbox>,
+    // own state
+    /// There was no detector at the last look. True before the first.
+    pub absent: bool,
     // out
     /// To the keeper; full = wait.
     pub findings: SyncSender<Finding>,
@@ -66,9 +72,9 @@ impl<D: Detect> Worker<D> {
     /// When the keeper is gone before the worker.
     pub fn run(mut self) -> Result<(), KeeperGone> {
         let failures = Limiter::per_second();
-        self.health.set(&self.name, Level::Ok, "analysing");
         while !self.mailbox.is_closed() {
             self.health.tick(&self.name, STUCK_MS);
+            self.look_at_detector()?;
             if let Some(frame) = self.mailbox.take(TICK) {
                 self.analyse(&frame, &failures)?;
             }
@@ -97,13 +103,35 @@ impl<D: Detect> Worker<D> {
                 metrics::counter!(FRAMES_DROPPED, "camera" => frame.camera.0.clone(),
                     "reason" => "detector_failed")
                 .increment(1);
-                self.health.set(&self.name, Level::Failed, format!("the detector fails: {error}"));
+                self.health.set(&self.name, Level::Failed, format!("{DETECTOR_FAILED}: {error}"));
                 if let Some(more) = failures.pass() {
                     tracing::error!(camera = %frame.camera, %error, more, "the detector failed on a frame");
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Without a detector the cameras are as good as lost: what lasts is ended, and health says why. Tries again what is
+    /// due, whether frames come or not.
+    fn look_at_detector(&mut self) -> Result<(), KeeperGone> {
+        match (self.detector.ready(), self.absent) {
+            (Ok(()), false) => {}
+            (Ok(()), true) => {
+                self.absent = false;
+                self.health.set(&self.name, Level::Ok, "analysing");
+            }
+            (Err(error), was) => {
+                self.health.set(&self.name, Level::Failed, format!("{DETECTOR_FAILED}: {error}"));
+                self.absent = true;
+                let open: Vec<usize> =
+                    if was { Vec::new() } else { (0..self.lanes.len()).filter(|&i| self.lanes[i].open_events() > 0).collect() };
+                for i in open {
+                    self.close(i, EndReason::CameraLost)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Ends the events of cameras that are not running any more, or whose pictures do not come.

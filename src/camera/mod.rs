@@ -92,6 +92,9 @@ pub struct CameraStatus {
     pub state: CameraState,
     /// One sentence for the technician: why, and what to do. No secrets.
     pub reason: Option<String>,
+    /// Why its pictures are not analysed, beginning with `detector_failed`; absent while they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_analysed: Option<String>,
     /// Coding of the running stream.
     pub codec: Option<Codec>,
     /// Size of the decoded picture in pixels.

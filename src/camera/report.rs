@@ -36,6 +36,7 @@ impl Report {
             camera: camera.clone(),
             state: CameraState::Connecting,
             reason: None,
+            not_analysed: None,
             codec: None,
             width: 0,
             height: 0,

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod check;
 pub mod demo;
+pub mod model;
 pub mod replay;
 pub mod simulate;
 
@@ -39,15 +40,17 @@ pub enum Command {
     Agent(agent::Args),
     /// Run the same analysis over a recorded file, faster than real time, and print the events.
     Replay(replay::Args),
+    /// Inspect, measure or fetch a detector model.
+    Model(model::Args),
     /// Cameras of a drawn border gate: served, rendered to a file, or as a data set for training.
     Simulate(simulate::Args),
 }
 
 impl Command {
-    /// Log level without `--log` and `RUST_LOG`: the demo speaks through its own lines.
+    /// Log level without `--log` and `RUST_LOG`: some speak through their own lines.
     #[must_use]
     pub fn quiet_log(&self) -> &'static str {
-        if matches!(self, Self::Demo(_)) { "warn" } else { "info" }
+        if matches!(self, Self::Demo(_) | Self::Model(_)) { "warn" } else { "info" }
     }
 }
 
@@ -61,6 +64,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Model(args) => model::run(&args),
         Command::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let register = register(&config, args.start)?;
     let context = LaneContext {
         config_digest: config.digest().chars().take(16).collect(),
-        model: detector.model(),
+        model: detector.model().clone(),
         input: detector.input_size(),
         config: config.clone(),
     };

@@ -1,5 +1,5 @@
 //! Do the files and variables that a configuration names exist on this machine. What the agent cannot start without is
-//! an error; the register's file may come later and is a warning.
+//! an error; the register's file, the model and its library may come later and are warnings.
 
 use std::path::Path;
 
@@ -11,8 +11,6 @@ use super::{Config, SecretSource};
 pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     let mqtt = &config.mqtt;
     let mut needed = vec![
-        ("detector.model".to_owned(), Some(&config.detector.model)),
-        ("detector.runtime_library".to_owned(), config.detector.runtime_library.as_ref()),
         ("mqtt.ca_file".to_owned(), mqtt.ca_file.as_ref()),
         ("mqtt.client_cert_file".to_owned(), mqtt.client_cert_file.as_ref()),
         ("mqtt.client_key_file".to_owned(), mqtt.client_key_file.as_ref()),
@@ -25,6 +23,16 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     });
     let mut problems: Vec<_> = missing.collect();
     problems.extend(secrets(doc, config));
+    let detector = &config.detector;
+    for (key, path) in [
+        ("detector.model", Some(&detector.model)),
+        ("detector.runtime_library", detector.runtime_library.as_ref()),
+    ] {
+        if let Some(path) = path.filter(|p| !p.is_file()) {
+            let message = format!("{}; pictures are not analysed until it is: {}", no_file(path), next_step(key));
+            problems.push(doc.problem(key, message, Level::Warning));
+        }
+    }
     if let Some(path) = config.register.file.as_ref().filter(|p| !p.is_file()) {
         problems.push(doc.problem(
             "register.file",

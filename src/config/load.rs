@@ -2,13 +2,19 @@
 //! to one list of problems. The checks themselves are in `shape`, `semantic` and `files`.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::document::Document;
 use super::problems::{Level, Problem, Problems};
+use super::shape::Shape;
 use super::{Config, files, semantic, shape};
+
+static SHAPE: LazyLock<Shape> = LazyLock::new(|| Shape::new(schema()));
 
 /// A usable configuration and what a person should look at nevertheless.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +56,22 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
     check(text, file, false).map(|loaded| loaded.config)
 }
 
+/// Checks the text of another file of ours (a model's side-car, say) against its type: unknown keys, types and ranges,
+/// each with its place. `file` is only for messages.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn parse_as<T: DeserializeOwned + JsonSchema>(text: &str, file: &str) -> Result<T, Problems> {
+    let (doc, mut problems) = Document::parse(file, text);
+    if problems.is_empty() {
+        problems = Shape::new(schemars::schema_for!(T).to_value()).check(&doc);
+    }
+    if !problems.is_empty() {
+        return Err(Problems::new(problems));
+    }
+    typed(&doc).map_err(|problem| Problems::new(vec![problem]))
+}
+
 /// The JSON Schema of the file, for editors; `config/schema/config.schema.json` is this.
 #[must_use]
 pub fn schema() -> Value {
@@ -61,14 +83,17 @@ fn check(text: &str, file: &str, look_at_files: bool) -> Result<Loaded, Problems
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
-    problems.extend(shape::check(&doc));
+    problems.extend(SHAPE.check(&doc));
     problems.extend(semantic::addresses(&doc));
     // What is wrong already is taken out, so that the rest is checked in the same run.
     for problem in &problems {
         shape::take_out(&mut doc.value, &problem.key);
     }
-    let config = match typed(&doc) {
-        Ok(config) => config,
+    let config = match typed::<Config>(&doc) {
+        Ok(mut config) => {
+            config.expand_groups();
+            config
+        }
         Err(problem) => {
             if problems.is_empty() {
                 problems.push(problem);
@@ -85,8 +110,8 @@ fn check(text: &str, file: &str, look_at_files: bool) -> Result<Loaded, Problems
 }
 
 /// What the schema cannot say (a whole number written `12.0`, say) is found here.
-fn typed(doc: &Document<'_>) -> Result<Config, Problem> {
-    serde_path_to_error::deserialize::<_, Config>(&doc.value).map_err(|e| {
+fn typed<T: DeserializeOwned>(doc: &Document<'_>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize::<_, T>(&doc.value).map_err(|e| {
         let key = e.path().to_string();
         let key = if key == "." { "" } else { &key };
         doc.problem(key, format!("cannot be used: {}", e.inner()), Level::Error)

@@ -11,7 +11,7 @@ pub mod secret;
 
 use std::path::PathBuf;
 
-pub use load::{Loaded, inspect, load, parse, schema};
+pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
 pub use secret::Secret;
 
@@ -206,12 +206,17 @@ impl Default for HttpConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectorConfig {
-    /// ONNX file.
+    /// ONNX file. What the graph does not say stands in its side-car, see docs/models.md.
     pub model: PathBuf,
+    /// SHA-256 of the file in hex; another file is refused.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub model_sha256: Option<String>,
     /// Class names in the model's order; empty = from the model's metadata, its side-car, or COCO when it has 80.
     pub labels: Vec<Label>,
     /// Names changed after detection, e.g. `motorcycle = "two_wheeler"`.
     pub rename: std::collections::BTreeMap<Label, Label>,
+    /// Names for several classes at once, for the `classes` of areas and lines; the classes stay themselves.
+    pub groups: std::collections::BTreeMap<Label, Vec<Label>>,
     /// Output layout; `auto` recognises it.
     pub layout: LayoutChoice,
     /// Lowest score that counts, 0..1. Tracks may be continued by lower ones, see `tracker.low_score`.
@@ -222,6 +227,8 @@ pub struct DetectorConfig {
     /// Overlap (IoU) above which the weaker of two boxes of one class is suppressed, 0..1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub nms_iou: f32,
+    /// Overlap by class; others use `nms_iou`.
+    pub class_nms_iou: std::collections::BTreeMap<Label, f32>,
     /// ONNX Runtime library; `None` = `ORT_DYLIB_PATH`, beside the binary, `.deps`, the system.
     pub runtime_library: Option<PathBuf>,
     /// Where to compute; falls back to `cpu` with a warning.
@@ -239,16 +246,42 @@ impl Default for DetectorConfig {
         let rename = [("bicycle", "two_wheeler"), ("motorcycle", "two_wheeler")];
         Self {
             model: "models/gate.onnx".into(),
+            model_sha256: None,
             labels: Vec::new(),
             rename: rename.into_iter().map(|(a, b)| (a.into(), b.into())).collect(),
+            groups: std::collections::BTreeMap::new(),
             layout: LayoutChoice::Auto,
             min_score: 0.4,
             class_min_score: std::collections::BTreeMap::new(),
             nms_iou: 0.6,
+            class_nms_iou: std::collections::BTreeMap::new(),
             runtime_library: None,
             execution_provider: ExecutionProvider::Cpu,
             workers: 0,
             intra_threads: 1,
+        }
+    }
+}
+
+impl DetectorConfig {
+    /// Classes with the names of groups replaced by their classes.
+    fn without_groups(&self, classes: &[Label]) -> Vec<Label> {
+        let mut all: Vec<Label> = Vec::with_capacity(classes.len());
+        for class in classes {
+            let members = self.groups.get(class).map_or(std::slice::from_ref(class), Vec::as_slice);
+            all.extend(members.iter().filter(|m| !all.contains(m)).cloned().collect::<Vec<_>>());
+        }
+        all
+    }
+}
+
+impl Config {
+    /// Areas and lines speak of classes only.
+    fn expand_groups(&mut self) {
+        let Self { detector, cameras, .. } = self;
+        for camera in cameras {
+            camera.areas.iter_mut().for_each(|a| a.classes = detector.without_groups(&a.classes));
+            camera.lines.iter_mut().for_each(|l| l.classes = detector.without_groups(&l.classes));
         }
     }
 }
@@ -262,8 +295,32 @@ pub enum LayoutChoice {
     Auto,
     /// `[1, N, 5+C]`, grid and stride decoding.
     Yolox,
-    /// `[1, 4+C, N]`, no objectness.
+    /// `[1, N, 5+C]`, boxes as they are, objectness.
+    Yolov5,
+    /// `[1, 4+C, N]`, no objectness (YOLOv8, YOLO11).
     Yolov8,
+    /// `[1, N, 6]`: corners, score, class (YOLOv10, YOLO26).
+    EndToEnd,
+    /// `[N, 6]`: class, score, corners (PaddleDetection with suppression).
+    Paddle,
+    /// Labels, boxes and scores (RT-DETR, D-FINE, DEIM; torchvision).
+    Detr,
+    /// Logits and boxes of queries (RT-DETR, D-FINE, RF-DETR, DETR).
+    DetrLogits,
+    /// `[1, N, 4+C]`, boxes and scores of queries side by side (RT-DETR by Ultralytics).
+    DetrRows,
+    /// Classes and distances for each of three strides.
+    Nanodet,
+    /// `[1, N, C+32]`, classes and distances of four strides.
+    NanodetPlus,
+    /// Classes and distances for each of four strides.
+    Picodet,
+    /// `[1, 5+C, H/16, W/16]`.
+    Fastestdet,
+    /// Boxes, classes, scores and their number (TensorFlow).
+    SsdSuppressed,
+    /// Boxes, or offsets to anchors, and scores of every class.
+    Ssd,
 }
 
 /// Where to compute.

@@ -134,6 +134,12 @@ impl Checker<'_> {
                 self.error(&key, format!("must not be below tracker.low_score ({low}) (is {score})"));
             }
         }
+        for (label, overlap) in &config.detector.class_nms_iou {
+            if !(0.0..=1.0).contains(overlap) {
+                let key = super::document::child("detector.class_nms_iou", label.as_str());
+                self.error(&key, format!("must be between 0 and 1 (is {overlap})"));
+            }
+        }
         if config.tracker.confirm_ms >= config.tracker.lost_after_ms {
             self.error(
                 "tracker.confirm_ms",

@@ -1,72 +1,117 @@
-//! Does the file have the shape that the schema of `Config` asks for: known keys, types, ranges, patterns. The schema
+//! Does the file have the shape that the schema of its type asks for: known keys, types, ranges, patterns. The schema
 //! comes from the types, so a new field is checked without a line here. What values mean together is in `semantic`.
-
-use std::sync::LazyLock;
 
 use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::document::{Document, child, element};
-use super::load::schema;
 use super::problems::{Level, Problem};
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
-static VALIDATOR: LazyLock<Validator> =
-    LazyLock::new(|| jsonschema::validator_for(&SCHEMA).expect("the schema of our own types is valid"));
-
-/// Everything in the file that does not fit the schema.
-pub(super) fn check(doc: &Document<'_>) -> Vec<Problem> {
-    VALIDATOR.iter_errors(&doc.value).flat_map(|e| explain(doc, &e)).collect()
+/// What a file may hold.
+pub(super) struct Shape {
+    schema: Value,
+    validator: Validator,
 }
 
-fn explain(doc: &Document<'_>, error: &ValidationError<'_>) -> Vec<Problem> {
-    let key = key_path(&doc.value, error.instance_path().as_str());
-    match error.kind() {
-        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            let known = known_keys(error.schema_path().as_str());
-            unexpected.iter().map(|k| doc.problem_at_key(&child(&key, k), unknown(k, &known))).collect()
+impl Shape {
+    pub(super) fn new(schema: Value) -> Self {
+        let validator = jsonschema::validator_for(&schema).expect("the schema of our own types is valid");
+        Self { schema, validator }
+    }
+
+    /// Everything in the file that does not fit.
+    pub(super) fn check(&self, doc: &Document<'_>) -> Vec<Problem> {
+        self.validator.iter_errors(&doc.value).flat_map(|e| self.explain(doc, &e)).collect()
+    }
+
+    fn explain(&self, doc: &Document<'_>, error: &ValidationError<'_>) -> Vec<Problem> {
+        let key = key_path(&doc.value, error.instance_path().as_str());
+        match error.kind() {
+            Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+                let known = self.known_keys(error.schema_path().as_str());
+                unexpected.iter().map(|k| doc.problem_at_key(&child(&key, k), unknown(k, &known))).collect()
+            }
+            // An optional table: the branch that is not `null` knows what is wrong in it.
+            Kind::AnyOf { context } if error.instance().is_object() => {
+                context.iter().flatten().filter(|e| !is_null_branch(e)).flat_map(|e| self.explain(doc, e)).collect()
+            }
+            Kind::Required { property } => {
+                let name = property.as_str().unwrap_or_default();
+                vec![doc.problem(&key, format!("`{name}` is missing"), Level::Error)]
+            }
+            kind => vec![doc.problem(&key, self.message(&key, kind, error), Level::Error)],
         }
-        // An optional table: the branch that is not `null` knows what is wrong in it.
-        Kind::AnyOf { context } if error.instance().is_object() => {
-            context.iter().flatten().filter(|e| !is_null_branch(e)).flat_map(|e| explain(doc, e)).collect()
+    }
+
+    fn message(&self, key: &str, kind: &Kind, error: &ValidationError<'_>) -> String {
+        let is = shown(key, error.instance());
+        match kind {
+            Kind::Type { .. } if [".password", ".token"].iter().any(|end| key.ends_with(end)) => {
+                "must be a table with `file` or `env`: secrets never stand in this file".into()
+            }
+            Kind::Type { .. } => format!("must be {}{is}", self.expected_type(error.schema_path().as_str())),
+            Kind::Minimum { .. } | Kind::Maximum { .. } => {
+                format!("must be {}{is}", self.range(error.schema_path().as_str()))
+            }
+            Kind::Pattern { pattern } => format!("must be {}{is}", in_words(pattern)),
+            Kind::OneOfNotValid { context } | Kind::AnyOf { context } => {
+                let allowed: Vec<_> = context.iter().flatten().filter_map(constant).collect();
+                if allowed.is_empty() {
+                    let what = context.iter().flatten().find(|e| !is_null_branch(e));
+                    return what.map_or_else(|| "has the wrong form".into(), |e| self.message(key, e.kind(), e));
+                }
+                format!("must be one of {}{is}", allowed.join(", "))
+            }
+            Kind::Enum { options } => format!("must be one of {options}{is}"),
+            Kind::MinItems { limit } => format!("needs at least {limit} entries{}", count(error.instance())),
+            Kind::MaxItems { limit } => format!("may have at most {limit} entries{}", count(error.instance())),
+            _ => format!("does not fit the schema ({})", kind.keyword()),
         }
-        Kind::Required { property } => {
-            let name = property.as_str().unwrap_or_default();
-            vec![doc.problem(&key, format!("`{name}` is missing"), Level::Error)]
+    }
+
+    /// The schema object that holds the keyword at `path`.
+    fn around(&self, path: &str) -> Option<&Value> {
+        self.schema.pointer(path.rsplit_once('/')?.0)
+    }
+
+    fn range(&self, path: &str) -> String {
+        let limit = |name| self.around(path).and_then(|s| s.get(name)).and_then(Value::as_f64);
+        match (limit("minimum"), limit("maximum")) {
+            (Some(low), Some(high)) => format!("between {low} and {high}"),
+            (Some(low), None) => format!("at least {low}"),
+            (None, Some(high)) => format!("at most {high}"),
+            (None, None) => "within its range".into(),
         }
-        kind => vec![doc.problem(&key, message(&key, kind, error), Level::Error)],
+    }
+
+    fn expected_type(&self, path: &str) -> String {
+        let types = self.around(path).and_then(|s| s.get("type"));
+        let names: Vec<&str> = match types {
+            Some(Value::String(name)) => vec![name],
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let words = names.into_iter().filter(|n| *n != "null").map(|name| match name {
+            "object" => "a table",
+            "array" => "an array",
+            "string" => "text in quotes",
+            "integer" => "a whole number",
+            "number" => "a number",
+            "boolean" => "true or false",
+            other => other,
+        });
+        words.collect::<Vec<_>>().join(" or ")
+    }
+
+    fn known_keys(&self, path: &str) -> Vec<&str> {
+        let properties = self.around(path).and_then(|s| s.get("properties")).and_then(Value::as_object);
+        properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 }
 
 fn is_null_branch(error: &ValidationError<'_>) -> bool {
     matches!(error.kind(), Kind::Type { .. }) && error.schema_path().as_str().ends_with("/anyOf/1/type")
-}
-
-fn message(key: &str, kind: &Kind, error: &ValidationError<'_>) -> String {
-    let is = shown(key, error.instance());
-    match kind {
-        Kind::Type { .. } if [".password", ".token"].iter().any(|end| key.ends_with(end)) => {
-            "must be a table with `file` or `env`: secrets never stand in this file".into()
-        }
-        Kind::Type { .. } => format!("must be {}{is}", expected_type(error.schema_path().as_str())),
-        Kind::Minimum { .. } | Kind::Maximum { .. } => {
-            format!("must be {}{is}", range(error.schema_path().as_str()))
-        }
-        Kind::Pattern { pattern } => format!("must be {}{is}", in_words(pattern)),
-        Kind::OneOfNotValid { context } | Kind::AnyOf { context } => {
-            let allowed: Vec<_> = context.iter().flatten().filter_map(constant).collect();
-            if allowed.is_empty() {
-                let what = context.iter().flatten().find(|e| !is_null_branch(e));
-                return what.map_or_else(|| "has the wrong form".into(), |e| message(key, e.kind(), e));
-            }
-            format!("must be one of {}{is}", allowed.join(", "))
-        }
-        Kind::Enum { options } => format!("must be one of {options}{is}"),
-        Kind::MinItems { limit } => format!("needs at least {limit} entries{}", count(error.instance())),
-        Kind::MaxItems { limit } => format!("may have at most {limit} entries{}", count(error.instance())),
-        _ => format!("does not fit the schema ({})", kind.keyword()),
-    }
 }
 
 fn constant(error: &ValidationError<'_>) -> Option<String> {
@@ -90,51 +135,13 @@ fn count(value: &Value) -> String {
     value.as_array().map_or_else(String::new, |a| format!(" (has {})", a.len()))
 }
 
-/// The schema object that holds the keyword at `path`.
-fn around(path: &str) -> Option<&'static Value> {
-    SCHEMA.pointer(path.rsplit_once('/')?.0)
-}
-
-fn range(path: &str) -> String {
-    let limit = |name| around(path).and_then(|s| s.get(name)).and_then(Value::as_f64);
-    match (limit("minimum"), limit("maximum")) {
-        (Some(low), Some(high)) => format!("between {low} and {high}"),
-        (Some(low), None) => format!("at least {low}"),
-        (None, Some(high)) => format!("at most {high}"),
-        (None, None) => "within its range".into(),
-    }
-}
-
-fn expected_type(path: &str) -> String {
-    let types = around(path).and_then(|s| s.get("type"));
-    let names: Vec<&str> = match types {
-        Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let words = names.into_iter().filter(|n| *n != "null").map(|name| match name {
-        "object" => "a table",
-        "array" => "an array",
-        "string" => "text in quotes",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "boolean" => "true or false",
-        other => other,
-    });
-    words.collect::<Vec<_>>().join(" or ")
-}
-
 fn in_words(pattern: &str) -> String {
     match pattern {
         "^[0-9A-Z]{4}$" => "four characters 0-9 or A-Z, like \"15BB\"".into(),
         "^[a-z0-9][a-z0-9-]{0,31}$" => "1 to 32 characters a-z, 0-9 or \"-\", not starting with \"-\"".into(),
+        "^[0-9a-f]{64}$" => "64 digits 0-9 or a-f".into(),
         other => format!("text that matches {other}"),
     }
-}
-
-fn known_keys(path: &str) -> Vec<&'static str> {
-    let properties = around(path).and_then(|s| s.get("properties")).and_then(Value::as_object);
-    properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {

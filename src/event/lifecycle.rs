@@ -113,6 +113,13 @@ impl Lifecycle {
         })
     }
 
+    /// The model that detects from now on; open events tell of it with their next message.
+    pub fn set_model(&mut self, model: &ModelRef) {
+        if self.composer.model != *model {
+            self.composer.model = model.clone();
+        }
+    }
+
     /// Takes a frame and what the rules said about it. Findings are complete but for sequence and snapshot.
     pub fn step(
         &mut self,

@@ -2,13 +2,13 @@
 //! continue what is still unmatched; each time by the best assignment as a whole. Values in, values out; same input,
 //! same output. The motion model is in `kalman`, the assignment in `assign`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::assign::assign;
 use super::kalman::{Motion, size};
 use super::{PathPoint, Track, TrackId};
 use crate::clock::FrameTime;
-use crate::config::TrackerConfig;
+use crate::config::{DetectorConfig, TrackerConfig};
 use crate::geometry::Rect;
 use crate::ids::IdSource;
 use crate::vision::{Detection, Label};
@@ -45,6 +45,8 @@ struct State {
 #[derive(Debug)]
 pub struct Tracker {
     config: TrackerConfig,
+    /// Lowest score of a start: of most classes, and of some.
+    minimum: (f32, BTreeMap<Label, f32>),
     ids: IdSource,
     now: Option<FrameTime>,
     /// Usual time between frames, milliseconds; 0 = not known.
@@ -59,7 +61,15 @@ impl Tracker {
     /// No tracks yet.
     #[must_use]
     pub fn new(config: TrackerConfig, ids: IdSource) -> Self {
-        Self { config, ids, now: None, pace_ms: 0.0, tracks: Vec::new(), states: Vec::new(), ended: Vec::new() }
+        let (tracks, states, ended) = (Vec::new(), Vec::new(), Vec::new());
+        Self { config, minimum: (0.0, BTreeMap::new()), ids, now: None, pace_ms: 0.0, tracks, states, ended }
+    }
+
+    /// Detections below the score their class needs start no track, as those below `tracker.start_score`; they may still
+    /// continue one.
+    #[must_use]
+    pub fn with_minimum(self, detector: &DetectorConfig) -> Self {
+        Self { minimum: (detector.min_score, detector.class_min_score.clone()), ..self }
     }
 
     /// Takes in the detections of one frame. Answers all live tracks, those without a match predicted to this frame.
@@ -69,8 +79,8 @@ impl Tracker {
     pub fn update(&mut self, time: FrameTime, detections: &[Detection]) -> &[Track] {
         self.ended.clear();
         let time = self.advance(time);
-        let strong = self.of_score(detections, self.config.start_score, f32::INFINITY);
-        let weak = self.of_score(detections, self.config.low_score, self.config.start_score);
+        let counted = (0..detections.len()).filter(|&d| detections[d].score >= self.config.low_score);
+        let (strong, weak) = counted.partition(|&d| self.is_strong(&detections[d]));
         let believed: Vec<usize> = (0..self.tracks.len()).filter(|&i| self.tracks[i].confirmed).collect();
         let doubtful: Vec<usize> = (0..self.tracks.len()).filter(|&i| !self.tracks[i].confirmed).collect();
         let left = self.associate(&time, detections, &believed, strong, false);
@@ -137,8 +147,10 @@ impl Tracker {
         self.ended.push(Track { rect: state.seen, ..track });
     }
 
-    fn of_score(&self, detections: &[Detection], from: f32, below: f32) -> Vec<usize> {
-        (0..detections.len()).filter(|&d| detections[d].score >= from && detections[d].score < below).collect()
+    fn is_strong(&self, detection: &Detection) -> bool {
+        let (most, some) = &self.minimum;
+        let needed = some.get(&detection.label).unwrap_or(most).max(self.config.start_score);
+        detection.score >= needed
     }
 
     /// Gives detections to the unmatched ones of `tracks`; the detections left over.

@@ -1,24 +1,23 @@
-//! The detector: one model in one session. Regions of a frame in, detections in frame pixels out. The only part that
-//! runs a model; what its output means is said in `layout`.
+//! The detector: one model in one session. Regions of a frame in, detections in frame pixels out. What its output means
+//! is said in `layout`, what is known of the model in `spec`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use ort::environment::Environment;
 use ort::session::Session;
-use ort::session::builder::SessionBuilder;
-use ort::value::TensorRef;
-use sha2::{Digest, Sha256};
 
-use super::layout::{InputSpec, Layout, RawBox};
+use super::layout::RawBox;
 use super::letterbox::Letterbox;
-use super::preprocess::{PixelFormat, Preprocessor};
+use super::preprocess::Preprocessor;
 use super::regions::Region;
-use super::suppress::{Candidate, suppress};
-use super::{Detection, Label, labels, runtime};
+use super::session::{Opened, declared, open};
+use super::spec::{Spec, Told};
+use super::standby::model_ref;
+use super::suppress::{Candidate, Limits, suppress};
+use super::tensors::{self, Inputs};
+use super::{Detection, Label};
 use crate::camera::Frame;
 use crate::clock::precise_now;
-use crate::config::{DetectorConfig, ExecutionProvider};
+use crate::config::DetectorConfig;
 use crate::event::message::ModelRef;
 use crate::geometry::Rect;
 
@@ -36,6 +35,9 @@ pub enum DetectorError {
         /// What is wrong and what to set.
         reason: String,
     },
+    /// There is no model now; the next try to load it is due later.
+    #[error("no detector: {0}")]
+    Absent(String),
     /// This frame could not be used; the next may be.
     #[error("frame: {0}")]
     Frame(String),
@@ -54,25 +56,33 @@ pub trait Detect: Send {
 
     /// Pixels of the network input, for the planner of regions.
     fn input_size(&self) -> (u32, u32);
+
+    /// File name and digest of the model that detects now.
+    fn model(&self) -> &ModelRef;
+
+    /// Whether frames can be looked at now; tries again what is due.
+    ///
+    /// # Errors
+    /// Why there is no detector.
+    fn ready(&mut self) -> Result<(), DetectorError> {
+        Ok(())
+    }
 }
 
 /// A loaded model with its buffers. `detect` needs it alone, so each analysis worker owns one.
 #[derive(Debug)]
 pub struct Detector {
     session: Session,
-    layout: Layout,
-    input: InputSpec,
-    format: PixelFormat,
+    spec: Spec,
+    inputs: Inputs,
+    declared: Vec<String>,
     /// Name of each class after renaming, and the first class with the same name.
     names: Vec<(Label, usize)>,
     floor: f32,
-    nms_iou: f32,
-    min_score: f32,
-    class_min_score: BTreeMap<Label, f32>,
+    limits: Limits,
     model: ModelRef,
     provider: &'static str,
     preprocessor: Preprocessor,
-    tensor: Vec<f32>,
     raw: Vec<RawBox>,
     found: Vec<Candidate>,
 }
@@ -85,29 +95,29 @@ impl Detector {
     pub fn load(config: &DetectorConfig, floor: f32) -> Result<Self, DetectorError> {
         let refuse = |reason: String| DetectorError::Model { path: config.model.display().to_string(), reason };
         let bytes = std::fs::read(&config.model).map_err(|e| refuse(format!("{e}; set detector.model")))?;
-        let (mut session, provider) = open(config, &bytes)?;
-        let metadata = Metadata::of(&session);
-        let input = input_spec(&session, &metadata).map_err(refuse)?;
-        let tensor = vec![0.0; 3 * input.width as usize * input.height as usize];
-        let shape = warm_up(&mut session, &input, &tensor)?;
-        let layout = Layout::recognise(config.layout, metadata.layout.as_deref(), &shape, &input).ok_or_else(|| {
-            refuse(format!("no known output layout ({}); set detector.layout or another model", describe(&session)))
-        })?;
-        let names = class_names(config, &metadata, layout.classes(&shape)).map_err(refuse)?;
+        let model = model_ref(&config.model, &bytes);
+        if let Some(wanted) = config.model_sha256.as_ref().filter(|d| **d != model.sha256) {
+            return Err(refuse(format!("has digest {}, detector.model_sha256 asks for {wanted}", model.sha256)));
+        }
+        let Opened { mut session, provider } = open(config, &bytes)?;
+        let (spec, inputs) = Spec::of(config, &mut session).map_err(refuse)?;
+        let names = renamed(spec.names.clone(), &config.rename);
+        let limits = Limits {
+            iou: config.nms_iou,
+            by_class: names.iter().map(|(l, _)| config.class_nms_iou.get(l).copied()).collect(),
+            across_regions_only: spec.reading.layout.is_suppressed(),
+        };
         let detector = Self {
+            declared: declared(&session),
             session,
-            layout,
-            input,
-            format: layout.pixels(&input),
-            names: renamed(names, &config.rename),
+            spec,
+            inputs,
+            names,
             floor,
-            nms_iou: config.nms_iou,
-            min_score: config.min_score,
-            class_min_score: config.class_min_score.clone(),
-            model: model_ref(&config.model, &bytes),
+            limits,
+            model,
             provider,
             preprocessor: Preprocessor::default(),
-            tensor,
             raw: Vec::new(),
             found: Vec::new(),
         };
@@ -115,47 +125,80 @@ impl Detector {
         Ok(detector)
     }
 
-    /// File name and digest of the model.
+    /// Where it computes: the configured provider, or `cpu` when that one cannot be had.
     #[must_use]
-    pub fn model(&self) -> ModelRef {
-        self.model.clone()
+    pub fn provider(&self) -> &'static str {
+        self.provider
     }
 
-    /// What was recognised, for people.
+    /// Inputs and outputs as the graph declares them.
+    #[must_use]
+    pub fn declared(&self) -> &[String] {
+        &self.declared
+    }
+
+    /// What is known of the model, and who said it.
+    #[must_use]
+    pub fn told(&self) -> &[Told] {
+        &self.spec.told
+    }
+
+    /// What was recognised, for people, in one line.
     #[must_use]
     pub fn description(&self) -> String {
         let names: Vec<&str> = self.names.iter().map(|(l, _)| l.as_str()).collect();
+        let (input, preparation) = (&self.spec.input, &self.spec.preparation);
         format!(
-            "{}: layout {}, input {}x{} {} {}, picture {:?}, on {}, {} classes: {}",
+            "{}: layout {}, input {}x{} {} channels {}, picture {}, on {}, {} classes: {}",
             self.model.name,
-            self.layout.name(),
-            self.input.width,
-            self.input.height,
-            if self.format.rgb { "RGB" } else { "BGR" },
-            if self.format.channels_last { "channels last" } else { "channels first" },
-            self.layout.placement(),
+            self.spec.reading.layout.name(),
+            input.width,
+            input.height,
+            if preparation.pixels.rgb { "RGB" } else { "BGR" },
+            if input.channels_last { "last" } else { "first" },
+            preparation.placement.name(),
             self.provider,
             names.len(),
             names.join(", ")
         )
     }
 
-    /// Whether a detection reaches the score its class needs.
-    #[must_use]
-    pub fn passes(&self, detection: &Detection) -> bool {
-        detection.score >= *self.class_min_score.get(&detection.label).unwrap_or(&self.min_score)
+    /// The numbers the model is given for a region, in the order of its input. For comparing preparations.
+    ///
+    /// # Errors
+    /// When the frame cannot be used.
+    pub fn prepare(&mut self, frame: &Frame, region: Region) -> Result<&[f32], DetectorError> {
+        self.place(frame, region)?;
+        Ok(&self.inputs.picture)
+    }
+
+    /// Runs the model once on the picture it saw last (or none), without reading what it says. For measuring.
+    ///
+    /// # Errors
+    /// When the run fails.
+    pub fn run_once(&mut self) -> Result<(), DetectorError> {
+        let failed = |e: ort::Error| DetectorError::Inference(e.to_string());
+        self.session.run(self.inputs.values().map_err(failed)?).map_err(failed).map(drop)
+    }
+
+    fn place(&mut self, frame: &Frame, region: Region) -> Result<Letterbox, DetectorError> {
+        let preparation = &self.spec.preparation;
+        let letterbox = Letterbox::new(region, self.input_size(), preparation.placement);
+        let picture = &mut self.inputs.picture;
+        self.preprocessor
+            .fill(frame, &letterbox, &preparation.pixels, picture)
+            .map_err(DetectorError::Frame)?;
+        Ok(letterbox)
     }
 
     /// Runs the model on one region and adds what it found.
     fn look(&mut self, frame: &Frame, index: usize, region: Region) -> Result<(), DetectorError> {
-        let letterbox = Letterbox::new(region, (self.input.width, self.input.height), self.layout.placement());
-        self.preprocessor.fill(frame, &letterbox, &self.format, &mut self.tensor).map_err(DetectorError::Frame)?;
+        let letterbox = self.place(frame, region)?;
         let failed = |e: ort::Error| DetectorError::Inference(e.to_string());
-        let tensor = TensorRef::from_array_view((dims(&self.input), self.tensor.as_slice())).map_err(failed)?;
-        let outputs = self.session.run(ort::inputs![tensor]).map_err(failed)?;
-        let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        let ran = self.session.run(self.inputs.values().map_err(failed)?).map_err(failed)?;
+        let outputs = tensors::outputs(&ran).map_err(DetectorError::Inference)?;
         self.raw.clear();
-        let bad = self.layout.decode(shape, data, &self.input, self.floor, &mut self.raw);
+        let bad = self.spec.reading.decode(&outputs, self.floor, &mut self.raw);
         if bad > 0 {
             metrics::counter!("gatewatch_detections_invalid_total").increment(bad as u64);
         }
@@ -181,113 +224,18 @@ impl Detect for Detector {
             self.look(frame, index, *region)?;
             metrics::histogram!("gatewatch_inference_duration_seconds").record((precise_now() - start).as_secs_f64());
         }
-        suppress(&mut self.found, self.nms_iou);
+        suppress(&mut self.found, &self.limits);
         let detection =
             |c: &Candidate| Detection { label: self.names[c.class].0.clone(), score: c.score, rect: c.rect };
         Ok(self.found.iter().map(detection).collect())
     }
 
     fn input_size(&self) -> (u32, u32) {
-        (self.input.width, self.input.height)
+        (self.spec.input.width, self.spec.input.height)
     }
-}
 
-/// What the model says about itself.
-struct Metadata {
-    names: Option<String>,
-    layout: Option<String>,
-    size: Option<String>,
-}
-
-impl Metadata {
-    fn of(session: &Session) -> Self {
-        let get = |key: &str| session.metadata().ok().and_then(|m| m.custom(key));
-        Self { names: get("names"), layout: get("layout"), size: get("imgsz") }
-    }
-}
-
-/// A session on the processor. The other providers need features of `ort` that this build leaves out, so asking for
-/// one is answered with a warning.
-fn open(config: &DetectorConfig, bytes: &[u8]) -> Result<(Session, &'static str), DetectorError> {
-    if config.execution_provider != ExecutionProvider::Cpu {
-        let provider = format!("{:?}", config.execution_provider).to_lowercase();
-        tracing::warn!(
-            provider,
-            "this build computes on the processor only; set detector.execution_provider = \"cpu\""
-        );
-    }
-    let (environment, _) = runtime::environment(config.runtime_library.as_deref())?;
-    let builder = builder(&environment, config.intra_threads as usize);
-    let session = builder
-        .and_then(|mut b| b.commit_from_memory(bytes).map_err(|e| format!("{e}; set detector.model to an ONNX model")));
-    let refuse = |reason| DetectorError::Model { path: config.model.display().to_string(), reason };
-    Ok((session.map_err(refuse)?, "cpu"))
-}
-
-/// Idle threads sleep: spinning ones would take the processor from the decoders.
-fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
-    let builder = Session::builder(environment).map_err(|e| e.to_string())?;
-    let builder = builder.with_intra_threads(threads).map_err(|e| e.to_string())?;
-    let builder = builder.with_inter_threads(1).map_err(|e| e.to_string())?;
-    builder.with_intra_op_spinning(false).map_err(|e| e.to_string())
-}
-
-/// The one picture input; a size left open is taken from the model's `imgsz`, else 640.
-fn input_spec(session: &Session, metadata: &Metadata) -> Result<InputSpec, String> {
-    let unusable =
-        || format!("needs one input [1,3,H,W] or [1,H,W,3] of floats ({}); set detector.model", describe(session));
-    let [input] = session.inputs() else { return Err(unusable()) };
-    let float = input.dtype().tensor_type() == Some(ort::value::TensorElementType::Float32);
-    let shape = input.dtype().tensor_shape().filter(|_| float).ok_or_else(unusable)?;
-    let text = metadata.size.as_deref().unwrap_or_default();
-    let mut said = text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
-    let height = said.next().unwrap_or(640);
-    let width = said.next().unwrap_or(height);
-    let or = |n: i64, open: u32| u32::try_from(n).ok().filter(|n| *n > 0).unwrap_or(open);
-    match shape[..] {
-        [_, 3, h, w] => Ok(InputSpec { width: or(w, width), height: or(h, height), channels_last: false }),
-        [_, h, w, 3] => Ok(InputSpec { width: or(w, width), height: or(h, height), channels_last: true }),
-        _ => Err(unusable()),
-    }
-}
-
-fn describe(session: &Session) -> String {
-    let list = |outlets: &[ort::value::Outlet]| {
-        let each = outlets
-            .iter()
-            .map(|o| format!("{} {:?}", o.name(), o.dtype().tensor_shape().map(|s| s.to_vec()).unwrap_or_default()));
-        each.collect::<Vec<_>>().join(", ")
-    };
-    format!("inputs: {}; outputs: {}", list(session.inputs()), list(session.outputs()))
-}
-
-/// The first run allocates; its output shape is the true one where the model leaves it open.
-fn warm_up(session: &mut Session, input: &InputSpec, tensor: &[f32]) -> Result<Vec<i64>, DetectorError> {
-    let failed = |e: ort::Error| DetectorError::Inference(e.to_string());
-    let tensor = TensorRef::from_array_view((dims(input), tensor)).map_err(failed)?;
-    let outputs = session.run(ort::inputs![tensor]).map_err(failed)?;
-    // Several outputs are none of our layouts: an empty shape is refused with the list of them.
-    if outputs.len() != 1 {
-        return Ok(Vec::new());
-    }
-    Ok(outputs[0].try_extract_tensor::<f32>().map(|(shape, _)| shape.to_vec()).unwrap_or_default())
-}
-
-fn dims(input: &InputSpec) -> [usize; 4] {
-    let (w, h) = (input.width as usize, input.height as usize);
-    if input.channels_last { [1, h, w, 3] } else { [1, 3, h, w] }
-}
-
-fn class_names(config: &DetectorConfig, metadata: &Metadata, classes: Option<usize>) -> Result<Vec<String>, String> {
-    let configured = config.labels.iter().map(|l| l.as_str().to_owned()).collect();
-    let own = metadata.names.as_deref().map(labels::parse).unwrap_or_default();
-    let side_car = std::fs::read_to_string(config.model.with_extension("names")).unwrap_or_default();
-    let coco = labels::coco(classes.unwrap_or(80)).unwrap_or_default();
-    let names = [configured, own, labels::lines(&side_car), coco].into_iter().find(|n: &Vec<String>| !n.is_empty());
-    let names = names.ok_or_else(|| format!("has {classes:?} classes without names; set detector.labels"))?;
-    match classes {
-        Some(n) if n != names.len() => Err(format!("has {n} classes, but {} names; set detector.labels", names.len())),
-        _ => Ok(names),
+    fn model(&self) -> &ModelRef {
+        &self.model
     }
 }
 
@@ -300,11 +248,6 @@ fn renamed(names: Vec<String>, rename: &BTreeMap<Label, Label>) -> Vec<(Label, u
         list.push((label, class));
     }
     list
-}
-
-fn model_ref(path: &Path, bytes: &[u8]) -> ModelRef {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    ModelRef { name, sha256: hex::encode(Sha256::digest(bytes)) }
 }
 
 /// Touches a border of the region, within a pixel or two, that is not a border of the frame.

@@ -8,10 +8,22 @@ const COCO: &str = "person bicycle car motorcycle airplane bus train truck boat 
     couch potted_plant bed dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink \
     refrigerator book clock vase scissors teddy_bear hair_drier toothbrush";
 
-/// COCO's names when there are 80 classes.
+/// COCO's own numbers run to 90 and leave these out.
+const COCO_GAPS: [usize; 10] = [12, 26, 29, 30, 45, 66, 68, 69, 71, 83];
+
+/// COCO's names when there are 80 classes in a row, 90 with COCO's own numbers from 1, or 91 from 0.
 #[must_use]
 pub fn coco(classes: usize) -> Option<Vec<String>> {
-    (classes == 80).then(|| COCO.split_whitespace().map(str::to_owned).collect())
+    let mut names = COCO.split_whitespace().map(str::to_owned);
+    let unused = || "unused".to_owned();
+    match classes {
+        80 => Some(names.collect()),
+        90 | 91 => {
+            let by_number = (1..=90).map(|n| if COCO_GAPS.contains(&n) { unused() } else { names.next().unwrap_or_else(unused) });
+            Some(std::iter::repeat_with(unused).take(classes - 90).chain(by_number).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Names as models carry them: a JSON list, or the text of a Python dictionary `{0: 'person', 1: "traffic light"}`.
@@ -63,5 +75,8 @@ mod tests {
         assert!(parse("none").is_empty());
         assert_eq!(coco(80).unwrap()[79], "toothbrush");
         assert_eq!(coco(7), None);
+        let (ids, from_zero) = (coco(90).unwrap(), coco(91).unwrap());
+        assert_eq!((ids.len(), ids[0].as_str(), ids[89].as_str()), (90, "person", "toothbrush"));
+        assert_eq!((from_zero.len(), from_zero[8].as_str(), from_zero[12].as_str()), (91, "truck", "unused"));
     }
 }

@@ -1,4 +1,4 @@
-//! The mapping between a region of the frame and the network input: one scale, the rest padded. Only the arithmetic;
+//! The mapping between a region of the frame and the network input: one scale and the rest padded, or stretched. Only the arithmetic;
 //! the pixels move in `preprocess`.
 
 use super::regions::Region;
@@ -11,6 +11,20 @@ pub enum Placement {
     TopLeft,
     /// Padding on both sides (Ultralytics).
     Center,
+    /// No padding: the picture is pulled to the shape of the input (NanoDet, DETR).
+    Stretch,
+}
+
+impl Placement {
+    /// Name as in a side-car.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TopLeft => "letterbox_top_left",
+            Self::Center => "letterbox",
+            Self::Stretch => "stretch",
+        }
+    }
 }
 
 /// A region placed in the network input.
@@ -27,13 +41,16 @@ pub struct Letterbox {
 }
 
 impl Letterbox {
-    /// Fits the region into the input, keeping its shape.
+    /// Fits the region into the input, keeping its shape unless it is stretched.
     #[must_use]
     pub fn new(region: Region, input: (u32, u32), placement: Placement) -> Self {
         let scale = (f64::from(input.0) / f64::from(region.width)).min(f64::from(input.1) / f64::from(region.height));
-        let inner = (fit(region.width, scale, input.0), fit(region.height, scale, input.1));
+        let inner = match placement {
+            Placement::Stretch => input,
+            _ => (fit(region.width, scale, input.0), fit(region.height, scale, input.1)),
+        };
         let offset = match placement {
-            Placement::TopLeft => (0, 0),
+            Placement::TopLeft | Placement::Stretch => (0, 0),
             Placement::Center => ((input.0 - inner.0) / 2, (input.1 - inner.1) / 2),
         };
         Self { region, input, inner, offset }
@@ -91,16 +108,18 @@ mod tests {
         let top_left = Letterbox::new(frame, (640, 640), Placement::TopLeft);
         assert_eq!((top_left.inner, top_left.offset), ((640, 360), (0, 0)));
         assert_eq!(Letterbox::new(frame, (640, 640), Placement::Center).offset, (0, 140));
+        let pulled = Letterbox::new(frame, (640, 640), Placement::Stretch);
+        assert_eq!((pulled.inner, pulled.offset, pulled.step()), ((640, 640), (0, 0), (2.0, 1.125)));
     }
 
     proptest! {
         #[test]
         fn there_and_back_is_the_same_box(
             x in 0u32..2000, y in 0u32..2000, width in 8u32..4000, height in 8u32..4000,
-            iw in 4u32..40, ih in 4u32..40, center: bool,
+            iw in 4u32..40, ih in 4u32..40, which in 0usize..3,
             bx in -50.0f32..4000.0, by in -50.0f32..4000.0, bw in 0.0f32..500.0, bh in 0.0f32..500.0,
         ) {
-            let placement = if center { Placement::Center } else { Placement::TopLeft };
+            let placement = [Placement::Center, Placement::TopLeft, Placement::Stretch][which];
             let lb = Letterbox::new(Region { x, y, width, height }, (iw * 16, ih * 16), placement);
             prop_assert!(lb.offset.0 + lb.inner.0 <= iw * 16 && lb.offset.1 + lb.inner.1 <= ih * 16);
             let r = Rect { x0: bx, y0: by, x1: bx + bw, y1: by + bh };

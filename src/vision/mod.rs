@@ -5,10 +5,19 @@ pub mod detector;
 pub mod labels;
 pub mod layout;
 pub mod letterbox;
+pub mod picture;
 pub mod preprocess;
 pub mod regions;
 pub mod runtime;
+mod session;
+pub mod sidecar;
+mod spec;
+pub mod standby;
 pub mod suppress;
+mod tensors;
+
+pub use session::provider_name;
+pub use spec::Told;
 
 use std::sync::Arc;
 

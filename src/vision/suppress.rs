@@ -22,14 +22,33 @@ pub struct Candidate {
     pub cut: bool,
 }
 
+/// How boxes of one class are suppressed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// Overlap (IoU) above which the weaker box goes.
+    pub iou: f32,
+    /// Overlap for some classes, by index.
+    pub by_class: Vec<Option<f32>>,
+    /// The model suppresses within a region itself; only boxes of different regions are compared.
+    pub across_regions_only: bool,
+}
+
+impl Limits {
+    fn of(&self, class: usize) -> f32 {
+        self.by_class.get(class).copied().flatten().unwrap_or(self.iou)
+    }
+}
+
 /// Keeps the best of overlapping boxes of one class, best first. Whole boxes beat cut ones of other regions.
-pub fn suppress(boxes: &mut Vec<Candidate>, iou: f32) {
+pub fn suppress(boxes: &mut Vec<Candidate>, limits: &Limits) {
     boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
     boxes.truncate(MOST);
     boxes.sort_by_key(|b| b.cut);
     let mut kept: Vec<Candidate> = Vec::with_capacity(boxes.len().min(300));
     for b in boxes.iter() {
-        if !kept.iter().any(|k| k.class == b.class && beats(k, b, iou)) {
+        let compared = |k: &Candidate| k.class == b.class && !(limits.across_regions_only && k.region == b.region);
+        let iou = limits.of(b.class);
+        if !kept.iter().any(|k| compared(k) && beats(k, b, iou)) {
             kept.push(*b);
         }
     }
@@ -47,6 +66,8 @@ fn beats(kept: &Candidate, b: &Candidate, iou: f32) -> bool {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits { iou: 0.6, by_class: Vec::new(), across_regions_only: false };
+
     fn at(x: f32, score: f32, class: usize, region: usize, cut: bool) -> Candidate {
         Candidate { class, score, rect: Rect::from([x, 0.0, x + 100.0, 100.0]), region, cut }
     }
@@ -54,7 +75,7 @@ mod tests {
     #[test]
     fn the_weaker_box_of_a_class_goes_and_other_classes_stay() {
         let mut boxes = vec![at(5.0, 0.5, 0, 0, false), at(0.0, 0.9, 0, 0, false), at(5.0, 0.4, 1, 0, false)];
-        suppress(&mut boxes, 0.6);
+        suppress(&mut boxes, &LIMITS);
         assert_eq!(boxes.iter().map(|b| b.score).collect::<Vec<_>>(), [0.9, 0.4]);
     }
 
@@ -62,7 +83,22 @@ mod tests {
     fn a_box_cut_by_its_region_loses_against_the_whole_one() {
         let part = Candidate { rect: Rect::from([0.0, 0.0, 40.0, 100.0]), ..at(0.0, 0.95, 0, 1, true) };
         let mut boxes = vec![part, at(0.0, 0.6, 0, 0, false)];
-        suppress(&mut boxes, 0.6);
+        suppress(&mut boxes, &LIMITS);
         assert_eq!(boxes, vec![at(0.0, 0.6, 0, 0, false)]);
+    }
+
+    #[test]
+    fn a_class_may_have_its_own_limit_and_a_model_may_have_suppressed_already() {
+        let pair = vec![at(0.0, 0.9, 0, 0, false), at(40.0, 0.5, 0, 0, false)];
+        let mut boxes = pair.clone();
+        suppress(&mut boxes, &Limits { by_class: vec![Some(0.3)], ..LIMITS });
+        assert_eq!(boxes.len(), 1, "IoU 0.43");
+        let own = Limits { iou: 0.3, across_regions_only: true, ..LIMITS };
+        let mut boxes = pair.clone();
+        suppress(&mut boxes, &own);
+        assert_eq!(boxes, pair);
+        boxes[1].region = 1;
+        suppress(&mut boxes, &own);
+        assert_eq!(boxes, pair[..1]);
     }
 }

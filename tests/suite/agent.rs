@@ -19,6 +19,7 @@ use gatewatch::simulate::{Renderer, Scene, ServerOptions, TruthFrame};
 use gatewatch::store::{Store, StoreOptions};
 use gatewatch::telemetry::metrics::FRAMES_ANALYSED;
 use serde_json::{Value, json};
+use sha2::Digest;
 use tokio::sync::Mutex;
 
 use crate::support::gate::{Door, Gate, SIZE, area, bay, bay_polygon, camera, model, own_model, serve};
@@ -301,6 +302,40 @@ async fn bad_cameras_are_named_and_do_not_hold_up_the_good_one_and_no_password_i
     assert!(desk.events().iter().all(|e| e.data.camera.id.0 == "good"));
 }
 
+// ---- no detector ------------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
+    let _alone = ONE.lock().await;
+    let Some(model) = model() else { return };
+    let broker = Mosquitto::open();
+    let desk = Listener::start(broker.url(), "desk").await;
+    let server = serve(shuttle(), Codec::H264, ServerOptions::default());
+    let mut watched = camera("bay", server.url("bay"));
+    watched.areas = strips();
+    let mut gate = Gate::new(model.clone(), broker.url(), vec![watched]);
+    let later = gate.dir.path().join("later.onnx");
+    gate.config.detector.model.clone_from(&later);
+    gate.start();
+
+    let said = async || desk.camera("bay").filter(|s| s["state"] == "running" && s["not_analysed"].is_string());
+    let state = until("a camera that runs and is not analysed", said).await;
+    let why = state["not_analysed"].as_str().unwrap();
+    assert!(why.starts_with("detector_failed: ") && why.contains("later.onnx"), "{why}");
+    let (code, ready) = gate.get("/readyz").await.unwrap();
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    let part = |name: &str| ready["parts"][name]["level"].as_str().unwrap().to_owned();
+    assert_eq!((code, part("analysis/0"), part("camera/bay"), part("mqtt")), (503, "failed".into(), "ok".into(), "ok".into()));
+
+    std::fs::copy(&model, &later).unwrap();
+    let event = desk.until_event("an event once the model is there", |_| true).await;
+    let digest = hex::encode(sha2::Sha256::digest(std::fs::read(&model).unwrap()));
+    assert_eq!((event.data.model.name.as_str(), event.data.model.sha256), ("later.onnx", digest));
+    until("a camera that is analysed", async || desk.camera("bay").filter(|s| s["not_analysed"].is_null())).await;
+    assert!(gate.terminate().success());
+    assert!(gate.log().contains("detector_failed"));
+}
+
 // ---- what the agent cannot do without ---------------------------------------------------------------------------
 
 /// Starts the agent, which must give up by itself; returns what it said of it.
@@ -319,7 +354,7 @@ fn gives_up(mut command: Command) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_model_library_font_or_store_it_ends_with_a_sentence() {
+async fn without_font_or_store_it_ends_with_a_sentence() {
     let _alone = ONE.lock().await;
     let Some(model) = model() else { return };
     let mut watched = camera("bay", format!("rtsp://127.0.0.1:{}/none", free_port()));
@@ -330,25 +365,6 @@ async fn without_model_library_font_or_store_it_ends_with_a_sentence() {
             assert!(said.contains(word), "{word:?} is not in: {said}");
         }
     };
-    let mut broken = gate();
-    broken.config.detector.model = "/nowhere/gate.onnx".into();
-    names(&gives_up(broken.command("agent")), &["/nowhere/gate.onnx", "detector.model", "name an ONNX model"]);
-
-    let mut broken = gate();
-    let no_model = broken.dir.path().join("text.onnx");
-    std::fs::write(&no_model, "not a model").unwrap();
-    broken.config.detector.model.clone_from(&no_model);
-    names(&gives_up(broken.command("agent")), &[&no_model.display().to_string(), "set detector.model"]);
-
-    let mut broken = gate();
-    broken.config.detector.runtime_library = Some("/nowhere/libonnxruntime.so".into());
-    names(&gives_up(broken.command("agent")), &["/nowhere/libonnxruntime.so", "make deps"]);
-
-    let broken = gate();
-    let mut command = broken.command("agent");
-    command.env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
-    names(&gives_up(command), &["ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so", "make deps"]);
-
     let mut broken = gate();
     broken.config.pictures.font = Some("/nowhere/font.ttf".into());
     names(&gives_up(broken.command("agent")), &["/nowhere/font.ttf", "pictures.font", "fonts-dejavu-core"]);

@@ -251,3 +251,14 @@ fn the_command_prints_every_problem_and_its_exit_status_is_true() {
     assert!(err.contains("bad.toml:2:10: site.office: ") && !err.contains("hunter2"), "{err}");
     assert_eq!(check(&[dir.path().join("none.toml").to_str().unwrap()]).0, Some(2));
 }
+
+#[test]
+fn groups_stand_for_their_classes_in_areas_and_lines() {
+    let text = example_camera().replace("classes = [\"truck\"]", "classes = [\"vehicle\", \"truck\", \"person\"]")
+        + "\n[detector.groups]\nvehicle = [\"car\", \"truck\", \"bus\"]\n";
+    let config = config::parse(&text, "example").unwrap();
+    let classes: Vec<&str> = config.cameras[0].lines[0].classes.iter().map(|c| c.as_str()).collect();
+    assert_eq!(classes, ["car", "truck", "bus", "person"], "each once, itself");
+    let area: Vec<&str> = config.cameras[0].areas[0].classes.iter().map(|c| c.as_str()).collect();
+    assert_eq!(area, ["truck", "person"]);
+}

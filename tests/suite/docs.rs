@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use gatewatch::camera::CameraStatus;
 use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
+use gatewatch::vision::sidecar::SideCar;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 
 use crate::support::generated_file;
@@ -98,6 +99,21 @@ fn the_schemas_of_states_and_replies_are_those_of_the_types() {
     }
 }
 
+#[test]
+fn the_schema_of_side_cars_is_that_of_the_type_and_their_examples_are_valid() {
+    let schema = SideCar::schema();
+    generated_file("config/schema/model.schema.json", &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
+    let text = read("docs/models.md");
+    for key in schema["properties"].as_object().unwrap().keys() {
+        assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("`[{key}]`")), "docs/models.md lacks {key}");
+    }
+    let examples = blocks(&text, "toml");
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        SideCar::parse(&example, "docs/models.md").unwrap();
+    }
+}
+
 /// The fenced blocks of one language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
@@ -127,7 +143,7 @@ fn the_examples_of_the_readme_are_valid() {
 
 #[test]
 fn links_between_documents_lead_to_files() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/install.md", "docs/configuration.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/install.md", "docs/configuration.md", "docs/models.md"] {
         let text = read(document);
         let folder = root().join(document).parent().map(PathBuf::from).unwrap();
         for target in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {

@@ -669,6 +669,7 @@ async fn the_live_page_shows_each_event_once_with_its_own_picture() {
     let mut up = subscriber.connected();
     tokio::time::timeout(LIMIT, up.wait_for(|c| *c)).await.unwrap().unwrap();
     let desk = gatewatch::desk::LiveDesk::start("127.0.0.1:0".parse().unwrap(), subscriber).await.unwrap();
+    gatewatch::install_crypto();
     let mut page = reqwest::get(format!("{}live", desk.url())).await.unwrap();
     let (client, _rx) = listener(&broker.url(), "box", "nothing").await;
     let say = |topic: String, body: Vec<u8>| client.publish(topic, QoS::AtLeastOnce, false, body);
@@ -710,6 +711,7 @@ async fn the_live_page_shows_each_event_once_with_its_own_picture() {
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(text.contains("\"picture\":\"mismatch\"") && text.contains("\"picture\":\"ok\""), "{text}");
+    gatewatch::install_crypto();
     let strange = reqwest::Client::new().get(desk.url()).header("host", "evil.example").send().await.unwrap();
     assert_eq!(strange.status(), 403);
     if let Ok(hold) = std::env::var("GATEWATCH_PAGE_HOLD_S") {

@@ -1,28 +1,17 @@
-//! The detector with real models, against boxes that an independent decoder found (tests/data/vision_golden.py).
+//! The detector with real models: what is recognised of them, and what a site can say about one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
-use gatewatch::clock::{self, FrameTime, MonoMillis, TimeSource, UtcMillis};
+use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::DetectorConfig;
-use gatewatch::geometry::Rect;
 use gatewatch::vision::detector::{Detect, Detector};
 use gatewatch::vision::regions::Region;
-use gatewatch::vision::{Detection, labels, runtime};
-
-#[derive(serde::Deserialize)]
-struct Golden {
-    model: String,
-    picture: String,
-    boxes: Vec<GoldenBox>,
-}
-
-/// Class, score, left, top, right, bottom.
-type GoldenBox = (usize, f32, f32, f32, f32, f32);
+use gatewatch::vision::runtime;
 
 /// The assets, when they and the runtime are here; says so when not.
-fn assets() -> Option<PathBuf> {
+pub fn assets() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("GATEWATCH_ASSETS") else {
         println!("skipped: GATEWATCH_ASSETS is not set");
         return None;
@@ -34,14 +23,14 @@ fn assets() -> Option<PathBuf> {
     Some(folder.into())
 }
 
-fn config(assets: &Path, model: &str) -> DetectorConfig {
+pub fn config(assets: &Path, model: &str) -> DetectorConfig {
     let mut config = DetectorConfig { model: assets.join(format!("models/{model}.onnx")), ..DetectorConfig::default() };
     config.rename.clear();
     config
 }
 
-/// The picture as a camera would deliver it: BT.601 studio range, chroma halved.
-fn camera_view(path: &Path) -> Frame {
+/// The picture as a camera would deliver it: BT.601 studio range, chroma halved. Its planes one after the other.
+pub fn planes(path: &Path) -> (u32, u32, Vec<u8>) {
     let rgb = image::open(path).unwrap().to_rgb8();
     let (width, height) = (rgb.width() / 2 * 2, rgb.height() / 2 * 2);
     let at = |x: u32, y: u32| rgb.get_pixel(x, y).0.map(f32::from);
@@ -60,6 +49,10 @@ fn camera_view(path: &Path) -> Frame {
             }
         }
     }
+    (width, height, data)
+}
+
+pub fn frame((width, height, data): (u32, u32, Vec<u8>)) -> Frame {
     let time = FrameTime {
         utc: UtcMillis(0),
         mono: MonoMillis(0),
@@ -72,117 +65,77 @@ fn camera_view(path: &Path) -> Frame {
     Frame { camera, number: 0, time, width, height, layout: PixelLayout::I420, bt709: false, planes }
 }
 
-/// A golden box beside the detection of its class that overlaps it most.
-struct Pair {
-    score: f32,
-    least_side: f32,
-    /// 0 when nothing of its class was found.
-    iou: f32,
-    score_off: f32,
-    /// The side that is furthest off, pixels.
-    side_off: f32,
-}
-
-fn pair(&(class, score, x0, y0, x1, y1): &GoldenBox, found: &[Detection]) -> Pair {
-    let rect = Rect { x0, y0, x1, y1 };
-    let name = &labels::coco(80).unwrap()[class];
-    let same = found.iter().filter(|d| d.label.as_str() == name);
-    let best = same.max_by(|a, b| a.rect.iou(&rect).total_cmp(&b.rect.iou(&rect)));
-    let sides = |d: &Detection| {
-        let (a, b) = (<[f32; 4]>::from(d.rect), <[f32; 4]>::from(rect));
-        (0..4).map(|i| (a[i] - b[i]).abs()).fold(0.0, f32::max)
-    };
-    let (iou, score_off) = best.map_or((0.0, 1.0), |d| (d.rect.iou(&rect), (d.score - score).abs()));
-    let side_off = best.map_or(f32::MAX, sides);
-    let pair = Pair { score, least_side: (x1 - x0).min(y1 - y0), iou, score_off, side_off };
-    println!("  {name:12} {score:.3}: IoU {iou:.4}, sides {side_off:.2} px, score off by {score_off:.4} {rect:?}");
-    pair
-}
-
-/// All golden boxes of some models, each with what was found for it.
-fn pairs(assets: &Path, of: impl Fn(&str) -> bool) -> Vec<(String, Pair)> {
-    let golden: Vec<Golden> = serde_json::from_str(include_str!("../data/vision_golden.json")).unwrap();
-    let mut all = Vec::new();
-    for g in golden.iter().filter(|g| of(&g.model)) {
-        let mut detector = Detector::load(&config(assets, &g.model), 0.1).unwrap();
-        let frame = camera_view(&assets.join(&g.picture));
-        let found = detector.detect(&frame, &[Region::whole(frame.width, frame.height)]).unwrap();
-        println!("{} {}", g.model, g.picture);
-        let strong = found.iter().filter(|d| d.score > 0.35).count();
-        let name = format!("{} {}", g.model, g.picture);
-        if g.model.ends_with("_int8") {
-            assert!(strong <= g.boxes.len() + 1, "{name}: {strong} boxes, golden {}", g.boxes.len());
-        } else {
-            assert!(strong <= g.boxes.len(), "{name}: {strong} boxes, golden {}", g.boxes.len());
-        }
-        all.extend(g.boxes.iter().map(|b| (name.clone(), pair(b, &found))));
-    }
-    all
-}
-
-/// Small boxes are judged by their sides: on a thing of twenty pixels, one pixel is an IoU of 0.9.
 #[test]
-fn a_float_model_finds_what_an_independent_decoder_finds() {
+fn every_detector_among_the_assets_is_recognised() {
     let Some(assets) = assets() else { return };
-    let all = pairs(&assets, |model| !model.ends_with("_int8"));
-    let judged: Vec<_> = all.iter().filter(|(_, p)| p.score > 0.3).collect();
-    for (name, p) in &judged {
-        assert!(p.score_off <= 0.02, "{name}: score {} off by {}", p.score, p.score_off);
-        let placed = if p.least_side >= 24.0 { p.iou >= 0.95 } else { p.side_off <= 1.5 };
-        assert!(placed, "{name}: score {}, IoU {}, sides off by {}", p.score, p.iou, p.side_off);
+    let models = [
+        ("yolox_nano_416", "YOLOX", "416x416 BGR channels first, picture letterbox_top_left"),
+        ("nanodet_m_416", "NanoDet ", "416x416 BGR channels first, picture stretch"),
+        ("fastestdet_352", "FastestDet", "352x352 BGR channels first, picture stretch"),
+        ("yolov5n_from_tflite_fp16", "YOLOv5", "640x640 RGB channels last, picture letterbox"),
+        ("yolov8n_int8", "YOLOv8", "640x640 RGB channels first, picture letterbox"),
+        ("yolo11n_int8", "YOLOv8", "320x320 RGB channels first, picture letterbox"),
+        ("yolo26n_int8", "end-to-end", "640x640 RGB channels first, picture letterbox"),
+        ("deimv2_atto_coco_int8", "DETR family (labels", "320x320 RGB channels first, picture stretch"),
+    ];
+    for (model, layout, input) in models {
+        let description = Detector::load(&config(&assets, model), 0.3).unwrap().description();
+        assert!(description.contains(&format!("layout {layout}")), "{description}");
+        assert!(description.contains(&format!("input {input}")), "{description}");
+        assert!(description.contains("80 classes: person, bicycle, car"), "{description}");
     }
-    assert!(judged.len() >= 40, "only {} boxes compared", judged.len());
-}
-
-/// Quantised graphs amplify the rounding of the picture: moving every pixel of the input by one grey level moves their
-/// own boxes down to an IoU of 0.72. So what is plainly there must be found, and how numbers become boxes is compared on
-/// equal numbers in `vision_decode`.
-#[test]
-fn quantised_models_find_what_is_plainly_there() {
-    let Some(assets) = assets() else { return };
-    let all = pairs(&assets, |model| model.ends_with("_int8"));
-    let judged: Vec<_> = all.iter().filter(|(_, p)| p.score >= 0.5 && p.least_side >= 32.0).collect();
-    for (name, p) in &judged {
-        assert!(p.iou >= 0.7, "{name}: score {}, IoU {}", p.score, p.iou);
-    }
-    assert!(judged.len() >= 40, "only {} boxes compared", judged.len());
 }
 
 #[test]
-fn what_is_no_known_detector_is_refused_with_its_outputs() {
+fn what_is_no_detector_or_not_told_is_refused_with_the_key_to_set() {
     let Some(assets) = assets() else { return };
-    for (model, named) in [("nanodet_m_416", "dis_pred_stride_8"), ("fastestdet_352", "758")] {
+    for (model, key) in [("plate_mnet", "`[anchors]`"), ("ppocr_en_PP-OCRv3_det", "`layout`")] {
         let message = Detector::load(&config(&assets, model), 0.1).unwrap_err().to_string();
-        assert!(message.contains(named) && message.contains("detector.layout"), "{message}");
+        assert!(message.contains(key) && message.contains(&format!("{model}.toml")), "{message}");
     }
 }
 
 #[test]
-fn other_layouts_are_recognised_and_find_the_same_things() {
+fn a_side_car_tells_what_the_graph_does_not() {
     let Some(assets) = assets() else { return };
-    let frame = camera_view(&assets.join("labelled/coco128/images/000000000247.jpg"));
-    for (model, layout) in [("yolov5n_from_tflite_fp16", "YOLOv5"), ("yolo26n_int8", "end-to-end")] {
-        let mut detector = Detector::load(&config(&assets, model), 0.3).unwrap();
-        assert!(detector.description().contains(layout), "{}", detector.description());
-        let found = detector.detect(&frame, &[Region::whole(frame.width, frame.height)]).unwrap();
-        println!("{model}: {found:?}");
-        assert!(!found.is_empty());
-    }
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("plate.onnx");
+    std::fs::copy(assets.join("models/plate_mnet.onnx"), &model).unwrap();
+    let text = "names = [\"plate\"]\ncolors = \"bgr\"\nscale = 1.0\nmean = [104.0, 117.0, 123.0]\n[anchors]\n\
+        strides = [8, 16, 32]\nsizes = [[[24, 24], [48, 48]], [[96, 96], [192, 192]], [[384, 384], [512, 512]]]\n";
+    std::fs::write(dir.path().join("plate.toml"), text).unwrap();
+    let config = DetectorConfig { model, ..DetectorConfig::default() };
+    let detector = Detector::load(&config, 0.3).unwrap();
+    let description = detector.description();
+    assert!(description.contains("SSD without suppression") && description.ends_with("1 classes: plate"), "{description}");
+    let told = |what: &str| detector.told().iter().find(|t| t.what == what).map(|t| (t.value.clone(), t.by)).unwrap();
+    assert_eq!(told("mean"), ("[104, 117, 123]".to_owned(), "side-car"));
+    assert_eq!(told("resize"), ("stretch".to_owned(), "usual in its family"));
+    assert!(told("scores").0.contains("background first"), "{:?}", told("scores"));
+    std::fs::write(dir.path().join("plate.toml"), text.replace("colors", "colour")).unwrap();
+    let message = Detector::load(&config, 0.3).unwrap_err().to_string();
+    assert!(message.contains("plate.toml:2:1: colour: unknown key; did you mean `colors`?"), "{message}");
 }
 
 #[test]
-fn latency_is_reported() {
+fn a_model_of_another_digest_is_refused() {
     let Some(assets) = assets() else { return };
-    let mut detector = Detector::load(&config(&assets, "yolox_nano_416"), 0.1).unwrap();
-    let frame = camera_view(&assets.join("labelled/coco128/images/000000000247.jpg"));
-    let whole = [Region::whole(frame.width, frame.height)];
-    let mut times: Vec<f64> = (0..40)
-        .map(|_| {
-            let start = clock::precise_now();
-            assert!(!detector.detect(&frame, &whole).unwrap().is_empty());
-            (clock::precise_now() - start).as_secs_f64() * 1000.0
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    println!("detect: median {:.2} ms, least {:.2} ms", times[20], times[0]);
+    let wrong = DetectorConfig { model_sha256: Some("0".repeat(64)), ..config(&assets, "yolox_nano_416") };
+    let message = Detector::load(&wrong, 0.3).unwrap_err().to_string();
+    let own = "695e750a5d5754bb5a8d5325643b59282191a7e7a564e435a415fd3c578eab14";
+    assert!(message.contains(own) && message.contains("detector.model_sha256"), "{message}");
+    assert!(Detector::load(&DetectorConfig { model_sha256: Some(own.into()), ..wrong }, 0.3).is_ok());
+}
+
+#[test]
+fn a_provider_the_library_lacks_is_replaced_by_the_processor() {
+    let Some(assets) = assets() else { return };
+    let cuda = DetectorConfig {
+        execution_provider: gatewatch::config::ExecutionProvider::Cuda,
+        ..config(&assets, "yolox_nano_416")
+    };
+    let mut detector = Detector::load(&cuda, 0.3).unwrap();
+    let frame = frame(planes(&assets.join("labelled/coco128/images/000000000247.jpg")));
+    assert!(!detector.detect(&frame, &[Region::whole(frame.width, frame.height)]).unwrap().is_empty());
+    assert!(["cpu", "cuda"].contains(&detector.provider()), "{}", detector.provider());
 }

@@ -1,15 +1,16 @@
 //! Every output layout against an independent decoder (tests/data/vision_decode.py), on the same made-up numbers: from the
 //! tensor to the boxes in the frame after suppression. No model, no assets.
 
-use gatewatch::config::LayoutChoice;
 use gatewatch::geometry::Rect;
-use gatewatch::vision::layout::{InputSpec, Layout};
-use gatewatch::vision::letterbox::Letterbox;
+use gatewatch::vision::layout::{InputSpec, Layout, Output, Reading, Seen};
+use gatewatch::vision::letterbox::{Letterbox, Placement};
 use gatewatch::vision::regions::Region;
-use gatewatch::vision::suppress::{Candidate, suppress};
+use gatewatch::vision::sidecar::SideCar;
+use gatewatch::vision::suppress::{Candidate, Limits, suppress};
 
 const CLASSES: usize = 3;
 const FLOOR: f32 = 0.25;
+const STRIDES: [u32; 3] = [8, 16, 32];
 
 #[derive(serde::Deserialize)]
 struct Decoded {
@@ -59,20 +60,20 @@ fn end_to_end_row(k: usize) -> Vec<f32> {
 }
 
 /// Shape and numbers of the made-up output.
-fn output(layout: &str, input: &InputSpec) -> ([i64; 3], Vec<f32>) {
+fn output(layout: &str, input: &InputSpec) -> ([usize; 3], Vec<f32>) {
     let rows = |n: usize, row: &dyn Fn(usize) -> Vec<f32>| {
         let data: Vec<f32> = (0..n).flat_map(row).collect();
-        ([1, n as i64, (data.len() / n) as i64], data)
+        ([1, n, data.len() / n], data)
     };
     match layout {
-        "yolox" => rows(input.cells(), &yolox_row),
-        "yolov5" => rows(3 * input.cells(), &|k| yolov5_row(k, input)),
+        "yolox" => rows(input.cells(&STRIDES), &yolox_row),
+        "yolov5" => rows(3 * input.cells(&STRIDES), &|k| yolov5_row(k, input)),
         "end_to_end" => rows(300, &end_to_end_row),
         _ => {
             let number = |row: usize, k: usize| if row < 4 { pixels(k)[row] } else { scores(k).0[row - 4] };
-            let n = input.cells();
+            let n = input.cells(&STRIDES);
             let data = (0..4 + CLASSES).flat_map(|row| (0..n).map(move |k| number(row, k))).collect();
-            ([1, (4 + CLASSES) as i64, n as i64], data)
+            ([1, 4 + CLASSES, n], data)
         }
     }
 }
@@ -80,10 +81,13 @@ fn output(layout: &str, input: &InputSpec) -> ([i64; 3], Vec<f32>) {
 /// Boxes before suppression, and what is left after it.
 fn decode(layout: &str, input: &InputSpec) -> (usize, Vec<Candidate>) {
     let (shape, data) = output(layout, input);
-    let known = Layout::recognise(LayoutChoice::Auto, None, &shape, input).unwrap();
-    let letterbox = Letterbox::new(Region::whole(1280, 720), (input.width, input.height), known.placement());
+    let outputs = [Output { name: "output", shape: shape.to_vec(), data: data.into() }];
+    let seen = Seen { outputs: &outputs, input: *input, more_inputs: &[], description: "" };
+    let known = Reading::recognise(&SideCar::default(), &seen).unwrap();
+    let placement = if known.layout == Layout::Yolox { Placement::TopLeft } else { Placement::Center };
+    let letterbox = Letterbox::new(Region::whole(1280, 720), (input.width, input.height), placement);
     let mut raw = Vec::new();
-    assert_eq!(known.decode(&shape, &data, input, FLOOR, &mut raw), 0, "all numbers are finite");
+    assert_eq!(known.decode(&outputs, FLOOR, &mut raw), 0, "all numbers are finite");
     let candidate = |r: &gatewatch::vision::layout::RawBox| Candidate {
         class: r.class,
         score: r.score,
@@ -92,7 +96,7 @@ fn decode(layout: &str, input: &InputSpec) -> (usize, Vec<Candidate>) {
         cut: false,
     };
     let mut boxes: Vec<Candidate> = raw.iter().map(candidate).collect();
-    suppress(&mut boxes, 0.6);
+    suppress(&mut boxes, &Limits { iou: 0.6, ..Limits::default() });
     (raw.len(), boxes)
 }
 

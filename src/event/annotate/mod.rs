@@ -95,6 +95,13 @@ struct Scale {
     text: f32,
 }
 
+impl Scale {
+    fn of(picture: &Pixmap) -> Self {
+        let size = (picture.height().min(picture.width())) as f32;
+        Self { line: (size / 360.0).clamp(1.8, 5.0), text: (size / 36.0).clamp(14.0, 56.0) }
+    }
+}
+
 const AREA: [u8; 3] = [64, 224, 255];
 const PATH: [u8; 3] = [255, 240, 120];
 
@@ -120,12 +127,27 @@ impl Annotator {
     pub fn draw(&self, frame: &Frame, event: &EventMessage) -> Result<Annotated, AnnotateError> {
         let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
         let clean_jpeg = jpeg::encode(&picture, self.quality)?;
-        let size = (picture.height().min(picture.width())) as f32;
-        let scale = Scale { line: (size / 360.0).clamp(1.8, 5.0), text: (size / 36.0).clamp(14.0, 56.0) };
+        let scale = Scale::of(&picture);
         self.draw_scene(&mut picture, event, scale);
         let whole = self.with_bar(&picture, event, scale)?;
         let annotated_jpeg = jpeg::encode_within(whole, self.quality, self.max_bytes)?;
         Ok(Annotated { clean_jpeg, annotated_jpeg })
+    }
+
+    /// The frame with boxes (pixels) and their labels, as JPEG.
+    ///
+    /// # Errors
+    /// When the frame is not whole or too large for JPEG.
+    pub fn boxes(&self, frame: &Frame, boxes: &[(Rect, String)]) -> Result<Vec<u8>, AnnotateError> {
+        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
+        let scale = Scale::of(&picture);
+        let yellow = color(PATH[0], PATH[1], PATH[2]);
+        for (r, label) in boxes {
+            let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
+            shapes::polyline(&mut picture, &corners.map(Point::from), true, scale.line, yellow);
+            self.draw_label(&mut picture, r, label, yellow, scale);
+        }
+        jpeg::encode(&picture, self.quality)
     }
 
     /// Area, path, box and label.

@@ -6,7 +6,7 @@ pub(super) fn yolox(row: usize, data: &[f32], input: &InputSpec, floor: f32, out
     let mut rows = data.chunks_exact(row);
     let mut bad = 0;
     for stride in [8u32, 16, 32] {
-        let (columns, lines) = (input.width / stride, input.height / stride);
+        let (columns, lines) = input.grid(stride);
         let s = stride as f32;
         for (cell, values) in (0..columns * lines).zip(rows.by_ref()) {
             let (gx, gy) = ((cell % columns) as f32, (cell / columns) as f32);

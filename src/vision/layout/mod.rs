@@ -1,12 +1,22 @@
-//! Output layouts: recognising which one a model speaks, and boxes out of its numbers. One file per family.
+//! Output layouts: boxes out of a model's numbers. One file a family; `recognise` says which one a model speaks, `family`
+//! how its pictures are prepared, `scores` how class scores become one class with one probability.
 
+mod detr;
 mod end_to_end;
+mod family;
+mod fastestdet;
 mod grid;
+mod nanodet;
+mod recognise;
+mod scores;
+mod ssd;
 mod yolov8;
 
-use super::letterbox::Placement;
-use super::preprocess::PixelFormat;
-use crate::config::LayoutChoice;
+use std::borrow::Cow;
+
+pub use family::Preparation;
+pub use recognise::{Reading, Seen};
+
 use crate::geometry::Rect;
 
 /// How a model writes its boxes.
@@ -20,12 +30,32 @@ pub enum Layout {
     Yolov8,
     /// `[1, N, 6]`: corners, score, class; already suppressed.
     EndToEnd,
+    /// `[N, 6]`: class, score, corners; already suppressed.
+    Paddle,
+    /// Labels, boxes and scores, one each a query; needs no suppression.
+    Detr,
+    /// Logits `[1, N, C]` and boxes `[1, N, 4]` of queries; needs no suppression.
+    DetrLogits,
+    /// `[1, N, 4+C]` in fractions; needs no suppression.
+    DetrRows,
+    /// Classes and distances to the four sides, an output each for strides 8, 16, 32.
+    NanoDet,
+    /// `[1, N, C+4·bins]`, strides 8, 16, 32, 64.
+    NanoDetPlus,
+    /// As `NanoDet` with strides 8, 16, 32, 64 and centres in the middle of cells.
+    PicoDet,
+    /// `[1, 5+C, H/16, W/16]`.
+    FastestDet,
+    /// Boxes, classes, scores and their number; already suppressed.
+    SsdSuppressed,
+    /// Boxes, or offsets to anchors, and scores of every class.
+    Ssd,
 }
 
 /// One box before suppression, in input pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RawBox {
-    /// Index of the class.
+    /// Index of the class, a background class not counted.
     pub class: usize,
     /// 0..1.
     pub score: f32,
@@ -45,46 +75,31 @@ pub struct InputSpec {
 }
 
 impl InputSpec {
-    /// Cells of strides 8, 16 and 32 together.
+    /// Columns and rows of cells of one stride.
     #[must_use]
-    pub fn cells(&self) -> usize {
-        [8, 16, 32].iter().map(|s| (self.width / s) as usize * (self.height / s) as usize).sum()
+    pub fn grid(&self, stride: u32) -> (usize, usize) {
+        (self.width.div_ceil(stride) as usize, self.height.div_ceil(stride) as usize)
+    }
+
+    /// Cells of some strides together.
+    #[must_use]
+    pub fn cells(&self, strides: &[u32]) -> usize {
+        strides.iter().map(|&s| self.grid(s)).map(|(w, h)| w * h).sum()
     }
 }
 
+/// One output of a run.
+#[derive(Debug, Clone)]
+pub struct Output<'a> {
+    /// Name in the graph.
+    pub name: &'a str,
+    /// Its true shape.
+    pub shape: Vec<usize>,
+    /// Its numbers, whatever type the graph gives them in.
+    pub data: Cow<'a, [f32]>,
+}
+
 impl Layout {
-    /// Which layout the shape `[1, a, b]` of the output is, `None` when it is none of them.
-    #[must_use]
-    pub fn recognise(choice: LayoutChoice, metadata: Option<&str>, shape: &[i64], input: &InputSpec) -> Option<Self> {
-        let &[1, a, b] = shape else { return None };
-        let (a, b) = (usize::try_from(a).ok()?, usize::try_from(b).ok()?);
-        let wanted = match (choice, metadata) {
-            (LayoutChoice::Yolox, _) | (LayoutChoice::Auto, Some("yolox")) => Some(Self::Yolox),
-            (LayoutChoice::Yolov8, _) | (LayoutChoice::Auto, Some("yolov8")) => Some(Self::Yolov8),
-            (LayoutChoice::Auto, _) => None,
-        };
-        let cells = input.cells();
-        let fits = |layout: &Self| match layout {
-            Self::Yolox => a == cells && b >= 6,
-            Self::Yolov8 => b == cells && a >= 5,
-            Self::Yolov5 => a == 3 * cells && b >= 6,
-            Self::EndToEnd => b == 6,
-        };
-        let all = [Self::Yolox, Self::Yolov8, Self::Yolov5, Self::EndToEnd];
-        wanted.map_or_else(|| all.into_iter().find(fits), |w| fits(&w).then_some(w))
-    }
-
-    /// Classes by the shape of the output; `None` where the shape does not say.
-    #[must_use]
-    pub fn classes(self, shape: &[i64]) -> Option<usize> {
-        let side = |i: usize, less: usize| usize::try_from(*shape.get(i)?).ok()?.checked_sub(less);
-        match self {
-            Self::Yolox | Self::Yolov5 => side(2, 5),
-            Self::Yolov8 => side(1, 4),
-            Self::EndToEnd => None,
-        }
-    }
-
     /// Name for people.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -93,40 +108,26 @@ impl Layout {
             Self::Yolov5 => "YOLOv5 (objectness)",
             Self::Yolov8 => "YOLOv8/11",
             Self::EndToEnd => "end-to-end (x0, y0, x1, y1, score, class)",
+            Self::Paddle => "PaddleDetection (class, score, x0, y0, x1, y1)",
+            Self::Detr => "DETR family (labels, boxes, scores)",
+            Self::DetrLogits => "DETR family (logits and boxes)",
+            Self::DetrRows => "DETR family (rows of box and scores)",
+            Self::NanoDet => "NanoDet (classes and distances)",
+            Self::NanoDetPlus => "NanoDet-Plus (classes and distances in rows)",
+            Self::PicoDet => "PicoDet (classes and distances)",
+            Self::FastestDet => "FastestDet",
+            Self::SsdSuppressed => "SSD with suppression (boxes, classes, scores, number)",
+            Self::Ssd => "SSD without suppression",
         }
     }
 
-    /// Where the picture goes in the input.
+    /// Each thing is reported once by the model itself; boxes of one run are not suppressed against each other.
     #[must_use]
-    pub fn placement(self) -> Placement {
-        if self == Self::Yolox { Placement::TopLeft } else { Placement::Center }
-    }
-
-    /// Colours and scale the family was trained with.
-    #[must_use]
-    pub fn pixels(self, input: &InputSpec) -> PixelFormat {
-        let yolox = self == Self::Yolox;
-        let scale = if yolox { 1.0 } else { 1.0 / 255.0 };
-        PixelFormat { rgb: !yolox, channels_last: input.channels_last, mean: [0.0; 3], scale: [scale; 3] }
-    }
-
-    /// Appends the boxes with `score >= floor` to `out`, the best class of each. Returns how many were left out because
-    /// their numbers are not finite.
-    pub fn decode(self, shape: &[i64], data: &[f32], input: &InputSpec, floor: f32, out: &mut Vec<RawBox>) -> usize {
-        let side = |i: usize| shape.get(i).and_then(|&n| usize::try_from(n).ok()).unwrap_or(0);
-        let (a, b) = (side(1), side(2));
-        if a == 0 || b == 0 || data.len() < a * b {
-            return 0;
-        }
-        let bad = match self {
-            Self::Yolox => grid::yolox(b, data, input, floor, out),
-            Self::Yolov5 => grid::yolov5(b, data, input, floor, out),
-            Self::Yolov8 => yolov8::decode(a, b, data, floor, out),
-            Self::EndToEnd => end_to_end::decode(data, floor, out),
-        };
-        let before = out.len();
-        out.retain(|r| [r.rect.x0, r.rect.y0, r.rect.x1, r.rect.y1].iter().all(|v| v.is_finite()));
-        bad + before - out.len()
+    pub fn is_suppressed(self) -> bool {
+        matches!(
+            self,
+            Self::EndToEnd | Self::Paddle | Self::Detr | Self::DetrLogits | Self::DetrRows | Self::SsdSuppressed
+        )
     }
 }
 
@@ -136,48 +137,4 @@ fn centred(x: f32, y: f32, w: f32, h: f32) -> Rect {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INPUT: InputSpec = InputSpec { width: 64, height: 32, channels_last: false };
-
-    #[test]
-    fn layouts_are_told_apart_by_shape() {
-        let of = |shape: &[i64]| Layout::recognise(LayoutChoice::Auto, None, shape, &INPUT);
-        assert_eq!(INPUT.cells(), 32 + 8 + 2);
-        assert_eq!(of(&[1, 42, 12]), Some(Layout::Yolox));
-        assert_eq!(of(&[1, 84, 42]), Some(Layout::Yolov8));
-        assert_eq!(of(&[1, 126, 85]), Some(Layout::Yolov5));
-        assert_eq!(of(&[1, 300, 6]), Some(Layout::EndToEnd));
-        assert_eq!(of(&[1, 300, 7]), None);
-        assert_eq!(Layout::recognise(LayoutChoice::Yolov8, None, &[1, 42, 12], &INPUT), None, "asked for another");
-    }
-
-    #[test]
-    fn yolox_cells_are_decoded_with_their_stride_and_bad_numbers_counted() {
-        let mut data = vec![0.0; 42 * 7];
-        // Cell (1, 2) of stride 16: after the 32 cells of stride 8, row 1 of width 4.
-        data[38 * 7..39 * 7].copy_from_slice(&[0.5, 0.25, 2f32.ln(), 0.0, 0.9, 0.1, 0.8]);
-        data[0..7].copy_from_slice(&[0.0, 0.0, 200.0, 0.0, 0.9, 0.9, 0.0]);
-        data[7..14].copy_from_slice(&[0.0, 0.0, 0.0, 0.0, f32::NAN, 0.9, 0.0]);
-        let mut out = Vec::new();
-        assert_eq!(Layout::Yolox.decode(&[1, 42, 7], &data, &INPUT, 0.3, &mut out), 2);
-        assert_eq!(out.len(), 1);
-        assert_eq!(out[0].class, 1);
-        assert!((out[0].score - 0.72).abs() < 1e-6);
-        let expected = Rect::from([40.0 - 16.0, 20.0 - 8.0, 40.0 + 16.0, 20.0 + 8.0]);
-        assert!(out[0].rect.iou(&expected) > 0.999, "{:?}", out[0].rect);
-    }
-
-    #[test]
-    fn yolov8_columns_are_decoded_by_their_best_class() {
-        let mut data = vec![0.0; 6 * 42];
-        for (row, v) in [20.0, 10.0, 8.0, 4.0, 0.3, 0.6].into_iter().enumerate() {
-            data[row * 42 + 5] = v;
-        }
-        data[5 * 42 + 6] = f32::INFINITY;
-        let mut out = Vec::new();
-        assert_eq!(Layout::Yolov8.decode(&[1, 6, 42], &data, &INPUT, 0.5, &mut out), 1);
-        assert_eq!(out, vec![RawBox { class: 1, score: 0.6, rect: Rect::from([16.0, 8.0, 24.0, 12.0]) }]);
-    }
-}
+mod tests;

@@ -165,6 +165,7 @@ impl Gate {
     /// Status and body; `None` while nobody listens.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         let url = format!("http://{}{path}", self.config.http.listen?);
+        gatewatch::install_crypto();
         let answer = reqwest::get(url).await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
