@@ -124,8 +124,11 @@ impl<D: Detect> Worker<D> {
             (Err(error), was) => {
                 self.health.set(&self.name, Level::Failed, format!("{DETECTOR_FAILED}: {error}"));
                 self.absent = true;
-                let open: Vec<usize> =
-                    if was { Vec::new() } else { (0..self.lanes.len()).filter(|&i| self.lanes[i].open_events() > 0).collect() };
+                let open: Vec<usize> = if was {
+                    Vec::new()
+                } else {
+                    (0..self.lanes.len()).filter(|&i| self.lanes[i].open_events() > 0).collect()
+                };
                 for i in open {
                     self.close(i, EndReason::CameraLost)?;
                 }

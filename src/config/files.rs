@@ -24,12 +24,11 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     let mut problems: Vec<_> = missing.collect();
     problems.extend(secrets(doc, config));
     let detector = &config.detector;
-    for (key, path) in [
-        ("detector.model", Some(&detector.model)),
-        ("detector.runtime_library", detector.runtime_library.as_ref()),
-    ] {
+    for (key, path) in
+        [("detector.model", Some(&detector.model)), ("detector.runtime_library", detector.runtime_library.as_ref())]
+    {
         if let Some(path) = path.filter(|p| !p.is_file()) {
-            let message = format!("{}; pictures are not analysed until it is: {}", no_file(path), next_step(key));
+            let message = format!("{}; pictures are not analysed until it is there: {}", no_file(path), next_step(key));
             problems.push(doc.problem(key, message, Level::Warning));
         }
     }
@@ -51,7 +50,7 @@ fn no_file(path: &Path) -> String {
 /// What the reader does about a file that is not there.
 fn next_step(key: &str) -> &'static str {
     match key {
-        "detector.model" => "name an ONNX model that is there, such as models/gate.onnx of the repository",
+        "detector.model" => "name an ONNX model, such as models/gate.onnx of the repository",
         "detector.runtime_library" => "correct it, or leave it out and run `make deps`",
         "pictures.font" => "correct it, or leave it out and install the package fonts-dejavu-core",
         _ => "correct the path or put the file there",

@@ -185,9 +185,7 @@ impl Detector {
         let preparation = &self.spec.preparation;
         let letterbox = Letterbox::new(region, self.input_size(), preparation.placement);
         let picture = &mut self.inputs.picture;
-        self.preprocessor
-            .fill(frame, &letterbox, &preparation.pixels, picture)
-            .map_err(DetectorError::Frame)?;
+        self.preprocessor.fill(frame, &letterbox, &preparation.pixels, picture).map_err(DetectorError::Frame)?;
         Ok(letterbox)
     }
 

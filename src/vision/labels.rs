@@ -19,7 +19,8 @@ pub fn coco(classes: usize) -> Option<Vec<String>> {
     match classes {
         80 => Some(names.collect()),
         90 | 91 => {
-            let by_number = (1..=90).map(|n| if COCO_GAPS.contains(&n) { unused() } else { names.next().unwrap_or_else(unused) });
+            let by_number =
+                (1..=90).map(|n| if COCO_GAPS.contains(&n) { unused() } else { names.next().unwrap_or_else(unused) });
             Some(std::iter::repeat_with(unused).take(classes - 90).chain(by_number).collect())
         }
         _ => None,

@@ -18,8 +18,13 @@ pub fn read(path: &Path) -> Result<Frame, String> {
         return Err(said("the picture has no pixels".into()));
     }
     let planes = OwnedI420::new(width, height, i420(&rgb, width, height)).map_err(said)?;
-    let time =
-        FrameTime { utc: utc_now(), mono: mono_now(), source: TimeSource::File, uncertainty_ms: 0, clock_offset_ms: None };
+    let time = FrameTime {
+        utc: utc_now(),
+        mono: mono_now(),
+        source: TimeSource::File,
+        uncertainty_ms: 0,
+        clock_offset_ms: None,
+    };
     let camera = CameraId("picture".into());
     let planes = Arc::new(planes);
     Ok(Frame { camera, number: 0, time, width, height, layout: PixelLayout::I420, bt709: false, planes })

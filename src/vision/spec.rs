@@ -61,7 +61,8 @@ impl Spec {
         let sources = Sources {
             configuration: SideCar {
                 layout: Some(config.layout).filter(|l| *l != LayoutChoice::Auto),
-                names: Some(config.labels.iter().map(|l| l.as_str().to_owned()).collect()).filter(|n: &Vec<_>| !n.is_empty()),
+                names: Some(config.labels.iter().map(|l| l.as_str().to_owned()).collect())
+                    .filter(|n: &Vec<_>| !n.is_empty()),
                 ..SideCar::default()
             },
             side_car: SideCar::beside(&config.model)?,
@@ -69,7 +70,10 @@ impl Spec {
         };
         let declared = declared(session).join("; ");
         let ask = |why: String| {
-            format!("{why} (in {}, or detector.layout and detector.labels; {declared})", SideCar::path(&config.model).display())
+            format!(
+                "{why} (in {}, or detector.layout and detector.labels; {declared})",
+                SideCar::path(&config.model).display()
+            )
         };
         let mut said = sources.all();
         let list = lines_beside(config);
@@ -87,7 +91,12 @@ impl Spec {
         let preparation = reading.preparation(&said, &input, bytes).map_err(ask)?;
         let (names, names_by) = names(&said, &reading).map_err(ask)?;
         let mut told = rows(&sources, &reading, &preparation, &outputs);
-        let size = format!("{}x{}, channels {}", input.width, input.height, if input.channels_last { "last" } else { "first" });
+        let size = format!(
+            "{}x{}, channels {}",
+            input.width,
+            input.height,
+            if input.channels_last { "last" } else { "first" }
+        );
         told.insert(1, Told { what: "input", value: size, by: size_by });
         let by = sources.by(|s| s.names.as_ref().map(|_| ()), names_by);
         told.push(Told { what: "classes", value: format!("{}: {}", names.len(), names.join(", ")), by });
@@ -135,7 +144,8 @@ fn rows(sources: &Sources, reading: &Reading, preparation: &Preparation, outputs
         row("std", numbers(preparation.std), sources.by(|s| s.std, family)),
     ];
     if !reading.layout.is_suppressed() || reading.background() != Background::None {
-        let value = format!("activation {:?}, background {:?}", reading.activation(), reading.background()).to_lowercase();
+        let value =
+            format!("activation {:?}, background {:?}", reading.activation(), reading.background()).to_lowercase();
         rows.push(row("scores", value, sources.by(|s| s.activation, "recognised")));
     }
     rows

@@ -167,9 +167,7 @@ fn numbers(value: &DynValue) -> Result<(Vec<usize>, Cow<'_, [f32]>), String> {
         };
     }
     let data = match ty {
-        TensorElementType::Float32 => {
-            Cow::Borrowed(value.try_extract_tensor::<f32>().map_err(|e| e.to_string())?.1)
-        }
+        TensorElementType::Float32 => Cow::Borrowed(value.try_extract_tensor::<f32>().map_err(|e| e.to_string())?.1),
         TensorElementType::Float16 => converted!(f16, |v| v.to_f32()),
         TensorElementType::Float64 => converted!(f64, |v| *v as f32),
         TensorElementType::Int64 => converted!(i64, |v| *v as f32),

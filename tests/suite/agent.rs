@@ -325,7 +325,10 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     let (code, ready) = gate.get("/readyz").await.unwrap();
     let ready: Value = serde_json::from_str(&ready).unwrap();
     let part = |name: &str| ready["parts"][name]["level"].as_str().unwrap().to_owned();
-    assert_eq!((code, part("analysis/0"), part("camera/bay"), part("mqtt")), (503, "failed".into(), "ok".into(), "ok".into()));
+    assert_eq!(
+        (code, part("analysis/0"), part("camera/bay"), part("mqtt")),
+        (503, "failed".into(), "ok".into(), "ok".into())
+    );
 
     std::fs::copy(&model, &later).unwrap();
     let event = desk.until_event("an event once the model is there", |_| true).await;

@@ -100,15 +100,15 @@ fn every_mistake_is_named_with_its_place_and_what_is_allowed() {
 }
 
 #[test]
-fn files_that_are_named_must_exist_except_the_registers() {
+fn files_that_are_named_must_exist_except_those_that_may_come_later() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| -> PathBuf {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
-    let missing =
-        write("missing.toml", "[detector]\nmodel = \"/nowhere/a.onnx\"\n[register]\nfile = \"/nowhere/b.csv\"\n");
+    let missing = "[detector]\nmodel = \"/nowhere/a.onnx\"\n[register]\nfile = \"/nowhere/b.csv\"\n[pictures]\nfont = \"/nowhere/c.ttf\"\n";
+    let missing = write("missing.toml", missing);
     let problems = config::load(&missing).unwrap_err();
     let lines: Vec<_> = problems.list.iter().map(|p| (p.line, p.message.as_str(), p.level)).collect();
     assert_eq!(
@@ -116,10 +116,16 @@ fn files_that_are_named_must_exist_except_the_registers() {
         [
             (
                 2,
-                "there is no file /nowhere/a.onnx; name an ONNX model that is there, such as models/gate.onnx of the repository",
-                config::Level::Error
+                "there is no file /nowhere/a.onnx; pictures are not analysed until it is there: name an ONNX model, such as \
+                 models/gate.onnx of the repository",
+                config::Level::Warning
             ),
             (4, "there is no file /nowhere/b.csv; it is read when it appears", config::Level::Warning),
+            (
+                6,
+                "there is no file /nowhere/c.ttf; correct it, or leave it out and install the package fonts-dejavu-core",
+                config::Level::Error
+            ),
         ]
     );
     let model = write("a.onnx", "");
@@ -138,7 +144,7 @@ fn reference(schema: &Value) -> String {
         "`config/gatewatch.toml` holds every key with its default and an example camera. Editors understand ",
         "`config/schema/config.schema.json`. This page is generated from the same types ",
         "(`GATEWATCH_UPDATE=1 cargo test --test suite config`).\n\n",
-        "Files that the configuration names must exist when the agent starts; only `register.file` may appear later (a ",
+        "Files that the configuration names must exist when the agent starts; only `register.file`, the model and its library may appear later (a ",
         "warning). Secrets are never written into this file: `file` or `env` says where they are.\n",
     ));
     let root = schema["properties"].as_object().unwrap();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use gatewatch::camera::CameraStatus;
 use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
-use gatewatch::vision::sidecar::SideCar;
 use gatewatch::store::{OutboxDropped, ResyncReply};
+use gatewatch::vision::sidecar::SideCar;
 
 use crate::support::generated_file;
 
@@ -105,7 +105,10 @@ fn the_schema_of_side_cars_is_that_of_the_type_and_their_examples_are_valid() {
     generated_file("config/schema/model.schema.json", &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
     let text = read("docs/models.md");
     for key in schema["properties"].as_object().unwrap().keys() {
-        assert!(text.contains(&format!("`{key}`")) || text.contains(&format!("`[{key}]`")), "docs/models.md lacks {key}");
+        assert!(
+            text.contains(&format!("`{key}`")) || text.contains(&format!("`[{key}]`")),
+            "docs/models.md lacks {key}"
+        );
     }
     let examples = blocks(&text, "toml");
     assert_eq!(examples.len(), 3);
@@ -143,7 +146,9 @@ fn the_examples_of_the_readme_are_valid() {
 
 #[test]
 fn links_between_documents_lead_to_files() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/install.md", "docs/configuration.md", "docs/models.md"] {
+    for document in
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/install.md", "docs/configuration.md", "docs/models.md"]
+    {
         let text = read(document);
         let folder = root().join(document).parent().map(PathBuf::from).unwrap();
         for target in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {

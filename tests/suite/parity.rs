@@ -52,7 +52,7 @@ fn golden(model: &str) -> Option<Golden> {
         return Some(golden);
     }
     // Quantised graphs turn any other rounding, of another kernel too, into boxes moved by pixels.
-    let library = runtime::init(None).and_then(|p| Ok(p.canonicalize().unwrap_or(p))).unwrap();
+    let library = runtime::init(None).map(|p| p.canonicalize().unwrap_or(p)).unwrap();
     if !library.to_string_lossy().ends_with(&golden.runtime) {
         println!("skipped {model}: golden boxes are of ONNX Runtime {}, not {}", golden.runtime, library.display());
         return None;

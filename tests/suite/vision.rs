@@ -107,7 +107,10 @@ fn a_side_car_tells_what_the_graph_does_not() {
     let config = DetectorConfig { model, ..DetectorConfig::default() };
     let detector = Detector::load(&config, 0.3).unwrap();
     let description = detector.description();
-    assert!(description.contains("SSD without suppression") && description.ends_with("1 classes: plate"), "{description}");
+    assert!(
+        description.contains("SSD without suppression") && description.ends_with("1 classes: plate"),
+        "{description}"
+    );
     let told = |what: &str| detector.told().iter().find(|t| t.what == what).map(|t| (t.value.clone(), t.by)).unwrap();
     assert_eq!(told("mean"), ("[104, 117, 123]".to_owned(), "side-car"));
     assert_eq!(told("resize"), ("stretch".to_owned(), "usual in its family"));

@@ -73,7 +73,11 @@ pub async fn fetch(url: &Url, sha256: &str, out: &Path) -> anyhow::Result<()> {
         let Err(error) = transfer(&client, url, &part, &bar).await else { break };
         let came = length(&part);
         if came <= before {
-            let kept = if came > 0 { format!("; {came} bytes are kept, the same call goes on with them") } else { String::new() };
+            let kept = if came > 0 {
+                format!("; {came} bytes are kept, the same call goes on with them")
+            } else {
+                String::new()
+            };
             return Err(error.context(format!("{url} cannot be fetched{kept}")));
         }
         tracing::warn!(%error, came, "the transfer broke, going on");
@@ -82,7 +86,9 @@ pub async fn fetch(url: &Url, sha256: &str, out: &Path) -> anyhow::Result<()> {
     let (file, found) = hash_file(&part)?;
     if found != sha256 {
         std::fs::remove_file(&part).with_context(|| part.display().to_string())?;
-        bail!("{url} has sha256 {found}, not {sha256}: nothing is kept. Check the address and where the digest came from");
+        bail!(
+            "{url} has sha256 {found}, not {sha256}: nothing is kept. Check the address and where the digest came from"
+        );
     }
     file.sync_all()?;
     std::fs::rename(&part, out).with_context(|| out.display().to_string())

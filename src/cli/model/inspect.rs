@@ -44,7 +44,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(path) = &args.picture else { return Ok(()) };
     let frame = picture::read(path).map_err(anyhow::Error::msg)?;
     let found = detector.detect(&frame, &[Region::whole(frame.width, frame.height)])?;
-    println!("\n{}: {}x{}, {} boxes from score {}", path.display(), frame.width, frame.height, found.len(), args.min_score);
+    println!(
+        "\n{}: {}x{}, {} boxes from score {}",
+        path.display(),
+        frame.width,
+        frame.height,
+        found.len(),
+        args.min_score
+    );
     found.iter().for_each(|d| println!("{}", line(d)));
     if let Some(out) = &args.out {
         let annotator = Annotator::new(&PicturesConfig::default(), &SiteConfig::default())?;

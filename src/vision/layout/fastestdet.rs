@@ -6,7 +6,13 @@ use super::{InputSpec, RawBox, centred};
 /// How much objectness and class weigh in the score.
 const WEIGHTS: (f32, f32) = (0.6, 0.4);
 
-pub(super) fn decode(shape: (usize, usize), data: &[f32], input: &InputSpec, floor: f32, out: &mut Vec<RawBox>) -> usize {
+pub(super) fn decode(
+    shape: (usize, usize),
+    data: &[f32],
+    input: &InputSpec,
+    floor: f32,
+    out: &mut Vec<RawBox>,
+) -> usize {
     let (rows, columns) = shape;
     let cells = rows * columns;
     let classes = (data.len() / cells.max(1)).saturating_sub(5);

@@ -140,7 +140,9 @@ impl Reading {
             Layout::NanoDetPlus => {
                 Box::new(all(0).enumerate().filter(move |(i, _)| i % (columns + 4 * BINS) < columns).map(|(_, v)| v))
             }
-            Layout::DetrRows => Box::new(all(0).enumerate().filter(move |(i, _)| i % (columns + 4) >= 4).map(|(_, v)| v)),
+            Layout::DetrRows => {
+                Box::new(all(0).enumerate().filter(move |(i, _)| i % (columns + 4) >= 4).map(|(_, v)| v))
+            }
             _ => Box::new(std::iter::empty()),
         }
     }
@@ -279,7 +281,8 @@ impl Reading {
             let (scores, sides) = (self.head(outputs, i)?, self.head(outputs, levels + i)?);
             let wide = *sides.shape.last()?;
             form.bins = wide / 4;
-            let level = Level { stride, classes: (&scores.data, classes.max(1)), distances: (&sides.data, wide.max(1)) };
+            let level =
+                Level { stride, classes: (&scores.data, classes.max(1)), distances: (&sides.data, wide.max(1)) };
             bad += form.decode(&level, &self.input, floor, out);
         }
         Some(bad)
@@ -367,8 +370,9 @@ fn heads(layout: Layout, said: &SideCar, seen: &Seen<'_>) -> Option<Vec<usize>> 
             found.extend(outputs.iter().position(|o| o.data.len() == 1 && o.name.contains("num")));
             (outputs.len() >= 4 || said.outputs.is_some()).then_some(found)
         }
-        Layout::DetrLogits => roles(said, outputs, &["logits", "pred_boxes"])
-            .or_else(|| roles(said, outputs, &["labels", "dets"])),
+        Layout::DetrLogits => {
+            roles(said, outputs, &["logits", "pred_boxes"]).or_else(|| roles(said, outputs, &["labels", "dets"]))
+        }
         Layout::Ssd => roles(said, outputs, &["boxes", "scores"]).or_else(|| roles(said, outputs, &["loc", "conf"])),
     }
 }
