@@ -45,6 +45,8 @@ pub struct Lane {
     rules: AreaRules,
     lifecycle: Lifecycle,
     last: Option<(MonoMillis, UtcMillis)>,
+    /// Pixels of the last frame.
+    size: Option<(u32, u32)>,
 }
 
 /// Regions for the picture size they were planned for.
@@ -82,6 +84,7 @@ impl Lane {
                 ids: ids.clone(),
             })?,
             last: None,
+            size: None,
         })
     }
 
@@ -127,6 +130,13 @@ impl Lane {
         detector.ready()?;
         self.follow(detector);
         let size = (frame.width, frame.height);
+        let mut findings = Vec::new();
+        if self.size.is_some_and(|known| known != size) {
+            // Boxes are in pixels of the old size: nothing can be followed from one to the other.
+            findings = self.close(EndReason::CameraLost, register, now);
+            self.tracker.clear();
+        }
+        self.size = Some(size);
         if self.regions.size != size {
             self.regions = Regions { size, planned: self.plan(size) };
         }
@@ -137,7 +147,8 @@ impl Lane {
         let moment = Moment { frame, tracks, received: frame.time.mono, now };
         let linker = linker(register, frame.time.utc, &self.register);
         let view = RegisterView { link: &linker, version: register.version };
-        Ok(self.lifecycle.step(&moment, area_events, &view))
+        findings.extend(self.lifecycle.step(&moment, area_events, &view));
+        Ok(findings)
     }
 
     /// The model may be another one than before, with an input of another size.

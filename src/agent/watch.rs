@@ -100,6 +100,9 @@ impl Watcher {
         for status in cameras.values() {
             let (level, text) = camera_health(status);
             self.health.set(&format!("camera/{}", status.camera), level, text);
+            if let Some(ms) = status.clock_offset_ms {
+                ::metrics::gauge!(metrics::CLOCK_OFFSET, "camera" => status.camera.0.clone()).set(ms as f64 / 1000.0);
+            }
         }
         self.cameras.send_replace(cameras);
         self.look_at_delivery();

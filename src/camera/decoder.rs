@@ -219,6 +219,7 @@ impl Output {
             height: picture.height,
             layout: picture.layout,
             bt709: picture.bt709,
+            full_range: picture.full_range,
             planes: picture.planes,
         })
     }
@@ -270,21 +271,23 @@ fn tune(decoder: &gst::Element, feed: Feed) {
     }
 }
 
-/// Decoder elements for `codec`, best first: the configured one alone, else hardware by rank, then libavcodec, then
-/// the rest by rank.
+/// Decoder elements for `codec`, best first: the configured one, then hardware by rank, then libavcodec, then the rest
+/// by rank. A configured one that is not there (its device may have failed) or decodes another coding is passed over with
+/// a warning: a camera that is seen with more load is better than one that is not seen.
 ///
 /// # Errors
-/// When the configured element does not exist or does not decode this coding, or the machine has none.
+/// When the machine has no decoder for this coding.
 pub(super) fn candidates(codec: Codec, configured: Option<&str>) -> Result<Vec<String>, CameraError> {
     let caps = elements::unit_caps(codec);
-    if let Some(name) = configured {
-        let factory = find_decoder(name)?;
-        return if factory.can_sink_any_caps(&caps) {
-            Ok(vec![name.to_owned()])
-        } else {
-            Err(CameraError::Unsupported(format!("the configured decoder {name} does not decode {codec:?}")))
-        };
-    }
+    let first = configured.filter(|name| {
+        let usable = find_decoder(name).map(|factory| factory.can_sink_any_caps(&caps));
+        match &usable {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(decoder = name, ?codec, "the configured decoder does not decode this coding"),
+            Err(error) => tracing::warn!(%error, "another decoder is taken"),
+        }
+        usable == Ok(true)
+    });
     let kind = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
     let mut found: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL)
         .into_iter()
@@ -294,14 +297,24 @@ pub(super) fn candidates(codec: Codec, configured: Option<&str>) -> Result<Vec<S
     if found.is_empty() {
         return Err(CameraError::Unsupported(format!("no {codec:?} decoder; install the libav plugin of GStreamer")));
     }
-    Ok(found.iter().map(|f| f.name().to_string()).collect())
+    let found = found.iter().map(|f| f.name().to_string()).filter(|name| Some(name.as_str()) != first);
+    Ok(first.map(str::to_owned).into_iter().chain(found).collect())
 }
 
-/// Looks up a configured decoder element.
+/// Whether this machine has the decoder element `name`.
+///
+/// # Errors
+/// When GStreamer does not start, or has no element of this name.
+pub fn look_up_decoder(name: &str) -> Result<(), CameraError> {
+    elements::init()?;
+    find_decoder(name).map(|_| ())
+}
+
+/// Looks up a configured decoder element. GStreamer must be initialised.
 ///
 /// # Errors
 /// When GStreamer has no element of this name.
-pub(super) fn find_decoder(name: &str) -> Result<gst::ElementFactory, CameraError> {
+fn find_decoder(name: &str) -> Result<gst::ElementFactory, CameraError> {
     gst::ElementFactory::find(name).ok_or_else(|| {
         CameraError::Misconfigured(format!(
             "`decoder = {name:?}`: GStreamer has no such element here; leave it out, or see `gst-inspect-1.0 | grep dec`"
@@ -324,17 +337,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_decoder_is_named() {
+    fn a_configured_decoder_comes_first_and_one_that_does_not_serve_is_passed_over() {
         elements::init().unwrap();
-        let error = candidates(Codec::H264, Some("nosuchdec")).unwrap_err();
+        let automatic = candidates(Codec::H265, None).unwrap();
+        for useless in ["nosuchdec", "avdec_h264"] {
+            assert_eq!(candidates(Codec::H265, Some(useless)).unwrap(), automatic);
+        }
+        let last = automatic.last().unwrap();
+        let chosen = candidates(Codec::H265, Some(last)).unwrap();
+        assert_eq!((&chosen[0], chosen.len()), (last, automatic.len()));
+        let error = find_decoder("nosuchdec").unwrap_err();
         assert!(matches!(&error, CameraError::Misconfigured(m) if m.contains("nosuchdec")), "{error}");
-    }
-
-    #[test]
-    fn a_decoder_of_another_coding_is_refused() {
-        elements::init().unwrap();
-        let error = candidates(Codec::H265, Some("avdec_h264")).unwrap_err();
-        assert!(matches!(error, CameraError::Unsupported(_)), "{error}");
     }
 
     #[test]

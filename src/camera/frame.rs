@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::CameraId;
 use crate::clock::FrameTime;
 
-/// How the chroma planes are laid out. Both are 4:2:0, 8 bit, BT.601/709 studio range as the decoder delivers it.
+/// How the chroma planes are laid out. Both are 4:2:0, 8 bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PixelLayout {
     /// Three planes: Y, U, V.
@@ -39,6 +39,8 @@ pub struct Frame {
     pub layout: PixelLayout,
     /// BT.709 rather than BT.601 matrix (HD streams).
     pub bt709: bool,
+    /// Samples of 0..=255 rather than studio range (16..=235, chroma to 240), as some cameras send.
+    pub full_range: bool,
     /// The pixels.
     pub planes: Arc<dyn FramePlanes>,
 }

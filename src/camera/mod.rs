@@ -21,6 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::FrameTime;
+pub use decoder::look_up_decoder;
 pub use error::{CameraError, shown_url};
 pub use file::FileSource;
 pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};

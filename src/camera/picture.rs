@@ -15,6 +15,7 @@ pub(super) struct Picture {
     pub height: u32,
     pub layout: PixelLayout,
     pub bt709: bool,
+    pub full_range: bool,
     pub planes: Arc<dyn FramePlanes>,
 }
 
@@ -40,7 +41,8 @@ pub(super) fn read_picture(sample: &gst::Sample) -> Option<Picture> {
     let pts_ns = buffer.pts().or(buffer.dts())?.nseconds();
     let frame = gst_video::VideoFrame::from_buffer_readable(buffer, &info).ok()?;
     let (width, height) = (info.width(), info.height());
-    Some(Picture { pts_ns, width, height, layout, bt709: is_bt709(&info), planes: Arc::new(Mapped(frame)) })
+    let full_range = info.colorimetry().range() == gst_video::VideoColorRange::Range0_255;
+    Some(Picture { pts_ns, width, height, layout, bt709: is_bt709(&info), full_range, planes: Arc::new(Mapped(frame)) })
 }
 
 fn is_bt709(info: &gst_video::VideoInfo) -> bool {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use super::{AccessUnit, CameraError, CameraId, CameraState, CameraStatus, Frame};
+use crate::telemetry::metrics::{FRAMES_DECODED, FRAMES_DROPPED, FRAMES_RECEIVED, STREAM_RECONNECTS, STREAM_UP};
 
 /// Shared by the threads of one camera and its handle.
 pub(super) struct Report {
@@ -26,10 +27,10 @@ impl Report {
     pub fn new(camera: CameraId) -> Self {
         let label = camera.0.clone();
         let metrics = Metrics {
-            received: metrics::counter!("gatewatch_frames_received_total", "camera" => label.clone()),
-            decoded: metrics::counter!("gatewatch_frames_decoded_total", "camera" => label.clone()),
+            received: metrics::counter!(FRAMES_RECEIVED, "camera" => label.clone()),
+            decoded: metrics::counter!(FRAMES_DECODED, "camera" => label.clone()),
             errors: metrics::counter!("gatewatch_decode_errors_total", "camera" => label.clone()),
-            up: metrics::gauge!("gatewatch_stream_up", "camera" => label),
+            up: metrics::gauge!(STREAM_UP, "camera" => label),
         };
         metrics.up.set(0.0);
         let status = CameraStatus {
@@ -102,8 +103,7 @@ impl Report {
     }
 
     pub fn dropped(&self, reason: &'static str) {
-        metrics::counter!("gatewatch_frames_dropped_total", "camera" => self.camera.0.clone(), "reason" => reason)
-            .increment(1);
+        metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => reason).increment(1);
     }
 
     pub fn decode_errors(&self, count: u64) {
@@ -127,8 +127,7 @@ impl Report {
     }
 
     pub fn reconnecting(&self, cause: &'static str) {
-        metrics::counter!("gatewatch_stream_reconnects_total", "camera" => self.camera.0.clone(), "cause" => cause)
-            .increment(1);
+        metrics::counter!(STREAM_RECONNECTS, "camera" => self.camera.0.clone(), "cause" => cause).increment(1);
         self.status.send_modify(|s| s.reconnects += 1);
     }
 

@@ -13,9 +13,9 @@ use super::ingest::Ingest;
 use super::pump::{Pump, Shared};
 use super::report::Report;
 use super::retry::{Backoff, RetryPolicy};
-use super::{CameraError, CameraStatus, FrameSink, decoder, elements, shown_url};
+use super::{CameraError, CameraStatus, FrameSink, elements, shown_url};
 use crate::clock::{MonoMillis, mono_now};
-use crate::config::{CameraConfig, Secret};
+use crate::config::CameraConfig;
 
 /// Longest wait for one unit before stop and stall are looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -65,8 +65,7 @@ impl CameraHandle {
 /// Starts a camera on its own thread. It is tried again forever, whatever happens to it.
 ///
 /// # Errors
-/// [`CameraError::Misconfigured`] for what no retry can mend: an unreadable secret or `ca_file`, an unknown decoder
-/// element; [`CameraError::Pipeline`] when GStreamer does not start.
+/// [`CameraError::Misconfigured`] when it has no RTSP address; [`CameraError::Pipeline`] when GStreamer does not start.
 pub fn spawn(camera: CameraConfig, sink: Arc<dyn FrameSink>) -> Result<CameraHandle, CameraError> {
     spawn_with(camera, sink, RetryPolicy::default())
 }
@@ -81,12 +80,12 @@ pub fn spawn_with(
     retry: RetryPolicy,
 ) -> Result<CameraHandle, CameraError> {
     elements::init()?;
-    let password = check(&camera)?;
+    check(&camera)?;
     let report = Arc::new(Report::new(camera.id.clone()));
     let (stop, stopped) = mpsc::channel();
     let (ending, ended) = mpsc::channel::<()>();
     let shared = Shared { report: Arc::clone(&report), sink, number: Arc::new(AtomicU64::new(0)) };
-    let mut life = Supervisor { camera, password, shared, stopped, good_since: None };
+    let mut life = Supervisor { camera, shared, stopped, good_since: None };
     let name = format!("cam-{}", report.camera());
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         // Dropped at the very end, also by a panic: that is what `stop` waits for.
@@ -98,24 +97,17 @@ pub fn spawn_with(
 }
 
 /// What can be known to be wrong before the first try.
-fn check(camera: &CameraConfig) -> Result<Option<Secret>, CameraError> {
+fn check(camera: &CameraConfig) -> Result<(), CameraError> {
     let wrong = |what: String| CameraError::Misconfigured(format!("camera {}: {what}", camera.id));
     let known_scheme = ["rtsp://", "rtsps://"].iter().any(|s| camera.url.starts_with(s));
     if !known_scheme {
         return Err(wrong(format!("{} is not an rtsp:// or rtsps:// address", shown_url(&camera.url))));
     }
-    if let Some(name) = &camera.decoder {
-        decoder::find_decoder(name)?;
-    }
-    if let Some(file) = &camera.ca_file {
-        std::fs::File::open(file).map_err(|e| wrong(format!("cannot read `ca_file` {}: {e}", file.display())))?;
-    }
-    camera.password.resolve().map_err(wrong)
+    Ok(())
 }
 
 struct Supervisor {
     camera: CameraConfig,
-    password: Option<Secret>,
     shared: Shared,
     stopped: Receiver<()>,
     /// First unit of this life.
@@ -144,7 +136,13 @@ impl Supervisor {
 
     /// One life: connect, receive, decode. `Ok` only when stopped.
     fn run_once(&mut self) -> Result<(), CameraError> {
-        let mut ingest = Ingest::open(&self.camera, self.password.as_ref())?;
+        // Read each time: files may come, and change, while the others are watched.
+        let password = self.camera.password.resolve().map_err(|e| self.misconfigured(&e))?;
+        if let Some(file) = &self.camera.ca_file {
+            let unreadable = |e| self.misconfigured(&format!("cannot read `ca_file` {}: {e}", file.display()));
+            std::fs::File::open(file).map_err(unreadable)?;
+        }
+        let mut ingest = Ingest::open(&self.camera, password.as_ref())?;
         let mut pump = Pump::new(&self.camera, self.shared.clone());
         let mut last = mono_now();
         let (mut pictures, mut pictured) = (self.shared.report.pictures(), last);
@@ -176,6 +174,10 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    fn misconfigured(&self, what: &str) -> CameraError {
+        CameraError::Misconfigured(format!("camera {}: {what}", self.camera.id))
     }
 
     fn good_for(&self) -> Duration {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::camera;
 use crate::config::{self, Config};
 
 /// Arguments of `check`.
@@ -33,6 +34,9 @@ pub fn run(args: &Args) -> ExitCode {
     if !loaded.warnings.list.is_empty() {
         eprintln!("{}", loaded.warnings);
     }
+    for line in absent_decoders(&loaded.config) {
+        eprintln!("{}: warning: {line}", args.file.display());
+    }
     let busy = if args.deep { busy_addresses(&loaded.config) } else { Vec::new() };
     for line in &busy {
         eprintln!("{}: {line}", args.file.display());
@@ -42,6 +46,12 @@ pub fn run(args: &Args) -> ExitCode {
     }
     println!("{}: ok\n{}", args.file.display(), summary(&loaded.config));
     ExitCode::SUCCESS
+}
+
+/// Decoders that are configured and not on this machine; the agent takes others.
+fn absent_decoders(config: &Config) -> Vec<String> {
+    let named = config.cameras.iter().filter_map(|c| Some((&c.id, c.decoder.as_deref()?)));
+    named.filter_map(|(id, name)| Some(format!("camera {id}: {}", camera::look_up_decoder(name).err()?))).collect()
 }
 
 fn busy_addresses(config: &Config) -> Vec<String> {

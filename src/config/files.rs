@@ -1,5 +1,5 @@
 //! Do the files and variables that a configuration names exist on this machine. What the agent cannot start without is
-//! an error; the register's file, the model and its library may come later and are warnings.
+//! an error; the register's file, the model and its library, and what one camera needs, may come later and are warnings.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     needed.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].ca_file"), c.ca_file.as_ref())));
     let missing = needed.into_iter().filter_map(|(key, path)| {
         let path = path.filter(|p| !p.is_file())?;
-        Some(doc.problem(&key, format!("{}; {}", no_file(path), next_step(&key)), Level::Error))
+        Some(doc.problem(&key, format!("{}; {}", no_file(path), next_step(&key)), level_of(&key)))
     });
     let mut problems: Vec<_> = missing.collect();
     problems.extend(secrets(doc, config));
@@ -40,6 +40,11 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
         ));
     }
     problems
+}
+
+/// One camera that cannot be opened does not keep the others from being watched.
+fn level_of(key: &str) -> Level {
+    if key.starts_with("camera[") { Level::Warning } else { Level::Error }
 }
 
 fn no_file(path: &Path) -> String {
@@ -63,5 +68,5 @@ fn secrets(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     sources.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].password"), &c.password)));
     // Both sources given is said by `semantic` already.
     let single = sources.into_iter().filter(|(_, s)| s.file.is_none() || s.env.is_none());
-    single.filter_map(|(key, s)| s.resolve().err().map(|e| doc.problem(&key, e, Level::Error))).collect()
+    single.filter_map(|(key, s)| s.resolve().err().map(|e| doc.problem(&key, e, level_of(&key)))).collect()
 }

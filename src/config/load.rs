@@ -69,7 +69,7 @@ pub fn parse_as<T: DeserializeOwned + JsonSchema>(text: &str, file: &str) -> Res
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
-    typed(&doc).map_err(|problem| Problems::new(vec![problem]))
+    typed(&doc).map_err(|(problem, _)| Problems::new(vec![problem]))
 }
 
 /// The JSON Schema of the file, for editors; `config/schema/config.schema.json` is this.
@@ -80,8 +80,12 @@ pub fn schema() -> Value {
 
 fn check(text: &str, file: &str, look_at_files: bool) -> Result<Loaded, Problems> {
     let (mut doc, mut problems) = Document::parse(file, text);
-    if !problems.is_empty() {
+    // Without a key it is the text that is no TOML, and nothing can be said of what it means.
+    if problems.iter().any(|p| p.key.is_empty()) {
         return Err(Problems::new(problems));
+    }
+    for problem in &problems {
+        shape::take_out(&mut doc.value, &problem.key);
     }
     problems.extend(SHAPE.check(&doc));
     problems.extend(semantic::addresses(&doc));
@@ -89,19 +93,25 @@ fn check(text: &str, file: &str, look_at_files: bool) -> Result<Loaded, Problems
     for problem in &problems {
         shape::take_out(&mut doc.value, &problem.key);
     }
-    let config = match typed::<Config>(&doc) {
-        Ok(mut config) => {
-            config.expand_groups();
-            config
-        }
-        Err(problem) => {
-            if problems.is_empty() {
-                problems.push(problem);
+    let mut config = loop {
+        match typed::<Config>(&doc) {
+            Ok(config) => break config,
+            Err((problem, lacks)) => {
+                let known = problems.iter().any(|p| p.key.starts_with(&problem.key));
+                let mended = shape::stand_in(&mut doc.value, &problem.key, lacks.as_deref());
+                if !known {
+                    problems.push(problem);
+                }
+                if !mended {
+                    return Err(Problems::new(problems));
+                }
             }
-            return Err(Problems::new(problems));
         }
     };
-    problems.extend(semantic::check(&doc, &config));
+    config.expand_groups();
+    // What stands in for something that is missing was reported already.
+    let told: Vec<String> = problems.iter().map(|p| p.key.clone()).collect();
+    problems.extend(semantic::check(&doc, &config).into_iter().filter(|p| !told.contains(&p.key)));
     if look_at_files {
         problems.extend(files::check(&doc, &config));
     }
@@ -109,12 +119,15 @@ fn check(text: &str, file: &str, look_at_files: bool) -> Result<Loaded, Problems
     if problems.has_errors() { Err(problems) } else { Ok(Loaded { config, warnings: problems }) }
 }
 
-/// What the schema cannot say (a whole number written `12.0`, say) is found here.
-fn typed<T: DeserializeOwned>(doc: &Document<'_>) -> Result<T, Problem> {
+/// What the schema cannot say (a whole number written `12.0`, say) is found here; also the key that is missing, if that
+/// is what is wrong.
+fn typed<T: DeserializeOwned>(doc: &Document<'_>) -> Result<T, (Problem, Option<String>)> {
     serde_path_to_error::deserialize::<_, T>(&doc.value).map_err(|e| {
         let key = e.path().to_string();
         let key = if key == "." { "" } else { &key };
-        doc.problem(key, format!("cannot be used: {}", e.inner()), Level::Error)
+        let why = e.inner().to_string();
+        let lacks = why.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+        (doc.problem(key, format!("cannot be used: {why}"), Level::Error), lacks)
     })
 }
 

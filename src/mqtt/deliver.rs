@@ -153,7 +153,6 @@ impl<S: OutboxSource, H: InboundHandler> Delivery<S, H> {
     }
 
     fn report(&self, problem: &Problem, wait: Duration) {
-        metrics::gauge!("gatewatch_mqtt_connected").set(0.0);
         metrics::counter!("gatewatch_mqtt_problems_total", "kind" => problem.kind.as_str()).increment(1);
         tracing::warn!(kind = problem.kind.as_str(), reason = %problem, retry_in_ms = wait.as_millis() as u64, "no broker");
         self.status.send_modify(|s| {

@@ -20,6 +20,7 @@ use super::outbox::{OutboxError, OutboxItem, OutboxSource};
 use super::window::{What, Window};
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{MonoMillis, mono_now, utc_now};
+use crate::telemetry::metrics::{MQTT_ACK, MQTT_ACKED, MQTT_CONNECTS};
 
 /// A broker that leaves a publish unanswered this long is treated as gone.
 const ACK_TIMEOUT_MS: i64 = 60_000;
@@ -181,8 +182,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Said when the subscriptions are in force, not before: who waits for it may then send facts and commands.
     fn connected(&mut self) {
-        metrics::gauge!("gatewatch_mqtt_connected").set(1.0);
-        metrics::counter!("gatewatch_mqtt_connects_total").increment(1);
+        metrics::counter!(MQTT_CONNECTS).increment(1);
         tracing::info!(broker = self.d.config.url, window = self.limit, max_packet = self.max_packet, "connected");
         let rejected = (!self.refused.held.is_empty()).then(|| self.refused.text.clone());
         self.d.status.send_modify(|s| {
@@ -309,8 +309,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                 self.refused.waits.remove(&id);
                 self.acked.push(id);
                 let lane = lane.to_string();
-                metrics::counter!("gatewatch_mqtt_acked_total", "lane" => lane).increment(1);
-                metrics::histogram!("gatewatch_mqtt_ack_seconds").record(mono_now().since(sent.at) as f64 / 1000.0);
+                metrics::counter!(MQTT_ACKED, "lane" => lane).increment(1);
+                metrics::histogram!(MQTT_ACK).record(mono_now().since(sent.at) as f64 / 1000.0);
             }
             What::Outbox { id, .. } => self.hold(id, ack),
             _ if !good => {

@@ -11,6 +11,7 @@ use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::event::EventMessage;
 use crate::event::message::{Sequence, SnapshotRef};
 use crate::rules::Phase;
+use crate::telemetry::metrics::{FRAME_TO_STORED, OUTBOX_DROPPED};
 
 /// Timings kept for messages that are not acknowledged yet, at most; beyond it no figure is kept for new ones.
 const MAX_TIMINGS: usize = 100_000;
@@ -370,7 +371,7 @@ impl Store {
             .map_err(|e| self.sql(e))?;
         self.queue(tx, seq, 1, LANE_CRITICAL, i64::try_from(payload.len()).unwrap_or(i64::MAX)).await?;
         self.inner.dropped.fetch_add(report.data.messages, Ordering::Relaxed);
-        metrics::counter!("gatewatch_outbox_dropped_total").increment(report.data.messages);
+        metrics::counter!(OUTBOX_DROPPED).increment(report.data.messages);
         tracing::error!(
             messages = report.data.messages,
             bytes = report.data.bytes,
@@ -413,7 +414,7 @@ impl Store {
         for (r, received) in recorded.iter().zip(received) {
             let Some(received) = *received else { continue };
             let stored_ms = now.since(received);
-            metrics::histogram!("gatewatch_frame_to_stored_seconds").record(stored_ms as f64 / 1000.0);
+            metrics::histogram!(FRAME_TO_STORED).record(stored_ms as f64 / 1000.0);
             if timing.len() < MAX_TIMINGS {
                 timing.insert(r.sequence.seq, Timing { received, stored_ms });
             }

@@ -93,6 +93,14 @@ impl Tracker {
         &self.tracks
     }
 
+    /// Forgets everything: the next frame has nothing to do with those before.
+    pub fn clear(&mut self) {
+        self.tracks.clear();
+        self.states.clear();
+        self.ended.clear();
+        self.now = None;
+    }
+
     /// The tracks that the last update ended, as they were last seen: box, score and path are of their latest match.
     #[must_use]
     pub fn ended(&self) -> &[Track] {

@@ -27,7 +27,17 @@ pub fn read(path: &Path) -> Result<Frame, String> {
     };
     let camera = CameraId("picture".into());
     let planes = Arc::new(planes);
-    Ok(Frame { camera, number: 0, time, width, height, layout: PixelLayout::I420, bt709: false, planes })
+    Ok(Frame {
+        camera,
+        number: 0,
+        time,
+        width,
+        height,
+        layout: PixelLayout::I420,
+        bt709: false,
+        full_range: false,
+        planes,
+    })
 }
 
 fn i420(rgb: &image::RgbImage, width: u32, height: u32) -> Vec<u8> {

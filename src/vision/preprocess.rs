@@ -183,16 +183,19 @@ impl Preprocessor {
                 mix_columns(&self.mixed, chroma.start, (2, 1), &self.chroma_x, &mut self.v);
             }
         }
-        self.colour(frame.bt709, lb.offset.0 as usize, padding);
+        self.colour(frame, lb.offset.0 as usize, padding);
     }
 
-    /// Studio-range YUV to RGB, in whole grey levels like the pictures that models are trained on.
-    fn colour(&mut self, bt709: bool, left: usize, padding: f32) {
-        let [rv, gu, gv, bu] = if bt709 {
+    /// YUV to RGB, in whole grey levels like the pictures that models are trained on.
+    fn colour(&mut self, frame: &Frame, left: usize, padding: f32) {
+        let studio: [f32; 4] = if frame.bt709 {
             [1.792_741, 0.213_249, 0.532_909, 2.112_402]
         } else {
             [1.596_027, 0.391_762, 0.812_968, 2.017_232]
         };
+        // Luma of 219 and chroma of 224 steps in studio range, 255 in full range.
+        let (gain, black, chroma) = if frame.full_range { (1.0, 0.0, 224.0 / 255.0) } else { (1.164_384, 16.0, 1.0) };
+        let [rv, gu, gv, bu] = studio.map(|k| k * chroma);
         let n = self.y.len();
         let [r, g, b] = &mut self.rgb;
         for row in [&mut *r, &mut *g, &mut *b] {
@@ -202,7 +205,7 @@ impl Preprocessor {
         let (r, g, b) = (&mut r[left..left + n], &mut g[left..left + n], &mut b[left..left + n]);
         let (ys, us, vs) = (&self.y[..n], &self.u[..n], &self.v[..n]);
         for i in 0..n {
-            let y = 1.164_384 * (ys[i] - 16.0);
+            let y = gain * (ys[i] - black);
             let (u, v) = (us[i] - 128.0, vs[i] - 128.0);
             r[i] = whole(y + rv * v);
             g[i] = whole(y - gu * u - gv * v);
@@ -320,7 +323,17 @@ mod tests {
             uncertainty_ms: 0,
             clock_offset_ms: None,
         };
-        Frame { camera: CameraId("a".into()), number: 0, time, width, height, layout, bt709: false, planes }
+        Frame {
+            camera: CameraId("a".into()),
+            number: 0,
+            time,
+            width,
+            height,
+            layout,
+            bt709: false,
+            full_range: false,
+            planes,
+        }
     }
 
     /// A picture of noise, as I420 or NV12, rows padded by 5 bytes.

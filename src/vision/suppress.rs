@@ -39,27 +39,31 @@ impl Limits {
     }
 }
 
-/// Keeps the best of overlapping boxes of one class, best first. Whole boxes beat cut ones of other regions.
+/// Keeps the best of overlapping boxes of one class, best first: within a region by score alone, since all its boxes saw
+/// the same; between regions a whole box beats a cut one.
 pub fn suppress(boxes: &mut Vec<Candidate>, limits: &Limits) {
     boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
     boxes.truncate(MOST);
+    if !limits.across_regions_only {
+        keep_unbeaten(boxes, |k, b| k.region == b.region && k.rect.iou(&b.rect) > limits.of(b.class));
+    }
     boxes.sort_by_key(|b| b.cut);
+    keep_unbeaten(boxes, |k, b| {
+        let covered = || k.rect.intersection(&b.rect).area() >= CUT_COVERED * b.rect.area();
+        k.region != b.region && (k.rect.iou(&b.rect) > limits.of(b.class) || (b.cut && covered()))
+    });
+    boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
+}
+
+/// Keeps in the order given what no kept one of its class beats.
+fn keep_unbeaten(boxes: &mut Vec<Candidate>, beats: impl Fn(&Candidate, &Candidate) -> bool) {
     let mut kept: Vec<Candidate> = Vec::with_capacity(boxes.len().min(300));
     for b in boxes.iter() {
-        let compared = |k: &Candidate| k.class == b.class && !(limits.across_regions_only && k.region == b.region);
-        let iou = limits.of(b.class);
-        if !kept.iter().any(|k| compared(k) && beats(k, b, iou)) {
+        if !kept.iter().any(|k| k.class == b.class && beats(k, b)) {
             kept.push(*b);
         }
     }
-    kept.sort_by(|a, b| b.score.total_cmp(&a.score));
     *boxes = kept;
-}
-
-fn beats(kept: &Candidate, b: &Candidate, iou: f32) -> bool {
-    let elsewhere = b.cut && kept.region != b.region;
-    let covered = || kept.rect.intersection(&b.rect).area() >= CUT_COVERED * b.rect.area();
-    kept.rect.iou(&b.rect) > iou || (elsewhere && covered())
 }
 
 #[cfg(test)]
@@ -70,6 +74,13 @@ mod tests {
 
     fn at(x: f32, score: f32, class: usize, region: usize, cut: bool) -> Candidate {
         Candidate { class, score, rect: Rect::from([x, 0.0, x + 100.0, 100.0]), region, cut }
+    }
+
+    #[test]
+    fn within_a_region_a_weak_whole_box_does_not_take_a_strong_cut_one_away() {
+        let mut boxes = vec![at(0.0, 0.7, 0, 0, true), at(8.0, 0.2, 0, 0, false)];
+        suppress(&mut boxes, &LIMITS);
+        assert_eq!(boxes.iter().map(|b| b.score).collect::<Vec<_>>(), [0.7]);
     }
 
     #[test]

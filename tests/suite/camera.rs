@@ -259,11 +259,26 @@ fn a_certificate_must_be_trusted() {
 }
 
 #[test]
-fn what_no_retry_can_mend_is_said_at_once() {
-    let mut camera = config("rtsp://127.0.0.1:1/live");
+fn a_secret_that_is_not_there_yet_is_said_and_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(server::H264, Options { password: true, ..Options::default() });
+    let mut camera = config(&server.url());
+    camera.username = Some(USER.into());
+    let file = dir.path().join("password");
+    camera.password = SecretSource { file: Some(file.clone()), env: None };
     camera.decoder = Some("nosuchdec".into());
-    let error = spawn_with(camera, Arc::new(Seen::default()), quick()).err().unwrap();
-    assert!(matches!(&error, CameraError::Misconfigured(m) if m.contains("nosuchdec")), "{error}");
+    let (handle, seen) = start(camera);
+    let status = wait_state(&handle, CameraState::Lost);
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("cam-1") && reason.contains(file.to_str().unwrap()), "{reason}");
+    std::fs::write(&file, PASSWORD).unwrap();
+    // Decoded with another decoder than the one that is not on this machine.
+    wait_frames(&seen, 3);
+    handle.stop();
+}
+
+#[test]
+fn what_no_retry_can_mend_is_said_at_once() {
     let error = spawn_with(config("http://u:p@cam/x"), Arc::new(Seen::default()), quick()).err().unwrap();
     assert!(matches!(&error, CameraError::Misconfigured(m) if m.contains("http://cam/x")), "{error}");
 }

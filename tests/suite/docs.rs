@@ -157,3 +157,26 @@ fn links_between_documents_lead_to_files() {
         }
     }
 }
+
+#[test]
+fn every_metric_that_is_named_is_counted_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let own = root.join("telemetry/metrics.rs");
+    let elsewhere: String =
+        files_below(&root).iter().filter(|f| **f != own).map(|f| std::fs::read_to_string(f).unwrap()).collect();
+    let named = std::fs::read_to_string(&own).unwrap();
+    let names: Vec<&str> = named.lines().filter_map(|l| l.strip_prefix("pub const ")?.split(':').next()).collect();
+    assert!(names.len() > 15, "{names:?}");
+    // Those of the process itself are set where they are named.
+    let unused: Vec<_> = names
+        .iter()
+        .filter(|n| !n.starts_with("PROCESS_") && **n != "BUILD_INFO")
+        .filter(|n| !elsewhere.contains(**n))
+        .collect();
+    assert!(unused.is_empty(), "described and never set: {unused:?}");
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    entries.flat_map(|p| if p.is_dir() { files_below(&p) } else { vec![p] }).collect()
+}

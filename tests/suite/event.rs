@@ -118,7 +118,17 @@ impl Scene {
         let (width, height) = self.size;
         let planes = self.planes.clone();
         let camera = CameraId("bay-cam".into());
-        Frame { camera, number: self.number, time, width, height, layout: PixelLayout::I420, bt709: false, planes }
+        Frame {
+            camera,
+            number: self.number,
+            time,
+            width,
+            height,
+            layout: PixelLayout::I420,
+            bt709: false,
+            full_range: false,
+            planes,
+        }
     }
 
     /// One frame with the box's foot at `x` (fraction), or without any track.

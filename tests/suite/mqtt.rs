@@ -461,7 +461,7 @@ async fn commands_are_answered_with_their_correlation_data() {
     for (name, body, want) in [
         (
             "resync",
-            r#"{"from_seq": 5}"#,
+            r#"{"from_seq": 5, "epoch": 7}"#,
             json!({"ok": true, "result": {"from": 5, "to": null, "epoch": 7, "queued": 3}}),
         ),
         ("ping", "", json!({"ok": true, "result": "pong"})),

@@ -4,23 +4,25 @@ use tiny_skia::{ColorU8, Pixmap};
 
 use crate::camera::{Frame, PixelLayout};
 
-/// Studio range YUV to full range RGB, 16.16 fixed point.
+/// YUV to full range RGB, 16.16 fixed point.
 struct Matrix {
+    luma: i32,
+    black: i32,
     rv: i32,
     gu: i32,
     gv: i32,
     bu: i32,
 }
 
-const LUMA: i32 = 76_309; // 255 / 219
-const BT601: Matrix = Matrix { rv: 104_597, gu: 25_675, gv: 53_279, bu: 132_201 };
-const BT709: Matrix = Matrix { rv: 117_489, gu: 13_975, gv: 34_925, bu: 138_438 };
+/// Studio range: 219 steps of luma from 16, 224 of chroma.
+const BT601: Matrix = Matrix { luma: 76_309, black: 16, rv: 104_597, gu: 25_675, gv: 53_279, bu: 132_201 };
+const BT709: Matrix = Matrix { luma: 76_309, black: 16, rv: 117_489, gu: 13_975, gv: 34_925, bu: 138_438 };
 
 /// The picture in RGBA; `None` when it is empty or its planes are shorter than its size says.
 pub(super) fn to_pixmap(frame: &Frame) -> Option<Pixmap> {
     let (w, h) = (frame.width as usize, frame.height as usize);
     let mut pixmap = Pixmap::new(frame.width, frame.height)?;
-    let matrix = if frame.bt709 { &BT709 } else { &BT601 };
+    let matrix = Matrix::of(frame);
     let (luma, luma_stride) = frame.planes.plane(0);
     for (y, row) in pixmap.pixels_mut().chunks_exact_mut(w).enumerate().take(h) {
         let ys = luma.get(y * luma_stride..y * luma_stride + w)?;
@@ -51,8 +53,18 @@ fn chroma_row(frame: &Frame, row: usize) -> Option<(&[u8], &[u8], usize)> {
 }
 
 impl Matrix {
+    fn of(frame: &Frame) -> Self {
+        let studio = if frame.bt709 { BT709 } else { BT601 };
+        if !frame.full_range {
+            return studio;
+        }
+        let full = |k: i32| k * 224 / 255;
+        let (rv, gu, gv, bu) = (full(studio.rv), full(studio.gu), full(studio.gv), full(studio.bu));
+        Self { luma: 1 << 16, black: 0, rv, gu, gv, bu }
+    }
+
     fn rgb(&self, y: u8, u: u8, v: u8) -> tiny_skia::PremultipliedColorU8 {
-        let luma = (i32::from(y) - 16) * LUMA + 32_768;
+        let luma = (i32::from(y) - self.black) * self.luma + 32_768;
         let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
         let byte = |value: i32| (value >> 16).clamp(0, 255) as u8;
         let red = byte(luma + self.rv * v);
@@ -94,7 +106,17 @@ mod tests {
             clock_offset_ms: None,
         };
         let planes = Arc::new(Padded { planes });
-        Frame { camera: CameraId("c".into()), number: 0, time, width: 3, height: 3, layout, bt709, planes }
+        Frame {
+            camera: CameraId("c".into()),
+            number: 0,
+            time,
+            width: 3,
+            height: 3,
+            layout,
+            bt709,
+            full_range: false,
+            planes,
+        }
     }
 
     fn pixels(frame: &Frame) -> Vec<[u8; 3]> {
