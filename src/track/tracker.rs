@@ -65,8 +65,8 @@ impl Tracker {
         Self { config, minimum: (0.0, BTreeMap::new()), ids, now: None, pace_ms: 0.0, tracks, states, ended }
     }
 
-    /// Detections below the score their class needs start no track, as those below `tracker.start_score`; they may still
-    /// continue one.
+    /// What a detection needs to start a track: the score configured for its class, else `detector.min_score` and
+    /// `tracker.start_score`. Weaker ones may still continue a track.
     #[must_use]
     pub fn with_minimum(self, detector: &DetectorConfig) -> Self {
         Self { minimum: (detector.min_score, detector.class_min_score.clone()), ..self }
@@ -157,8 +157,7 @@ impl Tracker {
 
     fn is_strong(&self, detection: &Detection) -> bool {
         let (most, some) = &self.minimum;
-        let needed = some.get(&detection.label).unwrap_or(most).max(self.config.start_score);
-        detection.score >= needed
+        detection.score >= *some.get(&detection.label).unwrap_or(&most.max(self.config.start_score))
     }
 
     /// Gives detections to the unmatched ones of `tracks`; the detections left over.
@@ -330,6 +329,22 @@ mod tests {
 
     fn confirmed(t: &[Track]) -> Vec<TrackId> {
         t.iter().filter(|t| t.confirmed).map(|t| t.id).collect()
+    }
+
+    #[test]
+    fn a_class_may_need_more_or_less_to_start_a_track() {
+        let class_min_score = BTreeMap::from([("truck".into(), 0.7), ("person".into(), 0.3)]);
+        let detector = DetectorConfig { min_score: 0.5, class_min_score, ..DetectorConfig::default() };
+        let mut t = tracker().with_minimum(&detector);
+        let scene = |score: f32| ["truck", "person", "car"].map(|l| seen(l, 100.0 + 200.0 * l.len() as f32, score));
+        let mut live = |ms: i64, score: f32| -> Vec<String> {
+            t.update(time(ms), &scene(score)).iter().filter(|t| t.matched).map(|t| t.label.to_string()).collect()
+        };
+        assert_eq!(live(0, 0.32), ["person"]);
+        assert_eq!(live(200, 0.6), ["person", "car"], "0.5 for most, though tracks start from 0.4");
+        assert_eq!(live(400, 0.75), ["person", "car", "truck"]);
+        assert_eq!(live(900, 0.75).len(), 3);
+        assert_eq!(live(1100, 0.15), ["person", "car", "truck"], "a weak one continues what is believed");
     }
 
     #[test]

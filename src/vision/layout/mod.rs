@@ -6,6 +6,7 @@ mod end_to_end;
 mod family;
 mod fastestdet;
 mod grid;
+mod heads;
 mod nanodet;
 mod recognise;
 mod scores;
@@ -15,7 +16,8 @@ mod yolov8;
 use std::borrow::Cow;
 
 pub use family::Preparation;
-pub use recognise::{Reading, Seen};
+pub use heads::Seen;
+pub use recognise::Reading;
 
 use crate::geometry::Rect;
 
