@@ -29,6 +29,19 @@ pub fn config(assets: &Path, model: &str) -> DetectorConfig {
     config
 }
 
+/// What the graph of `plate_mnet` does not tell.
+pub const PLATE: &str = "names = [\"plate\"]\ncolors = \"bgr\"\nscale = 1.0\nmean = [104.0, 117.0, 123.0]\n[anchors]\n\
+    strides = [8, 16, 32]\nsizes = [[[24, 24], [48, 48]], [[96, 96], [192, 192]], [[384, 384], [512, 512]]]\n";
+
+/// A copy of a model with a side-car beside it.
+pub fn with_side_car(assets: &Path, model: &str, text: &str) -> (tempfile::TempDir, DetectorConfig) {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join(format!("{model}.onnx"));
+    std::fs::copy(assets.join(format!("models/{model}.onnx")), &copy).unwrap();
+    std::fs::write(copy.with_extension("toml"), text).unwrap();
+    (dir, DetectorConfig { model: copy, ..config(assets, model) })
+}
+
 /// The picture as a camera would deliver it: BT.601 studio range, chroma halved. Its planes one after the other.
 pub fn planes(path: &Path) -> (u32, u32, Vec<u8>) {
     let rgb = image::open(path).unwrap().to_rgb8();
@@ -98,13 +111,7 @@ fn what_is_no_detector_or_not_told_is_refused_with_the_key_to_set() {
 #[test]
 fn a_side_car_tells_what_the_graph_does_not() {
     let Some(assets) = assets() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let model = dir.path().join("plate.onnx");
-    std::fs::copy(assets.join("models/plate_mnet.onnx"), &model).unwrap();
-    let text = "names = [\"plate\"]\ncolors = \"bgr\"\nscale = 1.0\nmean = [104.0, 117.0, 123.0]\n[anchors]\n\
-        strides = [8, 16, 32]\nsizes = [[[24, 24], [48, 48]], [[96, 96], [192, 192]], [[384, 384], [512, 512]]]\n";
-    std::fs::write(dir.path().join("plate.toml"), text).unwrap();
-    let config = DetectorConfig { model, ..DetectorConfig::default() };
+    let (dir, config) = with_side_car(&assets, "plate_mnet", PLATE);
     let detector = Detector::load(&config, 0.3).unwrap();
     let description = detector.description();
     assert!(
@@ -115,9 +122,9 @@ fn a_side_car_tells_what_the_graph_does_not() {
     assert_eq!(told("mean"), ("[104, 117, 123]".to_owned(), "side-car"));
     assert_eq!(told("resize"), ("stretch".to_owned(), "usual in its family"));
     assert!(told("scores").0.contains("background first"), "{:?}", told("scores"));
-    std::fs::write(dir.path().join("plate.toml"), text.replace("colors", "colour")).unwrap();
+    std::fs::write(dir.path().join("plate_mnet.toml"), PLATE.replace("colors", "colour")).unwrap();
     let message = Detector::load(&config, 0.3).unwrap_err().to_string();
-    assert!(message.contains("plate.toml:2:1: colour: unknown key; did you mean `colors`?"), "{message}");
+    assert!(message.contains("plate_mnet.toml:2:1: colour: unknown key; did you mean `colors`?"), "{message}");
 }
 
 #[test]

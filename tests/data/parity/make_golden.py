@@ -102,6 +102,7 @@ def as_input(rgb, model):
 UNIT = F(1) / F(255)
 PLAIN = ([0] * 3, [1] * 3)
 BY_255 = ([0] * 3, [UNIT] * 3)
+MINUS = ([104, 117, 123], [1] * 3)
 CAFFE = ([F(v) / F(1) for v in (103.53, 116.28, 123.675)], [F(1) / F(v) for v in (57.375, 57.12, 58.395)])
 
 
@@ -177,6 +178,22 @@ def fastestdet(outputs, side):
     return (o[0] ** 0.6 * o[5:] ** 0.4).T, boxes
 
 
+PRIORS = {8: (24, 48), 16: (96, 192), 32: (384, 512)}
+
+
+def ssd_offsets(outputs, side):
+    by_width = {o.shape[1]: o.astype(np.float64) for o in outputs}
+    offsets, priors = by_width[4], []
+    for s, sizes in PRIORS.items():
+        gy, gx = np.divmod(np.arange((side // s) ** 2), side // s)
+        centres = np.stack([(gx + 0.5) * s, (gy + 0.5) * s], -1)
+        priors.append(np.stack([np.c_[centres, np.full((len(gx), 2), n)] for n in sizes], 1).reshape(-1, 4))
+    priors = np.concatenate(priors)
+    centre = priors[:, :2] + offsets[:, :2] * 0.1 * priors[:, 2:]
+    size = priors[:, 2:] * np.exp(offsets[:, 2:] * 0.2)
+    return by_width[2][:, 1:], corners(*centre.T, *size.T)
+
+
 MODELS = {
     "yolox_nano_416": dict(side=416, resize="top_left", rgb=False, numbers=PLAIN, read=yolox),
     "nanodet_m_416": dict(side=416, resize="stretch", rgb=False, numbers=CAFFE, read=nanodet),
@@ -185,6 +202,7 @@ MODELS = {
     "yolov8n_int8": dict(side=640, resize="centre", rgb=True, numbers=BY_255, read=yolov8),
     "yolo11n_int8": dict(side=320, resize="centre", rgb=True, numbers=BY_255, read=yolov8),
     "yolo26n_int8": dict(side=640, resize="centre", rgb=True, numbers=BY_255, read=end_to_end, suppressed=True),
+    "plate_mnet": dict(side=640, resize="stretch", rgb=False, numbers=MINUS, read=ssd_offsets),
     "deimv2_atto_coco_int8": dict(side=320, resize="stretch", rgb=True, numbers=BY_255, read=deim, suppressed=True),
 }
 
