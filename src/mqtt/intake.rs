@@ -91,11 +91,10 @@ impl<H: InboundHandler> Intake<H> {
                     }
                     self.ready.send_replace(true);
                 }
-                Event::Incoming(Packet::Publish(publish)) => {
-                    if publishes_tx.send(publish).await.is_err() {
-                        return Problem::new(ProblemKind::Lost, "the part that keeps facts ended");
-                    }
-                }
+                Event::Incoming(Packet::Publish(publish)) => match publishes_tx.send(publish).await {
+                    Ok(()) => {}
+                    Err(_) => return Problem::new(ProblemKind::Lost, "the part that keeps facts ended"),
+                },
                 _ => {}
             }
         }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sha2::Digest;
 use tokio::sync::Mutex;
 
-use crate::support::gate::{Door, Gate, SIZE, area, bay, bay_polygon, camera, model, own_model, serve};
+use crate::support::gate::{Door, Gate, SIZE, area, bay, bay_polygon, camera, own_model, serve};
 use crate::support::listener::Listener;
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::{until, wait_for};
@@ -85,7 +85,7 @@ fn assert_valid(events: &[Value]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_in_the_bay_is_told_with_its_declaration_and_picture() {
     let _alone = ONE.lock().await;
-    let Some(model) = model() else { return };
+    let model = own_model();
     let broker = Mosquitto::open();
     let desk = Listener::start(broker.url(), "desk").await;
     let server = serve(bay(), Codec::H264, ServerOptions::default());
@@ -175,7 +175,7 @@ async fn flush(broker: &Mosquitto, desk: &Listener, mark: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_event_is_lost_or_doubled_by_power_cuts_and_broker_cuts() {
     let _alone = ONE.lock().await;
-    let Some(model) = model() else { return };
+    let model = own_model();
     let mut broker = Mosquitto::open();
     let desk = Listener::start(broker.url(), "desk").await;
     // The agent comes through a door, so that it meets a new broker only when the listener is there: what a broker
@@ -260,7 +260,7 @@ async fn nothing_is_missing(gate: &Gate, desk: &Listener) {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_cameras_are_named_and_do_not_hold_up_the_good_one_and_no_password_is_logged() {
     let _alone = ONE.lock().await;
-    let Some(model) = model() else { return };
+    let model = own_model();
     let broker = Mosquitto::open();
     let desk = Listener::start(broker.url(), "desk").await;
     let server = serve(shuttle(), Codec::H265, ServerOptions::default());
@@ -307,7 +307,7 @@ async fn bad_cameras_are_named_and_do_not_hold_up_the_good_one_and_no_password_i
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     let _alone = ONE.lock().await;
-    let Some(model) = model() else { return };
+    let model = own_model();
     let broker = Mosquitto::open();
     let desk = Listener::start(broker.url(), "desk").await;
     let server = serve(shuttle(), Codec::H264, ServerOptions::default());
@@ -359,7 +359,7 @@ fn gives_up(mut command: Command) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_font_or_store_it_ends_with_a_sentence() {
     let _alone = ONE.lock().await;
-    let Some(model) = model() else { return };
+    let model = own_model();
     let mut watched = camera("bay", format!("rtsp://127.0.0.1:{}/none", free_port()));
     watched.areas = strips();
     let gate = || Gate::new(model.clone(), format!("mqtt://127.0.0.1:{}", free_port()), vec![watched.clone()]);
@@ -397,10 +397,9 @@ fn replay(gate: &Gate, video: &Path, start: UtcMillis) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_the_same_each_time_and_tells_what_the_scene_shows() {
     let _alone = ONE.lock().await;
-    let Some(model) = model() else { return };
+    let model = own_model();
     let mut watched = camera("bay", "rtsp://127.0.0.1/unused".into());
     watched.areas = vec![area("bay-1", bay_polygon(), 3.0)];
-    let own = model == own_model();
     let gate = Gate::new(model, "mqtt://127.0.0.1".into(), vec![watched]);
     let (video, truth) = (gate.dir.path().join("bay.mp4"), gate.dir.path().join("bay.jsonl"));
     let start = UtcMillis::parse_rfc3339("2026-03-02T03:00:00Z").unwrap();
@@ -422,19 +421,13 @@ async fn a_replay_is_the_same_each_time_and_tells_what_the_scene_shows() {
     let (at, _) = real.find(|(_, h)| h.what == "enter" && h.area == "bay-1" && h.label == "truck").unwrap();
     println!("the truck enters {at:?}; told: {enters:?}");
     assert!(!enters.is_empty());
-    if own {
-        let near = enters.iter().any(|(label, t)| *label == "truck" && t.since(at).abs() <= 1000);
-        assert!(near, "the truck enters at {at:?}; told: {enters:?}");
-    }
+    let near = enters.iter().any(|(label, t)| *label == "truck" && t.since(at).abs() <= 1000);
+    assert!(near, "the truck enters at {at:?}; told: {enters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_does_the_main_job_and_says_so() {
     let _alone = ONE.lock().await;
-    if !own_model().is_file() {
-        println!("skipped: models/gate.onnx is missing");
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("r.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatewatch"));

@@ -10,14 +10,9 @@ use gatewatch::config::DetectorConfig;
 use gatewatch::geometry::Rect;
 use gatewatch::vision::detector::{Detect, Detector};
 use gatewatch::vision::regions::Region;
-use gatewatch::vision::runtime;
 
 use crate::support::gate::own_model;
-use crate::vision::frame;
-
-fn runtime_is_here() -> bool {
-    runtime::init(None).map_err(|e| println!("skipped: {e}")).is_ok()
-}
+use crate::vision::{frame, with_runtime};
 
 /// A copy of a tiny graph in a folder of its own, where a side-car may be put.
 fn tiny(name: &str) -> (tempfile::TempDir, PathBuf) {
@@ -47,9 +42,7 @@ fn is_upper_left_quarter(rect: &Rect) -> bool {
 
 #[test]
 fn a_half_precision_graph_of_open_size_takes_its_size_from_what_is_said() {
-    if !runtime_is_here() {
-        return;
-    }
+    with_runtime();
     let (dir, model) = tiny("half_rows");
     let (label, score, rect) = seen(&model);
     assert!(label == "container" && score > 0.99 && is_upper_left_quarter(&rect), "{label} {score} {rect:?}");
@@ -67,9 +60,7 @@ fn a_half_precision_graph_of_open_size_takes_its_size_from_what_is_said() {
 
 #[test]
 fn a_graph_of_bytes_with_suppression_counts_its_boxes_and_classes() {
-    if !runtime_is_here() {
-        return;
-    }
+    with_runtime();
     let (dir, model) = tiny("bytes_ssd");
     let (label, score, rect) = seen(&model);
     assert!(label == "truck" && score > 0.99 && is_upper_left_quarter(&rect), "{label} {score} {rect:?}");
@@ -87,9 +78,7 @@ fn gatewatch(args: &[&str]) -> Output {
 
 #[test]
 fn inspect_says_what_is_known_and_by_whom_and_draws_what_it_sees() {
-    if !runtime_is_here() {
-        return;
-    }
+    with_runtime();
     let dir = tempfile::tempdir().unwrap();
     let (picture, out) = (dir.path().join("street.png"), dir.path().join("seen.jpg"));
     image::RgbImage::from_fn(200, 120, |x, y| image::Rgb([x as u8, y as u8, 90])).save(&picture).unwrap();
@@ -118,9 +107,7 @@ fn inspect_says_what_is_known_and_by_whom_and_draws_what_it_sees() {
 
 #[test]
 fn bench_measures_each_number_of_threads_and_says_what_is_not_to_be_had() {
-    if !runtime_is_here() {
-        return;
-    }
+    with_runtime();
     let output = gatewatch(&["bench", &own_model().to_string_lossy(), "--threads", "1,2", "--runs", "3"]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));

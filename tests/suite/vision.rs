@@ -10,17 +10,19 @@ use gatewatch::vision::detector::{Detect, Detector};
 use gatewatch::vision::regions::Region;
 use gatewatch::vision::runtime;
 
-/// The assets, when they and the runtime are here; says so when not.
+/// The assets, when they are here; says so when not. The runtime must be.
 pub fn assets() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("GATEWATCH_ASSETS") else {
         println!("skipped: GATEWATCH_ASSETS is not set");
         return None;
     };
-    if let Err(e) = runtime::init(None) {
-        println!("skipped: {e}");
-        return None;
-    }
+    with_runtime();
     Some(folder.into())
+}
+
+/// Loads ONNX Runtime: without it no test of the detector says anything.
+pub fn with_runtime() {
+    runtime::init(None).expect("`make deps` puts ONNX Runtime in place");
 }
 
 pub fn config(assets: &Path, model: &str) -> DetectorConfig {

@@ -27,19 +27,11 @@ use super::{until, wait_for};
 /// Small pictures: the drawing and coding share the machine with the detector.
 pub const SIZE: (u32, u32) = (640, 360);
 
-/// The detector of the repository, or one of the assets; without both says so and gives none.
-pub fn model() -> Option<PathBuf> {
-    let other = std::env::var_os("GATEWATCH_ASSETS").map(|d| Path::new(&d).join("models/yolox_nano_416.onnx"));
-    let found = [Some(own_model()), other].into_iter().flatten().find(|p| p.is_file());
-    if found.is_none() {
-        println!("skipped: models/gate.onnx is missing and GATEWATCH_ASSETS is not set");
-    }
-    found
-}
-
-/// Where the repository's own model is, if it is.
+/// The detector of the repository.
 pub fn own_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/gate.onnx")
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/gate.onnx");
+    assert!(path.is_file(), "{} belongs to the repository", path.display());
+    path
 }
 
 /// The inspection bay by day.
