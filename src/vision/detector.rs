@@ -220,7 +220,8 @@ impl Detect for Detector {
         for (index, region) in regions.iter().enumerate() {
             let start = precise_now();
             self.look(frame, index, *region)?;
-            metrics::histogram!("gatewatch_inference_duration_seconds").record((precise_now() - start).as_secs_f64());
+            metrics::histogram!(crate::telemetry::metrics::INFERENCE_DURATION)
+                .record((precise_now() - start).as_secs_f64());
         }
         suppress(&mut self.found, &self.limits);
         let detection =

@@ -127,6 +127,11 @@ fn config(url: &str) -> CameraConfig {
     toml::from_str(&format!("id = \"cam-1\"\nurl = \"{url}\"\nstall_timeout_ms = 30000\n")).unwrap()
 }
 
+/// For stalls on purpose.
+fn impatient(url: &str) -> CameraConfig {
+    CameraConfig { stall_timeout_ms: 3000, ..config(url) }
+}
+
 fn watch_with(camera: CameraConfig) -> (CameraHandle, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     let ms = Duration::from_millis;
@@ -207,7 +212,7 @@ fn two_viewers_share_and_are_counted() {
 #[test]
 fn a_stall_is_seen_and_ends() {
     let server = lane();
-    let (handle, seen) = watch_with(CameraConfig { stall_timeout_ms: 3000, ..config(&server.url("lane")) });
+    let (handle, seen) = watch_with(impatient(&server.url("lane")));
     seen.wait_more(5);
     server.misbehave("lane", &Misbehaviour::Stall { ms: 5000 }).unwrap();
     wait_state(&handle, CameraState::Stalled);
@@ -444,7 +449,7 @@ fn a_recording_freezes_and_stalls_too() {
     let path = dir.path().join("a.mp4");
     make_clip(&path, "x264enc bframes=2 b-adapt=false key-int-max=20 ! h264parse");
     let server = file(path);
-    let (handle, seen) = watch(&server.url("clip"));
+    let (handle, seen) = watch_with(impatient(&server.url("clip")));
     seen.wait_more(10);
     server.misbehave("clip", &Misbehaviour::Freeze { ms: 2000 }).unwrap();
     wait_for("a still picture", || {
