@@ -80,7 +80,7 @@ impl Decoder {
         pipeline.add_many(&chain).map_err(|e| broken("decoder", e))?;
         gst::Element::link_many(&chain).map_err(|e| broken("decoder", e))?;
         let bus = pipeline.bus().ok_or_else(|| broken("decoder", "no bus"))?;
-        let output = Output { sink, times: Arc::default(), camera, number };
+        let output = Output { sink, times: Arc::default(), camera, number, lost: Arc::default() };
         let this = Self { pipeline, bus, source, output, codec, element: element.to_owned() };
         this.pipeline.set_state(gst::State::Playing).map_err(|_| broken(element, "does not start"))?;
         Ok(this)
@@ -177,6 +177,8 @@ pub(super) struct Output {
     times: Arc<Mutex<VecDeque<(u64, FrameTime)>>>,
     camera: CameraId,
     number: Arc<AtomicU64>,
+    /// Units that became no picture, since the last look.
+    lost: Arc<AtomicU64>,
 }
 
 impl Output {
@@ -201,12 +203,25 @@ impl Output {
         times.push_back((pts_ns, time));
     }
 
-    /// Time of the unit with this very pts, the last one should the camera's time have jumped back. Other entries
-    /// stay: they may belong to pictures that are shown later.
+    /// How many units became no picture since the last call: broken, or without what they refer to. libavcodec keeps
+    /// silent about them.
+    pub fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
+
+    /// Time of the unit with this very pts, the last one should the camera's time have jumped back. Pictures come in the
+    /// order of their pts, so units before it in both orders will never come; others may still.
     fn recall(&self, pts_ns: u64) -> Option<FrameTime> {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let at = times.iter().rposition(|(pts, _)| *pts == pts_ns)?;
-        times.remove(at).map(|(_, time)| time)
+        let time = times.remove(at).map(|(_, time)| time);
+        let (before, mut i) = (times.len(), 0);
+        times.retain(|(pts, _)| {
+            i += 1;
+            i > at || *pts > pts_ns
+        });
+        self.lost.fetch_add((before - times.len()) as u64, Ordering::Relaxed);
+        time
     }
 
     fn frame(&self, picture: Picture) -> Option<Frame> {

@@ -167,6 +167,7 @@ fn hand_out(output: &Output, shared: &Shared, gave_frames: &AtomicBool, closing:
             Pulled::Frame(frame) => {
                 gave_frames.store(true, Ordering::Relaxed);
                 shared.report.decoded(&frame);
+                shared.report.undecodable(output.take_lost());
                 shared.sink.frame(frame);
             }
             Pulled::Unreadable => shared.report.decode_errors(1),
@@ -329,5 +330,7 @@ mod tests {
         let times: Vec<i64> = frames.iter().map(|f| f.time.mono.0).collect();
         assert!((30..40).all(|i| times.contains(&(i * 40))), "the last group is whole: {times:?}");
         assert!(!times.contains(&(10 * 40)), "a broken keyframe gives no picture: {times:?}");
+        let counted = pump.shared.report.undecodable_so_far();
+        assert_eq!(counted as usize + times.len(), 40, "what was lost is counted");
     }
 }

@@ -13,6 +13,7 @@ pub(super) struct Report {
     status: watch::Sender<CameraStatus>,
     received: AtomicU64,
     decoded: AtomicU64,
+    undecodable: AtomicU64,
     metrics: Metrics,
 }
 
@@ -49,7 +50,7 @@ impl Report {
             clock_offset_ms: None,
         };
         let (received, decoded) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { camera, status: watch::Sender::new(status), received, decoded, metrics }
+        Self { camera, status: watch::Sender::new(status), received, decoded, undecodable: AtomicU64::new(0), metrics }
     }
 
     pub fn camera(&self) -> &CameraId {
@@ -104,6 +105,20 @@ impl Report {
 
     pub fn dropped(&self, reason: &'static str) {
         metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => reason).increment(1);
+    }
+
+    /// Units that became no picture.
+    pub fn undecodable(&self, count: u64) {
+        if count > 0 {
+            self.undecodable.fetch_add(count, Ordering::Relaxed);
+            metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => "undecodable")
+                .increment(count);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn undecodable_so_far(&self) -> u64 {
+        self.undecodable.load(Ordering::Relaxed)
     }
 
     pub fn decode_errors(&self, count: u64) {

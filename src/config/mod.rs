@@ -190,7 +190,7 @@ impl Default for MqttConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
-    /// Address; `None` = no HTTP. Beyond loopback a `token` is compulsory.
+    /// Address of health, metrics, status and register. Beyond loopback a `token` is compulsory.
     pub listen: Option<std::net::SocketAddr>,
     /// Bearer token.
     pub token: SecretSource,
