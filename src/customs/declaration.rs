@@ -151,6 +151,10 @@ pub struct Declaration {
     pub passed_kvgs_at: Option<UtcMillis>,
     /// Cancelled.
     pub cancelled_at: Option<UtcMillis>,
+    /// Ordered to be stopped at the supervised area (dừng đưa hàng qua khu vực giám sát).
+    pub stopped_at: Option<UtcMillis>,
+    /// That order was lifted; counts when it is not before `stopped_at`.
+    pub stop_lifted_at: Option<UtcMillis>,
     /// Which system said so.
     pub source: Option<String>,
     /// When that system was asked.
@@ -181,6 +185,7 @@ impl Declaration {
         let (released_at, stored_at) = (mark("released_at"), mark("stored_at"));
         let (cleared_at, passed_kvgs_at) = (mark("cleared_at"), mark("passed_kvgs_at"));
         let (cancelled_at, fetched_at) = (mark("cancelled_at"), mark("fetched_at"));
+        let (stopped_at, stop_lifted_at) = (mark("stopped_at"), mark("stop_lifted_at"));
         let source = f.maybe("source", "text up to 100 characters", text);
         f.finish(|| {
             Some(Self {
@@ -199,6 +204,8 @@ impl Declaration {
                 cleared_at,
                 passed_kvgs_at,
                 cancelled_at,
+                stopped_at,
+                stop_lifted_at,
                 source,
                 fetched_at,
             })

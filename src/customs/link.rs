@@ -53,10 +53,7 @@ pub fn link(
     let until = end.unwrap_or(now).max(start).plus_ms(u);
     let span = Span { from: start.plus_ms(-u), start_until: start.plus_ms(u), until };
     let groups = candidates(register, area, span, config);
-    // A word from the future says that a clock was wrong, not that the feed is fresh.
-    let feed_age_ms = register.last_feed.map(|t| now.since(t)).filter(|ms| *ms > -CLOCKS_APART_MS);
-    let feed_age_s = feed_age_ms.map(|ms| ms.max(0) / 1000);
-    let feed_stale = feed_age_s.is_none_or(|age| age > i64::from(config.max_feed_age_s));
+    let (feed_age_s, feed_stale) = feed_age(register, now, config);
     let (verdict, shown, mut reason) = decide(&groups, area, &config.confidence);
     if feed_stale {
         let age = feed_age_s.map_or_else(|| "never heard".into(), |s| format!("last heard {s} s ago"));
@@ -69,6 +66,14 @@ pub fn link(
         links.truncate(MAX_LINKS);
     }
     LinkOutcome { verdict, links, reason, feed_age_s, feed_stale }
+}
+
+/// Age of the last word from the clearance feed in seconds, and whether that is too old to know.
+pub(super) fn feed_age(register: &RegisterSnapshot, now: UtcMillis, config: &RegisterConfig) -> (Option<i64>, bool) {
+    // A word from the future says that a clock was wrong, not that the feed is fresh.
+    let age_ms = register.last_feed.map(|t| now.since(t)).filter(|ms| *ms > -CLOCKS_APART_MS);
+    let age_s = age_ms.map(|ms| ms.max(0) / 1000);
+    (age_s, age_s.is_none_or(|age| age > i64::from(config.max_feed_age_s)))
 }
 
 /// Groups worth mentioning, best first.

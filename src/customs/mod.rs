@@ -2,6 +2,7 @@
 //! Pure values here; persistence is in `store/`, transport in `mqtt/` and `agent/api.rs`.
 
 pub mod booking;
+pub mod check;
 pub mod container;
 pub mod declaration;
 pub mod feed;
@@ -10,6 +11,7 @@ pub mod link;
 pub mod register;
 
 pub use booking::{Booking, BookingState};
+pub use check::{Answer, Check, Checks, Question};
 pub use container::ContainerNo;
 pub use declaration::{DeclNumber, Declaration, Direction};
 pub use fields::{MessageError, Parsed, Problem};

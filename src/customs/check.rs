@@ -1,0 +1,301 @@
+//! Questions of the rules to customs, answered from the register: may this leave, is the bay booked, is an inspection
+//! open. *Unknown* is an answer of its own and never taken for *no*: a feed that is silent for too long, a declaration
+//! that never arrived or a link that is not sure cannot answer.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::link::feed_age;
+use super::{BookingState, DeclKey, Declaration, LinkOutcome, LinkVerdict, RegisterSnapshot, link};
+use crate::clock::UtcMillis;
+use crate::config::RegisterConfig;
+use crate::rules::AreaId;
+
+/// Facts named in an answer at most.
+const MAX_BASIS: usize = 20;
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// May everything that belongs to the event leave the supervised area?
+    MayLeave,
+    /// Does a booking cover the area at this time?
+    Booked,
+    /// Is an inspection open in the area: a booking that is `active`?
+    InspectionOpen,
+}
+
+/// What customs answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Nobody knows: stale feed, unknown declaration, no sure link.
+    Unknown,
+}
+
+/// An answer with what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Check {
+    /// What was asked.
+    pub question: Question,
+    /// What is known.
+    pub answer: Answer,
+    /// Age of the last word from the clearance feed in seconds; `None` when none ever came.
+    pub feed_age_s: Option<i64>,
+    /// The facts it rests on, in words.
+    pub basis: Vec<String>,
+}
+
+/// Answers questions about one moment. Cheap to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Checks<'a> {
+    /// What is known.
+    pub register: &'a RegisterSnapshot,
+    /// Grace times and the age at which a feed is stale.
+    pub config: &'a RegisterConfig,
+    /// The moment.
+    pub now: UtcMillis,
+    /// Half-width of the event times, milliseconds.
+    pub uncertainty_ms: u32,
+}
+
+impl Checks<'_> {
+    /// May a vehicle that crossed at `at` leave, by the declarations of `area`'s bookings? All of them must be released,
+    /// stored or cleared and none stopped.
+    #[must_use]
+    pub fn may_leave(&self, area: &AreaId, at: UtcMillis) -> Check {
+        let linked = self.link(area, at, Some(at));
+        let unknown = |why: String| self.check(Question::MayLeave, Answer::Unknown, vec![why]);
+        if linked.verdict != LinkVerdict::Linked {
+            return unknown(linked.reason);
+        }
+        if linked.feed_stale {
+            return unknown("the clearance feed is stale".into());
+        }
+        let each = self.all_of(&linked).into_iter().map(|key| match self.register.declaration(&key) {
+            Some(declaration) => may_leave(declaration, at),
+            None => (Answer::Unknown, format!("{key}: never received")),
+        });
+        let (answers, facts): (Vec<Answer>, Vec<String>) = each.unzip();
+        let answer = all(&answers);
+        // What decides comes first, so that a long list does not hide it.
+        let (mut basis, rest): (Vec<_>, Vec<_>) = answers.iter().zip(facts).partition(|(a, _)| **a == answer);
+        basis.extend(rest);
+        let basis = basis.into_iter().take(MAX_BASIS).map(|(_, fact)| fact).collect();
+        self.check(Question::MayLeave, answer, basis)
+    }
+
+    /// Does a booking (grace times included) cover `area` from `since` until now?
+    #[must_use]
+    pub fn booked(&self, area: &AreaId, since: UtcMillis) -> Check {
+        let linked = self.link(area, since, None);
+        let answer = match (linked.verdict, linked.feed_stale) {
+            (LinkVerdict::Unlinked, true) => Answer::Unknown,
+            (LinkVerdict::Unlinked, false) => Answer::No,
+            _ => Answer::Yes,
+        };
+        self.check(Question::Booked, answer, vec![linked.reason])
+    }
+
+    /// Is an inspection open in `area` now: a booking that is `active`, from its grace before to its grace after?
+    #[must_use]
+    pub fn inspection_open(&self, area: &AreaId) -> Check {
+        let (before, after) = (i64::from(self.config.grace_before_s), i64::from(self.config.grace_after_s));
+        let open = self.register.bookings_of(area).iter().find(|b| {
+            let (from, until) = (b.start.plus_ms(-before * 1000), b.end.plus_ms(after * 1000));
+            b.state == BookingState::Active && from <= self.now && self.now < until
+        });
+        let (_, is_stale) = feed_age(self.register, self.now, self.config);
+        let (answer, basis) = match (open, is_stale) {
+            (Some(booking), _) => (Answer::Yes, format!("booking {} of {area} is active", booking.id)),
+            (None, false) => (Answer::No, format!("no booking of {area} is active")),
+            (None, true) => (Answer::Unknown, "the clearance feed is stale".into()),
+        };
+        self.check(Question::InspectionOpen, answer, vec![basis])
+    }
+
+    /// Every declaration of the goods, also those that the link itself has no room to name.
+    fn all_of(&self, linked: &LinkOutcome) -> BTreeSet<DeclKey> {
+        let bookings = linked.links.iter().filter_map(|l| self.register.booking(l.booking_id.as_ref()?));
+        let booked = bookings.flat_map(|b| b.decl_keys.iter().map(|number| number.key.clone()));
+        booked.chain(linked.links.iter().map(|l| l.decl_key.clone())).collect()
+    }
+
+    fn link(&self, area: &AreaId, start: UtcMillis, end: Option<UtcMillis>) -> LinkOutcome {
+        link(self.register, area, start, end, self.uncertainty_ms, self.now, self.config)
+    }
+
+    fn check(&self, question: Question, answer: Answer, basis: Vec<String>) -> Check {
+        let (feed_age_s, _) = feed_age(self.register, self.now, self.config);
+        Check { question, answer, feed_age_s, basis }
+    }
+}
+
+/// One `no` forbids, whatever else is not known; all must say yes.
+fn all(answers: &[Answer]) -> Answer {
+    match answers {
+        _ if answers.contains(&Answer::No) => Answer::No,
+        [] => Answer::Unknown,
+        _ if answers.contains(&Answer::Unknown) => Answer::Unknown,
+        _ => Answer::Yes,
+    }
+}
+
+/// By the time marks of one declaration at `at`.
+fn may_leave(declaration: &Declaration, at: UtcMillis) -> (Answer, String) {
+    let key = declaration.key();
+    let by = |mark: Option<UtcMillis>| mark.filter(|t| *t <= at);
+    if by(declaration.cancelled_at).is_some() {
+        return (Answer::No, format!("{key}: cancelled"));
+    }
+    let stopped = by(declaration.stopped_at);
+    let lifted = by(declaration.stop_lifted_at);
+    if let Some(stop) = stopped.filter(|s| lifted.is_none_or(|l| l < *s)) {
+        return (Answer::No, format!("{key}: stopped since {}", stop.to_rfc3339()));
+    }
+    let marks = [
+        ("cleared", declaration.cleared_at),
+        ("released", declaration.released_at),
+        ("taken for storage", declaration.stored_at),
+    ];
+    match marks.into_iter().find_map(|(name, mark)| by(mark).map(|t| (name, t))) {
+        Some((name, t)) => (Answer::Yes, format!("{key}: {name} at {}", t.to_rfc3339())),
+        None => (Answer::No, format!("{key}: not released, stored or cleared")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::customs::Register;
+    use crate::customs::feed::parse_json;
+
+    const T: &str = "2026-03-02T10:00:00Z";
+
+    fn at(text: &str) -> UtcMillis {
+        UtcMillis::parse_rfc3339(text).unwrap()
+    }
+
+    /// Declarations with these further fields, all in one booking of `out` around `T`; the feed was heard at `T`.
+    fn register(declarations: &[&str], state: &str) -> Register {
+        let number = |i: usize| format!("1000000123{i}");
+        let one = |(i, more): (usize, &&str)| format!(r#"{{"decl_no": "{}", "version": 1{more}}}"#, number(i));
+        let list: Vec<String> = declarations.iter().enumerate().map(one).collect();
+        let keys: Vec<String> = (0..declarations.len().max(1)).map(|i| format!("{:?}", number(i))).collect();
+        let json = format!(
+            r#"{{"declarations": [{}], "bookings": [{{"id": "b", "version": 1, "area": "out", "decl_keys": [{}],
+            "start": "2026-03-02T09:30:00Z", "end": "2026-03-02T10:30:00Z", "state": "{state}"}}]}}"#,
+            list.join(","),
+            keys.join(",")
+        );
+        let feed = parse_json(json.as_bytes()).unwrap();
+        assert!(feed.problems.is_empty() && feed.notes.is_empty(), "{:?} {:?}", feed.problems, feed.notes);
+        let register = Register::default();
+        register.apply_all(feed.facts, Some(at(T)));
+        register
+    }
+
+    fn ask<T>(register: &Register, now: &str, question: impl Fn(&Checks<'_>) -> T) -> T {
+        let (snapshot, config) = (register.snapshot(), RegisterConfig::default());
+        question(&Checks { register: &snapshot, config: &config, now: at(now), uncertainty_ms: 0 })
+    }
+
+    fn leaves(declarations: &[&str]) -> Answer {
+        let register = register(declarations, "planned");
+        ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T))).answer
+    }
+
+    #[test]
+    fn a_mark_up_to_the_crossing_lets_leave_and_none_forbids() {
+        assert_eq!(leaves(&[r#", "cleared_at": "2026-03-02T10:00:00Z""#]), Answer::Yes);
+        assert_eq!(leaves(&[r#", "released_at": "2026-03-02T09:00:00Z""#]), Answer::Yes);
+        assert_eq!(leaves(&[r#", "stored_at": "2026-03-02T09:00:00Z""#]), Answer::Yes);
+        assert_eq!(leaves(&[r#", "cleared_at": "2026-03-02T10:00:01Z""#]), Answer::No, "cleared only afterwards");
+        assert_eq!(leaves(&[r#", "checked_at": "2026-03-02T09:00:00Z""#]), Answer::No, "checked is not released");
+    }
+
+    #[test]
+    fn a_stop_forbids_until_it_is_lifted() {
+        let stopped = r#", "cleared_at": "2026-03-02T08:00:00Z", "stopped_at": "2026-03-02T09:00:00Z""#;
+        assert_eq!(leaves(&[stopped]), Answer::No);
+        let lifted = format!(r#"{stopped}, "stop_lifted_at": "2026-03-02T09:30:00Z""#);
+        assert_eq!(leaves(&[&lifted]), Answer::Yes);
+        let lifted_before = format!(r#"{stopped}, "stop_lifted_at": "2026-03-02T08:30:00Z""#);
+        assert_eq!(leaves(&[&lifted_before]), Answer::No, "the lifted stop was an earlier one");
+        let cancelled = r#", "cleared_at": "2026-03-02T08:00:00Z", "cancelled_at": "2026-03-02T09:00:00Z""#;
+        assert_eq!(leaves(&[cancelled]), Answer::No);
+    }
+
+    #[test]
+    fn all_declarations_of_the_goods_must_be_allowed() {
+        let cleared = r#", "cleared_at": "2026-03-02T08:00:00Z""#;
+        assert_eq!(leaves(&[cleared, cleared]), Answer::Yes);
+        assert_eq!(leaves(&[cleared, ""]), Answer::No);
+    }
+
+    #[test]
+    fn one_declaration_out_of_a_hundred_forbids_though_no_link_has_room_to_name_it() {
+        let keys: Vec<String> = (0..100).map(|i| format!("{:?}", format!("1000000{i:04}"))).collect();
+        let one = |i: usize| {
+            let cleared = if i == 99 { "" } else { r#", "cleared_at": "2026-03-02T08:00:00Z""# };
+            format!(r#"{{"decl_no": {}, "version": 1{cleared}}}"#, keys[i])
+        };
+        let json = format!(
+            r#"{{"declarations": [{}], "bookings": [{{"id": "b", "version": 1, "area": "out", "decl_keys": [{}],
+            "start": "2026-03-02T09:30:00Z", "end": "2026-03-02T10:30:00Z"}}]}}"#,
+            (0..100).map(one).collect::<Vec<_>>().join(","),
+            keys.join(",")
+        );
+        let register = Register::default();
+        register.apply_all(parse_json(json.as_bytes()).unwrap().facts, Some(at(T)));
+        let check = ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T)));
+        assert_eq!((check.answer, check.basis.len()), (Answer::No, MAX_BASIS));
+        assert!(check.basis[0].starts_with("10000000099: not released"), "{:?}", check.basis[0]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_neither_yes_nor_no() {
+        assert_eq!(leaves(&[]), Answer::Unknown, "the booking names a declaration that never arrived");
+        let fresh = register(&[r#", "cleared_at": "2026-03-02T08:00:00Z""#], "planned");
+        let elsewhere = ask(&fresh, T, |c| c.may_leave(&AreaId("gate".into()), at(T)));
+        assert_eq!(elsewhere.answer, Answer::Unknown, "no booking, no declaration");
+        let later = "2026-03-02T10:20:00Z";
+        let stale = ask(&fresh, later, |c| c.may_leave(&AreaId("out".into()), at(later)));
+        assert_eq!((stale.answer, stale.feed_age_s), (Answer::Unknown, Some(1200)));
+    }
+
+    #[test]
+    fn bookings_answer_with_their_grace_and_silence_answers_nothing() {
+        let register = register(&[""], "planned");
+        let booked = |area: &str, now: &str| ask(&register, now, |c| c.booked(&AreaId(area.into()), at(now))).answer;
+        assert_eq!(booked("out", T), Answer::Yes);
+        assert_eq!(booked("bay-2", T), Answer::No);
+        assert_eq!(booked("bay-2", "2026-03-02T10:10:01Z"), Answer::Unknown, "the feed is stale");
+        assert_eq!(booked("out", "2026-03-02T10:59:00Z"), Answer::Yes, "a known booking stays known, with its grace");
+    }
+
+    #[test]
+    fn an_inspection_is_open_while_a_booking_is_active() {
+        let open = |state: &str, now: &str| {
+            ask(&register(&[""], state), now, |c| c.inspection_open(&AreaId("out".into()))).answer
+        };
+        assert_eq!(open("active", T), Answer::Yes);
+        assert_eq!(open("planned", T), Answer::No);
+        assert_eq!(open("done", T), Answer::No);
+        assert_eq!(open("done", "2026-03-02T10:10:01Z"), Answer::Unknown);
+    }
+
+    #[test]
+    fn the_basis_names_the_declaration() {
+        let register = register(&[""], "planned");
+        let check = ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T)));
+        assert!(register.snapshot().declaration(&DeclKey("10000001230".into())).is_some());
+        assert_eq!(check.basis, ["10000001230: not released, stored or cleared"]);
+    }
+}
