@@ -4,15 +4,16 @@
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{AnalysisConfig, CameraConfig, Config, RegisterConfig};
-use crate::customs::{RegisterSnapshot, link};
-use crate::event::Finding;
+use crate::customs::{Checks, RegisterSnapshot, link};
 use crate::event::lifecycle::{Lifecycle, LifecycleContext, Linker, Moment, RegisterView};
 use crate::event::message::ModelRef;
 use crate::event::zone::UnknownZone;
+use crate::event::{Finding, Zone};
 use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
-use crate::rules::{AreaRules, EndReason};
+use crate::rules::{AreaRules, EndReason, IgnoreMasks};
 use crate::track::Tracker;
+use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
 use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
 
@@ -42,6 +43,7 @@ pub struct Lane {
     // own state
     regions: Regions,
     tracker: Tracker,
+    ignored: IgnoreMasks,
     rules: AreaRules,
     lifecycle: Lifecycle,
     last: Option<(MonoMillis, UtcMillis)>,
@@ -74,7 +76,8 @@ impl Lane {
             watched: watched(camera),
             regions: Regions::default(),
             tracker: Tracker::new(config.tracker.clone(), ids.clone()).with_minimum(&config.detector),
-            rules: AreaRules::new(camera),
+            ignored: IgnoreMasks::new(camera),
+            rules: AreaRules::new(camera, &Zone::new(&config.site.time_zone)?, &config.events),
             lifecycle: Lifecycle::new(LifecycleContext {
                 site: config.site.clone(),
                 camera: camera.clone(),
@@ -140,9 +143,12 @@ impl Lane {
         if self.regions.size != size {
             self.regions = Regions { size, planned: self.plan(size) };
         }
-        let detections = detector.detect(frame, &self.regions.planned)?;
+        let mut detections = detector.detect(frame, &self.regions.planned)?;
+        self.ignored.apply(size, &mut detections);
         let tracks = self.tracker.update(frame.time, &detections);
-        let area_events = self.rules.update(size, frame.time, tracks);
+        let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
+        let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
+        let area_events = self.rules.update(size, frame.time, tracks, &checks);
         self.last = Some((frame.time.mono, frame.time.utc));
         let moment = Moment { frame, tracks, received: frame.time.mono, now };
         let linker = linker(register, frame.time.utc, &self.register);
@@ -175,20 +181,61 @@ impl Lane {
     /// Ends every lasting event: the camera was lost or the agent stops.
     pub fn close(&mut self, reason: EndReason, register: &RegisterSnapshot, now: UtcMillis) -> Vec<Finding> {
         let Some((mono, utc)) = self.last else { return Vec::new() };
-        let area_events = self.rules.close_all(reason);
+        let checks = Checks { register, config: &self.register, now: utc, uncertainty_ms: 0 };
+        let area_events = self.rules.close_all(reason, &checks);
         let linker = linker(register, utc, &self.register);
         let view = RegisterView { link: &linker, version: register.version };
         self.lifecycle.close(area_events, &view, mono, now)
     }
 }
 
-/// Boxes around everything the rules look at, in fractions.
+/// Says in the log which rules can never report because the model knows none of their classes.
+pub fn warn_of_silent_rules(cameras: &[CameraConfig], known: &[Label]) {
+    for camera in cameras {
+        for silent in silent_rules(camera, known) {
+            tracing::warn!(camera = %camera.id, "the model knows no class of this rule, it is silent: {silent}");
+        }
+    }
+}
+
+fn silent_rules(camera: &CameraConfig, known: &[Label]) -> Vec<String> {
+    let none = |classes: &[Label]| !classes.is_empty() && !classes.iter().any(|c| known.contains(c));
+    let listed = |classes: &[Label]| classes.iter().map(Label::as_str).collect::<Vec<_>>().join(", ");
+    let areas = camera.areas.iter().flat_map(|a| {
+        let silent = a.rules_of_classes().into_iter().filter(|(_, classes)| none(classes));
+        silent.map(|(rule, classes)| format!("area {}, {rule}: {}", a.id, listed(classes)))
+    });
+    let lines = camera.lines.iter().filter(|l| none(&l.classes));
+    areas.chain(lines.map(|l| format!("line {}, classes: {}", l.id, listed(&l.classes)))).collect()
+}
+
+/// Boxes around everything the rules look at, in fractions; masks are not looked at.
 fn watched(camera: &CameraConfig) -> Vec<Rect> {
-    let areas: Vec<Polygon> = camera.areas.iter().map(|a| a.polygon.clone()).collect();
+    let areas: Vec<Polygon> = camera.areas.iter().filter(|a| !a.kind.is_mask()).map(|a| a.polygon.clone()).collect();
     let lines: Vec<Line> = camera.lines.iter().map(|l| l.points).collect();
     bounds_of(&areas, &lines)
 }
 
 fn linker<'a>(register: &'a RegisterSnapshot, at: UtcMillis, config: &'a RegisterConfig) -> Box<Linker<'a>> {
     Box::new(move |area, start, end, uncertainty| link(register, area, start, end, uncertainty, at, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_classes_that_the_model_lacks_are_named() {
+        let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+            "id": "c", "url": "rtsp://camera.invalid/1",
+            "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]],
+                "bay": {}, "occupancy": {"limit": 1}, "opened_without_inspection": {"classes": ["open_door", "open_box"]}}],
+            "line": [{"id": "gate", "points": [[0.1, 0.1], [0.9, 0.9]], "severity": 1, "classes": ["train"]}]
+        }))
+        .expect("a valid camera");
+        assert_eq!(
+            silent_rules(&camera, &["truck".into(), "person".into()]),
+            ["area bay, opened_without_inspection: open_door, open_box", "line gate, classes: train"]
+        );
+    }
 }

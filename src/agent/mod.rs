@@ -87,8 +87,11 @@ impl Agent {
         let detectors = load_detectors(&config).await?;
         let model = detectors[0].model().clone();
         let description = detectors[0].description();
+        if let Some(known) = detectors[0].classes() {
+            lane::warn_of_silent_rules(&config.cameras, &known);
+        }
         crate::telemetry::metrics::build_info(&model.name);
-        let annotator = Annotator::new(&config.pictures, &config.site)?;
+        let annotator = Annotator::new(&config.pictures, &config.site, &config.cameras)?;
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;

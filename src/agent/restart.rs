@@ -5,7 +5,7 @@ use super::keeper::new_message;
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::EventMessage;
 use crate::mqtt::Topics;
-use crate::rules::{EndReason, Phase, RuleKind};
+use crate::rules::{EndReason, Phase};
 use crate::store::{Store, StoreError};
 
 /// Ends every event the store holds open; returns how many.
@@ -31,10 +31,8 @@ fn ended(mut event: EventMessage, now: UtcMillis) -> EventMessage {
     data.phase = Phase::End;
     data.capture.end = Some(last_sight);
     data.end_reason = Some(EndReason::Restart);
-    if data.rule != RuleKind::LineCross {
-        // Both times are the camera's; the monotonic clock of the last run is gone.
-        data.dwell_ms = data.dwell_ms.map(|known| known.max(last_sight.since(data.capture.start)));
-    }
+    // Both times are the camera's; the monotonic clock of the last run is gone.
+    data.dwell_ms = data.dwell_ms.map(|known| known.max(last_sight.since(data.capture.start)));
     event.time = now;
     event
 }

@@ -109,7 +109,7 @@ impl Output {
         if let Some(dir) = pictures {
             std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         }
-        let annotator = Annotator::new(&config.pictures, &config.site)?;
+        let annotator = Annotator::new(&config.pictures, &config.site, &config.cameras)?;
         Ok(Self { annotator, pictures: pictures.map(Path::to_owned), count: 0 })
     }
 

@@ -1,9 +1,11 @@
 //! Configuration: the file as written, checked into a [`Config`] that cannot be wrong. Read once at start.
 
+mod area;
 mod document;
 mod files;
 mod load;
 mod problems;
+mod rule;
 mod semantic;
 mod shape;
 
@@ -11,16 +13,19 @@ pub mod secret;
 
 use std::path::PathBuf;
 
+pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
+pub use rule::{
+    BayConfig, ClosedConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,
+    RestrictedConfig, RuleConfig, StoppedConfig, TailgatingConfig, UnbookedConfig, Weekday, WrongWayConfig,
+};
 pub use secret::Secret;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::camera::CameraId;
-use crate::geometry::{Line, Polygon};
-use crate::rules::AreaId;
 use crate::vision::Label;
 
 /// Everything the agent is told. Made by `config::load` only, so every value is in range.
@@ -396,11 +401,19 @@ pub struct EventsConfig {
     /// A message sent later than this after its capture is marked historical, seconds.
     #[schemars(range(min = 1, max = 86_400))]
     pub live_limit_s: u32,
+    /// A situation of an area that begins anew this soon after it ended is the same one, seconds. For `restricted`,
+    /// `person_without_inspection` and `opened_without_inspection`.
+    #[schemars(range(max = 3600))]
+    pub repeat_gap_s: u32,
+    /// New events of one camera in a minute, at most; more are counted in `rate_limited` and not sent. Never limits
+    /// severity 4.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_per_minute: u32,
 }
 
 impl Default for EventsConfig {
     fn default() -> Self {
-        Self { alert_severity: 2, update_every_s: 60, live_limit_s: 1800 }
+        Self { alert_severity: 2, update_every_s: 60, live_limit_s: 1800, repeat_gap_s: 10, max_per_minute: 120 }
     }
 }
 
@@ -557,116 +570,4 @@ pub enum DecodeMode {
     EveryFrame,
     /// Keyframes only: cheap, and as slow as the camera's keyframe interval.
     KeyframesOnly,
-}
-
-/// Kind of an area.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AreaKind {
-    /// Where vehicles drive.
-    Lane,
-    /// Where a vehicle stands to be inspected.
-    InspectionBay,
-    /// Where goods are sampled.
-    SamplingTable,
-    /// Scanner.
-    ScannerLane,
-    /// Where nobody may be.
-    RestrictedArea,
-    /// Where vehicles wait.
-    Yard,
-}
-
-/// A polygon with its rules.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AreaConfig {
-    /// Id, unique in the box; bookings name it.
-    pub id: AreaId,
-    /// Name for people; the id when empty.
-    #[serde(default)]
-    pub name: String,
-    /// Kind.
-    pub kind: AreaKind,
-    /// At least three corners, fractions of the picture.
-    pub polygon: Polygon,
-    /// Classes that count; empty = all.
-    #[serde(default)]
-    pub classes: Vec<Label>,
-    /// A foot point must be in (or out) this long to have entered (or left).
-    #[serde(default = "default_settle_ms")]
-    #[schemars(range(max = 60_000))]
-    pub settle_ms: u32,
-    /// Report what is in the area, from entering to leaving.
-    #[serde(default)]
-    pub enter: Option<RuleConfig>,
-    /// Report leaving.
-    #[serde(default)]
-    pub exit: Option<RuleConfig>,
-    /// Report staying.
-    #[serde(default)]
-    pub dwell: Option<DwellConfig>,
-}
-
-fn default_settle_ms() -> u32 {
-    400
-}
-
-/// A rule without further settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RuleConfig {
-    /// 1 information, 2 notice, 3 serious, 4 critical.
-    #[schemars(range(min = 1, max = 4))]
-    pub severity: u8,
-}
-
-/// Staying too long.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DwellConfig {
-    /// Longest stay without a report, seconds.
-    #[schemars(range(min = 0.5, max = 604_800.0))]
-    pub limit_s: f64,
-    /// 1 information, 2 notice, 3 serious, 4 critical.
-    #[schemars(range(min = 1, max = 4))]
-    pub severity: u8,
-}
-
-/// A directed line with its rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LineConfig {
-    /// Id, unique in the box; bookings may name it.
-    pub id: AreaId,
-    /// Name for people; the id when empty.
-    #[serde(default)]
-    pub name: String,
-    /// From, to: fractions of the picture.
-    pub points: Line,
-    /// Which crossings count.
-    #[serde(default)]
-    pub direction: LineDirection,
-    /// Classes that count; empty = all.
-    #[serde(default)]
-    pub classes: Vec<Label>,
-    /// 1 information, 2 notice, 3 serious, 4 critical.
-    #[schemars(range(min = 1, max = 4))]
-    pub severity: u8,
-    /// Area whose bookings the crossing belongs to; the line's own id when missing.
-    #[serde(default)]
-    pub area: Option<AreaId>,
-}
-
-/// Which crossings count, seen when walking from the first point to the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LineDirection {
-    /// From the left side to the right.
-    LeftToRight,
-    /// From the right side to the left.
-    RightToLeft,
-    /// Both.
-    #[default]
-    Both,
 }

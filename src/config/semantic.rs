@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use super::document::Document;
 use super::problems::{Level, Problem};
-use super::{CameraConfig, Config, LineConfig, SecretSource};
+use super::{AreaConfig, CameraConfig, Config, FilterConfig, LineConfig, LineDirection, SecretSource};
 use crate::geometry::{Line, Point, Polygon};
 use crate::rules::AreaId;
 
@@ -199,12 +199,35 @@ impl Checker<'_> {
             for why in polygon_problems(&area.polygon) {
                 self.error(&format!("{key}.polygon"), why);
             }
-            if area.enter.is_none() && area.exit.is_none() && area.dwell.is_none() {
-                self.warn(&key, "has no rule (`enter`, `exit` or `dwell`): it never reports anything");
-            }
+            self.area(&key, area);
         }
         for (n, line) in camera.lines.iter().enumerate() {
             self.line(&format!("{key}.line[{n}]"), line, config);
+        }
+    }
+
+    fn area(&mut self, key: &str, area: &AreaConfig) {
+        match (area.kind.is_mask(), area.has_rule()) {
+            (true, true) => self.error(&format!("{key}.kind"), "a mask has no rules; draw another area for them"),
+            (false, false) => self.warn(key, "has no rule: it never reports anything; `enter` and `dwell` are some"),
+            _ => {}
+        }
+        if area.unbooked.is_some() && area.bay.is_none() {
+            self.error(&format!("{key}.unbooked"), "needs `bay`, which says when the bay is occupied");
+        }
+        for (i, closed) in area.restricted.iter().flat_map(|r| &r.closed).enumerate() {
+            if closed.from == closed.to {
+                let what = "must differ from `from`; leave both out for the whole day";
+                self.error(&format!("{key}.restricted.closed[{i}].to"), what);
+            }
+        }
+        self.filters(key, &area.filters);
+    }
+
+    fn filters(&mut self, key: &str, filters: &[FilterConfig]) {
+        for (i, filter) in filters.iter().enumerate().filter(|(_, f)| f.min_height > f.max_height) {
+            let what = format!("must not be above max_height ({})", filter.max_height);
+            self.error(&format!("{key}.filter[{i}].min_height"), what);
         }
     }
 
@@ -216,6 +239,13 @@ impl Checker<'_> {
         if from == to {
             self.error(&format!("{key}.points"), "the two points must differ");
         }
+        for (name, set) in [("wrong_way", line.wrong_way.is_some()), ("gate_out", line.gate_out.is_some())] {
+            if set && line.direction == LineDirection::Both {
+                let what = "needs a `direction` that is one way: left_to_right or right_to_left";
+                self.error(&format!("{key}.{name}"), what);
+            }
+        }
+        self.filters(key, &line.filters);
         let known = |id: &AreaId| config.cameras.iter().flat_map(|c| &c.areas).any(|a| a.id == *id);
         if let Some(area) = line.area.as_ref().filter(|id| !known(id)) {
             self.error(&format!("{key}.area"), format!("there is no area {:?}", area.0));

@@ -5,7 +5,7 @@ use super::message::{AreaRef, CameraRef, CaptureTimes, EventData, ModelRef, Obje
 use super::sights::Sight;
 use super::{EventId, EventMessage, Zone};
 use crate::clock::UtcMillis;
-use crate::config::{AreaKind, CameraConfig, SiteConfig};
+use crate::config::{CameraConfig, SiteConfig};
 use crate::customs::{LinkOutcome, LinkVerdict};
 use crate::geometry::{Point, Polygon, Rect};
 use crate::rules::{AreaEvent, AreaId, RuleKind};
@@ -40,21 +40,19 @@ impl Composer {
         link: LinkOutcome,
         now: UtcMillis,
     ) -> EventMessage {
-        let severity = self.severity(event.rule, &event.area);
-        let class = if severity >= self.alert_severity { "alert" } else { "event" };
         let area = self.area(&event.area);
         EventMessage {
             specversion: "1.0".into(),
             id,
             source: format!("/office/{}/box/{}", self.site.office, self.site.box_id),
-            kind: format!("gatewatch.{class}.{}.v1", event.rule.as_str()),
+            kind: self.kind(event.rule, event.severity),
             subject: subject(&link, &area.id),
             time: now,
             datacontenttype: "application/json".into(),
             data: EventData {
                 revision: 1,
                 phase: event.phase,
-                severity,
+                severity: event.severity,
                 rule: event.rule,
                 office: self.site.office.clone(),
                 box_id: self.site.box_id.clone(),
@@ -64,6 +62,11 @@ impl Composer {
                 duty_day: self.zone.duty_day(event.start),
                 dwell_ms: event.dwell_ms.map(|ms| ms.max(0)),
                 direction: event.direction,
+                check: event.check.clone(),
+                count: event.count,
+                suppressed: event.suppressed,
+                rate_limited: 0,
+                implausible_jump: event.jumped,
                 end_reason: event.end_reason,
                 object: object(sight),
                 link,
@@ -88,26 +91,21 @@ impl Composer {
     fn area(&self, id: &AreaId) -> AreaRef {
         if let Some(area) = self.camera.areas.iter().find(|a| a.id == *id) {
             let (name, outline) = (named(&area.name, &id.0), area.polygon.clone());
-            return AreaRef { id: id.clone(), name, kind: kind_name(area.kind).into(), outline };
+            return AreaRef { id: id.clone(), name, kind: area.kind.as_str().into(), outline };
         }
         let line = self.camera.lines.iter().find(|l| l.id == *id);
         AreaRef {
             id: id.clone(),
             name: named(line.map_or("", |l| &l.name), &id.0),
-            kind: "line".into(),
+            kind: line.map_or("line", |l| l.kind.as_str()).into(),
             outline: Polygon(line.map_or_else(Vec::new, |l| vec![l.points.from, l.points.to])),
         }
     }
 
-    fn severity(&self, rule: RuleKind, id: &AreaId) -> u8 {
-        let area = self.camera.areas.iter().find(|a| a.id == *id);
-        let found = match rule {
-            RuleKind::Enter => area.and_then(|a| a.enter.as_ref()).map(|r| r.severity),
-            RuleKind::Exit => area.and_then(|a| a.exit.as_ref()).map(|r| r.severity),
-            RuleKind::Dwell => area.and_then(|a| a.dwell.as_ref()).map(|r| r.severity),
-            RuleKind::LineCross => self.camera.lines.iter().find(|l| l.id == *id).map(|l| l.severity),
-        };
-        found.unwrap_or(1)
+    /// `type` of the message: an alert from the configured severity.
+    pub fn kind(&self, rule: RuleKind, severity: u8) -> String {
+        let class = if severity >= self.alert_severity { "alert" } else { "event" };
+        format!("gatewatch.{class}.{}.v1", rule.as_str())
     }
 }
 
@@ -155,15 +153,4 @@ fn capture(event: &AreaEvent, sight: &Sight) -> CaptureTimes {
 
 fn named(name: &str, id: &str) -> String {
     if name.is_empty() { id.into() } else { name.into() }
-}
-
-fn kind_name(kind: AreaKind) -> &'static str {
-    match kind {
-        AreaKind::Lane => "lane",
-        AreaKind::InspectionBay => "inspection_bay",
-        AreaKind::SamplingTable => "sampling_table",
-        AreaKind::ScannerLane => "scanner_lane",
-        AreaKind::RestrictedArea => "restricted_area",
-        AreaKind::Yard => "yard",
-    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::compose::{self, Composer};
 use super::message::ModelRef;
+use super::rate::{CRITICAL, Rate};
 use super::sights::{Sight, Sights};
 use super::zone::UnknownZone;
 use super::{EventId, EventMessage, Finding, Zone};
@@ -74,6 +75,7 @@ pub struct Lifecycle {
     ids: IdSource,
 
     sights: Sights,
+    rate: Rate,
     /// By the rules' key; ordered, so that the same input gives the same output.
     open: BTreeMap<u64, OpenEvent>,
 }
@@ -109,6 +111,7 @@ impl Lifecycle {
                 config_digest: context.config_digest,
             },
             sights: Sights::default(),
+            rate: Rate::new(context.events.max_per_minute),
             open: BTreeMap::new(),
         })
     }
@@ -128,7 +131,7 @@ impl Lifecycle {
         register: &RegisterView<'_>,
     ) -> Vec<Finding> {
         self.sights.see(moment.frame, moment.tracks);
-        let mut findings = self.take(area_events, register, moment.received, moment.now);
+        let mut findings = self.take(area_events, register, moment.received, moment.now, Some(moment.frame));
         let mut open = std::mem::take(&mut self.open);
         findings.extend(open.values_mut().filter_map(|e| self.update(e, moment, register)));
         self.open = open;
@@ -145,7 +148,7 @@ impl Lifecycle {
         received: MonoMillis,
         now: UtcMillis,
     ) -> Vec<Finding> {
-        let findings = self.take(area_events, register, received, now);
+        let findings = self.take(area_events, register, received, now, None);
         self.sights.clear();
         findings
     }
@@ -162,12 +165,13 @@ impl Lifecycle {
         register: &RegisterView<'_>,
         received: MonoMillis,
         now: UtcMillis,
+        frame: Option<&Frame>,
     ) -> Vec<Finding> {
         let each = area_events.into_iter().filter_map(|event| match event.phase {
-            Phase::New => self.begin(&event, register, received, now),
+            Phase::New => self.begin(&event, register, received, now, frame),
+            Phase::Update if event.quiet => self.note(&event),
+            Phase::Update => self.change(&event, register, received, now, frame),
             Phase::End => self.end(&event, register, received, now),
-            // Updates are decided here: the rules know nothing of links and pictures.
-            Phase::Update => None,
         });
         each.collect()
     }
@@ -178,21 +182,32 @@ impl Lifecycle {
         register: &RegisterView<'_>,
         received: MonoMillis,
         now: UtcMillis,
+        frame: Option<&Frame>,
     ) -> Option<Finding> {
-        let Some(sight) = self.sights.of(event.track) else {
+        // A thing that is gone is shown at its place, in the picture of now.
+        let gone = frame.filter(|_| event.rule == RuleKind::ObjectRemoved).map(|f| Sight::at_place(event, f));
+        let sight = gone.or_else(|| self.sights.of(event.track).cloned());
+        let Some(sight) = sight else {
             // Rules speak only of tracks they saw matched, and `step` sees the same tracks first.
             tracing::error!(area = %event.area, rule = event.rule.as_str(), "an event of a track never seen is lost");
             return None;
         };
+        if !self.rate.allows(event.mono, event.severity) {
+            tracing::warn!(camera = %self.composer.camera.id, area = %event.area, rule = event.rule.as_str(),
+                severity = event.severity, "too many new events in a minute: this one is not sent");
+            return None;
+        }
         let booked = self.composer.booked_area(&event.area);
         // An exit is an instant, but who leaves belongs to the booking it came in under.
         let came = match event.rule {
-            RuleKind::Exit => event.start.plus_ms(-event.dwell_ms.unwrap_or(0)),
+            RuleKind::Exit | RuleKind::BayEmpty => event.start.plus_ms(-event.dwell_ms.unwrap_or(0)),
             _ => event.start,
         };
         let link = (register.link)(&booked, came, event.end, sight.time.uncertainty_ms);
         let id = EventId(self.ids.next_id(event.start));
-        let mut message = self.composer.first(id, event, sight, link, now);
+        let mut message = self.composer.first(id, event, &sight, link, now);
+        message.data.phase = Phase::New;
+        message.data.rate_limited = self.rate.take_kept_back();
         let frame = sight.frame.clone();
         if frame.is_none() {
             message.data.snapshot_missing =
@@ -205,12 +220,47 @@ impl Lifecycle {
                 track: event.track,
                 started: MonoMillis(event.mono.0 - event.dwell_ms.unwrap_or(0)),
                 last_sent: event.mono,
-                picture_rank: rank(sight),
+                picture_rank: rank(&sight),
                 register_version: register.version,
             };
             self.open.insert(event.key, open);
         }
         Some(Finding { event: message, frame, received })
+    }
+
+    /// Something that goes with the next message.
+    fn note(&mut self, event: &AreaEvent) -> Option<Finding> {
+        let open = self.open.get_mut(&event.key)?;
+        open.note(event);
+        None
+    }
+
+    /// A change that matters: said at once, with a picture where the object is seen.
+    fn change(
+        &mut self,
+        event: &AreaEvent,
+        register: &RegisterView<'_>,
+        received: MonoMillis,
+        now: UtcMillis,
+        frame: Option<&Frame>,
+    ) -> Option<Finding> {
+        let Some(open) = self.open.get_mut(&event.key) else {
+            // Kept back by the rate limit as something lesser: what has become critical is said.
+            return if event.severity >= CRITICAL { self.begin(event, register, received, now, frame) } else { None };
+        };
+        open.note(event);
+        open.relink(register);
+        let data = &mut open.message.data;
+        (data.phase, data.severity) = (Phase::Update, event.severity);
+        data.dwell_ms = event.dwell_ms.map(|ms| ms.max(0));
+        let sight = self.sights.of(event.track).filter(|s| s.time.mono == event.mono);
+        if let Some(sight) = sight {
+            open.show(sight);
+        }
+        open.message.kind = self.composer.kind(event.rule, event.severity);
+        open.last_sent = event.mono;
+        let frame = sight.and_then(|s| s.frame.clone());
+        Some(Finding { event: open.next(now), frame, received })
     }
 
     fn end(
@@ -221,6 +271,7 @@ impl Lifecycle {
         now: UtcMillis,
     ) -> Option<Finding> {
         let mut open = self.open.remove(&event.key)?;
+        open.note(event);
         let data = &mut open.message.data;
         data.phase = Phase::End;
         data.capture.end = event.end;
@@ -258,6 +309,18 @@ impl Lifecycle {
 }
 
 impl OpenEvent {
+    /// What the rules count and mark, and whom the next picture is of.
+    fn note(&mut self, event: &AreaEvent) {
+        self.track = event.track;
+        let data = &mut self.message.data;
+        data.suppressed = event.suppressed;
+        data.implausible_jump |= event.jumped;
+        data.count = event.count.or(data.count);
+        if let Some(check) = &event.check {
+            data.check = Some(check.clone());
+        }
+    }
+
     /// Links anew; whether what matters changed (the age of the feed alone does not).
     fn relink(&mut self, register: &RegisterView<'_>) -> bool {
         self.register_version = register.version;

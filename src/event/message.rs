@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::EventId;
 use crate::camera::CameraId;
 use crate::clock::{TimeSource, UtcMillis};
-use crate::customs::LinkOutcome;
+use crate::customs::{Check, LinkOutcome};
 use crate::geometry::{CrossDirection, Point, Polygon, Rect};
 use crate::rules::{AreaId, EndReason, Phase, RuleKind};
 use crate::track::TrackId;
@@ -24,7 +24,9 @@ pub struct EventMessage {
     pub source: String,
     /// `gatewatch.event.{rule}.v1`, or `gatewatch.alert.{rule}.v1` from the alert severity up.
     #[serde(rename = "type")]
-    #[schemars(regex(pattern = r"^gatewatch\.(event|alert)\.(enter|exit|dwell|line_cross)\.v1$"))]
+    #[schemars(regex(
+        pattern = r"^gatewatch\.(event|alert)\.(enter|exit|dwell|line_cross|wrong_way|tailgating|gate_out|gate_out_not_released|gate_out_unchecked|restricted|occupancy|stopped|bay_occupied|bay_empty|bay_unbooked|person_without_inspection|opened_without_inspection|object_left|object_removed)\.v1$"
+    ))]
     pub kind: String,
     /// `decl/{key}` of the first link when the verdict is `linked`, else `area/{area}`.
     #[schemars(regex(pattern = r"^(decl/[0-9]{11}|area/[a-z0-9][a-z0-9-]{0,31})$"))]
@@ -67,11 +69,28 @@ pub struct EventData {
     /// Local date of (start − 08:00) in the site's time zone: the duty day.
     #[schemars(extend("format" = "date"))]
     pub duty_day: String,
-    /// Whole milliseconds in the area so far.
+    /// Whole milliseconds it has lasted so far: in the area, stopped, occupied. Of an instant that ends a stay (`exit`,
+    /// `bay_empty`, `object_removed`) how long that was.
     #[schemars(range(min = 0))]
     pub dwell_ms: Option<i64>,
     /// For line crossings.
     pub direction: Option<CrossDirection>,
+    /// What customs answered, for rules that ask.
+    #[serde(default)]
+    pub check: Option<Check>,
+    /// Greatest number of things at once, for rules that count.
+    #[serde(default)]
+    pub count: Option<u32>,
+    /// Repeats of the same situation that were folded into this event so far.
+    #[serde(default)]
+    pub suppressed: u32,
+    /// Events of this camera that the rate limit kept back since the last new one.
+    #[serde(default)]
+    pub rate_limited: u32,
+    /// The track has jumped further than the thing can have moved: two things may have been mixed up, and what is said
+    /// of it from before the jump may be of another one.
+    #[serde(default)]
+    pub implausible_jump: bool,
     /// Why it ended; only with phase `end` or an instant. An instant (exit, line crossing) is one message with phase
     /// `new` whose `capture.end` is set: an event with `capture.end` is closed, whatever its phase.
     pub end_reason: Option<EndReason>,

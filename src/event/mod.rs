@@ -4,6 +4,7 @@ pub mod annotate;
 mod compose;
 pub mod lifecycle;
 pub mod message;
+mod rate;
 pub mod schema;
 mod sights;
 pub mod zone;

@@ -1,8 +1,9 @@
 //! The last sight of every track with its frame, for events that become certain only after the object is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::camera::Frame;
+use crate::rules::AreaEvent;
 use crate::track::{Track, TrackId};
 
 /// Frames older than the present one kept at most: each is a decoder buffer, some decoders have few.
@@ -15,6 +16,27 @@ pub(super) struct Sight {
     pub size: (u32, u32),
     pub time: crate::clock::FrameTime,
     pub frame: Option<Frame>,
+}
+
+impl Sight {
+    /// A thing that is not tracked any more, at the place an event names, in the picture of now.
+    pub fn at_place(event: &AreaEvent, frame: &Frame) -> Self {
+        let track = Track {
+            id: event.track,
+            label: event.label.clone(),
+            rect: event.rect,
+            score: event.score,
+            median_score: event.score,
+            matched: false,
+            confirmed: true,
+            first_seen: event.mono,
+            last_seen: event.mono,
+            first_seen_utc: event.start,
+            last_seen_utc: event.at,
+            path: VecDeque::new(),
+        };
+        Self { track, size: (frame.width, frame.height), time: frame.time, frame: Some(frame.clone()) }
+    }
 }
 
 /// Last sights by track.

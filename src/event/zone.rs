@@ -38,6 +38,14 @@ impl Zone {
         self.local(at).strftime("%d/%m/%Y %H:%M:%S.%3f UTC%:z").to_string()
     }
 
+    /// Local day of the week, 0 = Monday, and minute of the day.
+    #[must_use]
+    pub fn week(&self, at: UtcMillis) -> (u8, u16) {
+        let local = self.local(at);
+        let day = local.weekday().to_monday_zero_offset().unsigned_abs();
+        (day, u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs()))
+    }
+
     fn local(&self, at: UtcMillis) -> ZonedDateTime {
         Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned_datetime(self.0.clone())
     }

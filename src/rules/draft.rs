@@ -3,6 +3,7 @@
 use super::presence::{Sight, Stay};
 use super::{EndReason, Phase, RuleKind};
 use crate::clock::UtcMillis;
+use crate::customs::Check;
 use crate::geometry::CrossDirection;
 
 /// An [`AreaEvent`](super::AreaEvent) without track, label and area.
@@ -10,6 +11,7 @@ use crate::geometry::CrossDirection;
 pub(super) struct Draft {
     pub key: u64,
     pub rule: RuleKind,
+    pub severity: u8,
     pub phase: Phase,
     pub start: UtcMillis,
     /// The frame the report is about.
@@ -17,6 +19,27 @@ pub(super) struct Draft {
     pub end: Option<(UtcMillis, EndReason)>,
     pub dwell_ms: Option<i64>,
     pub direction: Option<CrossDirection>,
+    pub check: Option<Check>,
+    pub count: Option<u32>,
+}
+
+impl Draft {
+    /// Something that happened at `first` and is certain at `now`.
+    pub fn instant(key: u64, rule: RuleKind, severity: u8, first: Sight, now: Sight) -> Self {
+        Self {
+            key,
+            rule,
+            severity,
+            phase: Phase::New,
+            start: first.utc,
+            at: now,
+            end: Some((first.utc, EndReason::Observed)),
+            dwell_ms: None,
+            direction: None,
+            check: None,
+            count: None,
+        }
+    }
 }
 
 /// Numbers situations, unique in the process' life of one engine.
@@ -35,46 +58,53 @@ impl Keys {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Open {
     key: u64,
-    entered: Sight,
+    rule: RuleKind,
+    severity: u8,
+    since: Sight,
 }
 
 impl Open {
-    /// Begins a lasting situation and its first report.
-    pub fn begin(key: u64, rule: RuleKind, entered: Sight, now: Sight) -> (Self, Draft) {
-        let draft = Draft {
-            key,
-            rule,
-            phase: Phase::New,
-            start: entered.utc,
-            at: now,
-            end: None,
-            dwell_ms: Some(now.mono.since(entered.mono)),
-            direction: None,
-        };
-        (Self { key, entered }, draft)
+    /// Begins a lasting situation that holds since `since`, with its first report.
+    pub fn begin(key: u64, rule: RuleKind, severity: u8, since: Sight, now: Sight) -> (Self, Draft) {
+        let open = Self { key, rule, severity, since };
+        (open, open.draft(Phase::New, now))
     }
 
-    /// Its last report: seen to leave, or mixed up with another object.
-    pub fn left(self, rule: RuleKind, stay: &Stay, now: Sight) -> Draft {
+    /// Something about it that matters has changed.
+    pub fn update(&mut self, severity: u8, now: Sight) -> Draft {
+        self.severity = severity;
+        self.draft(Phase::Update, now)
+    }
+
+    /// Its last report: the object was seen to leave, or was mixed up with another.
+    pub fn left(self, stay: &Stay, now: Sight) -> Draft {
         let reason = if stay.jumped { EndReason::TrackLost } else { EndReason::Observed };
-        self.end(rule, stay.left, now, reason)
+        self.end(stay.left, now, reason)
     }
 
-    /// Its last report when nobody saw the end: at the last sight.
-    pub fn cut(self, rule: RuleKind, last: Sight, reason: EndReason) -> Draft {
-        self.end(rule, last, last, reason)
+    /// Its last report: over since `end`, never before it began.
+    pub fn end(self, end: Sight, now: Sight, reason: EndReason) -> Draft {
+        let end = if end.mono < self.since.mono { self.since } else { end };
+        Draft {
+            end: Some((end.utc, reason)),
+            dwell_ms: Some(end.mono.since(self.since.mono)),
+            ..self.draft(Phase::End, now)
+        }
     }
 
-    fn end(self, rule: RuleKind, end: Sight, at: Sight, reason: EndReason) -> Draft {
+    fn draft(self, phase: Phase, now: Sight) -> Draft {
         Draft {
             key: self.key,
-            rule,
-            phase: Phase::End,
-            start: self.entered.utc,
-            at,
-            end: Some((end.utc, reason)),
-            dwell_ms: Some(end.mono.since(self.entered.mono)),
+            rule: self.rule,
+            severity: self.severity,
+            phase,
+            start: self.since.utc,
+            at: now,
+            end: None,
+            dwell_ms: Some(now.mono.since(self.since.mono)),
             direction: None,
+            check: None,
+            count: None,
         }
     }
 }

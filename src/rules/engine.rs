@@ -2,199 +2,347 @@
 
 use std::collections::BTreeMap;
 
+use super::area::{Area, AtArea, Named, Who, Whole, passes};
+use super::crowd::{Crowd, Gone, Present};
 use super::draft::{Draft, Keys};
-use super::dwell::Dwell;
-use super::enter::Enter;
-use super::line_cross::{self, LineCross};
-use super::presence::{Presence, Sight, Standing};
-use super::{AreaEvent, AreaId, EndReason, exit, motion};
+use super::group::Groups;
+use super::line::GateLine;
+use super::line_cross::{Crossing, LineCross};
+use super::presence::{Sight, Standing, Stay};
+use super::still::Still;
+use super::{AreaEvent, AreaId, EndReason, foot_fraction, motion};
 use crate::clock::FrameTime;
-use crate::config::{AreaConfig, CameraConfig, LineConfig};
-use crate::geometry::{Point, Rect};
+use crate::config::{CameraConfig, EventsConfig};
+use crate::customs::Checks;
+use crate::event::Zone;
+use crate::geometry::Rect;
 use crate::track::{Track, TrackId};
 use crate::vision::Label;
 
 /// All rules of one camera with their state.
 #[derive(Debug)]
 pub struct AreaRules {
-    areas: Vec<AreaConfig>,
-    lines: Vec<LineConfig>,
+    areas: Vec<Area>,
+    lines: Vec<GateLine>,
 
     keys: Keys,
     /// Ordered, so that the same frames give the same events in the same order.
     tracks: BTreeMap<TrackId, Followed>,
+    /// Parallel to `areas`.
+    wholes: Vec<Whole>,
+    /// Who has gone from each area in this frame.
+    gone: Vec<Vec<Gone>>,
+    /// Tracks that ended in this frame.
+    ended: BTreeMap<TrackId, Subject>,
+    groups: Groups,
+    last: Option<Sight>,
 }
 
 /// One track with its state at every area and line.
 #[derive(Debug)]
 struct Followed {
-    label: Label,
+    subject: Subject,
     /// A track once confirmed stays so.
     confirmed: bool,
-    rect: Rect,
     last: Sight,
+    still: Still,
     areas: Vec<AtArea>,
     lines: Vec<LineCross>,
+    /// Of each line: its size and score counted at the latest sight.
+    at_lines: Vec<bool>,
 }
 
-#[derive(Debug, Clone, Default)]
-struct AtArea {
-    presence: Presence,
-    enter: Enter,
-    dwell: Dwell,
+/// Who a report is about.
+#[derive(Debug, Clone)]
+struct Subject {
+    track: TrackId,
+    label: Label,
+    rect: Rect,
+    score: f32,
+    jumped: bool,
 }
 
 impl AreaRules {
-    /// The rules of this camera, nothing seen yet.
+    /// The rules of this camera, nothing seen yet. Schedules are of `zone`'s wall clock.
     #[must_use]
-    pub fn new(camera: &CameraConfig) -> Self {
+    pub fn new(camera: &CameraConfig, zone: &Zone, events: &EventsConfig) -> Self {
+        let areas: Vec<Area> = camera.areas.iter().filter(|a| !a.kind.is_mask()).map(|a| Area::new(a, zone)).collect();
         Self {
-            areas: camera.areas.clone(),
-            lines: camera.lines.clone(),
+            wholes: areas.iter().map(|_| Whole::default()).collect(),
+            gone: vec![Vec::new(); areas.len()],
+            areas,
+            lines: camera.lines.iter().map(GateLine::new).collect(),
             keys: Keys::default(),
             tracks: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            groups: Groups::new(i64::from(events.repeat_gap_s) * 1000),
+            last: None,
         }
     }
 
     /// Takes all tracks the tracker still follows after a frame of `size` pixels. Only tracks matched in this frame
     /// move; a track that is no longer among them is over. Unconfirmed tracks are watched too, so that a stay counts
     /// from its first sight, but nothing is said of them until they are confirmed.
-    pub fn update(&mut self, size: (u32, u32), time: FrameTime, tracks: &[Track]) -> Vec<AreaEvent> {
+    pub fn update(
+        &mut self,
+        size: (u32, u32),
+        time: FrameTime,
+        tracks: &[Track],
+        checks: &Checks<'_>,
+    ) -> Vec<AreaEvent> {
         let mut events = Vec::new();
+        self.gone.iter_mut().for_each(Vec::clear);
+        self.ended.clear();
         let over: Vec<TrackId> =
             self.tracks.keys().filter(|id| !tracks.iter().any(|t| t.id == **id)).copied().collect();
         for id in over {
-            events.extend(self.track_ended(id));
+            if let Some(followed) = self.tracks.remove(&id) {
+                events.extend(self.close(followed, EndReason::TrackLost, checks));
+            }
         }
         let now = Sight { utc: time.utc, mono: time.mono };
+        self.last = Some(now);
+        self.untangle(now, tracks);
         for track in tracks.iter().filter(|t| t.matched) {
-            self.see(size, now, track, &mut events);
+            self.see(size, now, track, checks, &mut events);
         }
-        events
-    }
-
-    /// The track is over: what lasts ends at its last sight with [`EndReason::TrackLost`]. Calling it for a track
-    /// that is not followed does nothing.
-    pub fn track_ended(&mut self, id: TrackId) -> Vec<AreaEvent> {
-        self.tracks.remove(&id).map_or_else(Vec::new, |f| self.close(id, f, EndReason::TrackLost))
+        self.judge_areas(now, checks, &mut events);
+        self.groups.step(events, now)
     }
 
     /// The camera or the process stops: everything that lasts ends at its last sight, and nothing is followed on.
-    pub fn close_all(&mut self, reason: EndReason) -> Vec<AreaEvent> {
+    pub fn close_all(&mut self, reason: EndReason, checks: &Checks<'_>) -> Vec<AreaEvent> {
+        self.ended.clear();
         let tracks = std::mem::take(&mut self.tracks);
-        tracks.into_iter().flat_map(|(id, followed)| self.close(id, followed, reason)).collect()
+        let mut events: Vec<AreaEvent> =
+            tracks.into_values().flat_map(|followed| self.close(followed, reason, checks)).collect();
+        if let Some(last) = self.last {
+            for i in 0..self.areas.len() {
+                let reports = self.wholes[i].cut(last, reason);
+                events.extend(reports.into_iter().filter_map(|(who, draft)| self.report(i, who, draft)));
+            }
+        }
+        self.lines.iter_mut().for_each(GateLine::forget);
+        self.groups.close(events)
     }
 
-    fn see(&mut self, (width, height): (u32, u32), now: Sight, track: &Track, events: &mut Vec<AreaEvent>) {
+    /// Two tracks that each leap to where the other one was have exchanged their names: what is known of the things
+    /// goes with the things, and is marked.
+    fn untangle(&mut self, now: Sight, tracks: &[Track]) {
+        let leaps = |t: &&Track| t.matched && self.tracks.get(&t.id).is_some_and(|f| f.leaps_to(t, now));
+        let mut leaping: Vec<&Track> = tracks.iter().filter(leaps).collect();
+        while let Some(a) = leaping.pop() {
+            let fits = |b: &&Track| {
+                let (Some(of_a), Some(of_b)) = (self.tracks.get(&a.id), self.tracks.get(&b.id)) else { return false };
+                !of_a.leaps_to(b, now) && !of_b.leaps_to(a, now)
+            };
+            let Some(at) = leaping.iter().position(fits) else { continue };
+            let b = leaping.remove(at);
+            if let (Some(mut of_a), Some(mut of_b)) = (self.tracks.remove(&a.id), self.tracks.remove(&b.id)) {
+                (of_a.subject.track, of_b.subject.track) = (b.id, a.id);
+                (of_a.subject.jumped, of_b.subject.jumped) = (true, true);
+                self.tracks.insert(b.id, of_a);
+                self.tracks.insert(a.id, of_b);
+            }
+        }
+    }
+
+    fn see(&mut self, size: (u32, u32), now: Sight, track: &Track, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
         let (areas, lines) = (self.areas.len(), self.lines.len());
         let followed = self.tracks.entry(track.id).or_insert_with(|| Followed::new(track, now, areas, lines));
-        let dt_ms = now.mono.since(followed.last.mono);
-        let jumped = motion::implausible(&followed.rect, &track.rect, dt_ms);
-        followed.take(track, now);
-        let foot = track.rect.foot();
-        let foot = Point { x: foot.x / width.max(1) as f32, y: foot.y / height.max(1) as f32 };
-        for (area, state) in self.areas.iter().zip(&mut followed.areas) {
-            let inside = area.polygon.contains(foot);
-            let standing = state.presence.see(now, inside, jumped, area.settle_ms);
-            let counts = followed.confirmed && counts(&area.classes, &track.label);
-            let drafts = state.judge(area, &standing, now, counts, &mut self.keys);
-            events.extend(drafts.into_iter().map(|d| event(d, &area.id, track.id, &track.label)));
+        let jumped = followed.take(track, now);
+        let foot = foot_fraction(&track.rect, size);
+        let subject = &followed.subject;
+        for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
+            let inside = area.config.polygon.contains(foot);
+            let standing = state.presence.see(now, inside, jumped, area.config.settle_ms);
+            state.passes = passes(&area.config.filters, track, size.1);
+            let counts = followed.confirmed && state.passes;
+            if let (Standing::Left(stay), true) = (&standing, counts) {
+                self.gone[i].push(subject.gone(stay));
+            }
+            let who = Who { label: &subject.label, counts, still: &followed.still };
+            let drafts = state.judge(area, &standing, now, who, checks, &mut self.keys);
+            events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
         }
-        for (line, state) in self.lines.iter().zip(&mut followed.lines) {
-            let Some(crossing) = state.see(&line.points, foot, now, jumped) else { continue };
-            if followed.confirmed && counts(&line.classes, &track.label) {
-                let draft = line_cross::report(crossing, line.direction, now, &mut self.keys);
-                events.extend(draft.map(|d| event(d, &line.id, track.id, &track.label)));
+        for (i, (line, state)) in self.lines.iter_mut().zip(&mut followed.lines).enumerate() {
+            followed.at_lines[i] = passes(&line.config.filters, track, size.1);
+            let Some(crossing) = state.see(&line.config.points, foot, now, jumped) else { continue };
+            if followed.confirmed && followed.at_lines[i] {
+                events.extend(cross(line, &crossing, now, subject, checks, &mut self.keys));
             }
         }
     }
 
-    fn close(&mut self, id: TrackId, mut followed: Followed, reason: EndReason) -> Vec<AreaEvent> {
+    /// Ends what lasts of one track.
+    fn close(&mut self, mut followed: Followed, reason: EndReason, checks: &Checks<'_>) -> Vec<AreaEvent> {
         let mut events = Vec::new();
-        let (last, label) = (followed.last, followed.label);
-        for (area, state) in self.areas.iter().zip(&mut followed.areas) {
+        let (last, subject) = (followed.last, &followed.subject);
+        for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
+            let counts = followed.confirmed && state.passes;
+            let was_inside = state.presence.entered().is_some();
             let mut drafts = Vec::new();
-            if let Some(stay) = state.presence.over() {
-                let counts = followed.confirmed && counts(&area.classes, &label);
-                drafts = state.judge(area, &Standing::Left(stay), last, counts, &mut self.keys);
+            match state.presence.over() {
+                Some(stay) => {
+                    if counts {
+                        self.gone[i].push(subject.gone(&stay));
+                    }
+                    let who = Who { label: &subject.label, counts, still: &followed.still };
+                    drafts = state.judge(area, &Standing::Left(stay), last, who, checks, &mut self.keys);
+                }
+                None if was_inside && counts => {
+                    let (track, label) = (subject.track, subject.label.clone());
+                    self.gone[i].push(Gone { track, label, at: last, reason });
+                }
+                None => {}
             }
-            drafts.extend(state.enter.cut(last, reason));
-            drafts.extend(state.dwell.cut(last, reason));
-            events.extend(drafts.into_iter().map(|d| event(d, &area.id, id, &label)));
+            drafts.extend(state.cut(last, reason));
+            events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
         }
-        for (line, state) in self.lines.iter().zip(&mut followed.lines) {
+        for (i, (line, state)) in self.lines.iter_mut().zip(&mut followed.lines).enumerate() {
             let Some(crossing) = state.settle() else { continue };
-            if followed.confirmed && counts(&line.classes, &label) {
-                let draft = line_cross::report(crossing, line.direction, last, &mut self.keys);
-                events.extend(draft.map(|d| event(d, &line.id, id, &label)));
+            if followed.confirmed && followed.at_lines[i] {
+                events.extend(cross(line, &crossing, last, subject, checks, &mut self.keys));
             }
         }
+        self.ended.insert(subject.track, followed.subject);
         events
+    }
+
+    /// The rules about areas as a whole, when all tracks of the frame were seen.
+    fn judge_areas(&mut self, now: Sight, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
+        let seen: Vec<(TrackId, Rect)> =
+            self.tracks.values().filter(|f| f.last == now).map(|f| (f.subject.track, f.subject.rect)).collect();
+        for i in 0..self.areas.len() {
+            let crowd = Crowd { present: self.present(i, now), gone: std::mem::take(&mut self.gone[i]) };
+            let config = &self.areas[i].config;
+            let reports = self.wholes[i].step(config, &crowd, &seen, now, checks, &mut self.keys);
+            events.extend(reports.into_iter().filter_map(|(who, draft)| self.report(i, who, draft)));
+        }
+    }
+
+    fn present(&self, area: usize, now: Sight) -> Vec<Present> {
+        let inside = |f: &Followed| {
+            let state = &f.areas[area];
+            let entered = state.presence.entered().filter(|_| f.confirmed && state.passes)?;
+            Some(Present {
+                track: f.subject.track,
+                label: f.subject.label.clone(),
+                entered,
+                still_since: f.still.since(),
+                rect: f.subject.rect,
+                score: f.subject.score,
+                seen: f.last == now,
+            })
+        };
+        self.tracks.values().filter_map(inside).collect()
+    }
+
+    /// A report about an area as a whole. Without a known track it can only be an end, whose message is there already.
+    fn report(&self, area: usize, who: Named, draft: Draft) -> Option<AreaEvent> {
+        let subject = match who {
+            Named::Thing { track, label, rect, score } => Subject { track, label, rect, score, jumped: false },
+            Named::Track(id) => {
+                let followed = self.tracks.get(&id).map(|f| &f.subject);
+                let unknown =
+                    || Subject { track: id, label: "".into(), rect: Rect::from([0.0; 4]), score: 0.0, jumped: false };
+                let known = followed.or_else(|| self.ended.get(&id)).cloned();
+                if known.is_none() && draft.phase != super::Phase::End {
+                    return None;
+                }
+                known.unwrap_or_else(unknown)
+            }
+        };
+        Some(event(draft, &self.areas[area].config.id, &subject))
     }
 }
 
 impl Followed {
     fn new(track: &Track, now: Sight, areas: usize, lines: usize) -> Self {
         Self {
-            label: track.label.clone(),
+            subject: Subject {
+                track: track.id,
+                label: track.label.clone(),
+                rect: track.rect,
+                score: track.score,
+                jumped: false,
+            },
             confirmed: track.confirmed,
-            rect: track.rect,
             last: now,
+            still: Still::new(now, track.rect),
             areas: vec![AtArea::default(); areas],
             lines: vec![LineCross::default(); lines],
+            at_lines: vec![false; lines],
         }
     }
 
-    fn take(&mut self, track: &Track, now: Sight) {
-        self.label = track.label.clone();
+    /// Whether this sight cannot be of the same thing.
+    fn leaps_to(&self, track: &Track, now: Sight) -> bool {
+        let before = (&self.subject.rect, &self.subject.label);
+        motion::implausible(before, (&track.rect, &track.label), now.mono.since(self.last.mono))
+    }
+
+    /// Takes a sight; whether it came there by an implausible movement.
+    fn take(&mut self, track: &Track, now: Sight) -> bool {
+        let jumped = self.leaps_to(track, now);
+        self.subject.jumped |= jumped;
+        self.subject.label = track.label.clone();
+        (self.subject.rect, self.subject.score) = (track.rect, track.score);
         self.confirmed |= track.confirmed;
-        self.rect = track.rect;
+        if self.last != now {
+            self.still.see(now, track.rect);
+        }
         self.last = now;
+        jumped
     }
 }
 
-impl AtArea {
-    fn judge(
-        &mut self,
-        area: &AreaConfig,
-        standing: &Standing,
-        now: Sight,
-        counts: bool,
-        keys: &mut Keys,
-    ) -> Vec<Draft> {
-        let mut drafts = Vec::new();
-        if area.enter.is_some() {
-            drafts.extend(self.enter.step(standing, now, counts, keys));
-        }
-        if let Some(dwell) = &area.dwell {
-            let limit_ms = (dwell.limit_s * 1000.0).round() as i64;
-            drafts.extend(self.dwell.step(standing, now, counts, limit_ms, keys));
-        }
-        if area.exit.is_some() {
-            drafts.extend(exit::step(standing, now, counts, keys));
-        }
-        drafts
+impl Subject {
+    fn gone(&self, stay: &Stay) -> Gone {
+        let reason = if stay.jumped { EndReason::TrackLost } else { EndReason::Observed };
+        Gone { track: self.track, label: self.label.clone(), at: stay.left, reason }
     }
 }
 
-fn counts(classes: &[Label], label: &Label) -> bool {
-    classes.is_empty() || classes.contains(label)
+/// What becomes of one crossing of a track that is confirmed.
+fn cross(
+    line: &mut GateLine,
+    crossing: &Crossing,
+    now: Sight,
+    subject: &Subject,
+    checks: &Checks<'_>,
+    keys: &mut Keys,
+) -> Vec<AreaEvent> {
+    let classes = &line.config.classes;
+    if !classes.is_empty() && !classes.contains(&subject.label) {
+        return Vec::new();
+    }
+    let drafts = line.judge(crossing, subject.track, now, checks, keys);
+    drafts.into_iter().map(|d| event(d, &line.config.id, subject)).collect()
 }
 
-fn event(draft: Draft, area: &AreaId, track: TrackId, label: &Label) -> AreaEvent {
+fn event(draft: Draft, area: &AreaId, subject: &Subject) -> AreaEvent {
     AreaEvent {
         key: draft.key,
         rule: draft.rule,
+        severity: draft.severity,
         area: area.clone(),
-        track,
-        label: label.clone(),
+        track: subject.track,
+        label: subject.label.clone(),
+        rect: subject.rect,
+        score: subject.score,
         phase: draft.phase,
+        quiet: false,
         start: draft.start,
         at: draft.at.utc,
         end: draft.end.map(|(utc, _)| utc),
         end_reason: draft.end.map(|(_, reason)| reason),
         dwell_ms: draft.dwell_ms,
         direction: draft.direction,
+        check: draft.check,
+        count: draft.count,
+        suppressed: 0,
+        jumped: subject.jumped,
         mono: draft.at.mono,
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{AreaEvent, AreaRules, EndReason, Phase, RuleKind};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
-use crate::config::CameraConfig;
+use crate::config::{CameraConfig, EventsConfig, RegisterConfig};
+use crate::customs::{Checks, RegisterSnapshot};
+use crate::event::Zone;
 use crate::geometry::{CrossDirection, Rect};
 use crate::track::{Track, TrackId};
 
@@ -23,6 +25,24 @@ fn camera() -> CameraConfig {
     .expect("a valid camera")
 }
 
+fn rules() -> AreaRules {
+    AreaRules::new(&camera(), &Zone::new("Asia/Ho_Chi_Minh").unwrap(), &EventsConfig::default())
+}
+
+/// A frame seen by the rules of a box that knows nothing of declarations.
+fn update(rules: &mut AreaRules, time: FrameTime, tracks: &[Track]) -> Vec<AreaEvent> {
+    ask_nobody(time.utc, |checks| rules.update(SIZE, time, tracks, checks))
+}
+
+fn close_all(rules: &mut AreaRules, reason: EndReason) -> Vec<AreaEvent> {
+    ask_nobody(UtcMillis(T0), |checks| rules.close_all(reason, checks))
+}
+
+fn ask_nobody<T>(now: UtcMillis, judge: impl FnOnce(&Checks<'_>) -> T) -> T {
+    let (register, config) = (RegisterSnapshot::default(), RegisterConfig::default());
+    judge(&Checks { register: &register, config: &config, now, uncertainty_ms: 40 })
+}
+
 /// Feeds one track by its foot's x in pixels, one entry a frame; `None` = not matched in that frame.
 struct Scene {
     rules: AreaRules,
@@ -34,7 +54,7 @@ struct Scene {
 
 impl Scene {
     fn new(interval_ms: i64) -> Self {
-        Self { rules: AreaRules::new(&camera()), interval_ms, frame: 0, label: "truck", size: 200.0 }
+        Self { rules: rules(), interval_ms, frame: 0, label: "truck", size: 200.0 }
     }
 
     fn track(&self, x: f32, matched: bool, confirmed: bool) -> Track {
@@ -71,7 +91,8 @@ impl Scene {
 
     fn see(&mut self, x: Option<f32>) -> Vec<AreaEvent> {
         let track = self.track(x.unwrap_or(500.0), x.is_some(), self.frame * self.interval_ms >= 400);
-        let events = self.rules.update(SIZE, self.time(), &[track]);
+        let time = self.time();
+        let events = update(&mut self.rules, time, &[track]);
         self.frame += 1;
         events
     }
@@ -81,7 +102,8 @@ impl Scene {
     }
 
     fn lost(&mut self) -> Vec<AreaEvent> {
-        let events = self.rules.update(SIZE, self.time(), &[]);
+        let time = self.time();
+        let events = update(&mut self.rules, time, &[]);
         self.frame += 1;
         events
     }
@@ -181,10 +203,10 @@ fn a_track_that_vanishes_right_after_leaving_was_seen_to_leave() {
 fn closing_ends_everything_with_the_reason_given() {
     let mut scene = Scene::new(200);
     scene.walk([500.0; 60]);
-    let events = scene.rules.close_all(EndReason::CameraLost);
+    let events = close_all(&mut scene.rules, EndReason::CameraLost);
     assert_eq!(brief(&events), [(RuleKind::Enter, Phase::End), (RuleKind::Dwell, Phase::End)]);
     assert!(events.iter().all(|e| e.end_reason == Some(EndReason::CameraLost)));
-    assert_eq!(scene.rules.close_all(EndReason::Restart), []);
+    assert_eq!(close_all(&mut scene.rules, EndReason::Restart), []);
 }
 
 #[test]
@@ -200,14 +222,14 @@ fn classes_that_do_not_count_are_silent_until_the_vote_turns() {
 
 #[test]
 fn unconfirmed_tracks_are_never_reported() {
-    let mut rules = AreaRules::new(&camera());
+    let mut rules = rules();
     let mut scene = Scene::new(200);
     for _ in 0..10 {
         let track = scene.track(500.0, true, false);
-        assert_eq!(rules.update(SIZE, scene.time(), &[track]), []);
+        assert_eq!(update(&mut rules, scene.time(), &[track]), []);
         scene.frame += 1;
     }
-    assert_eq!(rules.close_all(EndReason::Restart), []);
+    assert_eq!(close_all(&mut rules, EndReason::Restart), []);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Line crossing: an instant with a direction. A track has crossed when its foot has moved through the segment and
 //! stayed on the new side for a while, so that a foot that trembles on the line counts once, when it is really over.
 
+use super::RuleKind;
 use super::draft::{Draft, Keys};
 use super::presence::Sight;
-use super::{EndReason, Phase, RuleKind};
-use crate::config::LineDirection;
+use crate::config::{LineConfig, LineDirection};
 use crate::geometry::{CrossDirection, Line, Point};
 
 /// A foot must stay on the new side this long, milliseconds; lines have no setting of their own for it.
@@ -38,7 +38,7 @@ struct Pending {
 impl LineCross {
     /// Takes one sight of the foot, in fractions. `jumped`: it came there by an implausible movement, which settles a
     /// new side but never crosses.
-    pub fn see(&mut self, line: &Line, foot: Point, now: Sight, jumped: bool) -> Option<(Sight, CrossDirection)> {
+    pub fn see(&mut self, line: &Line, foot: Point, now: Sight, jumped: bool) -> Option<Crossing> {
         let distance = line.signed_distance(foot);
         if distance.abs() < ON_LINE {
             self.touching = if jumped { None } else { Some(foot) };
@@ -65,12 +65,12 @@ impl LineCross {
 
     /// The track is over: a foot last seen on the other side has crossed, however short the sight (things leave the
     /// picture right behind a line).
-    pub fn settle(&mut self) -> Option<(Sight, CrossDirection)> {
+    pub fn settle(&mut self) -> Option<Crossing> {
         let pending = self.pending.take()?;
         let to_right = !self.settled?;
         self.settled = Some(to_right);
         let direction = if to_right { CrossDirection::LeftToRight } else { CrossDirection::RightToLeft };
-        pending.crossed.then_some((pending.first, direction))
+        pending.crossed.then_some(Crossing { at: pending.first, direction })
     }
 
     /// Whether the way from the latest point beside the line to `foot` leads through the segment; over the point
@@ -84,28 +84,32 @@ impl LineCross {
     }
 }
 
-/// The report of a crossing, if its direction counts.
-pub(super) fn report(
-    (first, direction): (Sight, CrossDirection),
-    wanted: LineDirection,
-    now: Sight,
-    keys: &mut Keys,
-) -> Option<Draft> {
-    let counts = match wanted {
-        LineDirection::Both => true,
-        LineDirection::LeftToRight => direction == CrossDirection::LeftToRight,
-        LineDirection::RightToLeft => direction == CrossDirection::RightToLeft,
-    };
-    counts.then(|| Draft {
-        key: keys.next(),
-        rule: RuleKind::LineCross,
-        phase: Phase::New,
-        start: first.utc,
-        at: now,
-        end: Some((first.utc, EndReason::Observed)),
-        dwell_ms: None,
-        direction: Some(direction),
-    })
+/// A foot has moved through a line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Crossing {
+    /// First sight on the new side.
+    pub at: Sight,
+    /// Which way.
+    pub direction: CrossDirection,
+}
+
+impl Crossing {
+    /// Whether this way counts.
+    pub fn is(&self, wanted: LineDirection) -> bool {
+        match wanted {
+            LineDirection::Both => true,
+            LineDirection::LeftToRight => self.direction == CrossDirection::LeftToRight,
+            LineDirection::RightToLeft => self.direction == CrossDirection::RightToLeft,
+        }
+    }
+}
+
+/// The report of a crossing that counts.
+pub(super) fn report(crossing: &Crossing, now: Sight, line: &LineConfig, keys: &mut Keys) -> Draft {
+    Draft {
+        direction: Some(crossing.direction),
+        ..Draft::instant(keys.next(), RuleKind::LineCross, line.severity, crossing.at, now)
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +129,7 @@ mod tests {
             found.extend(state.see(&UP, Point { x, y }, sight, false));
         }
         found.extend(state.settle());
-        found.into_iter().map(|(s, d)| (s.mono.0, d)).collect()
+        found.into_iter().map(|c| (c.at.mono.0, c.direction)).collect()
     }
 
     #[test]

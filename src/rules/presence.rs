@@ -90,6 +90,11 @@ impl Presence {
         Some(self.stay(entered, turn))
     }
 
+    /// First sight inside, while it counts as inside.
+    pub fn entered(&self) -> Option<Sight> {
+        self.entered
+    }
+
     fn stay(&self, entered: Sight, turn: Turn) -> Stay {
         let left = if turn.jumped { self.last_inside.unwrap_or(turn.first) } else { turn.first };
         Stay { entered, left, jumped: turn.jumped }

@@ -131,6 +131,11 @@ impl Detector {
         self.provider
     }
 
+    /// Names of the classes that it can report.
+    pub fn classes(&self) -> impl Iterator<Item = &Label> {
+        self.names.iter().map(|(label, _)| label)
+    }
+
     /// Inputs and outputs as the graph declares them.
     #[must_use]
     pub fn declared(&self) -> &[String] {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::detector::{Detect, Detector, DetectorError};
 use super::regions::Region;
-use super::{Detection, runtime};
+use super::{Detection, Label, runtime};
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, mono_now};
 use crate::config::DetectorConfig;
@@ -53,6 +53,14 @@ impl Standby {
     #[must_use]
     pub fn description(&self) -> String {
         self.detector.as_ref().map_or_else(|| format!("no detector: {}", self.why), Detector::description)
+    }
+}
+
+impl Standby {
+    /// Names of the classes that it can report; `None` while there is no model.
+    #[must_use]
+    pub fn classes(&self) -> Option<Vec<Label>> {
+        self.detector.as_ref().map(|d| d.classes().cloned().collect())
     }
 }
 

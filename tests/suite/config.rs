@@ -38,7 +38,7 @@ fn the_shipped_file_is_the_defaults() {
 fn the_example_camera_of_the_shipped_file_is_valid() {
     let config = config::parse(&example_camera(), "example").unwrap();
     assert_eq!(config.cameras.len(), 1);
-    assert_eq!((config.cameras[0].areas.len(), config.cameras[0].lines.len()), (1, 1));
+    assert_eq!((config.cameras[0].areas.len(), config.cameras[0].lines.len()), (3, 1));
     assert_ne!(config.digest(), Config::default().digest());
 }
 
@@ -206,7 +206,8 @@ fn form(schema: &Value, property: &Value) -> String {
     if let Some(found) = target(schema, property) {
         if let Some(options) = found["oneOf"].as_array() {
             let names: Vec<_> = options.iter().map(|o| format!("`{}`", o["const"])).collect();
-            return names.join(", ");
+            let many = if property["type"] == "array" { "array of " } else { "" };
+            return format!("{many}{}", names.join(", "));
         }
         if found["properties"]["env"].is_object() {
             return "table with `file` or `env`".into();

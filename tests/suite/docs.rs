@@ -146,9 +146,15 @@ fn the_examples_of_the_readme_are_valid() {
 
 #[test]
 fn links_between_documents_lead_to_files() {
-    for document in
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/install.md", "docs/configuration.md", "docs/models.md"]
-    {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "docs/install.md",
+        "docs/configuration.md",
+        "docs/models.md",
+        "docs/rules.md",
+    ] {
         let text = read(document);
         let folder = root().join(document).parent().map(PathBuf::from).unwrap();
         for target in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {

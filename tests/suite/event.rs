@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
-use gatewatch::config::{CameraConfig, EventsConfig, Language, PicturesConfig, SiteConfig};
-use gatewatch::customs::{DeclKey, Link, LinkMethod, LinkOutcome, LinkState, LinkVerdict};
+use gatewatch::config::{CameraConfig, EventsConfig, Language, PicturesConfig, RegisterConfig, SiteConfig};
+use gatewatch::customs::{
+    Answer, Check, Checks, DeclKey, Link, LinkMethod, LinkOutcome, LinkState, LinkVerdict, Question, RegisterSnapshot,
+};
 use gatewatch::event::message::ModelRef;
 use gatewatch::event::schema::event_schema;
-use gatewatch::event::{Annotator, EventMessage, Finding, Lifecycle, LifecycleContext, Moment, RegisterView};
+use gatewatch::event::{Annotator, EventMessage, Finding, Lifecycle, LifecycleContext, Moment, RegisterView, Zone};
 use gatewatch::geometry::{Point, Rect};
 use gatewatch::ids::IdSource;
-use gatewatch::rules::{AreaId, AreaRules, EndReason, Phase, RuleKind};
+use gatewatch::rules::{AreaEvent, AreaId, AreaRules, EndReason, Phase, RuleKind};
 use gatewatch::track::{PathPoint, Track, TrackId};
 
 use crate::support::generated_file;
@@ -81,16 +83,24 @@ struct Scene {
 
 impl Scene {
     fn new(size: (u32, u32), planes: OwnedI420) -> Self {
+        Self::build(size, planes, EventsConfig { update_every_s: 5, ..EventsConfig::default() })
+    }
+
+    fn with_events(events: EventsConfig) -> Self {
+        Self::build((640, 360), OwnedI420::filled(640, 360, 120, 128, 128), events)
+    }
+
+    fn build(size: (u32, u32), planes: OwnedI420, events: EventsConfig) -> Self {
         let context = LifecycleContext {
             site: SiteConfig::default(),
             camera: camera(),
-            events: EventsConfig { update_every_s: 5, ..EventsConfig::default() },
+            events,
             model: ModelRef { name: "gate.onnx".into(), sha256: "0123456789abcdef".repeat(4) },
             config_digest: "00112233aabbccdd".into(),
             ids: IdSource::counted(1),
         };
         Self {
-            rules: AreaRules::new(&camera()),
+            rules: AreaRules::new(&camera(), &Zone::new("Asia/Ho_Chi_Minh").unwrap(), &EventsConfig::default()),
             life: Lifecycle::new(context).unwrap(),
             planes: Arc::new(planes),
             size,
@@ -135,7 +145,7 @@ impl Scene {
     fn see(&mut self, x: Option<f32>) -> Vec<Finding> {
         let frame = self.frame();
         let tracks: Vec<Track> = x.map(|x| self.track(&frame, x)).into_iter().collect();
-        let area_events = self.rules.update(self.size, frame.time, &tracks);
+        let area_events = ask_nobody(frame.time.utc, |c| self.rules.update(self.size, frame.time, &tracks, c));
         let verdict = self.verdict;
         let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
         let register = RegisterView { link: &linker, version: self.version };
@@ -173,9 +183,15 @@ impl Scene {
         let verdict = self.verdict;
         let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
         let register = RegisterView { link: &linker, version: self.version };
-        let area_events = self.rules.close_all(reason);
+        let area_events = ask_nobody(UtcMillis(T0), |c| self.rules.close_all(reason, c));
         self.life.close(area_events, &register, MonoMillis(0), UtcMillis(T0))
     }
+}
+
+/// The rules ask a register that knows nothing.
+fn ask_nobody<T>(now: UtcMillis, judge: impl FnOnce(&Checks<'_>) -> T) -> T {
+    let (register, config) = (RegisterSnapshot::default(), RegisterConfig::default());
+    judge(&Checks { register: &register, config: &config, now, uncertainty_ms: 40 })
 }
 
 fn of(findings: &[Finding], rule: RuleKind) -> Vec<&Finding> {
@@ -282,7 +298,7 @@ fn who_leaves_is_linked_by_when_it_came() {
     for x in [0.1, 0.15, 0.3, 0.4, 0.5, 0.5, 0.5, 0.6, 0.7, 0.78, 0.82, 0.9, 0.93, 0.95] {
         let frame = scene.frame();
         let tracks = vec![scene.track(&frame, x)];
-        let area_events = scene.rules.update(scene.size, frame.time, &tracks);
+        let area_events = ask_nobody(frame.time.utc, |c| scene.rules.update(scene.size, frame.time, &tracks, c));
         let linker = |_: &AreaId, start: UtcMillis, end: Option<UtcMillis>, _: u32| {
             asked.borrow_mut().push((start, end));
             link(LinkVerdict::Unlinked)
@@ -354,9 +370,154 @@ fn a_crossing_certain_only_after_the_track_is_gone_shows_its_last_sight() {
     assert_eq!(frame.number, 3);
 }
 
+/// What a rule says, by hand: about the box at the middle in the first frame.
+fn said(rule: RuleKind, phase: Phase, key: u64, at_ms: i64) -> AreaEvent {
+    AreaEvent {
+        key,
+        rule,
+        severity: 3,
+        area: AreaId("bay-1".into()),
+        track: TrackId(ulid::Ulid::from_parts(1, 1)),
+        label: "truck".into(),
+        rect: Rect { x0: 240.0, y0: 144.0, x1: 400.0, y1: 288.0 },
+        score: 0.5,
+        phase,
+        quiet: false,
+        start: UtcMillis(T0),
+        at: UtcMillis(T0 + at_ms),
+        end: (phase == Phase::End).then_some(UtcMillis(T0 + at_ms)),
+        end_reason: (phase == Phase::End).then_some(EndReason::Observed),
+        dwell_ms: Some(at_ms),
+        direction: None,
+        check: None,
+        count: None,
+        suppressed: 0,
+        jumped: false,
+        mono: MonoMillis(at_ms),
+    }
+}
+
+/// One frame with the box and these reports of the rules.
+fn tell(scene: &mut Scene, events: Vec<AreaEvent>) -> Vec<Finding> {
+    let frame = scene.frame();
+    let tracks = vec![scene.track(&frame, 0.5)];
+    let verdict = scene.verdict;
+    let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
+    let register = RegisterView { link: &linker, version: scene.version };
+    let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now: frame.time.utc };
+    scene.number += 1;
+    scene.life.step(&moment, events, &register)
+}
+
+fn assert_valid(findings: &[Finding]) {
+    let validator = jsonschema::validator_for(&event_schema()).unwrap();
+    for finding in findings {
+        let mut event = finding.event.clone();
+        event.data.sequence.seq = 1;
+        let value = serde_json::to_value(&event).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?} in {value:#}");
+        assert_eq!(serde_json::from_value::<EventMessage>(value).unwrap(), event, "there and back");
+    }
+}
+
+fn check(answer: Answer) -> Check {
+    Check { question: Question::InspectionOpen, answer, feed_age_s: Some(700), basis: vec!["the feed is stale".into()] }
+}
+
+#[test]
+fn the_messages_of_every_rule_are_valid_and_have_words_in_both_languages() {
+    let mut texts = std::collections::BTreeSet::new();
+    for rule in RuleKind::ALL {
+        let mut scene = Scene::grey();
+        let new = AreaEvent { check: Some(check(Answer::No)), count: Some(3), ..said(rule, Phase::New, 7, 0) };
+        let mut findings = tell(&mut scene, vec![new]);
+        findings.extend(tell(&mut scene, vec![AreaEvent { jumped: true, ..said(rule, Phase::End, 7, 200) }]));
+        assert_eq!(phases(&findings.iter().collect::<Vec<_>>()), [(Phase::New, 1), (Phase::End, 2)], "{rule:?}");
+        assert_valid(&findings);
+        let data = &findings[1].event.data;
+        assert!(data.implausible_jump && data.count == Some(3) && data.check.is_some());
+        for language in [Language::Vi, Language::En] {
+            let drawn = annotator(language, 500_000).draw(findings[0].frame.as_ref().unwrap(), &findings[0].event);
+            texts.insert(drawn.unwrap().annotated_jpeg);
+        }
+    }
+    assert_eq!(texts.len(), 2 * RuleKind::ALL.len(), "no two pictures say the same");
+    let page = std::fs::read_to_string(repository().join("src/desk/page/app.js")).unwrap();
+    for rule in RuleKind::ALL {
+        let named = page.matches(&format!(" {}: \"", rule.as_str())).count();
+        assert!(named >= 2, "{rule:?} on the page, in both languages");
+    }
+}
+
+#[test]
+fn a_new_answer_is_said_at_once_with_its_severity_and_moves_the_event_to_the_alerts() {
+    let mut scene = Scene::grey();
+    let unknown = AreaEvent {
+        severity: 1,
+        check: Some(check(Answer::Unknown)),
+        ..said(RuleKind::PersonWithoutInspection, Phase::New, 7, 0)
+    };
+    let mut findings = tell(&mut scene, vec![unknown]);
+    let no =
+        AreaEvent { check: Some(check(Answer::No)), ..said(RuleKind::PersonWithoutInspection, Phase::Update, 7, 200) };
+    findings.extend(tell(&mut scene, vec![no]));
+    let kinds: Vec<_> = findings.iter().map(|f| (f.event.kind.as_str(), f.event.data.severity)).collect();
+    let kind = |class: &str| format!("gatewatch.{class}.person_without_inspection.v1");
+    assert_eq!(kinds, [(kind("event").as_str(), 1), (kind("alert").as_str(), 3)]);
+    assert_eq!(findings[1].event.id, findings[0].event.id);
+    assert!(findings[1].frame.is_some(), "with a picture of now");
+    assert_valid(&findings);
+}
+
+#[test]
+fn repeats_are_counted_quietly_and_said_with_the_next_message() {
+    let mut scene = Scene::grey();
+    let mut findings = tell(&mut scene, vec![said(RuleKind::Restricted, Phase::New, 7, 0)]);
+    let more = AreaEvent { quiet: true, suppressed: 2, ..said(RuleKind::Restricted, Phase::Update, 7, 200) };
+    assert!(tell(&mut scene, vec![more]).is_empty());
+    findings
+        .extend(tell(&mut scene, vec![AreaEvent { suppressed: 2, ..said(RuleKind::Restricted, Phase::End, 7, 400) }]));
+    assert_eq!(findings.iter().map(|f| f.event.data.suppressed).collect::<Vec<_>>(), [0, 2]);
+    assert_valid(&findings);
+}
+
+#[test]
+fn the_rate_limit_keeps_back_whole_events_but_never_a_critical_one() {
+    let mut scene = Scene::with_events(EventsConfig { max_per_minute: 2, ..EventsConfig::default() });
+    let new = |key: u64, severity: u8| AreaEvent { severity, ..said(RuleKind::Restricted, Phase::New, key, 0) };
+    let findings = tell(&mut scene, (0..5).map(|key| new(key, 3)).collect());
+    assert_eq!((findings.len(), scene.life.open_events()), (2, 2));
+    let findings = tell(&mut scene, vec![said(RuleKind::Restricted, Phase::End, 4, 200)]);
+    assert!(findings.is_empty(), "what was never begun never ends");
+    let raised = AreaEvent { severity: 4, ..said(RuleKind::Restricted, Phase::Update, 3, 400) };
+    let findings = tell(&mut scene, vec![new(9, 4), raised]);
+    let said: Vec<_> = findings.iter().map(|f| (f.event.data.phase, f.event.data.rate_limited)).collect();
+    assert_eq!(said, [(Phase::New, 3), (Phase::New, 0)], "and what became critical begins late, but begins");
+    assert_valid(&findings);
+}
+
+#[test]
+fn a_thing_long_gone_is_shown_at_its_place_in_the_picture_of_now() {
+    let mut scene = Scene::grey();
+    let gone = AreaEvent {
+        track: TrackId(ulid::Ulid::from_parts(9, 9)),
+        label: "container".into(),
+        end: Some(UtcMillis(T0)),
+        end_reason: Some(EndReason::Observed),
+        ..said(RuleKind::ObjectRemoved, Phase::New, 7, 0)
+    };
+    let findings = tell(&mut scene, vec![gone]);
+    let data = &findings[0].event.data;
+    assert_eq!((data.object.label.as_str(), data.object.box_px.x0), ("container", 240.0));
+    assert_eq!(findings[0].frame.as_ref().unwrap().number, 0);
+    assert_eq!(scene.life.open_events(), 0);
+    assert_valid(&findings);
+}
+
 fn annotator(language: Language, max_published_bytes: u32) -> Annotator {
     let pictures = PicturesConfig { max_published_bytes, ..PicturesConfig::default() };
-    Annotator::new(&pictures, &SiteConfig { language, ..SiteConfig::default() }).unwrap()
+    Annotator::new(&pictures, &SiteConfig { language, ..SiteConfig::default() }, &[]).unwrap()
 }
 
 /// Studio-range BT.601 planes of a picture.
@@ -416,6 +577,24 @@ fn box_and_outline_are_drawn_where_the_message_says() {
     let box_side = Point { x: event.data.object.box_frac.x0, y: 0.6 };
     assert!(differs(area_corner) && differs(box_side));
     assert!(!differs(Point { x: 0.05, y: 0.5 }), "the rest is left alone");
+}
+
+#[test]
+fn a_privacy_mask_blackens_the_published_picture_and_not_the_kept_one() {
+    let mut camera = camera();
+    let mask = serde_json::json!({"id": "booth", "kind": "privacy_mask",
+        "polygon": [[0.0, 0.0], [0.15, 0.0], [0.15, 0.2], [0.0, 0.2]]});
+    camera.areas.push(serde_json::from_value(mask).unwrap());
+    let annotator = Annotator::new(&PicturesConfig::default(), &SiteConfig::default(), &[camera]).unwrap();
+    let mut scene = Scene::grey();
+    let findings = scene.walk([0.5; 4]);
+    let pictures = annotator.draw(findings[0].frame.as_ref().unwrap(), &findings[0].event).unwrap();
+    let clean = image::load_from_memory(&pictures.clean_jpeg).unwrap().to_rgb8();
+    let drawn = image::load_from_memory(&pictures.annotated_jpeg).unwrap().to_rgb8();
+    let bar = drawn.height() - clean.height();
+    let light = |p: &image::Rgb<u8>| p.0.iter().map(|v| u32::from(*v)).sum::<u32>();
+    assert!(light(drawn.get_pixel(20, bar + 20)) < 30 && light(clean.get_pixel(20, 20)) > 200);
+    assert!(light(drawn.get_pixel(20, bar + 120)) > 200, "only the mask");
 }
 
 /// Writes annotated pictures of a real photo for people to look at.

@@ -9,8 +9,7 @@ use anyhow::Context;
 use super::Args;
 use crate::camera::{CameraId, Codec};
 use crate::config::{
-    AreaConfig, AreaKind, CameraConfig, DecodeMode, DwellConfig, LineConfig, LineDirection, RuleConfig, SecretSource,
-    Transport,
+    AreaConfig, AreaKind, CameraConfig, DecodeMode, DwellConfig, LineConfig, RuleConfig, SecretSource, Transport,
 };
 use crate::geometry::{Line, Point, Polygon};
 use crate::rules::AreaId;
@@ -163,28 +162,21 @@ fn area(id: &str, polygon: &Polygon) -> AreaConfig {
     // Outlines of drawn scenes may reach over the picture's edge.
     let inside = |p: &Point| Point { x: p.x.clamp(0.0, 1.0), y: p.y.clamp(0.0, 1.0) };
     AreaConfig {
-        id: AreaId(id.into()),
         name: name.into(),
-        kind,
-        polygon: Polygon(polygon.0.iter().map(inside).collect()),
-        classes: Vec::new(),
-        settle_ms: 400,
         enter: Some(RuleConfig { severity: 1 }),
         exit: Some(RuleConfig { severity: 1 }),
         dwell: Some(DwellConfig { limit_s: DWELL_S, severity: 2 }),
+        ..AreaConfig::plain(AreaId(id.into()), kind, Polygon(polygon.0.iter().map(inside).collect()))
     }
 }
 
 fn line(id: &str, points: Line, area: Option<&str>) -> LineConfig {
     let inside = |p: Point| Point { x: p.x.clamp(0.0, 1.0), y: p.y.clamp(0.0, 1.0) };
+    let points = Line { from: inside(points.from), to: inside(points.to) };
     LineConfig {
-        id: AreaId(id.into()),
         name: "Vạch barrier".into(),
-        points: Line { from: inside(points.from), to: inside(points.to) },
-        direction: LineDirection::Both,
-        classes: Vec::new(),
-        severity: 2,
         area: area.map(|a| AreaId(a.into())),
+        ..LineConfig::plain(AreaId(id.into()), points, 2)
     }
 }
 

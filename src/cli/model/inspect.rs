@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     );
     found.iter().for_each(|d| println!("{}", line(d)));
     if let Some(out) = &args.out {
-        let annotator = Annotator::new(&PicturesConfig::default(), &SiteConfig::default())?;
+        let annotator = Annotator::new(&PicturesConfig::default(), &SiteConfig::default(), &[])?;
         let boxes: Vec<_> = found.iter().map(|d| (d.rect, format!("{} {:.2}", d.label, d.score))).collect();
         std::fs::write(out, annotator.boxes(&frame, &boxes)?).with_context(|| out.display().to_string())?;
         println!("written to {}", out.display());

@@ -7,7 +7,12 @@ const WORDS = {
     lost: "Mất kết nối với gatewatch — đang tự kết nối lại. Dữ liệu bên dưới có thể đã cũ.", broker: "Trang này mất kết nối với máy chủ MQTT — đang tự kết nối lại. Dữ liệu bên dưới có thể đã cũ.",
     sev: { 1: "Thông tin", 2: "Lưu ý", 3: "Nghiêm trọng", 4: "Khẩn cấp" }, alert: "cảnh báo",
     phase: { new: "mới", update: "cập nhật", end: "kết thúc" },
-    rule: { enter: "Vào khu vực", exit: "Rời khu vực", dwell: "Ở lại quá lâu", line_cross: "Cắt qua vạch" },
+    rule: { enter: "Vào khu vực", exit: "Rời khu vực", dwell: "Ở lại quá lâu", line_cross: "Cắt qua vạch", wrong_way: "Đi ngược chiều", tailgating: "Bám đuôi qua barrier",
+      gate_out: "Ra cổng, được phép", gate_out_not_released: "RA CỔNG KHI CHƯA ĐƯỢC PHÉP", gate_out_unchecked: "Ra cổng, chưa đối chiếu được", restricted: "Trong khu vực cấm",
+      occupancy: "Quá số lượng cho phép", stopped: "Dừng đỗ", bay_occupied: "Ô kiểm tra có xe", bay_empty: "Ô kiểm tra đã trống", bay_unbooked: "Xe trong ô không có lịch đặt",
+      person_without_inspection: "Có người khi chưa mở kiểm tra", opened_without_inspection: "MỞ HÀNG KHI CHƯA MỞ KIỂM TRA", object_left: "Vật bị bỏ lại", object_removed: "Vật bị lấy đi" },
+    check: "Đối chiếu", question: { may_leave: "được phép qua khu vực giám sát", booked: "có lịch đặt", inspection_open: "đang mở kiểm tra" }, answer: { yes: "có", no: "KHÔNG", unknown: "chưa đối chiếu được" },
+    count: "Số lượng", similar: (n) => `ẩn ${n} cảnh báo tương tự`, limited: (n) => `${n} sự kiện bị giới hạn`, jump: "nghi nhầm đối tượng",
     direction: { left_to_right: "trái sang phải", right_to_left: "phải sang trái" },
     verdict: { linked: "đã gắn", proposed: "có thể", ambiguous: "nhiều tờ khai phù hợp", unlinked: "chưa gắn tờ khai" },
     method: { booking: "theo lịch đặt chỗ" }, sure: "độ tin cậy", channel: { 1: "luồng xanh", 2: "luồng vàng", 3: "luồng đỏ" },
@@ -18,14 +23,19 @@ const WORDS = {
     state: { connecting: "đang kết nối", running: "hoạt động", stalled: "đứng hình", refused: "sai mật khẩu", lost: "mất kết nối", stopped: "đã dừng" },
     online: "trực tuyến", offline: "ngoại tuyến", historical: "gửi trễ",
     counters: { unique: "Sự kiện", shown: "Đang hiện", ok: "Ảnh khớp", bad: "Ảnh sai", gaps: "Thiếu", dup: "Trùng" },
-    reason: { track_lost: "mất dấu đối tượng", camera_lost: "mất camera", restart: "khởi động lại" },
+    reason: { track_lost: "mất dấu đối tượng", camera_lost: "mất camera", restart: "khởi động lại", resolved: "đã hết lý do" },
   },
   en: {
     title: "gatewatch — surveillance duty", skip: "Skip to events", cameras: "Cameras", empty: "No events yet. They appear here the moment they happen.",
     lost: "Connection to gatewatch lost — reconnecting by itself. What is below may be out of date.", broker: "This page lost the MQTT broker — reconnecting by itself. What is below may be out of date.",
     sev: { 1: "Information", 2: "Notice", 3: "Serious", 4: "Critical" }, alert: "alert",
     phase: { new: "new", update: "update", end: "ended" },
-    rule: { enter: "Entered the area", exit: "Left the area", dwell: "Stayed too long", line_cross: "Crossed the line" },
+    rule: { enter: "Entered the area", exit: "Left the area", dwell: "Stayed too long", line_cross: "Crossed the line", wrong_way: "Wrong way", tailgating: "Tailgating",
+      gate_out: "Left the gate, allowed", gate_out_not_released: "LEFT THE GATE WITHOUT RELEASE", gate_out_unchecked: "Left the gate, could not be checked", restricted: "In a closed area",
+      occupancy: "Too many in the area", stopped: "Stopped", bay_occupied: "Bay occupied", bay_empty: "Bay empty", bay_unbooked: "Bay occupied without a booking",
+      person_without_inspection: "People without an inspection", opened_without_inspection: "OPENED WITHOUT AN INSPECTION", object_left: "Object left", object_removed: "Object removed" },
+    check: "Checked", question: { may_leave: "may leave", booked: "booked", inspection_open: "inspection open" }, answer: { yes: "yes", no: "NO", unknown: "could not be checked" },
+    count: "Number", similar: (n) => `${n} similar hidden`, limited: (n) => `${n} events held back by the limit`, jump: "objects may be mixed up",
     direction: { left_to_right: "left to right", right_to_left: "right to left" },
     verdict: { linked: "linked", proposed: "possible", ambiguous: "several declarations fit", unlinked: "no declaration linked" },
     method: { booking: "by booking" }, sure: "confidence", channel: { 1: "green channel", 2: "yellow channel", 3: "red channel" },
@@ -36,7 +46,7 @@ const WORDS = {
     state: { connecting: "connecting", running: "running", stalled: "stalled", refused: "password refused", lost: "lost", stopped: "stopped" },
     online: "online", offline: "offline", historical: "sent late",
     counters: { unique: "Events", shown: "Shown", ok: "Pictures matched", bad: "Pictures wrong", gaps: "Missing", dup: "Duplicates" },
-    reason: { track_lost: "object lost from view", camera_lost: "camera lost", restart: "restarted" },
+    reason: { track_lost: "object lost from view", camera_lost: "camera lost", restart: "restarted", resolved: "no longer a reason" },
   },
 };
 
@@ -107,6 +117,10 @@ function facts(d) {
   const direction = d.direction ? ` (${t.direction[d.direction] || d.direction})` : "";
   const ended = d.end_reason && t.reason[d.end_reason] ? ` — ${t.reason[d.end_reason]}` : "";
   row(t.what, (t.rule[d.rule] || d.rule) + direction + ended);
+  if (d.check) row(t.check, `${t.question[d.check.question] || d.check.question}: ${t.answer[d.check.answer] || d.check.answer}`, d.check.basis.length ? ` (${d.check.basis.join("; ")})` : null);
+  if (d.count !== null && d.count !== undefined) row(t.count, String(d.count));
+  const notes = [d.suppressed ? t.similar(d.suppressed) : "", d.rate_limited ? t.limited(d.rate_limited) : "", d.implausible_jump ? t.jump : ""].filter(Boolean);
+  if (notes.length) row("⚠", notes.join(" · "));
   row(t.camera, d.camera.name || d.camera.id);
   row(t.area, d.area.name || d.area.id);
   row(t.object, `${t.label[d.object.label] || d.object.label} · ${Math.round(d.object.score * 100)} %`);

@@ -8,15 +8,16 @@ mod shapes;
 mod text;
 mod words;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tiny_skia::{Color, Pixmap, PixmapPaint, Transform};
 
 use super::message::EventMessage;
 use super::zone::{UnknownZone, Zone};
-use crate::camera::Frame;
-use crate::config::{Language, PicturesConfig, SiteConfig};
-use crate::geometry::{Line, Point, Rect};
+use crate::camera::{CameraId, Frame};
+use crate::config::{AreaKind, CameraConfig, Language, PicturesConfig, SiteConfig};
+use crate::geometry::{Line, Point, Polygon, Rect};
 use shapes::color;
 use text::Text;
 
@@ -80,6 +81,8 @@ pub struct Annotator {
     zone: Zone,
     quality: u8,
     max_bytes: usize,
+    /// Fractions of the picture.
+    privacy: HashMap<CameraId, Vec<Polygon>>,
 }
 
 impl std::fmt::Debug for Annotator {
@@ -106,17 +109,22 @@ const AREA: [u8; 3] = [64, 224, 255];
 const PATH: [u8; 3] = [255, 240, 120];
 
 impl Annotator {
-    /// Reads the font and the time zone.
+    /// Reads the font and the time zone; `cameras` have the privacy masks.
     ///
     /// # Errors
     /// When the font is missing, is none, or cannot write Vietnamese, or when the time zone does not exist.
-    pub fn new(pictures: &PicturesConfig, site: &SiteConfig) -> Result<Self, AnnotateError> {
+    pub fn new(pictures: &PicturesConfig, site: &SiteConfig, cameras: &[CameraConfig]) -> Result<Self, AnnotateError> {
+        let masks = |camera: &CameraConfig| {
+            let privacy = camera.areas.iter().filter(|a| a.kind == AreaKind::PrivacyMask);
+            (camera.id.clone(), privacy.map(|a| a.polygon.clone()).collect())
+        };
         Ok(Self {
             text: Text::load(pictures.font.as_deref())?,
             language: site.language,
             zone: Zone::new(&site.time_zone)?,
             quality: pictures.quality,
             max_bytes: pictures.max_published_bytes as usize,
+            privacy: cameras.iter().map(masks).collect(),
         })
     }
 
@@ -127,6 +135,12 @@ impl Annotator {
     pub fn draw(&self, frame: &Frame, event: &EventMessage) -> Result<Annotated, AnnotateError> {
         let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
         let clean_jpeg = jpeg::encode(&picture, self.quality)?;
+        // Only what leaves the box is masked: the picture kept on it is the evidence.
+        for mask in self.privacy.get(&event.data.camera.id).into_iter().flatten() {
+            let (w, h) = (picture.width() as f32, picture.height() as f32);
+            let corners: Vec<Point> = mask.0.iter().map(|p| Point { x: p.x * w, y: p.y * h }).collect();
+            shapes::cover(&mut picture, &corners);
+        }
         let scale = Scale::of(&picture);
         self.draw_scene(&mut picture, event, scale);
         let whole = self.with_bar(&picture, event, scale)?;

@@ -22,6 +22,13 @@ pub(super) fn fill(pixmap: &mut Pixmap, [x, y, w, h]: [f32; 4], color: Color) {
     }
 }
 
+/// Blackens an area; nothing of it can be seen any more.
+pub(super) fn cover(pixmap: &mut Pixmap, points: &[Point]) {
+    if let Some(path) = trace(points, true) {
+        pixmap.fill_path(&path, &paint(Color::BLACK), FillRule::EvenOdd, Transform::identity(), None);
+    }
+}
+
 fn trace(points: &[Point], closed: bool) -> Option<tiny_skia::Path> {
     let mut path = PathBuilder::new();
     path.move_to(points.first()?.x, points.first()?.y);

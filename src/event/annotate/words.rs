@@ -2,7 +2,7 @@
 
 use crate::clock::TimeSource;
 use crate::config::Language;
-use crate::customs::LinkVerdict;
+use crate::customs::{Answer, LinkVerdict};
 use crate::event::message::{EventData, EventMessage};
 use crate::event::zone::Zone;
 use crate::geometry::CrossDirection;
@@ -47,24 +47,59 @@ pub(super) fn severity(severity: u8, language: Language) -> &'static str {
     }
 }
 
-/// What happened, with how long or which way.
+/// What happened, with how long, how many or which way, and what customs could not answer.
 pub(super) fn rule(data: &EventData, language: Language) -> String {
-    match data.rule {
-        RuleKind::Enter => pick(language, "Vào khu vực", "Entered the area").into(),
-        RuleKind::Exit => pick(language, "Rời khu vực", "Left the area").into(),
-        RuleKind::Dwell => {
-            let how_long = duration(data.dwell_ms.unwrap_or(0), language);
-            format!("{} · {how_long}", pick(language, "Ở lại quá thời hạn", "Stayed too long"))
-        }
-        RuleKind::LineCross => {
-            let which = match data.direction {
-                Some(CrossDirection::LeftToRight) => pick(language, " · từ trái sang phải", " · left to right"),
-                Some(CrossDirection::RightToLeft) => pick(language, " · từ phải sang trái", " · right to left"),
-                None => "",
-            };
-            format!("{}{which}", pick(language, "Qua vạch", "Crossed the line"))
-        }
+    let (vi, en) = named(data.rule);
+    let mut text = String::from(pick(language, vi, en));
+    if let (true, Some(ms)) = (says_how_long(data.rule), data.dwell_ms) {
+        text.push_str(&format!(" · {}", duration(ms, language)));
     }
+    if let Some(count) = data.count {
+        text.push_str(&format!(" · {count}"));
+    }
+    text.push_str(match data.direction {
+        Some(CrossDirection::LeftToRight) => pick(language, " · từ trái sang phải", " · left to right"),
+        Some(CrossDirection::RightToLeft) => pick(language, " · từ phải sang trái", " · right to left"),
+        None => "",
+    });
+    // The name of that rule says so itself.
+    let unknown = data.check.as_ref().is_some_and(|c| c.answer == Answer::Unknown);
+    if unknown && data.rule != RuleKind::GateOutUnchecked {
+        text.push_str(pick(language, " · chưa đối chiếu được", " · could not be checked"));
+    }
+    if data.implausible_jump {
+        text.push_str(pick(language, " · nghi nhầm đối tượng", " · objects may be mixed up"));
+    }
+    text
+}
+
+/// Name of a rule in Vietnamese and English.
+fn named(rule: RuleKind) -> (&'static str, &'static str) {
+    match rule {
+        RuleKind::Enter => ("Vào khu vực", "Entered the area"),
+        RuleKind::Exit => ("Rời khu vực", "Left the area"),
+        RuleKind::Dwell => ("Ở lại quá thời hạn", "Stayed too long"),
+        RuleKind::LineCross => ("Qua vạch", "Crossed the line"),
+        RuleKind::WrongWay => ("Đi ngược chiều", "Wrong way"),
+        RuleKind::Tailgating => ("Bám đuôi qua barrier", "Tailgating"),
+        RuleKind::GateOut => ("Ra cổng, được phép", "Left the gate, allowed"),
+        RuleKind::GateOutNotReleased => ("RA CỔNG KHI CHƯA ĐƯỢC PHÉP", "LEFT THE GATE WITHOUT RELEASE"),
+        RuleKind::GateOutUnchecked => ("Ra cổng, chưa đối chiếu được", "Left the gate, could not be checked"),
+        RuleKind::Restricted => ("Trong khu vực cấm", "In a closed area"),
+        RuleKind::Occupancy => ("Quá số lượng cho phép", "Too many in the area"),
+        RuleKind::Stopped => ("Dừng đỗ", "Stopped"),
+        RuleKind::BayOccupied => ("Ô kiểm tra có xe", "Bay occupied"),
+        RuleKind::BayEmpty => ("Ô kiểm tra đã trống", "Bay empty"),
+        RuleKind::BayUnbooked => ("Xe trong ô không có lịch đặt", "Bay occupied without a booking"),
+        RuleKind::PersonWithoutInspection => ("Có người khi chưa mở kiểm tra", "People without an inspection"),
+        RuleKind::OpenedWithoutInspection => ("MỞ HÀNG KHI CHƯA MỞ KIỂM TRA", "OPENED WITHOUT AN INSPECTION"),
+        RuleKind::ObjectLeft => ("Vật bị bỏ lại", "Object left"),
+        RuleKind::ObjectRemoved => ("Vật bị lấy đi", "Object removed"),
+    }
+}
+
+fn says_how_long(rule: RuleKind) -> bool {
+    !matches!(rule, RuleKind::Enter | RuleKind::Exit)
 }
 
 fn duration(ms: i64, language: Language) -> String {

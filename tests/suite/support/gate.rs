@@ -51,18 +51,14 @@ pub fn bay_polygon() -> Polygon {
     bay().areas().into_iter().find_map(|a| if let AreaShape::Area(p) = a.shape { Some(p) } else { None }).unwrap()
 }
 
-/// An area with all its rules.
+/// An area where entering, leaving and staying are reported.
 pub fn area(id: &str, polygon: Polygon, dwell_s: f64) -> AreaConfig {
     AreaConfig {
-        id: AreaId(id.into()),
-        name: String::new(),
-        kind: AreaKind::InspectionBay,
-        polygon,
-        classes: Vec::new(),
         settle_ms: 200,
         enter: Some(RuleConfig { severity: 1 }),
         exit: Some(RuleConfig { severity: 1 }),
         dwell: Some(DwellConfig { limit_s: dwell_s, severity: 2 }),
+        ..AreaConfig::plain(AreaId(id.into()), AreaKind::InspectionBay, polygon)
     }
 }
 

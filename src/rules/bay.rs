@@ -1,0 +1,118 @@
+//! Use of a bay: occupied while a vehicle is in it, an instant `bay_empty` when the last one was seen to leave, and
+//! unbooked while it is occupied without a booking. The bay is judged, not the track: a vehicle that is seen as two
+//! boxes, or lost and found again while it stands there, is one occupation.
+
+use super::crowd::Crowd;
+use super::draft::{Draft, Keys, Open};
+use super::presence::Sight;
+use super::{EndReason, RuleKind, seconds};
+use crate::clock::UtcMillis;
+use crate::config::{BayConfig, UnbookedConfig};
+use crate::customs::{Answer, Check};
+use crate::track::TrackId;
+
+/// Highest severity while nobody knows whether it is booked.
+const UNKNOWN_SEVERITY: u8 = 1;
+
+/// State of one bay.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bay {
+    used: Option<Use>,
+}
+
+/// One occupation.
+#[derive(Debug, Clone)]
+struct Use {
+    since: Sight,
+    track: TrackId,
+    occupied: Option<Open>,
+    unbooked: Option<(Open, Answer)>,
+    /// No vehicle is inside any more; the last one went so.
+    vacated: Option<(Sight, EndReason)>,
+}
+
+impl Bay {
+    /// Takes who is there after a frame. `booked` asks whether a booking covers the bay since a moment.
+    pub fn step(
+        &mut self,
+        crowd: &Crowd,
+        now: Sight,
+        (config, unbooked): (&BayConfig, Option<&UnbookedConfig>),
+        booked: &dyn Fn(UtcMillis) -> Check,
+        keys: &mut Keys,
+    ) -> Vec<(TrackId, Draft)> {
+        let first = crowd.present.iter().min_by_key(|p| p.entered.mono);
+        let Some(first) = first else { return self.empty(crowd, now, config, keys) };
+        let fresh = Use { since: first.entered, track: first.track, occupied: None, unbooked: None, vacated: None };
+        let used = self.used.get_or_insert(fresh);
+        used.vacated = None;
+        if !crowd.present.iter().any(|p| p.track == used.track) {
+            used.track = first.track;
+        }
+        if now.mono.since(used.since.mono) < seconds(config.after_s) {
+            return Vec::new();
+        }
+        let mut drafts = Vec::new();
+        if used.occupied.is_none() {
+            let (open, draft) = Open::begin(keys.next(), RuleKind::BayOccupied, config.severity, used.since, now);
+            used.occupied = Some(open);
+            drafts.push(draft);
+        }
+        if let Some(unbooked) = unbooked {
+            drafts.extend(used.compare(now, unbooked, booked(used.since.utc), keys));
+        }
+        drafts.into_iter().map(|d| (used.track, d)).collect()
+    }
+
+    /// Nobody is inside: over at once when the last one was seen to leave, after a while when it was only lost.
+    fn empty(&mut self, crowd: &Crowd, now: Sight, config: &BayConfig, keys: &mut Keys) -> Vec<(TrackId, Draft)> {
+        let Some(used) = &mut self.used else { return Vec::new() };
+        let last = crowd.gone.iter().max_by_key(|g| g.at.mono).map(|g| (g.at, g.reason));
+        let (at, reason) = *used.vacated.get_or_insert(last.unwrap_or((now, EndReason::TrackLost)));
+        if reason == EndReason::TrackLost && now.mono.since(at.mono) < seconds(config.lost_s) {
+            return Vec::new();
+        }
+        let (track, since, was_reported) = (used.track, used.since, used.occupied.is_some());
+        let mut drafts = self.cut(at, now, reason);
+        if was_reported && reason == EndReason::Observed {
+            let empty = Draft::instant(keys.next(), RuleKind::BayEmpty, config.severity, at, now);
+            drafts.push((track, Draft { dwell_ms: Some(at.mono.since(since.mono)), ..empty }));
+        }
+        drafts
+    }
+
+    /// The occupation is over since `at`, or nobody looks any more.
+    pub fn cut(&mut self, at: Sight, now: Sight, reason: EndReason) -> Vec<(TrackId, Draft)> {
+        let Some(used) = self.used.take() else { return Vec::new() };
+        let (at, reason) = used.vacated.unwrap_or((at, reason));
+        let open = used.occupied.into_iter().chain(used.unbooked.map(|(open, _)| open));
+        open.map(|open| (used.track, open.end(at, now, reason))).collect()
+    }
+}
+
+impl Use {
+    /// What a new answer about the booking changes.
+    fn compare(&mut self, now: Sight, config: &UnbookedConfig, booked: Check, keys: &mut Keys) -> Option<Draft> {
+        let answer = booked.answer;
+        let severity = if answer == Answer::Unknown { config.severity.min(UNKNOWN_SEVERITY) } else { config.severity };
+        let draft = match (&mut self.unbooked, answer) {
+            (None, Answer::Yes) => return None,
+            (None, _) => {
+                let (open, draft) = Open::begin(keys.next(), RuleKind::BayUnbooked, severity, self.since, now);
+                self.unbooked = Some((open, answer));
+                draft
+            }
+            (Some((open, _)), Answer::Yes) => {
+                let draft = open.end(now, now, EndReason::Resolved);
+                self.unbooked = None;
+                draft
+            }
+            (Some((open, before)), _) if *before != answer => {
+                *before = answer;
+                open.update(severity, now)
+            }
+            _ => return None,
+        };
+        Some(Draft { check: Some(booked), ..draft })
+    }
+}

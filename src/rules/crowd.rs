@@ -1,0 +1,50 @@
+//! Who is in an area now and who has just gone: what rules about an area as a whole look at.
+
+use super::EndReason;
+use super::presence::Sight;
+use crate::geometry::Rect;
+use crate::track::TrackId;
+use crate::vision::Label;
+
+/// A track that counts and has settled inside. A hidden one is still inside until it is lost.
+#[derive(Debug, Clone)]
+pub(super) struct Present {
+    pub track: TrackId,
+    pub label: Label,
+    pub entered: Sight,
+    /// Since when it stands still.
+    pub still_since: Option<Sight>,
+    /// Latest box, pixels.
+    pub rect: Rect,
+    pub score: f32,
+    /// Seen in this very frame.
+    pub seen: bool,
+}
+
+/// A track that was inside until this frame.
+#[derive(Debug, Clone)]
+pub(super) struct Gone {
+    pub track: TrackId,
+    pub label: Label,
+    /// First sight outside, or the last sight of it.
+    pub at: Sight,
+    pub reason: EndReason,
+}
+
+/// An area after one frame.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Crowd {
+    pub present: Vec<Present>,
+    pub gone: Vec<Gone>,
+}
+
+impl Crowd {
+    /// Only those of these classes; all when there are none.
+    pub fn of(&self, classes: &[Label]) -> Self {
+        let named = |label: &Label| classes.is_empty() || classes.contains(label);
+        Self {
+            present: self.present.iter().filter(|p| named(&p.label)).cloned().collect(),
+            gone: self.gone.iter().filter(|g| named(&g.label)).cloned().collect(),
+        }
+    }
+}

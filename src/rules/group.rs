@@ -1,0 +1,154 @@
+//! One situation is one event: of several tracks that break the same rule in the same area at once, or soon after each
+//! other, the first makes the event, the others are counted in `suppressed`. It ends when the last of them is over and
+//! nobody came back for a while; the end time is still that of the last one.
+
+use std::collections::BTreeMap;
+
+use super::presence::Sight;
+use super::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
+use crate::clock::MonoMillis;
+use crate::customs::Answer;
+
+/// Whether tracks share one event of this rule. Rules about single vehicles do not: each vehicle matters.
+fn is_grouped(rule: RuleKind) -> bool {
+    matches!(rule, RuleKind::Restricted | RuleKind::PersonWithoutInspection | RuleKind::OpenedWithoutInspection)
+}
+
+/// All groups of one camera.
+#[derive(Debug)]
+pub(super) struct Groups {
+    gap_ms: i64,
+    open: BTreeMap<(RuleKind, AreaId), Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// The first report, whose key all reports of the group have.
+    first: AreaEvent,
+    began: MonoMillis,
+    /// Reports of the tracks that are in it now.
+    members: BTreeMap<u64, AreaEvent>,
+    suppressed: u32,
+    answer: Option<Answer>,
+    jumped: bool,
+    /// The last member's end, on both clocks, while somebody may come back.
+    over: Option<(AreaEvent, MonoMillis)>,
+}
+
+impl Groups {
+    pub fn new(gap_ms: i64) -> Self {
+        Self { gap_ms, open: BTreeMap::new() }
+    }
+
+    /// Takes what the rules said after a frame; answers what is to be said.
+    pub fn step(&mut self, events: Vec<AreaEvent>, now: Sight) -> Vec<AreaEvent> {
+        let mut said: Vec<AreaEvent> = events.into_iter().filter_map(|e| self.take(e)).collect();
+        let waiting =
+            |g: &Group| g.over.as_ref().is_none_or(|(end, at)| !g.is_final(end) && now.mono.since(*at) < self.gap_ms);
+        let finished: Vec<_> = self.open.iter().filter(|(_, g)| !waiting(g)).map(|(k, _)| k.clone()).collect();
+        said.extend(finished.into_iter().filter_map(|key| self.open.remove(&key)?.finish()));
+        said
+    }
+
+    /// The camera or the process is over, with these last reports of the rules.
+    pub fn close(&mut self, events: Vec<AreaEvent>) -> Vec<AreaEvent> {
+        let taken = events.into_iter().filter_map(|e| self.take(e));
+        let mut said: Vec<AreaEvent> = taken.filter(|e| !e.quiet).collect();
+        said.extend(std::mem::take(&mut self.open).into_values().filter_map(Group::finish));
+        said
+    }
+
+    fn take(&mut self, event: AreaEvent) -> Option<AreaEvent> {
+        if !is_grouped(event.rule) {
+            return Some(event);
+        }
+        let place = (event.rule, event.area.clone());
+        match (self.open.get_mut(&place), event.phase) {
+            (Some(group), Phase::New) => Some(group.join(event)),
+            (Some(group), Phase::Update) => group.update(event),
+            (Some(group), Phase::End) => group.leave(event),
+            (None, Phase::New) => {
+                self.open.insert(place, Group::begin(&event));
+                Some(event)
+            }
+            (None, _) => None,
+        }
+    }
+}
+
+impl Group {
+    fn begin(event: &AreaEvent) -> Self {
+        Self {
+            first: event.clone(),
+            began: began(event),
+            members: BTreeMap::from([(event.key, event.clone())]),
+            suppressed: 0,
+            answer: event.check.as_ref().map(|c| c.answer),
+            jumped: event.jumped,
+            over: None,
+        }
+    }
+
+    /// Another track, or the same thing again.
+    fn join(&mut self, event: AreaEvent) -> AreaEvent {
+        self.suppressed += 1;
+        self.jumped |= event.jumped;
+        self.over = None;
+        self.members.insert(event.key, event.clone());
+        let shown = self.members.values().find(|m| m.track == self.first.track).unwrap_or(&event).clone();
+        self.first.track = shown.track;
+        self.said(AreaEvent { phase: Phase::Update, quiet: true, ..shown })
+    }
+
+    /// A change that matters is said once for all members.
+    fn update(&mut self, event: AreaEvent) -> Option<AreaEvent> {
+        let answer = event.check.as_ref().map(|c| c.answer);
+        if answer == self.answer {
+            return None;
+        }
+        self.answer = answer;
+        Some(self.said(event))
+    }
+
+    fn leave(&mut self, event: AreaEvent) -> Option<AreaEvent> {
+        let member = self.members.remove(&event.key)?;
+        self.jumped |= event.jumped;
+        let Some(other) = self.members.values().next().cloned() else {
+            let ended = MonoMillis(began(&member).0 + event.dwell_ms.unwrap_or(0));
+            self.over = Some((event, ended));
+            return None;
+        };
+        if member.track != self.first.track {
+            return None;
+        }
+        self.first.track = other.track;
+        Some(self.said(AreaEvent { phase: Phase::Update, quiet: true, ..other }))
+    }
+
+    /// Nobody can come back into a situation that is resolved, or when nobody looks.
+    fn is_final(&self, end: &AreaEvent) -> bool {
+        !matches!(end.end_reason, Some(EndReason::Observed | EndReason::TrackLost))
+    }
+
+    fn finish(mut self) -> Option<AreaEvent> {
+        let (end, at) = self.over.take()?;
+        let dwell_ms = Some(at.since(self.began));
+        Some(AreaEvent { dwell_ms, ..self.said(end) })
+    }
+
+    /// A member's report as the group's.
+    fn said(&self, event: AreaEvent) -> AreaEvent {
+        AreaEvent {
+            key: self.first.key,
+            start: self.first.start,
+            suppressed: self.suppressed,
+            jumped: self.jumped,
+            ..event
+        }
+    }
+}
+
+/// When a report's situation began.
+fn began(event: &AreaEvent) -> MonoMillis {
+    MonoMillis(event.mono.0 - event.dwell_ms.unwrap_or(0))
+}

@@ -1,0 +1,60 @@
+//! One line with its rules: what becomes of a crossing.
+
+use super::draft::{Draft, Keys};
+use super::line_cross::{self, Crossing};
+use super::presence::Sight;
+use super::tailgating::Tailgating;
+use super::{AreaId, gate_out, wrong_way};
+use crate::config::LineConfig;
+use crate::customs::Checks;
+use crate::track::TrackId;
+
+/// A line as configured, with what crossed it last.
+#[derive(Debug)]
+pub(super) struct GateLine {
+    pub config: LineConfig,
+    tailgating: Tailgating,
+}
+
+impl GateLine {
+    pub fn new(config: &LineConfig) -> Self {
+        Self { config: config.clone(), tailgating: Tailgating::default() }
+    }
+
+    /// A crossing is reported once, as what it is: against the direction, out of the supervised area, or plain; and
+    /// once more if it followed another one too soon.
+    pub fn judge(
+        &mut self,
+        crossing: &Crossing,
+        track: TrackId,
+        now: Sight,
+        checks: &Checks<'_>,
+        keys: &mut Keys,
+    ) -> Vec<Draft> {
+        let line = &self.config;
+        if !crossing.is(line.direction) {
+            let rule = line.wrong_way.as_ref();
+            return rule.map(|rule| wrong_way::report(crossing, now, rule, keys)).into_iter().collect();
+        }
+        let mut drafts = vec![match &line.gate_out {
+            Some(rule) => {
+                let may_leave = checks.may_leave(&self.booked(), crossing.at.utc);
+                gate_out::report(crossing, now, (line, rule), may_leave, keys)
+            }
+            None => line_cross::report(crossing, now, line, keys),
+        }];
+        if let Some(rule) = &line.tailgating {
+            drafts.extend(self.tailgating.step(crossing, track, now, rule, keys));
+        }
+        drafts
+    }
+
+    /// The camera was lost: who crossed before is no predecessor of who crosses after.
+    pub fn forget(&mut self) {
+        self.tailgating = Tailgating::default();
+    }
+
+    fn booked(&self) -> AreaId {
+        self.config.area.clone().unwrap_or_else(|| self.config.id.clone())
+    }
+}

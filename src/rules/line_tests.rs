@@ -1,0 +1,126 @@
+//! Rules about lines over scripted tracks.
+
+use serde_json::{Value, json};
+
+use super::stage::{Stage, T0, actor, brief};
+use super::{Phase, RuleKind};
+use crate::customs::Answer;
+
+/// A line at x = 500 walked upwards: going right is left to right.
+fn stage(rules: Value) -> Stage {
+    let mut line =
+        json!({"id": "gate", "points": [[0.5, 1.0], [0.5, 0.0]], "severity": 1, "direction": "left_to_right"});
+    for (key, value) in rules.as_object().unwrap() {
+        line[key] = value.clone();
+    }
+    Stage::new(&json!([]), &json!([line]), 200)
+}
+
+/// Crosses at `at` milliseconds to the right, or to the left.
+fn crossing(id: u64, at: i64, right: bool) -> super::stage::Actor {
+    let (a, b) = if right { (100.0, 900.0) } else { (900.0, 100.0) };
+    actor(id, "truck", &[(at - 2000, a, 400.0), (at + 2000, b, 400.0)])
+}
+
+#[test]
+fn against_the_direction_is_wrong_way_and_not_a_crossing() {
+    let mut s = stage(json!({"wrong_way": {}}));
+    s.actors = vec![crossing(1, 5000, true), crossing(2, 15_000, false)];
+    let events = s.play(20_000);
+    assert_eq!(brief(&events), ["line_cross new 5200..5200 observed", "wrong_way new 15200..15200 observed"]);
+    assert_eq!((events[0].severity, events[1].severity), (1, 3));
+    let mut silent = stage(json!({}));
+    silent.actors = vec![crossing(2, 15_000, false)];
+    assert_eq!(brief(&silent.play(20_000)), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_vehicle_within_the_time_is_tailgating_beside_its_crossing() {
+    let mut s = stage(json!({"tailgating": {"within_s": 4.0}}));
+    // 3 s behind, 5 s behind that one, and one the other way shortly after.
+    s.actors = vec![crossing(1, 5000, true), crossing(2, 8000, true), crossing(3, 13_000, true)];
+    let events = s.play(20_000);
+    let rules: Vec<_> = events.iter().map(|e| (e.rule, e.track.0.random())).collect();
+    use RuleKind::{LineCross, Tailgating};
+    assert_eq!(rules, [(LineCross, 1), (LineCross, 2), (Tailgating, 2), (LineCross, 3)]);
+    assert_eq!((events[2].severity, events[2].start), (3, events[1].start));
+}
+
+#[test]
+fn the_same_vehicle_and_the_other_direction_are_no_tailgating() {
+    let mut s = stage(json!({"tailgating": {"within_s": 10.0}, "direction": "both"}));
+    let keys = [
+        (0, 300.0, 400.0),
+        (1000, 700.0, 400.0),
+        (2500, 700.0, 400.0),
+        (3500, 300.0, 400.0),
+        (5000, 300.0, 400.0),
+        (6000, 700.0, 400.0),
+        (8000, 700.0, 400.0),
+    ];
+    s.actors = vec![actor(1, "truck", &keys)];
+    let events = s.play(9000);
+    assert_eq!(events.len(), 3, "{:?}", brief(&events));
+    assert!(events.iter().all(|e| e.rule == RuleKind::LineCross));
+}
+
+#[test]
+fn leaving_is_compared_with_the_declarations_of_the_booking() {
+    let declaration = |key: &str, more: Value| {
+        let mut d = json!({"decl_no": key, "version": 1});
+        for (name, value) in more.as_object().unwrap() {
+            d[name] = value.clone();
+        }
+        d
+    };
+    let cleared = json!({"cleared_at": "2026-02-02T09:00:00+07:00"});
+    let stopped = json!({"cleared_at": "2026-02-02T09:00:00+07:00", "stopped_at": "2026-02-02T09:39:00+07:00"});
+    let cases = [
+        (Some(cleared), RuleKind::GateOut, 1, Answer::Yes),
+        (Some(stopped), RuleKind::GateOutNotReleased, 4, Answer::No),
+        (Some(json!({})), RuleKind::GateOutNotReleased, 4, Answer::No),
+        (None, RuleKind::GateOutUnchecked, 2, Answer::Unknown),
+    ];
+    for (facts, rule, severity, answer) in cases {
+        let mut s = stage(json!({"gate_out": {}, "wrong_way": {}}));
+        let booking = json!([{"id": "b", "version": 1, "area": "gate", "decl_keys": ["10000001234"],
+            "start": "2026-02-02T09:00:00+07:00", "end": "2026-02-02T11:00:00+07:00"}]);
+        let declarations: Vec<Value> = facts.into_iter().map(|f| declaration("10000001234", f)).collect();
+        s.feed(0, &json!({"declarations": declarations, "bookings": booking}));
+        s.actors = vec![crossing(1, 5000, true), crossing(2, 12_000, false)];
+        let events = s.play(20_000);
+        assert_eq!(events.iter().map(|e| e.rule).collect::<Vec<_>>(), [rule, RuleKind::WrongWay]);
+        let check = events[0].check.as_ref().unwrap();
+        assert_eq!((events[0].severity, check.answer, events[0].phase), (severity, answer, Phase::New));
+        assert_eq!(events[0].end.map(|t| t.0 - T0), Some(5200), "an instant");
+    }
+}
+
+#[test]
+fn without_a_booking_or_with_a_silent_feed_leaving_is_unchecked() {
+    let mut s = stage(json!({"gate_out": {}}));
+    s.actors = vec![crossing(1, 5000, true)];
+    let events = s.play(10_000);
+    assert_eq!((events[0].rule, events[0].severity), (RuleKind::GateOutUnchecked, 2));
+    let mut silent = stage(json!({"gate_out": {}}));
+    silent.feed(
+        0,
+        &json!({"declarations": [{"decl_no": "10000001234", "version": 1}], "bookings": [{"id": "b",
+        "version": 1, "area": "gate", "decl_keys": ["10000001234"], "start": "2026-02-02T09:00:00+07:00",
+        "end": "2026-02-02T11:00:00+07:00"}]}),
+    );
+    silent.actors = vec![crossing(1, 700_000, true)];
+    let events = silent.play(710_000);
+    assert_eq!(events[0].rule, RuleKind::GateOutUnchecked, "unknown is never no");
+}
+
+#[test]
+fn a_crossing_of_a_class_or_size_that_does_not_count_is_not_reported() {
+    let mut s = stage(json!({"classes": ["truck"], "filter": [{"max_height": 0.3}]}));
+    let (mut person, mut tall) = (crossing(1, 5000, true), crossing(2, 9000, true));
+    person.label = "person";
+    tall.size = (160.0, 200.0);
+    s.actors = vec![person, tall, crossing(3, 13_000, true)];
+    let events = s.play(20_000);
+    assert_eq!(events.iter().map(|e| e.track.0.random()).collect::<Vec<_>>(), [3]);
+}

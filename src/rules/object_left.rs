@@ -1,0 +1,67 @@
+//! Object left: a thing of a configured class was put down in an area and stays. New when it has stood still long
+//! enough, end when it is gone. What stood there before anybody looked was not left.
+
+use super::crowd::Crowd;
+use super::draft::{Draft, Keys, Open};
+use super::presence::Sight;
+use super::spots::{Spot, Spots};
+use super::{EndReason, RuleKind, seconds};
+use crate::config::ObjectConfig;
+use crate::geometry::Rect;
+use crate::track::TrackId;
+
+/// A place must be seen empty this long, milliseconds, before the thing counts as gone.
+const CLEAR_MS: i64 = 3000;
+
+/// State of one area.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ObjectLeft {
+    spots: Spots,
+    /// By the number of the spot.
+    open: Vec<(u64, Open)>,
+}
+
+impl ObjectLeft {
+    /// Takes who is there after a frame and all boxes seen in it.
+    pub fn step(
+        &mut self,
+        crowd: &Crowd,
+        seen: &[(TrackId, Rect)],
+        now: Sight,
+        config: &ObjectConfig,
+        keys: &mut Keys,
+    ) -> Vec<(Spot, Draft)> {
+        let mut drafts = Vec::new();
+        for gone in self.spots.see(crowd, seen, now, CLEAR_MS) {
+            if let Some(open) = self.close(&gone.spot) {
+                drafts.push((gone.spot, open.end(gone.at, now, gone.reason)));
+            }
+        }
+        for spot in self.spots.list.iter().filter(|s| !s.at_start && s.last == now) {
+            let ripe = now.mono.since(spot.since.mono) >= seconds(config.after_s);
+            if ripe && !self.open.iter().any(|(number, _)| *number == spot.number) {
+                let (open, draft) = Open::begin(keys.next(), RuleKind::ObjectLeft, config.severity, spot.since, now);
+                self.open.push((spot.number, open));
+                drafts.push((spot.clone(), draft));
+            }
+        }
+        drafts
+    }
+
+    /// Camera or process is over.
+    pub fn cut(&mut self, reason: EndReason) -> Vec<(Spot, Draft)> {
+        let mut drafts = Vec::new();
+        for spot in std::mem::take(&mut self.spots).list {
+            if let Some(open) = self.close(&spot) {
+                let last = spot.last;
+                drafts.push((spot, open.end(last, last, reason)));
+            }
+        }
+        drafts
+    }
+
+    fn close(&mut self, spot: &Spot) -> Option<Open> {
+        let at = self.open.iter().position(|(number, _)| *number == spot.number)?;
+        Some(self.open.remove(at).1)
+    }
+}

@@ -1,0 +1,43 @@
+//! Object removed: a thing of a configured class stood in an area and is gone, carried away in sight or no more at its
+//! place once that is seen again. An instant at the last sight of it there; the picture shows where it was.
+
+use super::crowd::Crowd;
+use super::draft::{Draft, Keys};
+use super::presence::Sight;
+use super::spots::{Spot, Spots};
+use super::{RuleKind, seconds};
+use crate::config::ObjectConfig;
+use crate::geometry::Rect;
+use crate::track::TrackId;
+
+/// State of one area.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ObjectRemoved(Spots);
+
+impl ObjectRemoved {
+    /// Takes who is there after a frame and all boxes seen in it.
+    pub fn step(
+        &mut self,
+        crowd: &Crowd,
+        seen: &[(TrackId, Rect)],
+        now: Sight,
+        config: &ObjectConfig,
+        keys: &mut Keys,
+    ) -> Vec<(Spot, Draft)> {
+        let gone = self.0.see(crowd, seen, now, seconds(config.after_s)).into_iter();
+        // What stood only for a moment was on its way.
+        let stood = gone.filter(|g| g.at.mono.since(g.spot.since.mono) >= seconds(config.after_s));
+        stood
+            .map(|g| {
+                let draft = Draft::instant(keys.next(), RuleKind::ObjectRemoved, config.severity, g.at, now);
+                let dwell_ms = Some(g.at.mono.since(g.spot.since.mono));
+                (g.spot, Draft { dwell_ms, ..draft })
+            })
+            .collect()
+    }
+
+    /// Camera or process is over: what stands there then was there at the next start.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,132 @@
+//! Where things of some classes stand still in an area, remembered by place: a thing that is lost behind something and
+//! found again at its place is the same, whatever its track is called.
+
+use super::EndReason;
+use super::crowd::{Crowd, Present};
+use super::presence::Sight;
+use crate::geometry::Rect;
+use crate::track::TrackId;
+use crate::vision::Label;
+
+/// Overlap of boxes from which a thing is at its place.
+const SAME_PLACE: f32 = 0.4;
+/// Fraction of a place that must be covered by something else to conclude nothing.
+const COVERED: f32 = 0.3;
+/// What stands since this long after the first picture, milliseconds, was there before anybody looked: it takes a
+/// moment until a track settles.
+const AT_START_MS: i64 = 2000;
+
+/// A thing at its place.
+#[derive(Debug, Clone)]
+pub(super) struct Spot {
+    /// Unique in its list, over changes of the track.
+    pub number: u64,
+    pub track: TrackId,
+    pub label: Label,
+    pub rect: Rect,
+    pub score: f32,
+    pub since: Sight,
+    /// Latest sight of it there.
+    pub last: Sight,
+    /// It stood there before anybody looked.
+    pub at_start: bool,
+    /// Since when the place is seen without it.
+    clear: Option<Sight>,
+}
+
+/// What became of a spot that is no more.
+#[derive(Debug, Clone)]
+pub(super) struct Vanished {
+    pub spot: Spot,
+    /// When it left its place, or was last seen there.
+    pub at: Sight,
+    /// `Observed` when it was seen to move away.
+    pub reason: EndReason,
+}
+
+/// All spots of one rule at one area.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Spots {
+    started: Option<Sight>,
+    numbers: u64,
+    pub list: Vec<Spot>,
+}
+
+impl Spots {
+    /// Takes who is there after a frame (of the rule's classes) and the boxes of everything seen in it. Answers the
+    /// spots that are over: moved away, or seen without their thing for `clear_ms`.
+    pub fn see(&mut self, crowd: &Crowd, seen: &[(TrackId, Rect)], now: Sight, clear_ms: i64) -> Vec<Vanished> {
+        let started = *self.started.get_or_insert(now);
+        for present in crowd.present.iter().filter(|p| p.seen) {
+            self.take(present, started, now);
+        }
+        let mut over = Vec::new();
+        let mut i = 0;
+        while i < self.list.len() {
+            match self.list[i].judge(crowd, seen, now, clear_ms) {
+                Some((at, reason)) => over.push(Vanished { spot: self.list.remove(i), at, reason }),
+                None => i += 1,
+            }
+        }
+        over
+    }
+
+    fn take(&mut self, present: &Present, started: Sight, now: Sight) {
+        // The place counts before the name: tracks are lost, found and mixed up.
+        let here = |s: &Spot| s.label == present.label && s.rect.iou(&present.rect) >= SAME_PLACE;
+        let at_place = self.list.iter().position(here);
+        let known = at_place.or_else(|| self.list.iter().position(|s| s.track == present.track));
+        match (known.map(|i| &mut self.list[i]), present.still_since) {
+            (Some(spot), _) if at_place.is_some() => {
+                (spot.track, spot.last, spot.score, spot.clear) = (present.track, now, present.score, None);
+            }
+            (None, Some(still)) => {
+                let since = if still.mono < present.entered.mono { present.entered } else { still };
+                self.numbers += 1;
+                self.list.push(Spot {
+                    number: self.numbers,
+                    track: present.track,
+                    label: present.label.clone(),
+                    rect: present.rect,
+                    score: present.score,
+                    since,
+                    last: now,
+                    at_start: since.mono.since(started.mono) <= AT_START_MS,
+                    clear: None,
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Spot {
+    /// When and how it went, once that is certain.
+    fn judge(
+        &mut self,
+        crowd: &Crowd,
+        seen: &[(TrackId, Rect)],
+        now: Sight,
+        clear_ms: i64,
+    ) -> Option<(Sight, EndReason)> {
+        if self.last == now {
+            return None;
+        }
+        if let Some(gone) = crowd.gone.iter().find(|g| g.track == self.track && g.reason == EndReason::Observed) {
+            return Some((gone.at, EndReason::Observed));
+        }
+        let moved = |p: &Present| p.track == self.track && p.label == self.label && p.rect.iou(&self.rect) < SAME_PLACE;
+        if crowd.present.iter().any(|p| p.seen && moved(p)) {
+            return Some((self.last, EndReason::Observed));
+        }
+        let covers = |(track, rect): &(TrackId, Rect)| {
+            *track != self.track && rect.intersection(&self.rect).area() > COVERED * self.rect.area()
+        };
+        if seen.iter().any(covers) {
+            self.clear = None;
+            return None;
+        }
+        let clear = *self.clear.get_or_insert(now);
+        (now.mono.since(clear.mono) >= clear_ms).then_some((self.last, EndReason::TrackLost))
+    }
+}
