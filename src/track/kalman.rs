@@ -3,6 +3,11 @@
 
 use crate::geometry::Rect;
 
+/// How much smaller a side is guessed at most at the next sight.
+const SHRINKS: f32 = 0.75;
+/// How much larger.
+const GROWS: f32 = 1.35;
+
 /// One measured length and its speed.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
@@ -57,9 +62,11 @@ impl Motion {
         }
     }
 
-    /// Moves on by `dt` seconds. A box not seen keeps its size: a shrinking guess matches nothing.
+    /// Moves on by `dt` seconds. A box not seen keeps its size: a shrinking guess matches nothing. Nor does one that is
+    /// seen change its size much until the next sight: people swing their arms and legs, and would be guessed away.
     pub(super) fn predict(&mut self, dt: f32, seen: bool) {
         let s = size(&self.rect());
+        let (w, h) = (self.w.at, self.h.at);
         if !seen {
             (self.w.speed, self.h.speed) = (0.0, 0.0);
         }
@@ -67,8 +74,8 @@ impl Motion {
         self.y.predict(dt, 1.5 * s);
         self.w.predict(dt, 0.5 * s);
         self.h.predict(dt, 0.5 * s);
-        self.w.at = self.w.at.max(1.0);
-        self.h.at = self.h.at.max(1.0);
+        self.w.at = self.w.at.clamp(w * SHRINKS, w * GROWS).max(1.0);
+        self.h.at = self.h.at.clamp(h * SHRINKS, h * GROWS).max(1.0);
     }
 
     /// Takes in a measured box; a weak one counts less.
