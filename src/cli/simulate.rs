@@ -1,6 +1,7 @@
 //! `gatewatch simulate`: scenes served as RTSP cameras, recorded to files, or drawn as pictures for training. The work
 //! is in `simulate`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,8 +11,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::camera::Codec;
 use crate::clock::UtcMillis;
 use crate::config::Secret;
+use crate::event::EventMessage;
 use crate::simulate::light::Hour;
 use crate::simulate::record::{Recording, record};
+use crate::simulate::score::{self, Drill, Spoil};
 use crate::simulate::{
     COMMANDS, Renderer, Scenario, SceneSource, ServerOptions, SimCamera, SimKind, SimServer, TruthLog, dataset,
     parse_command,
@@ -30,6 +33,9 @@ enum What {
     Dataset(DatasetArgs),
     /// A scenario as an MP4 file with truth beside it.
     Render(RenderArgs),
+    /// Plays drills of every rule with their true boxes, whole and spoilt, and prints how well the rules reported what
+    /// happened.
+    Score(ScoreArgs),
     /// Scenarios and files as RTSP cameras; lines on standard input such as `lane freeze 5s` make them misbehave.
     Serve(ServeArgs),
 }
@@ -142,6 +148,22 @@ struct ServeArgs {
     look: Look,
 }
 
+#[derive(Debug, Parser)]
+struct ScoreArgs {
+    /// Same seed, same spoiling.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Repeats of the spoilt conditions, each with the next seed.
+    #[arg(long, default_value_t = 5)]
+    repeats: u64,
+    /// Only the drill of this name.
+    #[arg(long)]
+    drill: Option<String>,
+    /// Also every single event and what happened.
+    #[arg(long)]
+    events: bool,
+}
+
 fn codec(text: &str) -> Result<Codec, String> {
     match text {
         "h264" => Ok(Codec::H264),
@@ -164,6 +186,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let order = Recording { seconds: a.seconds, fps: a.fps, codec: a.codec, start: a.start };
             record(renderer, order, &a.out, a.truth.as_deref())
         }
+        What::Score(a) => score_rules(&a),
         What::Serve(a) => serve(&a),
     }
 }
@@ -195,6 +218,64 @@ fn drawn(spec: &str, look: &Look) -> anyhow::Result<(SimCamera, TruthLog)> {
     let source = Box::new(source);
     let kind = SimKind::Drawn { source, codec: coding, fps, bitrate_kbit: kbit, gop: (fps * 2).max(1) };
     Ok((SimCamera { name: name.into(), kind }, truth))
+}
+
+/// One table for each condition: share of the pictures, and how the boxes are spoilt.
+fn score_rules(a: &ScoreArgs) -> anyhow::Result<()> {
+    let drills: Vec<Drill> =
+        score::all().into_iter().filter(|d| a.drill.as_ref().is_none_or(|n| n == d.name)).collect();
+    anyhow::ensure!(
+        !drills.is_empty(),
+        "--drill: there are {}",
+        score::all().iter().map(|d| d.name).collect::<Vec<_>>().join(", ")
+    );
+    let mut played = Vec::new();
+    for drill in drills {
+        let samples = score::samples(&drill).map_err(anyhow::Error::msg)?;
+        let truth = score::truth(&drill, &samples);
+        played.push((drill, samples, truth));
+    }
+    for (what, noise, swaps) in [("true boxes", false, false), ("noise", true, false), ("swaps", false, true)] {
+        for (share, nth) in [(100, 1), (50, 2), (20, 5)] {
+            let seeds = if noise || swaps { a.repeats.max(1) } else { 1 };
+            let mut rows = BTreeMap::new();
+            for seed in a.seed..a.seed + seeds {
+                for (drill, samples, truth) in &played {
+                    let spoil = Spoil { nth, noise, swaps, seed };
+                    let messages = score::play(drill, samples, spoil)?;
+                    if a.events {
+                        tell(drill, truth, &messages);
+                    }
+                    for (rule, row) in score::score(&messages, truth, score::interval_ms(nth)) {
+                        rows.entry(rule).or_insert_with(score::Row::default).add(&row);
+                    }
+                }
+            }
+            println!("{what}, {share} % of the pictures ({} ms apart), {seeds} round(s)", score::interval_ms(nth));
+            println!("{}", score::table(&rows));
+        }
+    }
+    Ok(())
+}
+
+fn tell(drill: &Drill, truth: &[score::Happened], messages: &[EventMessage]) {
+    println!("drill {}", drill.name);
+    for h in truth {
+        println!("  happened {:<26} {:8.2} {:8.2}", h.rule.as_str(), h.start, h.end);
+    }
+    for m in messages {
+        let d = &m.data;
+        let (start, best) = (d.capture.start.since(score::START), m.time.since(score::START));
+        println!(
+            "  {:<8} {:<26} {start:8} ms, said {best:8} ms, lasted {:?} {:?} {} {}",
+            format!("{:?}", d.phase).to_lowercase(),
+            d.rule.as_str(),
+            d.dwell_ms,
+            d.end_reason,
+            d.object.label,
+            m.id
+        );
+    }
 }
 
 fn serve(a: &ServeArgs) -> anyhow::Result<()> {

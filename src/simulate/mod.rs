@@ -13,6 +13,7 @@ pub mod record;
 pub mod render;
 pub mod scenarios;
 pub mod scene;
+pub mod score;
 mod server;
 pub mod source;
 pub mod space;

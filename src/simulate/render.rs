@@ -73,8 +73,7 @@ impl Renderer {
     /// Draws the moment `seconds` after the start and tells what is in it; `utc` is the time written in the truth.
     /// What happened since is counted from the call before, so call in order of time.
     pub fn draw(&mut self, seconds: f64, utc: UtcMillis) -> TruthFrame {
-        let mut solids = self.solids(seconds);
-        solids.sort_by(|a, b| b.depth.total_cmp(&a.depth));
+        let solids = self.solids(seconds);
         self.canvas.data_mut().copy_from_slice(self.still.data());
         // The same moment looks the same, whatever was drawn before.
         self.rng = Rng(self.scene.seed ^ seconds.to_bits());
@@ -86,17 +85,30 @@ impl Renderer {
         if self.scene.rain {
             self.fall_rain();
         }
-        let objects = objects(&self.view, &solids);
+        self.tell(&solids, seconds, utc)
+    }
+
+    /// Tells what is in the picture of this moment without drawing it; else as [`Self::draw`].
+    pub fn truth(&mut self, seconds: f64, utc: UtcMillis) -> TruthFrame {
+        let solids = self.solids(seconds);
+        self.tell(&solids, seconds, utc)
+    }
+
+    fn tell(&mut self, far_to_near: &[Solid], seconds: f64, utc: UtcMillis) -> TruthFrame {
+        let objects = objects(&self.view, far_to_near);
         let happened = self.watch.step(&objects, self.size());
         TruthFrame { utc, t: seconds, size: self.size().into(), objects, happened }
     }
 
+    /// What stands and moves at this moment, from far to near.
     fn solids(&self, seconds: f64) -> Vec<Solid> {
         let solid = |actor: Actor| {
             let depth = self.view.depth(V3(actor.at.0, actor.at.1, 0.5));
             Solid { faces: faces(&actor), actor, depth }
         };
-        self.scene.actors(seconds).into_iter().map(solid).collect()
+        let mut solids: Vec<Solid> = self.scene.actors(seconds).into_iter().map(solid).collect();
+        solids.sort_by(|a, b| b.depth.total_cmp(&a.depth));
+        solids
     }
 
     fn cast_shadow(&mut self, s: &Solid) {

@@ -12,6 +12,7 @@ mod fetch;
 mod model;
 mod mqtt;
 mod parity;
+mod rules;
 mod simulate;
 mod store;
 mod support;

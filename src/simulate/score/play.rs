@@ -1,0 +1,220 @@
+//! A drill played through tracker, rules and life of events, as the agent does, with the true boxes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::drills::{Drill, START};
+use super::interval_ms;
+use super::truth::{SIZE, Sample};
+use crate::camera::{Frame, OwnedI420, PixelLayout};
+use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use crate::config::{EventsConfig, RegisterConfig, SiteConfig, TrackerConfig};
+use crate::customs::feed::parse_json;
+use crate::customs::{Checks, Register, RegisterSnapshot, link};
+use crate::event::lifecycle::{Linker, Moment, RegisterView};
+use crate::event::message::ModelRef;
+use crate::event::{EventMessage, Finding, Lifecycle, LifecycleContext, Zone};
+use crate::geometry::Rect;
+use crate::ids::IdSource;
+use crate::rules::{AreaRules, EndReason};
+use crate::simulate::space::Rng;
+use crate::track::{Track, TrackId, Tracker};
+use crate::vision::Detection;
+
+/// Hidden by more than this a thing is not seen.
+const HIDDEN: f32 = 0.7;
+/// Seconds between two injected swaps, about.
+const SWAP_EVERY_S: f64 = 15.0;
+
+/// How the boxes are spoilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spoil {
+    /// Only every nth picture is analysed.
+    pub nth: u32,
+    /// Boxes tremble by some 2 % of their size, one in twenty is missed, false ones appear, scores vary.
+    pub noise: bool,
+    /// Now and then two tracks exchange their names.
+    pub swaps: bool,
+    /// Same seed, same spoiling.
+    pub seed: u64,
+}
+
+struct Player<'a> {
+    drill: &'a Drill,
+    config: RegisterConfig,
+    register: Register,
+    fed: usize,
+    tracker: Tracker,
+    rules: AreaRules,
+    life: Lifecycle,
+    planes: Arc<OwnedI420>,
+    rng: Rng,
+    spoil: Spoil,
+    renamed: BTreeMap<TrackId, TrackId>,
+    last_swap: f64,
+}
+
+/// All messages of the drill, in order. At the end the camera is lost.
+///
+/// # Errors
+/// When a feed of the drill cannot be read.
+pub fn play(drill: &Drill, samples: &[Sample], spoil: Spoil) -> anyhow::Result<Vec<EventMessage>> {
+    let mut player = Player::new(drill, spoil)?;
+    let step_s = interval_ms(spoil.nth) as f64 / 1000.0;
+    let (mut messages, mut number) = (Vec::new(), 0_u64);
+    for sample in samples {
+        if sample.t + 1e-9 >= number as f64 * step_s {
+            messages.extend(player.see(sample, number)?);
+            number += 1;
+        }
+    }
+    messages.extend(player.close(number));
+    Ok(messages)
+}
+
+impl<'a> Player<'a> {
+    fn new(drill: &'a Drill, spoil: Spoil) -> anyhow::Result<Self> {
+        let (site, events) = (SiteConfig::default(), EventsConfig::default());
+        let zone = Zone::new(&site.time_zone)?;
+        let context = LifecycleContext {
+            site,
+            camera: drill.camera.clone(),
+            events: events.clone(),
+            model: ModelRef { name: "truth".into(), sha256: "0".repeat(64) },
+            config_digest: "0".repeat(16),
+            ids: IdSource::counted(2),
+        };
+        let register = Register::default();
+        register.apply_all(Vec::new(), Some(START));
+        Ok(Self {
+            drill,
+            config: RegisterConfig { grace_before_s: 0, grace_after_s: 0, ..RegisterConfig::default() },
+            register,
+            fed: 0,
+            tracker: Tracker::new(TrackerConfig::default(), IdSource::counted(1)),
+            rules: AreaRules::new(&drill.camera, &zone, &events),
+            life: Lifecycle::new(context)?,
+            planes: Arc::new(OwnedI420::filled(SIZE.0, SIZE.1, 120, 128, 128)),
+            rng: Rng(spoil.seed),
+            spoil,
+            renamed: BTreeMap::new(),
+            last_swap: 0.0,
+        })
+    }
+
+    fn see(&mut self, sample: &Sample, number: u64) -> anyhow::Result<Vec<EventMessage>> {
+        self.feed(sample.t)?;
+        let frame = self.frame(sample.t, number);
+        let detections = self.detections(sample);
+        let mut tracks = self.tracker.update(frame.time, &detections).to_vec();
+        if self.spoil.swaps {
+            self.swap(sample.t, &mut tracks);
+        }
+        let register = self.register.snapshot();
+        let checks = Checks { register: &register, config: &self.config, now: frame.time.utc, uncertainty_ms: 0 };
+        let said = self.rules.update(SIZE, frame.time, &tracks, &checks);
+        let linker = linker(&register, &self.config, frame.time.utc);
+        let view = RegisterView { link: &linker, version: register.version };
+        let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now: frame.time.utc };
+        Ok(self.life.step(&moment, said, &view).into_iter().map(message).collect())
+    }
+
+    fn close(mut self, number: u64) -> Vec<EventMessage> {
+        let now = START.plus_ms(i64::from(self.drill.seconds) * 1000);
+        let register = self.register.snapshot();
+        let checks = Checks { register: &register, config: &self.config, now, uncertainty_ms: 0 };
+        let said = self.rules.close_all(EndReason::CameraLost, &checks);
+        let linker = linker(&register, &self.config, now);
+        let view = RegisterView { link: &linker, version: register.version };
+        let received = MonoMillis(i64::try_from(number).unwrap_or(i64::MAX));
+        self.life.close(said, &view, received, now).into_iter().map(message).collect()
+    }
+
+    fn feed(&mut self, t: f64) -> anyhow::Result<()> {
+        while let Some((at, feed)) = self.drill.facts.get(self.fed).filter(|f| f.0 <= t) {
+            let feed = parse_json(feed.to_string().as_bytes()).map_err(anyhow::Error::msg)?;
+            anyhow::ensure!(feed.problems.is_empty(), "drill {}: {:?}", self.drill.name, feed.problems);
+            self.register.apply_all(feed.facts, Some(time(*at).utc));
+            self.fed += 1;
+        }
+        Ok(())
+    }
+
+    fn frame(&self, t: f64, number: u64) -> Frame {
+        Frame {
+            camera: self.drill.camera.id.clone(),
+            number,
+            time: time(t),
+            width: SIZE.0,
+            height: SIZE.1,
+            layout: PixelLayout::I420,
+            bt709: false,
+            full_range: false,
+            planes: self.planes.clone(),
+        }
+    }
+
+    fn detections(&mut self, sample: &Sample) -> Vec<Detection> {
+        let visible = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && o.rect.area() > 64.0);
+        let mut found: Vec<Detection> =
+            visible.map(|o| Detection { label: o.label.clone(), score: 0.9, rect: o.rect }).collect();
+        if self.spoil.noise {
+            let rng = &mut self.rng;
+            found.retain(|_| !rng.chance(0.05));
+            for d in &mut found {
+                d.rect = tremble(rng, d.rect);
+                d.score = rng.range(0.45, 0.95);
+            }
+            if rng.chance(0.05) {
+                let (x, y) = (rng.range(0.0, SIZE.0 as f32 - 60.0), rng.range(200.0, SIZE.1 as f32 - 80.0));
+                let rect = Rect { x0: x, y0: y, x1: x + 50.0, y1: y + 70.0 };
+                found.push(Detection { label: "person".into(), score: 0.5, rect });
+            }
+        }
+        found
+    }
+
+    /// Renames tracks; every now and then the names of two that are seen are exchanged.
+    fn swap(&mut self, t: f64, tracks: &mut [Track]) {
+        let seen: Vec<TrackId> = tracks.iter().filter(|t| t.matched && t.confirmed).map(|t| t.id).collect();
+        if t - self.last_swap >= SWAP_EVERY_S && seen.len() >= 2 {
+            self.last_swap = t;
+            let first = self.rng.below(seen.len());
+            let (a, b) = (seen[first], seen[(first + 1) % seen.len()]);
+            let name = |id: &TrackId| self.renamed.get(id).copied().unwrap_or(*id);
+            let (name_a, name_b) = (name(&a), name(&b));
+            self.renamed.insert(a, name_b);
+            self.renamed.insert(b, name_a);
+        }
+        for track in tracks {
+            track.id = self.renamed.get(&track.id).copied().unwrap_or(track.id);
+        }
+    }
+}
+
+fn tremble(rng: &mut Rng, r: Rect) -> Rect {
+    // The sum of three is bell-shaped enough, with a deviation of 0.02.
+    let mut by = |size: f32| (0..3).map(|_| rng.range(-0.02, 0.02)).sum::<f32>() * size;
+    let (w, h) = (r.width(), r.height());
+    Rect { x0: r.x0 + by(w), y0: r.y0 + by(h), x1: r.x1 + by(w), y1: r.y1 + by(h) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "drills last minutes")]
+fn time(t: f64) -> FrameTime {
+    let ms = (t * 1000.0).round() as i64;
+    FrameTime {
+        utc: START.plus_ms(ms),
+        mono: MonoMillis(ms),
+        source: TimeSource::File,
+        uncertainty_ms: 0,
+        clock_offset_ms: None,
+    }
+}
+
+fn message(finding: Finding) -> EventMessage {
+    finding.event
+}
+
+fn linker<'r>(register: &'r RegisterSnapshot, config: &'r RegisterConfig, now: UtcMillis) -> Box<Linker<'r>> {
+    Box::new(move |area, start, end, uncertainty| link(register, area, start, end, uncertainty, now, config))
+}
