@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Booking, BookingState, DeclKey, Link, LinkMethod, LinkOutcome, LinkState, LinkVerdict, RegisterSnapshot};
+use super::{
+    Booking, BookingState, DeclKey, Link, LinkMethod, LinkOutcome, LinkScope, LinkState, LinkVerdict, RegisterSnapshot,
+};
 use crate::clock::UtcMillis;
 use crate::config::{ConfidenceConfig, RegisterConfig};
 use crate::rules::AreaId;
@@ -212,6 +214,7 @@ fn one_link(
         decl_key: key.clone(),
         amend_no: known.and_then(|d| d.decl_no.amend_no).or(amend_no),
         method: LinkMethod::Booking,
+        scope: if containers.is_empty() { LinkScope::Vehicle } else { LinkScope::Container },
         confidence: group.confidence,
         state,
         booking_id: Some(booking.id.clone()),

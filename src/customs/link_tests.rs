@@ -125,7 +125,11 @@ fn what_the_declaration_says_is_on_the_link() {
     let out = run(vec![booking("A", 60, 120, &[1, 2], "planned"), Fact::Declaration(decl)], 70, None, 0);
     let known = &out.links[0];
     assert_eq!((known.channel, known.amend_no, known.declaration_known), (Some(3), Some(2), true));
-    assert_eq!(known.containers, ["CSQU3054383"]);
+    assert_eq!(
+        (known.containers.as_slice(), known.scope),
+        (["CSQU3054383".to_owned()].as_slice(), LinkScope::Container)
+    );
+    assert_eq!(out.links[1].scope, LinkScope::Vehicle);
     assert!(known.reason.contains("the declaration is cancelled"), "{}", known.reason);
     assert!(!out.links[1].declaration_known && out.links[1].channel.is_none());
 }

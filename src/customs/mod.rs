@@ -49,6 +49,19 @@ impl LinkMethod {
     }
 }
 
+/// What a link holds together: all declarations of one container, or all on one vehicle.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkScope {
+    /// Goods that are known by their container.
+    Container,
+    /// Goods without a known container.
+    #[default]
+    Vehicle,
+}
+
 /// How sure a link is, after all candidates were weighed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -84,6 +97,9 @@ pub struct Link {
     pub amend_no: Option<u8>,
     /// By what.
     pub method: LinkMethod,
+    /// What it holds together.
+    #[serde(default)]
+    pub scope: LinkScope,
     /// 0..1.
     pub confidence: f32,
     /// After weighing.

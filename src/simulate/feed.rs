@@ -1,6 +1,7 @@
 //! Drawn pictures into a running stream: each stands for a moment on the stream's clock and is pushed when that moment
 //! has come, so that a receiver that reads the sender reports finds the true time. Does not draw and does not code.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(super) struct DrawnFeed {
     pub drawing: Arc<Mutex<Drawing>>,
     pub fps: u32,
     pub to: AppSrc,
+    /// Size of the pictures in the stream, and whether the last one was the first of it.
+    pub shown: Cell<(Option<(u32, u32)>, bool)>,
 }
 
 impl DrawnFeed {
@@ -126,6 +129,14 @@ impl DrawnFeed {
         {
             self.to.send_event(gstreamer_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
+        // A full input lets go of what waits longest: that must not be the first picture of a size, nor its format.
+        let (before, first) = self.shown.get();
+        let changes = before != Some(size);
+        if (changes || first) && self.to.property::<u64>("current-level-buffers") > 0 {
+            self.stage.count_skipped(1);
+            return true;
+        }
+        self.shown.set((Some(size), changes));
         let mut buffer = gst::Buffer::from_mut_slice(picture);
         if let Some(b) = buffer.get_mut() {
             b.set_pts(pts);

@@ -1,6 +1,7 @@
 //! The stream of one simulated camera as the RTSP server mounts it: one coder for all viewers, fed by our own thread
 //! while anybody watches. Does not know who watches.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -134,7 +135,8 @@ fn configure(stage: &Arc<Stage>, show: &Show, ends: &Ends, media: &rtsp::RTSPMed
     ends.add(&source);
     let started = match show {
         Show::Drawn { drawing, fps, .. } => {
-            let feed = DrawnFeed { stage: Arc::clone(stage), drawing: Arc::clone(drawing), fps: *fps, to: source };
+            let (stage, drawing) = (Arc::clone(stage), Arc::clone(drawing));
+            let feed = DrawnFeed { stage: Arc::clone(&stage), drawing, fps: *fps, to: source, shown: Cell::default() };
             feed.announce();
             stage.spawn_feed(move |ticker| feed.run(ticker))
         }

@@ -10,7 +10,8 @@ use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::{CameraConfig, EventsConfig, Language, PicturesConfig, RegisterConfig, SiteConfig};
 use gatewatch::customs::{
-    Answer, Check, Checks, DeclKey, Link, LinkMethod, LinkOutcome, LinkState, LinkVerdict, Question, RegisterSnapshot,
+    Answer, Check, Checks, DeclKey, Link, LinkMethod, LinkOutcome, LinkScope, LinkState, LinkVerdict, Question,
+    RegisterSnapshot,
 };
 use gatewatch::event::message::ModelRef;
 use gatewatch::event::schema::event_schema;
@@ -51,6 +52,7 @@ fn link(verdict: LinkVerdict) -> LinkOutcome {
         decl_key: DeclKey(key.into()),
         amend_no: Some(0),
         method: LinkMethod::Booking,
+        scope: LinkScope::Container,
         confidence,
         state,
         booking_id: Some(format!("booking-{key}")),
