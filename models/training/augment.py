@@ -148,12 +148,13 @@ def weather(image, rng):
 
 
 def training_input(draw, size, mosaic_share, rng):
-    """One input: picture `[size, size, 3]` and `(boxes, classes, ignore)`; `draw()` gives samples."""
+    """One input: picture `[size, size, 3]`, the same before weather (for a teacher), and
+    `(boxes, classes, ignore)`; `draw()` gives samples."""
     if rng.random() < mosaic_share:
         image, targets = mosaic([draw() for _ in range(4)], size, rng)
     else:
         image, targets = single(draw(), size, rng)
-    return weather(image, rng), targets
+    return weather(image, rng), image, targets
 
 
 __all__ = ["Sample", "training_input"]

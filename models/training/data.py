@@ -1,8 +1,8 @@
 """Training and validation pictures, read once into memory with what may be learnt from them.
 
-A box is a label only if a person drew it, our simulator knows it, or the Apache-licensed
-teacher (teach.py) found it. Everything uncertain is an *ignore region*: neither label nor
-negative, for the classes it names. Nothing of a `val` sequence is ever handed to training.
+A box is a label only if a person drew it or our simulator knows it. Everything uncertain is
+an *ignore region*: neither label nor negative, for the classes it names; what is there is left
+to the teacher (teach.py). Nothing of a `val` sequence is ever handed to training.
 """
 import json
 import os
@@ -19,7 +19,6 @@ INDEX = {name: i for i, name in enumerate(CLASSES)}
 LICENSED = ("rf_", "forklift_images_cv", "coco128")
 RIDERS = [INDEX["person"], INDEX["two_wheeler"]]
 VEHICLES = [i for i in range(len(CLASSES)) if i not in RIDERS]
-TEACHER_LABEL, TEACHER_DOUBT = 0.5, 0.2
 
 
 @dataclass
@@ -73,7 +72,7 @@ def read_coco(path):
     return [(i, by_image[i["id"]]) for i in doc["images"]], names
 
 
-def truth(picture, annotations, names, taught):
+def truth(picture, annotations, names):
     """Labels and ignore regions of a real picture."""
     labels, ignore = [], []
     for a in annotations:
@@ -84,25 +83,10 @@ def truth(picture, annotations, names, taught):
             ignore.append(box + list(bits(group(INDEX[name]))))
         else:
             labels.append(box + [INDEX[name]])
-    for box, cls, score in add_taught(labels, taught, picture["human_classes"]):
-        if score >= TEACHER_LABEL:
-            labels.append(box + [cls])
-        else:
-            ignore.append(box + list(bits(group(cls))))
     missing = [INDEX[c] for c in CLASSES if c not in picture["complete_classes"]]
     if missing:
         ignore.append([0, 0, picture["width"], picture["height"]] + list(bits(missing)))
     return labels, ignore
-
-
-def add_taught(labels, taught, human_classes):
-    """Teacher boxes of classes nobody labelled by hand, where no hand-made box stands."""
-    for x1, y1, x2, y2, cls, score in taught:
-        box = [x1, y1, x2, y2]
-        known = [b[:4] for b in labels if (b[4] in RIDERS) == (cls in RIDERS)]
-        if CLASSES[cls] in human_classes or (known and iou([box], known).max() > 0.4):
-            continue
-        yield box, cls, score
 
 
 def sample(path, labels, ignore, longest):
@@ -124,14 +108,13 @@ def load(jobs):
         return list(pool.map(lambda j: sample(*j), jobs))
 
 
-def real(root, split="train", taught=None, longest=416):
+def real(root, split="train", longest=416):
     """Real pictures whose licence is stated."""
     pictures, names = read_coco(os.path.join(root, "annotations.json"))
     jobs = []
     for p, annotations in pictures:
         if p["split"] == split and licensed(p["source"]):
-            pseudo = (taught or {}).get(p["file_name"], [])
-            jobs.append((os.path.join(root, p["file_name"]), *truth(p, annotations, names, pseudo), longest))
+            jobs.append((os.path.join(root, p["file_name"]), *truth(p, annotations, names), longest))
     return load(jobs)
 
 

@@ -14,7 +14,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from model import CLASSES, ConvBN, Detector, as_yolox
+from model import CLASSES, ConvBN, Detector, as_yolox, flat
 
 OPSET = 17
 MEAN, SCALE = 114.0, 58.0  # of Detector.forward
@@ -31,8 +31,7 @@ class Exported(nn.Module):
         # Raw pixels minus the pad: the subtraction keeps the zero padding of the first
         # convolution at "pad grey", which no bias could do at the picture's edge.
         levels = self.neck(self.backbone(images - MEAN))
-        outs = [h(f).flatten(2) for h, f in zip(self.heads, levels)]
-        return as_yolox(torch.cat(outs, 2).transpose(1, 2))
+        return as_yolox(flat(head(f)[0] for head, f in zip(self.heads, levels)))
 
 
 def fold(block):

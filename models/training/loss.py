@@ -1,16 +1,19 @@
-"""Which cell answers for which object, and the two losses.
+"""Which cell answers for which object, and the losses.
 
 Assignment is dynamic: the cells of an object are those that predict it best so far
 (class and overlap), as many as their overlaps add up to. The class target of a cell is
 the overlap of its box, so the score ends up saying how good the box is.
 """
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from model import decode
 
 TOP = 13  # cells whose overlaps are added up to find how many an object gets
 EPS = 1e-7
+PLANES = 3  # a stride has a backbone, a class tower and a box tower
+DOUBT = 0.05  # below this score the teacher's box is not asked for
 
 
 def overlap(a, b, generalised=False):
@@ -61,28 +64,82 @@ def ignored(centres, regions, classes):
     return weight
 
 
-def detection_loss(raw, targets, cells, strides):
-    """Class loss, box loss and number of answering cells of a batch."""
+@torch.no_grad()
+def goals(pred, logits, centres, strides, target, taught):
+    """What one picture asks of every cell: class goals and their weights, boxes and their weights.
+
+    `taught`: the teacher's decoded boxes and scores, or None. The human truth of `target` wins.
+    """
+    boxes, classes, regions = target
+    weight = ignored(centres, regions, logits.shape[-1])
+    goal, want, strength = torch.zeros_like(logits), torch.zeros_like(pred), torch.zeros(len(pred))
+    if taught:
+        lean(goal, want, strength, weight, boxes, classes, *taught)
+    if len(boxes):
+        cell, owner, iou = assign(pred, logits, centres, strides, boxes, classes)
+        at = cell, classes[owner]
+        goal[at], weight[at] = torch.maximum(goal[at], iou), 1
+        want[cell], strength[cell] = boxes[owner], torch.maximum(strength[cell], iou.clamp(min=0.05))
+    return goal, weight, want, strength
+
+
+def lean(goal, want, strength, weight, boxes, classes, found, scores):
+    """Fills goals in place from the teacher: it decides alone where nobody judged a class.
+
+    Where people did, its cells on a labelled object answer for that object, with the
+    object's own class and box, and everything else it sees there is nothing.
+    """
+    known = scores.shape[1]
+    goal[:, :known] = scores * (weight[:, :known] == 0)
+    weight[:, :known] = 1
+    sure = scores.amax(1)
+    cells = (sure > DOUBT).nonzero()[:, 0]
+    want[cells], strength[cells] = found[cells], goal[cells].amax(1)
+    if len(boxes) and len(cells):
+        best, which = overlap(found[cells, None], boxes[None]).max(1)
+        cells, which = cells[best > 0.5], which[best > 0.5]
+        at = cells, classes[which]
+        goal[at], weight[at] = torch.maximum(goal[at], sure[cells]), 1
+        want[cells], strength[cells] = boxes[which], sure[cells]
+
+
+def detection_loss(raw, targets, cells, strides, taught=None):
+    """Class loss, box loss and number of answering cells of a batch; `taught`: teach.Taught as tensors."""
     raw = raw.float()
-    pred, logits = decode(raw, cells, strides), raw[..., 4:]
-    centres = (cells + 0.5) * strides
-    goal, weight = torch.zeros_like(logits), torch.ones_like(logits)
-    got, want, quality = [], [], []
-    for i, (boxes, classes, regions) in enumerate(targets):
-        weight[i] = ignored(centres, regions, logits.shape[-1])
-        if len(boxes) == 0:
-            continue
-        cell, owner, iou = assign(pred[i].detach(), logits[i].detach(), centres, strides, boxes, classes)
-        goal[i, cell, classes[owner]] = iou
-        weight[i, cell, classes[owner]] = 1
-        got.append(pred[i, cell])
-        want.append(boxes[owner])
-        quality.append(iou)
+    pred, logits, centres = decode(raw, cells, strides), raw[..., 4:], (cells + 0.5) * strides
+    answers = {}
+    if taught:
+        answers = dict(zip(taught.rows.tolist(), zip(decode(taught.boxes, cells, strides), taught.scores)))
+    each = [goals(pred[i], logits[i], centres, strides, t, answers.get(i)) for i, t in enumerate(targets)]
+    goal, weight, want, strength = (torch.stack(part) for part in zip(*each))
+    norm = strength.sum().clamp(min=1)
     focus = (goal - logits.sigmoid()).abs() ** 2
     cls = F.binary_cross_entropy_with_logits(logits, goal, reduction="none") * focus * weight
-    if not got:
-        return cls.sum(), raw.sum() * 0, 0
-    got, want, quality = torch.cat(got), torch.cat(want), torch.cat(quality)
-    norm = quality.sum().clamp(min=1)
-    box = (1 - overlap(got, want, generalised=True)) * quality.clamp(min=0.05)
-    return cls.sum() / norm, box.sum() / norm, len(got)
+    on = strength > 0
+    box = (1 - overlap(pred[on], want[on], generalised=True)) * strength[on]
+    return cls.sum() / norm, box.sum() / norm, int(on.sum())
+
+
+class Mimic(nn.Module):
+    """Learns to read the teacher's features out of ours, plane by plane; gone at export.
+
+    `channels`: ours and theirs of each plane, in the order of `Detector.levels`.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.read = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in channels)
+        self.norm = nn.ModuleList(nn.BatchNorm2d(theirs, affine=False) for _, theirs in channels)
+
+    def forward(self, planes, taught):
+        """Mean squared error, in spreads of the teacher's channels.
+
+        A cell counts by how much the teacher sees there, and a little everywhere.
+        """
+        first, loss, sure = 0, 0.0, taught.scores.amax(2) + 0.1
+        for i, (plane, theirs) in enumerate(zip(planes, taught.features)):
+            error = (self.read[i](plane[taught.rows]).float() - self.norm[i](theirs.float())).square().mean(1)
+            if i % PLANES == 0:
+                weight, first = sure[:, first : first + error[0].numel()], first + error[0].numel()
+            loss = loss + (error.flatten(1) * weight).sum() / weight.sum()
+        return loss / len(planes)

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from norm import norm
+
 CLASSES = ["person", "two_wheeler", "car", "bus", "truck", "container", "forklift"]
 STRIDES = (8, 16, 32)
 SLOPE = 0.1  # leaky: ONNX Runtime fuses it into the convolution, SiLU it does not
@@ -23,11 +25,10 @@ class ConvBN(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(cin, cout, k, s, k // 2, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(cout, eps=1e-3, momentum=0.03)
-        self.act = act
+        self.slope = SLOPE if act else 1.0
 
     def forward(self, x):
-        x = self.bn(self.conv(x))
-        return F.leaky_relu(x, SLOPE) if self.act else x
+        return norm(self.conv(x), self.bn, self.slope)
 
 
 def separable(cin, cout):
@@ -126,7 +127,9 @@ class Head(nn.Module):
         nn.init.zeros_(self.box.bias)
 
     def forward(self, x):
-        return torch.cat((self.box(self.box_tower(x)), self.cls(self.cls_tower(x))), 1)
+        """Box and class outputs as one plane; the class and the box tower they are read from."""
+        cls, box = self.cls_tower(x), self.box_tower(x)
+        return torch.cat((self.box(box), self.cls(cls)), 1), cls, box
 
 
 class Detector(nn.Module):
@@ -140,10 +143,19 @@ class Detector(nn.Module):
         self.heads = nn.ModuleList(Head(neck, classes) for _ in STRIDES)
 
     def forward(self, x):
+        return self.levels(x)[0]
+
+    def levels(self, x):
+        """The output, and of each stride the planes of backbone, class tower and box tower."""
         # A fixed scale; export folds it into the first convolution.
-        levels = self.neck(self.backbone((x - 114.0) / 58.0))
-        outs = [head(f) for head, f in zip(self.heads, levels)]
-        return torch.cat([o.flatten(2) for o in outs], 2).transpose(1, 2)
+        stages = self.backbone((x - 114.0) / 58.0)
+        outs, cls, box = zip(*(head(f) for head, f in zip(self.heads, self.neck(stages))))
+        return flat(outs), [plane for level in zip(stages, cls, box) for plane in level]
+
+
+def flat(planes):
+    """Planes of all strides as one `[batch, cells, channels]`."""
+    return torch.cat([p.flatten(2) for p in planes], 2).transpose(1, 2)
 
 
 def grid(size, device="cpu"):

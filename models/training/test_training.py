@@ -7,11 +7,15 @@ import tempfile
 import unittest
 
 import numpy as np
+import onnx
 import torch
 
 import augment
 import data
 import export
+import loss
+import norm
+import teach
 from loss import assign, detection_loss, ignored, overlap
 from model import CLASSES, Detector, as_yolox, grid
 
@@ -76,18 +80,136 @@ class Assignment(unittest.TestCase):
         self.assertLess(overlap(a, b + 20, generalised=True).item(), 0)
 
 
+class Teaching(unittest.TestCase):
+    """One picture, a car labelled at the left; the teacher sees it as a truck, and a person at the right."""
+
+    def setUp(self):
+        self.cells, self.strides = grid((64, 128))
+        self.centres = (self.cells + 0.5) * self.strides
+        self.car, self.person = torch.tensor([8.0, 8.0, 56.0, 56.0]), torch.tensor([90.0, 8.0, 110.0, 56.0])
+        self.pred = torch.cat((self.centres - 4, self.centres + 4), 1)
+        self.found, self.scores = self.pred.clone(), torch.zeros(len(self.cells), 5)
+        self.at_car, self.at_person = 3 * 16 + 3, 3 * 16 + 12
+        self.found[self.at_car], self.scores[self.at_car, CLASSES.index("truck")] = self.car + 2, 0.8
+        self.found[self.at_person], self.scores[self.at_person, CLASSES.index("person")] = self.person, 0.7
+
+    def goals(self, unjudged):
+        regions = torch.tensor([[0.0, 0.0, 128.0, 64.0, *data.bits(unjudged)]])
+        target = self.car[None], torch.tensor([CLASSES.index("car")]), regions
+        logits = torch.full((len(self.cells), len(CLASSES)), -4.0)
+        return loss.goals(self.pred, logits, self.centres, self.strides, target, (self.found, self.scores))
+
+    def test_truth_names_what_the_teacher_finds(self):
+        goal, _, want, strength = self.goals([])
+        self.assertAlmostEqual(goal[self.at_car, CLASSES.index("car")].item(), 0.8, places=5)
+        self.assertEqual(goal[:, CLASSES.index("truck")].max().item(), 0)
+        self.assertEqual(want[self.at_car].tolist(), self.car.tolist())
+        self.assertAlmostEqual(strength[self.at_car].item(), 0.8, places=5)
+
+    def test_the_teacher_decides_only_where_nobody_judged(self):
+        person = CLASSES.index("person")
+        goal, weight, _, strength = self.goals([])
+        self.assertEqual((goal[self.at_person, person].item(), strength[self.at_person].item()), (0, 0))
+        self.assertEqual(weight[self.at_person, person].item(), 1)
+        goal, weight, want, _ = self.goals([person, CLASSES.index("container")])
+        self.assertAlmostEqual(goal[self.at_person, person].item(), 0.7, places=5)
+        self.assertEqual(want[self.at_person].tolist(), self.person.tolist())
+        self.assertEqual(weight[:, person].min().item(), 1)
+        self.assertEqual(weight[:, CLASSES.index("container")].max().item(), 0)
+
+    def test_teacher_answers_any_batch_and_size_in_our_layout(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "teacher.onnx")
+            onnx.save(small_teacher(), path)
+            teacher = teach.Teacher(path)
+            images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), np.uint8)
+            both, second = teacher([0, 1], images), teacher([1], images[1:])
+        cells = len(grid((64, 96))[0])
+        self.assertEqual((both.boxes.shape, both.scores.shape), ((2, cells, 4), (2, cells, teach.KNOWN)))
+        sides = [(8, 12), (4, 6), (2, 3)]
+        self.assertEqual([f.shape for f in both.features], [(2, c, *s) for s in sides for c in (1, 2, 2)])
+        np.testing.assert_allclose(both.scores[1:], second.scores, rtol=1e-4)
+        # The first cell sees the first 8x8 pixels: its box is their mean, its class the graph's bus.
+        self.assertAlmostEqual(both.boxes[0, 0, 0] / images[0, :8, :8, 0].mean(), 1, places=3)
+        self.assertEqual(set(both.scores.argmax(-1).ravel().tolist()), {CLASSES.index("bus")})
+
+
+def small_teacher():
+    """A graph shaped like a YOLOX export: fixed input, named output convolutions, batch 1 in its shapes."""
+    make, rng = onnx.helper, np.random.default_rng(0)
+    nodes, weights = [], []
+
+    def constant(name, values):
+        weights.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def convolve(source, name, kernel, bias):
+        inputs = [source, constant(name + ".weight", np.float32(kernel)), constant(name + ".bias", np.float32(bias))]
+        nodes.append(make.make_node("Conv", inputs, [name]))
+        return name
+
+    for level, stride in enumerate((8, 16, 32)):
+        pooled = f"pool{level}"
+        nodes.append(make.make_node("AveragePool", ["images"], [pooled], kernel_shape=[stride] * 2, strides=[stride] * 2))
+        nodes.append(make.make_node("Gather", [pooled, constant(f"first{level}", [0])], [f"blue{level}"], axis=1))
+        for kind in ("cls", "reg"):
+            nodes.append(make.make_node("Concat", [f"blue{level}"] * 2, [f"{kind}_tower{level}"], axis=1))
+        noise = lambda outputs: rng.normal(size=(outputs, 2, 1, 1)) * 1e-3
+        box = convolve(f"reg_tower{level}", f"head.reg_preds.{level}", np.full((4, 2, 1, 1), 0.5), np.zeros(4))
+        sure = convolve(f"reg_tower{level}", f"head.obj_preds.{level}", noise(1), [1.0])
+        kinds = convolve(f"cls_tower{level}", f"head.cls_preds.{level}", noise(80), 4.0 * (np.arange(80) == 5))
+        for name in (sure, kinds):
+            nodes.append(make.make_node("Sigmoid", [name], [name + ".score"]))
+        nodes.append(make.make_node("Concat", [box, sure + ".score", kinds + ".score"], [f"plane{level}"], axis=1))
+        nodes.append(make.make_node("Reshape", [f"plane{level}", "shape"], [f"flat{level}"]))
+    wider = constant("wider", np.float32([1, 1, 2, 2]))
+    neck = convolve("blue2", "lateral", np.ones((1, 1, 1, 1)), [0.0])
+    for level in (1, 0):
+        nodes.append(make.make_node("Resize", [neck, constant(f"roi{level}", np.float32([])), wider], [f"up{level}"]))
+        nodes.append(make.make_node("Concat", [f"up{level}", f"blue{level}"], [f"joined{level}"], axis=1))
+        neck = convolve(f"joined{level}", f"neck{level}", np.ones((1, 2, 1, 1)), [0.0])
+    constant("shape", [1, 85, -1])
+    nodes.append(make.make_node("Concat", [f"flat{level}" for level in range(3)], ["all"], axis=2))
+    nodes.append(make.make_node("Transpose", ["all"], ["output"], perm=[0, 2, 1]))
+    info = lambda name, shape: make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    graph = make.make_graph(nodes, "t", [info("images", [1, 3, 64, 64])], [info("output", [1, 84, 85])], weights)
+    return make.make_model(graph, opset_imports=[make.make_opsetid("", 11)], ir_version=8)
+
+
+class Norms(unittest.TestCase):
+    def test_norm_c_agrees_with_pytorch(self):
+        if norm.library() is None:
+            self.skipTest("no C compiler")
+        for channels, side, slope in ((16, 33, 0.1), (24, 20, 1.0), (128, 7, 0.1)):
+            torch.manual_seed(0)
+            plane = lambda: torch.randn(3, channels, side, side).to(memory_format=torch.channels_last).bfloat16()
+            x, back = plane() * 3 + 5, plane()
+            ours, theirs = (torch.nn.BatchNorm2d(channels) for _ in range(2))
+            for bn in (ours, theirs):
+                torch.nn.init.normal_(bn.weight, generator=torch.Generator().manual_seed(1))
+                torch.nn.init.normal_(bn.bias, generator=torch.Generator().manual_seed(2))
+            a, b = x.clone().requires_grad_(), x.float().requires_grad_()
+            y, z = norm.norm(a, ours, slope), torch.nn.functional.leaky_relu(theirs(b), slope)
+            self.assertEqual(type(y.grad_fn).__name__, "NormBackward")
+            y.backward(back)
+            z.backward(back.float())
+            pairs = [(y, z), (a.grad, b.grad), (ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad),
+                     (ours.running_mean, theirs.running_mean), (ours.running_var, theirs.running_var)]
+            for got, expected in pairs:
+                self.assertLess((got.float() - expected).norm() / expected.norm(), 4e-3)
+
+
 class Truth(unittest.TestCase):
-    def test_only_licensed_teachers_label(self):
+    def test_boxes_of_unlicensed_weights_are_ignored(self):
         picture = dict(width=100, height=100, human_classes=["car"], complete_classes=CLASSES[:5] + ["forklift"])
         rows = [
             dict(category_id=3, bbox=[10, 10, 30, 20], iscrowd=0, origin="source"),
             dict(category_id=1, bbox=[50, 10, 10, 30], iscrowd=0, origin="pseudo", teacher="yolo26n"),
         ]
-        taught = [[70, 10, 80, 40, 0, 0.9], [85, 10, 95, 40, 0, 0.3], [0, 60, 20, 80, 2, 0.9]]
-        labels, ignore = data.truth(picture, rows, {1: "person", 3: "car"}, taught)
-        self.assertEqual(labels, [[10, 10, 40, 30, 2], [70, 10, 80, 40, 0]])
-        self.assertEqual([r[:4] for r in ignore], [[50, 10, 60, 40], [85, 10, 95, 40], [0, 0, 100, 100]])
-        self.assertEqual(np.flatnonzero(ignore[2][4:]).tolist(), [CLASSES.index("container")])
+        labels, ignore = data.truth(picture, rows, {1: "person", 3: "car"})
+        self.assertEqual(labels, [[10, 10, 40, 30, 2]])
+        self.assertEqual([r[:4] for r in ignore], [[50, 10, 60, 40], [0, 0, 100, 100]])
+        self.assertEqual(np.flatnonzero(ignore[1][4:]).tolist(), [CLASSES.index("container")])
 
 
 class Export(unittest.TestCase):

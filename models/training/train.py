@@ -6,7 +6,6 @@ Several processes of one thread each (`--processes`) meet once a step to average
 gradients: threads would meet at every layer and wait for whichever core is busy elsewhere.
 """
 import argparse
-import json
 import math
 import os
 import tempfile
@@ -21,39 +20,50 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import data
 from augment import training_input
-from loss import detection_loss
+from loss import Mimic, detection_loss
 from model import Detector, grid
+from teach import Teacher
 
 # Input sizes by the share of time done: small ones first, twice as many pictures for the same time.
-SIZES = ((0.45, (192, 224, 256)), (9.0, (224, 256, 288, 320)))
+SIZES = ((0.4, (224, 256, 288)), (0.8, (224, 256, 288, 320)), (9.0, (320, 352, 384, 416)))
 MOSAIC = 0.5, 0.1  # share of mosaics, and in the last fifth of the time
+# Channels of a stride's backbone, class tower and box tower, ours and YOLOX-nano's
+PLANES = [pair for stage in (64, 128, 256) for pair in ((stage, stage), (64, 64), (64, 64))]
+MIMIC = 2.0, 0.5  # weight of the teacher's features, at the start and at the end
 
 
 class Batches(IterableDataset):
     """Endless batches; `done[0]` is the share of time done, set by the trainer."""
 
-    def __init__(self, pools, shares, batch, seed, done):
+    def __init__(self, pools, shares, batch, seed, done, teacher=None):
         self.pools, self.shares, self.batch, self.seed, self.done = pools, shares, batch, seed, done
+        self.teacher = teacher
         self.weights = [np.cumsum(data.draw_weights(p)) for p in pools]
 
     def __iter__(self):
         cv2.setNumThreads(0)
         rng = np.random.default_rng(self.seed)
+        teacher = Teacher(self.teacher) if self.teacher else None
         while True:
-            done, items = float(self.done[0]), []
+            done = float(self.done[0])
             size = int(rng.choice(next(sizes for until, sizes in SIZES if done < until)))
-            for _ in range(self.batch):
-                pool = rng.choice(len(self.pools), p=self.shares)
-                draw = lambda: self.pools[pool][int(np.searchsorted(self.weights[pool], rng.random() * 0.999999))]
-                items.append(training_input(draw, size, MOSAIC[done > 0.8], rng))
-            images = torch.from_numpy(np.stack([i for i, _ in items]))
-            yield images, [tuple(torch.from_numpy(t) for t in targets) for _, targets in items]
+            pools = rng.choice(len(self.pools), self.batch, p=self.shares)
+            made = [training_input(self.drawer(p, rng), size, MOSAIC[done > 0.8], rng) for p in pools]
+            images, clean, targets = zip(*made)
+            # The simulator knows all of its scenes; only real pictures need a teacher.
+            real, taught = np.flatnonzero(pools == 0), None
+            if teacher and len(real):
+                taught = teacher(real, np.stack([clean[i] for i in real])).tensors()
+            yield torch.from_numpy(np.stack(images)), [tuple(map(torch.from_numpy, t)) for t in targets], taught
+
+    def drawer(self, pool, rng):
+        return lambda: self.pools[pool][int(np.searchsorted(self.weights[pool], rng.random() * 0.999999))]
 
 
 class Average:
     """Exponential moving average of the weights: what is evaluated and exported."""
 
-    def __init__(self, model, state=None, steps=0, decay=0.998):
+    def __init__(self, model, state=None, steps=0, decay=0.999):
         self.state = state or {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.decay, self.steps = decay, steps
 
@@ -67,21 +77,20 @@ class Average:
                 self.state[k].copy_(v)
 
 
-def optimiser(model, lr):
+def optimiser(weights, lr):
     """AdamW; no decay on norms and biases."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}], lr=lr)
+    decayed = [p for p in weights if p.ndim > 1]
+    plain = [p for p in weights if p.ndim <= 1]
+    return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}], lr=lr, fused=True)
 
 
 def rate(done, step, peak):
     """Warm-up by steps, then a cosine over the share of time `done`."""
-    return peak * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    return peak * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def pools_of(args):
-    taught = json.load(open(args.taught)) if args.taught else None
-    pools, shares = [data.real(args.data, "train", taught)], [1.0]
+    pools, shares = [data.real(args.data, "train")], [1.0]
     if args.sim and os.path.exists(os.path.join(args.sim, "annotations.json")):
         pools.append(data.simulated(args.sim))
         shares = [1 - args.sim_share, args.sim_share]
@@ -90,12 +99,15 @@ def pools_of(args):
 
 
 def loader(args, pools, shares, clock, seed):
-    batches = Batches(pools, shares, args.batch // args.processes, seed, clock)
+    batches = Batches(pools, shares, args.batch // args.processes, seed, clock, args.teacher)
     return iter(DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
 
 
 def save(path, run, average):
-    state = dict(model=run.model.state_dict(), average=average.state, optim=run.optim.state_dict(), spent=run.spent, step=run.step)
+    state = dict(
+        model=run.model.state_dict(), mimic=run.mimic.state_dict(), average=average.state,
+        optim=run.optim.state_dict(), spent=run.spent, step=run.step,
+    )
     torch.save(state, path + ".part")
     os.replace(path + ".part", path)
 
@@ -107,36 +119,46 @@ class Run:
         torch.manual_seed(args.seed)
         torch.set_num_threads(1)
         self.model = Detector().to(memory_format=torch.channels_last).train()
-        self.optim = optimiser(self.model, args.lr)
+        self.mimic = Mimic(PLANES)
+        self.weights = [*self.model.parameters(), *(self.mimic.parameters() if args.teacher else ())]
+        self.optim = optimiser(self.weights, args.lr)
         self.spent, self.step, self.processes = 0.0, 0, args.processes
 
     def restore(self, path):
         """Goes on from a checkpoint; returns its averaged weights."""
         c = torch.load(path, weights_only=True)
         self.model.load_state_dict(c["model"])
+        self.mimic.load_state_dict(c["mimic"])
         self.optim.load_state_dict(c["optim"])
         self.spent, self.step = c["spent"], c["step"]
         return c["average"]
 
-    def learn(self, images, targets):
-        x = images.permute(0, 3, 1, 2).float()  # NHWC bytes are channels-last already
+    def begin(self, path):
+        """Begins from the averaged weights of another run; time and optimiser are new."""
+        self.model.load_state_dict(torch.load(path, weights_only=True)["average"])
+
+    def learn(self, done, images, targets, taught):
+        x = images.permute(0, 3, 1, 2).bfloat16()  # NHWC bytes are channels-last already, and exact in bf16
+        like = torch.zeros(())
         with torch.autocast("cpu", torch.bfloat16):
-            raw = self.model(x)
-        cls, box, n = detection_loss(raw, targets, *grid(x.shape[2:]))
+            raw, planes = self.model.levels(x)
+            if taught:
+                like = self.mimic(planes, taught)
+        cls, box, n = detection_loss(raw, targets, *grid(x.shape[2:]), taught)
         self.optim.zero_grad()
-        (cls + 2 * box).backward()
-        return cls.item(), box.item(), n
+        (cls + 2 * box + (MIMIC[0] + done * (MIMIC[1] - MIMIC[0])) * like).backward()
+        return cls.item(), box.item(), like.item(), n
 
     def agree(self, rank, elapsed):
         """Averages gradients over the processes; the time spent is what process 0 says."""
-        grads = [p.grad for p in self.model.parameters()]
-        flat = torch.cat([g.flatten() for g in grads] + [torch.tensor([elapsed if rank == 0 else 0.0])])
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.weights]
+        every = torch.cat([g.flatten() for g in grads] + [torch.tensor([elapsed if rank == 0 else 0.0])])
         if self.processes > 1:
-            dist.all_reduce(flat)
-        self.spent += float(flat[-1])
-        for g, part in zip(grads, flat[:-1].split([g.numel() for g in grads])):
-            g.copy_(part.view_as(g) / self.processes)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+            dist.all_reduce(every)
+        self.spent += float(every[-1])
+        for p, part in zip(self.weights, every[:-1].split([g.numel() for g in grads])):
+            p.grad = part.view_as(p) / self.processes
+        torch.nn.utils.clip_grad_norm_(self.weights, 10.0)
         self.optim.step()
         self.step += 1
 
@@ -147,15 +169,17 @@ def work(rank, args, pools, shares, rendezvous):
         dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=args.processes)
     last, run = os.path.join(args.out, "last.pt"), Run(args)
     averaged = run.restore(last) if args.resume and os.path.exists(last) else None
+    if args.begin and averaged is None:
+        run.begin(args.begin)
     average, clock = Average(run.model, averaged, run.step), torch.zeros(1).share_memory_()
     batches = loader(args, pools, shares, clock, args.seed + run.step * args.processes + rank)
     saved = tick = time.monotonic()
-    sums = np.zeros(3)
+    sums = np.zeros(4)
     while run.spent < args.minutes * 60:
         clock[0] = run.spent / (args.minutes * 60)
         for g in run.optim.param_groups:
             g["lr"] = rate(float(clock), run.step, args.lr)
-        sums += run.learn(*next(batches))
+        sums += run.learn(float(clock), *next(batches))
         now = time.monotonic()
         run.agree(rank, now - tick)
         tick = now
@@ -172,15 +196,17 @@ def work(rank, args, pools, shares, rendezvous):
 
 
 def report(run, losses, lr):
-    cls, box, cells = losses
-    print(f"step {run.step} {run.spent / 60:.1f} min cls {cls:.3f} box {box:.3f} cells {cells:.0f} lr {lr:.5f}", flush=True)
+    cls, box, like, cells = losses
+    at = f"step {run.step} {run.spent / 60:.1f} min"
+    print(f"{at} cls {cls:.3f} box {box:.3f} mimic {like:.3f} cells {cells:.0f} lr {lr:.5f}", flush=True)
 
 
 def arguments():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--data", required=True, help="folder with annotations.json and images/")
     ap.add_argument("--sim", help="folder with the simulator's annotations.json and pictures")
-    ap.add_argument("--taught", help="teach.py's boxes")
+    ap.add_argument("--teacher", help="YOLOX-nano as ONNX, to learn from beside the labels")
+    ap.add_argument("--begin", help="checkpoint of an earlier run whose weights to begin with")
     ap.add_argument("--out", required=True)
     ap.add_argument("--minutes", type=float, default=60)
     ap.add_argument("--sim-share", type=float, default=0.4)

@@ -15,10 +15,7 @@ python=${PYTHON:-python3}
 mkdir -p work
 
 set --
-if [ -n "$teacher" ]; then
-    [ -f work/taught.json ] || "$python" teach.py --data "$data" --teacher "$teacher" --out work/taught.json
-    set -- "$@" --taught work/taught.json
-fi
+[ -z "$teacher" ] || set -- "$@" --teacher "$teacher"
 [ -z "$sim" ] || set -- "$@" --sim "$sim"
 "$python" train.py --data "$data" --out work/run --minutes "$minutes" --resume "$@"
 
@@ -28,7 +25,8 @@ for size in 320 416; do
     "$python" export.py work/run/last.pt "work/gate-$size.onnx" --size "$size" --version "$version" --trained-on "$sources"
 done
 cp work/gate-416.onnx ../gate.onnx
+cp work/gate-320.onnx ../gate-320.onnx
 
-set -- ../gate.onnx work/gate-320.onnx
+set -- ../gate.onnx ../gate-320.onnx
 [ -z "$teacher" ] || set -- "$@" "coco:$teacher"
 "$python" evaluate.py "$@" --data "$data" ${simval:+--sim "$simval"} --latency
