@@ -140,21 +140,29 @@ def compress(image, rng):
     return cv2.imdecode(data, cv2.IMREAD_COLOR) if ok else image
 
 
-def weather(image, rng):
-    for chance, effect in ((0.8, colour), (0.15, night), (0.06, rain), (0.12, blur), (0.2, compress)):
+MILD = (0.8, colour), (0.12, blur), (0.2, compress)
+HARSH = (0.15, night), (0.06, rain)
+
+
+def weather(image, effects, rng):
+    for chance, effect in effects:
         if rng.random() < chance:
             image = effect(image, rng)
     return image
 
 
 def training_input(draw, size, mosaic_share, rng):
-    """One input: picture `[size, size, 3]`, the same before weather (for a teacher), and
-    `(boxes, classes, ignore)`; `draw()` gives samples."""
+    """One input: picture `[size, size, 3]`, what a teacher should see of it, and `(boxes, classes, ignore)`.
+
+    The teacher sees what the network sees, so that it can be imitated, but not night and rain,
+    which would blind it. `draw()` gives samples.
+    """
     if rng.random() < mosaic_share:
         image, targets = mosaic([draw() for _ in range(4)], size, rng)
     else:
         image, targets = single(draw(), size, rng)
-    return weather(image, rng), image, targets
+    seen = weather(image, MILD, rng)
+    return weather(seen, HARSH, rng), seen, targets
 
 
 __all__ = ["Sample", "training_input"]

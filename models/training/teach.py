@@ -1,7 +1,7 @@
 """Dense answers of a licensed teacher (YOLOX-nano, Apache-2.0): every cell's box, scores and features.
 
 Teacher and network share strides, cell order and box coding, so one's cells teach the
-other's directly, on whatever picture the augmentation made, before weather spoils it.
+other's directly, on the very picture the network sees (but for night and rain).
 """
 from dataclasses import dataclass
 

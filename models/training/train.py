@@ -25,11 +25,11 @@ from model import Detector, grid
 from teach import Teacher
 
 # Input sizes by the share of time done: small ones first, twice as many pictures for the same time.
-SIZES = ((0.4, (224, 256, 288)), (0.8, (224, 256, 288, 320)), (9.0, (320, 352, 384, 416)))
+SIZES = ((0.35, (160, 192, 224, 256)), (0.73, (192, 224, 256, 288)), (9.0, (256, 288, 320, 352, 384)))
 MOSAIC = 0.5, 0.1  # share of mosaics, and in the last fifth of the time
 # Channels of a stride's backbone, class tower and box tower, ours and YOLOX-nano's
 PLANES = [pair for stage in (64, 128, 256) for pair in ((stage, stage), (64, 64), (64, 64))]
-MIMIC = 2.0, 0.5  # weight of the teacher's features, at the start and at the end
+MIMIC = 5.0, 1.0  # weight of the teacher's features, at the start and at the end
 
 
 class Batches(IterableDataset):
