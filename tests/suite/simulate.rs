@@ -134,7 +134,7 @@ fn impatient(url: &str) -> CameraConfig {
 
 fn watch_with(camera: CameraConfig) -> (CameraHandle, Arc<Seen>) {
     // Shown when a test fails: why a camera was lost.
-    let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
+    let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();
     let seen = Arc::new(Seen::default());
     let ms = Duration::from_millis;
     let retry = RetryPolicy { first: ms(100), cap: ms(300), refused: ms(500), good_after: ms(1000) };
