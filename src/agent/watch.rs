@@ -25,6 +25,9 @@ const TEND_FIRST: Duration = Duration::from_secs(60);
 const TEND_EVERY: Duration = Duration::from_secs(3600);
 /// Declarations stay known at least this long after they were last heard of: goods may wait for weeks.
 const DECLARATIONS_KEPT_DAYS: i64 = 90;
+/// The broker takes events but gives no facts.
+const NO_FACTS: &str = "connected, but declarations and bookings cannot come in: the broker must allow the client id \
+    that ends in `-in`, and this user to read `in/#`";
 const DAY_MS: i64 = 86_400_000;
 
 /// The state of every camera now.
@@ -131,8 +134,12 @@ impl Watcher {
     fn look_at_delivery(&self) {
         let status = self.delivery.borrow();
         // Without the broker the box still watches and keeps everything: not failed.
-        let level = if status.connected { Level::Ok } else { Level::Degraded };
-        let text = status.reason.clone().unwrap_or_else(|| "connected".into());
+        let (level, text) = match (&status.reason, status.connected, status.taking_facts) {
+            (Some(reason), connected, _) => (if connected { Level::Ok } else { Level::Degraded }, reason.clone()),
+            (None, true, true) => (Level::Ok, "connected".to_owned()),
+            (None, true, false) => (Level::Degraded, NO_FACTS.to_owned()),
+            (None, false, _) => (Level::Degraded, "not connected".to_owned()),
+        };
         self.health.set("mqtt", level, text);
         gauge(metrics::MQTT_UP, f64::from(u8::from(status.connected)));
     }

@@ -43,6 +43,8 @@ pub struct DeliveryStatus {
     pub reason: Option<String>,
     /// The same for programs, as in `ProblemKind::as_str`.
     pub problem: Option<&'static str>,
+    /// Declarations and bookings can come in; they have a connection of their own.
+    pub taking_facts: bool,
     /// Publishes without acknowledgement yet.
     pub in_flight: usize,
     /// Messages the broker refused, waiting for another try.
@@ -64,6 +66,7 @@ impl DeliveryStatus {
             since: utc_now(),
             reason: Some("not connected yet".into()),
             problem: None,
+            taking_facts: false,
             in_flight: 0,
             held: 0,
             acked_total: 0,
@@ -113,7 +116,20 @@ impl<S: OutboxSource, H: InboundHandler> Delivery<S, H> {
             handler: Arc::clone(&self.handler),
             ready: self.taking_tx.clone(),
         };
-        tokio::join!(self.deliver(&stop), intake.run(stop.clone()));
+        tokio::join!(self.deliver(&stop), intake.run(stop.clone()), self.follow_intake(&stop));
+    }
+
+    /// Shows in the status whether facts can come in.
+    async fn follow_intake(&self, stop: &CancellationToken) {
+        let mut taking = self.taking.clone();
+        loop {
+            let now = *taking.borrow_and_update();
+            self.status.send_if_modified(|s| std::mem::replace(&mut s.taking_facts, now) != now);
+            tokio::select! {
+                changed = taking.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
     }
 
     async fn deliver(&self, stop: &CancellationToken) {

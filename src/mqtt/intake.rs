@@ -49,7 +49,7 @@ impl<H: InboundHandler> Intake<H> {
                 waits.reset();
             }
             let wait = waits.wait();
-            tracing::debug!(reason = %problem, retry_in_ms = wait.as_millis() as u64, "facts cannot come in");
+            tracing::warn!(kind = problem.kind.as_str(), reason = %problem, retry_in_ms = wait.as_millis() as u64, "declarations and bookings cannot come in over MQTT");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
@@ -86,10 +86,11 @@ impl<H: InboundHandler> Intake<H> {
                 }
                 Event::Incoming(Packet::SubAck(ack)) => {
                     use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
-                    if ack.return_codes.iter().any(|c| !matches!(c, Success(_))) {
+                    let granted = ack.return_codes.iter().all(|c| matches!(c, Success(_)));
+                    if !granted {
                         tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: declarations or bookings will not arrive; allow this user to read them");
                     }
-                    self.ready.send_replace(true);
+                    self.ready.send_replace(granted);
                 }
                 Event::Incoming(Packet::Publish(publish)) => match publishes_tx.send(publish).await {
                     Ok(()) => {}
