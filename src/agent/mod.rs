@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::sync::watch as tokio_watch;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +116,6 @@ impl Agent {
             findings,
         };
         let keeper = named("keeper".into(), move || keeper.run())?;
-
         let mailboxes = mailboxes(&config, detectors.len());
         let handles = Arc::new(spawn_cameras(&config, &mailboxes)?);
         let (cameras_in, cameras) = tokio_watch::channel(watch::statuses(&handles));
@@ -132,17 +132,9 @@ impl Agent {
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
         let handler = Handler { clearance: Arc::clone(&clearance), store: store.clone(), status: Arc::clone(&status) };
         let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
-        let who = Identity {
-            topics: topics.clone(),
-            client_id: format!("gatewatch-{}-{}", config.site.office, config.site.box_id),
-            epoch: store.epoch(),
-            session: store.session().to_string(),
-        };
-        let (delivery, delivery_status) =
-            Delivery::new(config.mqtt.clone(), who, Arc::new(store.clone()), Arc::new(handler), presence);
+        let (delivery, delivery_status) = delivery(&config, &topics, handler, presence);
         let stop_delivery = CancellationToken::new();
         let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
-
         let watcher = watch::Watcher {
             workers: mailboxes.len(),
             store: store.clone(),
@@ -154,13 +146,7 @@ impl Agent {
             metrics: metrics.clone(),
         };
         let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
-        let tending = stop.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = tend => {}
-                () = tending.cancelled() => {}
-            }
-        });
+        tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
         let http = serve_http(&config, &health, &metrics, status, &clearance, &stop, &mut tasks).await?;
@@ -237,6 +223,23 @@ impl Agent {
 
 fn named<T: Send + 'static>(name: String, run: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(name.clone()).spawn(run).with_context(|| format!("cannot start the thread {name}"))
+}
+
+/// What keeps the connection to the broker, and what it says of itself.
+fn delivery(
+    config: &Config,
+    topics: &Topics,
+    handler: Handler,
+    presence: Presence,
+) -> (Delivery<Store, Handler>, tokio_watch::Receiver<DeliveryStatus>) {
+    let store = handler.store.clone();
+    let who = Identity {
+        topics: topics.clone(),
+        client_id: format!("gatewatch-{}-{}", config.site.office, config.site.box_id),
+        epoch: store.epoch(),
+        session: store.session().to_string(),
+    };
+    Delivery::new(config.mqtt.clone(), who, Arc::new(store), Arc::new(handler), presence)
 }
 
 /// One detector a worker: `run` needs the session for itself.
