@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{Applied, FactKind, SinkError};
@@ -74,12 +75,62 @@ impl InboundHandler for Handler {
         }
     }
 
-    async fn resync(&self, from_seq: i64, to_seq: Option<i64>, epoch: Option<i64>) -> Result<Value, InboundError> {
-        let reply = self.store.resync(from_seq, to_seq, epoch.unwrap_or(self.store.epoch())).await;
+    async fn command(&self, name: &str, payload: &[u8]) -> Result<Value, InboundError> {
+        match name {
+            "status" => Ok((self.status)().await),
+            "resync" => self.resync(&ResyncRange::read(payload)?).await,
+            _ => Err(InboundError::Invalid(format!("unknown command {name:?}; there are: resync, ping, status"))),
+        }
+    }
+}
+
+impl Handler {
+    async fn resync(&self, range: &ResyncRange) -> Result<Value, InboundError> {
+        let epoch = range.epoch.unwrap_or(self.store.epoch());
+        let reply = self.store.resync(range.from_seq, range.to_seq, epoch).await;
         reply.map(|r| json!(r)).map_err(|e| InboundError::NotNow(e.to_string()))
     }
+}
 
-    async fn status(&self) -> Value {
-        (self.status)().await
+/// What `cmd/resync` asks for: the messages from `from_seq` to `to_seq` (or the newest) once more. `epoch`: the
+/// incarnation of the store that the numbers belong to, if not the present.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResyncRange {
+    from_seq: i64,
+    #[serde(default)]
+    to_seq: Option<i64>,
+    #[serde(default)]
+    epoch: Option<i64>,
+}
+
+impl ResyncRange {
+    fn read(payload: &[u8]) -> Result<Self, InboundError> {
+        let wants = "resync wants {\"from_seq\": 1, \"to_seq\": 99} (to_seq and epoch may be missing)";
+        let invalid = |what: String| InboundError::Invalid(format!("{wants}: {what}"));
+        let range: Self = serde_json::from_slice(payload).map_err(|e| invalid(e.to_string()))?;
+        if range.from_seq < 1 {
+            return Err(invalid(format!("from_seq is {}, want 1 or more", range.from_seq)));
+        }
+        match range.to_seq {
+            Some(to) if to < range.from_seq => {
+                Err(invalid(format!("to_seq {to} is before from_seq {}", range.from_seq)))
+            }
+            _ => Ok(range),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resync_range_must_go_forward() {
+        let check = |text: &str| ResyncRange::read(text.as_bytes());
+        assert!(check(r#"{"from_seq": 3}"#).is_ok());
+        assert!(check(r#"{"from_seq": 0}"#).is_err());
+        assert!(check(r#"{"from_seq": 3, "to_seq": 2}"#).is_err());
+        assert!(check(r#"{"from": 3}"#).is_err());
     }
 }

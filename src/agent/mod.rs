@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod clearance;
+pub mod degraded;
 pub mod keeper;
 pub mod lane;
 pub mod links;
@@ -96,6 +97,7 @@ impl Agent {
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
+        let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
         let clearance = Arc::new(Clearance::load(store.clone()).await?);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = tokio::task::JoinSet::new();
@@ -144,6 +146,7 @@ impl Agent {
             clearance: Arc::clone(&clearance),
             cameras: cameras_in,
             metrics: metrics.clone(),
+            degraded,
         };
         let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
@@ -264,6 +267,15 @@ async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
         alert_topic: topics.alert(),
     };
     Ok(Store::open(options).await?)
+}
+
+/// A failing detector of the last run may still fail.
+async fn degraded(store: &Store, topics: &Topics, alert_severity: u8) -> anyhow::Result<degraded::Degraded> {
+    let mut lasting = Vec::new();
+    for kind in degraded::kinds() {
+        lasting.extend(store.open_notices(&kind).await?);
+    }
+    Ok(degraded::Degraded::new(topics.clone(), alert_severity, IdSource::random(), &lasting))
 }
 
 /// Cameras are dealt to workers in turn.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::clearance::Clearance;
+use super::degraded::Degraded;
 use super::links::StatusText;
 use super::worker::DETECTOR_FAILED;
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
@@ -81,11 +82,13 @@ pub struct Watcher {
     pub cameras: watch::Sender<BTreeMap<CameraId, CameraStatus>>,
     /// Kept small while nobody scrapes.
     pub metrics: Metrics,
+    /// What was said of failing detectors.
+    pub degraded: Degraded,
 }
 
 impl Watcher {
     /// Runs until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -97,9 +100,10 @@ impl Watcher {
         }
     }
 
-    async fn look(&self) {
+    async fn look(&mut self) {
         let mut cameras = statuses(&self.handles);
         self.look_at_analysis(&mut cameras);
+        self.say_degraded(&cameras).await;
         for status in cameras.values() {
             let (level, text) = camera_health(status);
             self.health.set(&format!("camera/{}", status.camera), level, text);
@@ -128,6 +132,18 @@ impl Watcher {
             if let Some(status) = cameras.get_mut(&handle.status().camera) {
                 status.not_analysed = failed.map(|p| p.message.clone());
             }
+        }
+    }
+
+    /// Records that the detector fails or works again. What cannot be recorded now is said at the next look.
+    async fn say_degraded(&mut self, cameras: &BTreeMap<CameraId, CameraStatus>) {
+        let failed = || cameras.values().filter(|c| c.not_analysed.is_some());
+        let ids: Vec<CameraId> = failed().map(|c| c.camera.clone()).collect();
+        let reason = failed().find_map(|c| c.not_analysed.clone()).unwrap_or_default();
+        let Some(notice) = self.degraded.look(&ids, &reason, utc_now()) else { return };
+        match self.store.record_notices(vec![notice.clone()]).await {
+            Ok(_) => self.degraded.recorded(&notice),
+            Err(error) => tracing::error!(%error, "the state of the detector could not be recorded; trying again"),
         }
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -51,20 +50,11 @@ pub trait InboundHandler: Send + Sync + 'static {
         body: Value,
     ) -> impl Future<Output = Result<(), InboundError>> + Send;
 
-    /// Puts the messages from `from_seq` to `to_seq` (or the newest) into the outbox again; the result goes into
-    /// the reply, e.g. how many. `epoch`: the incarnation of the store that the numbers belong to, if not the present.
+    /// Runs a command (`cmd/{name}`); the result goes into the reply. `ping` is answered before it comes here.
     ///
     /// # Errors
-    /// See [`InboundError`].
-    fn resync(
-        &self,
-        from_seq: i64,
-        to_seq: Option<i64>,
-        epoch: Option<i64>,
-    ) -> impl Future<Output = Result<Value, InboundError>> + Send;
-
-    /// Health of the box, for `cmd/status`.
-    fn status(&self) -> impl Future<Output = Value> + Send;
+    /// Says what the payload must be, or which commands there are.
+    fn command(&self, name: &str, payload: &[u8]) -> impl Future<Output = Result<Value, InboundError>> + Send;
 }
 
 /// Answer to a command, published by the delivery loop so that all publishes keep one order.
@@ -165,15 +155,7 @@ impl<H: InboundHandler> Worker<H> {
     async fn run_command(&self, name: &str, payload: &[u8]) -> Result<Value, String> {
         match name {
             "ping" => Ok(json!("pong")),
-            "status" => Ok(self.handler.status().await),
-            "resync" => {
-                let range: ResyncRange = serde_json::from_slice(payload).map_err(|e| {
-                    format!("resync wants {{\"from_seq\": 1, \"to_seq\": 99}} (to_seq and epoch may be missing): {e}")
-                })?;
-                range.check()?;
-                self.handler.resync(range.from_seq, range.to_seq, range.epoch).await.map_err(|e| e.to_string())
-            }
-            _ => Err(format!("unknown command {name:?}; there are: resync, ping, status")),
+            _ => self.handler.command(name, payload).await.map_err(|e| e.to_string()),
         }
     }
 
@@ -199,28 +181,6 @@ fn may_reply_to(topic: &str, own: &Topics) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#', '\0']) && !own_topic && !topic.starts_with('$')
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResyncRange {
-    from_seq: i64,
-    #[serde(default)]
-    to_seq: Option<i64>,
-    #[serde(default)]
-    epoch: Option<i64>,
-}
-
-impl ResyncRange {
-    fn check(&self) -> Result<(), String> {
-        if self.from_seq < 1 {
-            return Err(format!("from_seq is {}, want 1 or more", self.from_seq));
-        }
-        match self.to_seq {
-            Some(to) if to < self.from_seq => Err(format!("to_seq {to} is before from_seq {}", self.from_seq)),
-            _ => Ok(()),
-        }
-    }
-}
-
 fn count(kind: &'static str, result: &'static str) {
     metrics::counter!("gatewatch_mqtt_inbound_total", "kind" => kind, "result" => result).increment(1);
 }
@@ -242,14 +202,5 @@ mod tests {
         ] {
             assert_eq!(may_reply_to(topic, &own), allowed, "{topic}");
         }
-    }
-
-    #[test]
-    fn a_resync_range_must_go_forward() {
-        let check = |t: &str| serde_json::from_str::<ResyncRange>(t).map_err(|e| e.to_string()).and_then(|r| r.check());
-        assert!(check(r#"{"from_seq": 3}"#).is_ok());
-        assert!(check(r#"{"from_seq": 0}"#).is_err());
-        assert!(check(r#"{"from_seq": 3, "to_seq": 2}"#).is_err());
-        assert!(check(r#"{"from": 3}"#).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use serde::Serialize;
 
+use crate::event::message::Sequence;
 use crate::event::{EventId, EventMessage};
 use crate::store::OutboxDropped;
 
@@ -17,6 +18,8 @@ pub struct LiveStats {
     pub events_by_rule_phase: BTreeMap<String, u64>,
     /// Event messages, without duplicates.
     pub event_messages: u64,
+    /// Messages about boxes themselves, without duplicates.
+    pub notices: u64,
     /// Different event ids.
     pub unique_events: u64,
     /// Messages seen again.
@@ -114,6 +117,17 @@ impl Tally {
         }
         self.done.dropped += report.data.messages;
         true
+    }
+
+    /// Counts a message about a box itself; `false` when it was seen before.
+    pub(crate) fn notice(&mut self, source: String, sequence: Sequence) -> bool {
+        let new = self.streams.entry((source, sequence.epoch)).or_default().is_new(sequence.seq);
+        if new {
+            self.done.notices += 1;
+        } else {
+            self.done.duplicates += 1;
+        }
+        new
     }
 
     /// Counts a picture with the digest of the bytes that came.

@@ -18,6 +18,7 @@ use super::stats::{LiveStats, Tally};
 use super::topics::{self, ParsedTopic, TopicKind, Topics};
 use crate::camera::CameraId;
 use crate::config::MqttConfig;
+use crate::event::message::Sequence;
 use crate::event::{EventId, EventMessage};
 use crate::store::OutboxDropped;
 
@@ -42,6 +43,13 @@ pub enum SeenMessage {
         box_id: String,
         /// Which, as sequence numbers.
         report: Box<OutboxDropped>,
+    },
+    /// A message about the box itself not seen before: a camera's health, a detector that fails, footage.
+    Notice {
+        /// Box.
+        box_id: String,
+        /// As published.
+        body: serde_json::Value,
     },
     /// An annotated picture.
     Snapshot {
@@ -133,10 +141,20 @@ impl Subscriber {
 }
 
 /// What a message is, before it is read as such.
+/// As much of a message as tells what it is.
 #[derive(serde::Deserialize)]
-struct Kind {
+struct Envelope {
+    source: String,
     #[serde(rename = "type")]
     kind: String,
+    data: EnvelopeData,
+}
+
+#[derive(serde::Deserialize)]
+struct EnvelopeData {
+    /// Only events in areas have one.
+    rule: Option<serde::de::IgnoredAny>,
+    sequence: Sequence,
 }
 
 struct Reader {
@@ -206,11 +224,15 @@ impl Reader {
         let body = || serde_json::from_slice(payload);
         Ok(match parsed.kind {
             TopicKind::Event | TopicKind::Alert => {
-                let kind = serde_json::from_slice::<Kind>(payload)?.kind;
-                if kind.ends_with(".outbox_dropped.v1") {
+                let envelope: Envelope = serde_json::from_slice(payload)?;
+                if envelope.kind.ends_with(".outbox_dropped.v1") {
                     let report: Box<OutboxDropped> = Box::new(serde_json::from_slice(payload)?);
                     let new = self.tally().dropped(&report);
                     return Ok(new.then(|| SeenMessage::Dropped { box_id, report }));
+                }
+                if envelope.data.rule.is_none() {
+                    let new = self.tally().notice(envelope.source, envelope.data.sequence);
+                    return if new { Ok(Some(SeenMessage::Notice { box_id, body: body()? })) } else { Ok(None) };
                 }
                 let message: Box<EventMessage> = Box::new(serde_json::from_slice(payload)?);
                 let new = self.tally().event(&message);

@@ -29,6 +29,7 @@
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
 
 mod error;
+mod notice;
 mod open;
 mod outbox;
 mod pictures;
@@ -44,6 +45,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::StoreError;
+pub use notice::NewNotice;
 pub use open::{StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};
 pub use prune::Pruned;

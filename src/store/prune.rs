@@ -66,6 +66,7 @@ impl Store {
         let delete = "DELETE FROM message WHERE seq IN (SELECT seq FROM message WHERE seq < MIN(
                           COALESCE((SELECT MIN(seq) FROM message WHERE recorded_ms >= ?1), 9223372036854775807),
                           COALESCE((SELECT MIN(seq) FROM outbox), 9223372036854775807),
+                          COALESCE((SELECT MIN(seq) FROM open_notice), 9223372036854775807),
                           COALESCE((SELECT MIN(seq) FROM open_event), 9223372036854775807))
                       ORDER BY seq LIMIT ?2)";
         self.execute(sqlx::query(delete).bind(before.0).bind(BATCH)).await

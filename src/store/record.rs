@@ -8,8 +8,8 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::{LANE_CRITICAL, Store, StoreError, Timing, pictures};
 use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
-use crate::event::EventMessage;
 use crate::event::message::{Sequence, SnapshotRef};
+use crate::event::{EventData, EventMessage};
 use crate::rules::Phase;
 use crate::telemetry::metrics::{FRAME_TO_STORED, OUTBOX_DROPPED};
 
@@ -17,6 +17,9 @@ use crate::telemetry::metrics::{FRAME_TO_STORED, OUTBOX_DROPPED};
 const MAX_TIMINGS: usize = 100_000;
 /// Messages named in one `outbox_dropped` message, at most, so that it stays small; more make several of them.
 const MAX_DROPPED_PER_REPORT: usize = 1000;
+
+/// CloudEvents type of the report about what was dropped; such a report is never dropped itself.
+const OUTBOX_DROPPED_KIND: &str = "gatewatch.alert.outbox_dropped.v1";
 
 /// The two pictures of a message, JPEG.
 #[derive(Debug, Clone)]
@@ -152,7 +155,8 @@ impl Store {
         let seq = self.next_seq(tx).await?;
         event.data.sequence = Sequence { epoch: self.inner.epoch, seq, historical: false };
         let payload = self.to_json(&event)?;
-        self.insert_message(tx, &event, &m.topic, &payload).await?;
+        let id = event.id.to_string();
+        self.insert_message(tx, &MessageRow::of(&event, &id, &m.topic, &payload)).await?;
         if let Some((clean, annotated)) = written {
             self.insert_picture(tx, &event, &clean, &annotated).await?;
             let bytes = event.data.snapshot.as_ref().map_or(0, |s| s.bytes);
@@ -204,36 +208,31 @@ impl Store {
         Ok((clean, annotated))
     }
 
-    async fn next_seq(&self, tx: &mut SqliteConnection) -> Result<i64, StoreError> {
+    pub(super) async fn next_seq(&self, tx: &mut SqliteConnection) -> Result<i64, StoreError> {
         let next = sqlx::query_scalar("UPDATE meta SET last_seq = last_seq + 1 RETURNING last_seq");
         next.fetch_one(tx).await.map_err(|e| self.sql(e))
     }
 
-    async fn insert_message(
-        &self,
-        tx: &mut SqliteConnection,
-        event: &EventMessage,
-        topic: &str,
-        payload: &str,
-    ) -> Result<(), StoreError> {
-        let d = &event.data;
+    /// The one place where messages are written down.
+    pub(super) async fn insert_message(&self, tx: &mut SqliteConnection, m: &MessageRow<'_>) -> Result<(), StoreError> {
+        let of = m.of_event.as_ref();
         let insert =
             "INSERT INTO message (seq, event_id, revision, kind, subject, severity, rule, phase, verdict, method,
                       topic, payload, best_ms, recorded_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(insert)
-            .bind(d.sequence.seq)
-            .bind(event.id.to_string())
-            .bind(d.revision)
-            .bind(&event.kind)
-            .bind(&event.subject)
-            .bind(d.severity)
-            .bind(d.rule.as_str())
-            .bind(name_of(&d.phase))
-            .bind(name_of(&d.link.verdict))
-            .bind(d.link.links.first().map(|l| l.method.as_str()))
-            .bind(topic)
-            .bind(payload)
-            .bind(d.capture.best.0)
+            .bind(m.seq)
+            .bind(m.event_id)
+            .bind(m.revision)
+            .bind(m.kind)
+            .bind(m.subject)
+            .bind(m.severity)
+            .bind(of.map(|d| d.rule.as_str()))
+            .bind(of.and_then(|d| name_of(&d.phase)))
+            .bind(of.and_then(|d| name_of(&d.link.verdict)))
+            .bind(of.and_then(|d| d.link.links.first()).map(|l| l.method.as_str()))
+            .bind(m.topic)
+            .bind(m.payload)
+            .bind(m.best.0)
             .bind(utc_now().0)
             .execute(tx)
             .await
@@ -267,7 +266,7 @@ impl Store {
         Ok(())
     }
 
-    async fn queue(
+    pub(super) async fn queue(
         &self,
         tx: &mut SqliteConnection,
         seq: i64,
@@ -295,7 +294,7 @@ impl Store {
     }
 
     /// Makes room when the outbox is over its bound: down to 95 % of it, so that one report covers many messages.
-    async fn enforce_bound(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+    pub(super) async fn enforce_bound(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
         let max = self.inner.options.config.outbox_max_bytes;
         let goal = i64::try_from(max - max / 20).unwrap_or(i64::MAX);
         if self.outbox_bytes(tx).await? <= i64::try_from(max).unwrap_or(i64::MAX) {
@@ -319,13 +318,16 @@ impl Store {
     async fn drop_until(&self, tx: &mut SqliteConnection, goal: i64) -> Result<Vec<DroppedRow>, StoreError> {
         let worst = "SELECT o.lane, o.seq FROM outbox o JOIN message m ON m.seq = o.seq
                      WHERE o.lane = (SELECT MAX(x.lane) FROM outbox x JOIN message y ON y.seq = x.seq
-                                     WHERE y.rule IS NOT NULL) AND m.rule IS NOT NULL
+                                     WHERE y.kind <> ?1) AND m.kind <> ?1
                      ORDER BY o.id LIMIT 1";
         let take = "DELETE FROM outbox WHERE seq = ? RETURNING part, bytes";
         let mut out = Vec::new();
         while out.len() < MAX_DROPPED_PER_REPORT && self.outbox_bytes(tx).await? > goal {
-            let row: Option<(u8, i64)> =
-                sqlx::query_as(worst).fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
+            let row: Option<(u8, i64)> = sqlx::query_as(worst)
+                .bind(OUTBOX_DROPPED_KIND)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(|e| self.sql(e))?;
             let Some((lane, seq)) = row else { break };
             let parts: Vec<(i64, i64)> =
                 sqlx::query_as(take).bind(seq).fetch_all(&mut *tx).await.map_err(|e| self.sql(e))?;
@@ -342,9 +344,9 @@ impl Store {
         seq: i64,
         part: (i64, i64),
     ) -> Result<(), StoreError> {
-        let rule = sqlx::query_scalar("SELECT rule FROM message WHERE seq = ?").bind(seq);
-        let rule: Option<Option<String>> = rule.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
-        if rule.flatten().is_none() {
+        let kind = sqlx::query_scalar("SELECT kind FROM message WHERE seq = ?").bind(seq);
+        let kind: Option<String> = kind.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
+        if kind.is_none_or(|kind| kind == OUTBOX_DROPPED_KIND) {
             return Ok(());
         }
         self.report_dropped(tx, &[DroppedRow { lane, seq, parts: vec![part] }]).await
@@ -354,21 +356,19 @@ impl Store {
         let seq = self.next_seq(tx).await?;
         let report = self.dropped_message(seq, rows);
         let payload = self.to_json(&report)?;
-        let insert = "INSERT INTO message (seq, event_id, revision, kind, subject, severity, topic, payload, best_ms,
-                      recorded_ms) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)";
-        sqlx::query(insert)
-            .bind(seq)
-            .bind(&report.id)
-            .bind(&report.kind)
-            .bind(&report.subject)
-            .bind(report.data.severity)
-            .bind(&self.inner.options.alert_topic)
-            .bind(&payload)
-            .bind(report.time.0)
-            .bind(report.time.0)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.sql(e))?;
+        let row = MessageRow {
+            seq,
+            event_id: &report.id,
+            revision: 1,
+            kind: &report.kind,
+            subject: &report.subject,
+            severity: report.data.severity,
+            of_event: None,
+            topic: &self.inner.options.alert_topic,
+            payload: &payload,
+            best: report.time,
+        };
+        self.insert_message(tx, &row).await?;
         self.queue(tx, seq, 1, LANE_CRITICAL, i64::try_from(payload.len()).unwrap_or(i64::MAX)).await?;
         self.inner.dropped.fetch_add(report.data.messages, Ordering::Relaxed);
         metrics::counter!(OUTBOX_DROPPED).increment(report.data.messages);
@@ -390,7 +390,7 @@ impl Store {
             specversion: "1.0".into(),
             id: crate::ids::IdSource::random().next_id(now).to_string(),
             source: format!("/office/{}/box/{}", o.office, o.box_id),
-            kind: "gatewatch.alert.outbox_dropped.v1".into(),
+            kind: OUTBOX_DROPPED_KIND.into(),
             subject: "outbox".into(),
             time: now,
             datacontenttype: "application/json".into(),
@@ -431,6 +431,40 @@ impl Store {
 
     pub(super) fn content(&self, what: String) -> StoreError {
         StoreError::Content { path: self.inner.db_path.clone(), what }
+    }
+}
+
+/// A message as it is written down.
+pub(super) struct MessageRow<'a> {
+    pub seq: i64,
+    pub event_id: &'a str,
+    pub revision: u32,
+    pub kind: &'a str,
+    pub subject: &'a str,
+    pub severity: u8,
+    /// For a message about an event in an area, what it says.
+    pub of_event: Option<&'a EventData>,
+    pub topic: &'a str,
+    pub payload: &'a str,
+    /// Capture time, for the live limit.
+    pub best: UtcMillis,
+}
+
+impl<'a> MessageRow<'a> {
+    fn of(event: &'a EventMessage, id: &'a str, topic: &'a str, payload: &'a str) -> Self {
+        let data = &event.data;
+        Self {
+            seq: data.sequence.seq,
+            event_id: id,
+            revision: data.revision,
+            kind: &event.kind,
+            subject: &event.subject,
+            severity: data.severity,
+            of_event: Some(data),
+            topic,
+            payload,
+            best: data.capture.best,
+        }
     }
 }
 

@@ -330,11 +330,27 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
         (503, "failed".into(), "ok".into(), "ok".into())
     );
 
+    let failed = || desk.notices("detector_failed");
+    until("the message about it", async || failed().pop()).await;
+    // What lasts is the same failure after a restart.
+    assert!(gate.terminate().success());
+    gate.start();
+    until("the camera again", async || desk.camera("bay").filter(|s| s["state"] == "running")).await;
+
     std::fs::copy(&model, &later).unwrap();
     let event = desk.until_event("an event once the model is there", |_| true).await;
     let digest = hex::encode(sha2::Sha256::digest(std::fs::read(&model).unwrap()));
     assert_eq!((event.data.model.name.as_str(), event.data.model.sha256), ("later.onnx", digest));
     until("a camera that is analysed", async || desk.camera("bay").filter(|s| s["not_analysed"].is_null())).await;
+    until("the end of the failure", async || failed().into_iter().find(|m| m["data"]["phase"] == "end")).await;
+    let told = failed();
+    let schema = std::fs::read("config/schema/detector_failed.schema.json").unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_slice(&schema).unwrap()).unwrap();
+    for message in &told {
+        assert!(schema.is_valid(message), "{message}");
+    }
+    let brief: Vec<_> = told.iter().map(|m| (&m["id"], &m["data"]["revision"], &m["data"]["phase"])).collect();
+    assert_eq!(brief, [(brief[0].0, &json!(1), &json!("new")), (brief[0].0, &json!(2), &json!("end"))]);
     assert!(gate.terminate().success());
     assert!(gate.log().contains("detector_failed"));
 }

@@ -11,7 +11,7 @@ use gatewatch::config::StoreConfig;
 use gatewatch::customs::register::Fact;
 use gatewatch::customs::{Booking, Declaration};
 use gatewatch::event::EventMessage;
-use gatewatch::store::{NewMessage, OutboxDropped, Part, Pictures, Store, StoreError, StoreOptions};
+use gatewatch::store::{NewMessage, NewNotice, OutboxDropped, Part, Pictures, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -367,6 +367,46 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![4 => (0..4_u8).prop_map(Step::Record), 3 => (1..5_usize).prop_map(Step::Ack), 1 => Just(Step::Reopen)]
+}
+
+fn notice(id: &str, revision: u32, open: bool) -> NewNotice {
+    NewNotice {
+        id: id.into(),
+        revision,
+        kind: "gatewatch.event.camera_dark.v1".into(),
+        subject: "camera/cam-1".into(),
+        severity: 2,
+        at: utc_now(),
+        open,
+        topic: "gatewatch/v1/15BB/gate-01/event".into(),
+        lane: 2,
+        data: json!({"luma": 7}),
+    }
+}
+
+#[tokio::test]
+async fn notices_share_sequence_and_outbox_with_events_and_lasting_ones_are_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    store.record(message(event(1, "new", utc_now()), 2, None)).await.unwrap();
+    let [a, b] = ["01JZX3V7Q8M4T9K2B6C5D1E0FA", "01JZX3V7Q8M4T9K2B6C5D1E0FB"];
+    let seqs = store.record_notices(vec![notice(a, 1, true), notice(b, 1, true)]).await.unwrap();
+    assert_eq!(seqs, [2, 3]);
+    assert_eq!(store.record_notices(vec![notice(a, 1, true)]).await.unwrap(), [2], "said twice, recorded once");
+    store.record_notices(vec![notice(b, 2, false)]).await.unwrap();
+    drop(store);
+    let store = open(dir.path()).await;
+    assert_eq!(store.open_events().await.unwrap().len(), 1, "a notice is no open event");
+    let open = store.open_notices("gatewatch.event.camera_").await.unwrap();
+    assert_eq!(open.len(), 1);
+    let want = json!({"luma": 7, "revision": 1, "severity": 2, "office": "15BB", "box": "gate-01",
+        "sequence": {"epoch": store.epoch(), "seq": 2, "historical": false}});
+    assert_eq!((&open[0]["id"], &open[0]["data"]), (&json!(a), &want));
+    assert_eq!(open[0]["source"], "/office/15BB/box/gate-01");
+    assert!(store.open_notices("gatewatch.alert.").await.unwrap().is_empty());
+    let sent = store.outbox_next(10, &[]).await.unwrap();
+    assert_eq!(sent.iter().map(|i| i.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(store.prune(utc_now().plus_ms(400 * 86_400_000)).await.unwrap().messages, 0, "what is open stays");
 }
 
 proptest! {

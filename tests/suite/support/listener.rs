@@ -51,6 +51,17 @@ impl Listener {
         self.all(raw).iter().map(|raw| serde_json::from_slice(raw).unwrap()).collect()
     }
 
+    /// Messages about the box itself whose type ends with `what`, as they came.
+    pub fn notices(&self, what: &str) -> Vec<Value> {
+        let end = format!(".{what}.v1");
+        self.all(|m| match m {
+            SeenMessage::Notice { body, .. } if body["type"].as_str().is_some_and(|t| t.ends_with(&end)) => {
+                Some(body.clone())
+            }
+            _ => None,
+        })
+    }
+
     /// States of a box, oldest first.
     pub fn states(&self, of: &str) -> Vec<Value> {
         self.all(|m| match m {
