@@ -15,6 +15,7 @@ pub mod camera;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod coverage;
 pub mod customs;
 pub mod desk;
 pub mod event;

@@ -1,4 +1,4 @@
-//! The HTTP API of the agent: health, metrics, status, declarations and bookings. The only part that knows status
+//! The HTTP API of the agent: health, metrics, status, declarations and bookings; coverage is in `api_coverage`. The only part that knows status
 //! codes. What it answers from is handed in by [`ApiState`]; a router is a function, tested without a socket.
 
 use std::sync::Arc;
@@ -98,6 +98,8 @@ pub struct ApiState {
     pub status: Arc<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>,
     /// Register.
     pub register: Arc<dyn RegisterSink>,
+    /// What was watched and what happened.
+    pub coverage: Arc<dyn super::api_coverage::CoverageSource>,
     /// Bearer token; `None` = not asked for (loopback only, the configuration sees to that).
     pub token: Option<Secret>,
 }
@@ -109,6 +111,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/status", get(status))
         .route("/api/declarations", post(declarations))
         .route("/api/bookings", get(bookings).post(book))
+        .merge(super::api_coverage::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), authorise));
     guarded
         .route("/livez", get(livez))
@@ -121,7 +124,7 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
-fn refuse(status: StatusCode, error: &str, message: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, error: &str, message: &str) -> Response {
     (status, Json(json!({"error": error, "message": message}))).into_response()
 }
 

@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use axum::body::{Body, to_bytes};
 use tower::ServiceExt;
 
+use super::super::coverage::{AskError, Question};
 use super::*;
+use crate::clock::UtcMillis;
+use crate::coverage::{Answer, Coverage, Span};
 use crate::telemetry::health::Level;
 
 /// Remembers what came; items without `id` are invalid, `{"id": "down"}` finds the register away.
@@ -42,6 +45,16 @@ impl RegisterSink for Memory {
     }
 }
 
+impl super::super::api_coverage::CoverageSource for Memory {
+    fn ask(&self, q: Question) -> BoxFuture<'_, Result<Answer, AskError>> {
+        Box::pin(async move {
+            let Some(camera) = q.camera else { return Err(AskError::Invalid("camera or area: one is needed".into())) };
+            let asked = Span { from: UtcMillis(0), to: UtcMillis(1000) };
+            Ok(Answer::new(camera, q.area, asked, Vec::new(), Coverage::default()))
+        })
+    }
+}
+
 struct Api {
     state: ApiState,
     register: Arc<Memory>,
@@ -55,6 +68,7 @@ impl Api {
             metrics: Arc::new(|| "gatewatch_mqtt_up 1\n".into()),
             status: Arc::new(|| Box::pin(async { json!({"cameras": []}) })),
             register: register.clone(),
+            coverage: register.clone(),
             token: token.map(|t| Secret::new(t.into())),
         };
         Self { state, register }
@@ -116,7 +130,7 @@ async fn bodies_that_are_no_items_are_refused_with_a_reason() {
 #[tokio::test]
 async fn a_token_guards_everything_but_the_probes() {
     let api = Api::new(Some("s3cret"));
-    for path in ["/metrics", "/api/status", "/api/bookings"] {
+    for path in ["/metrics", "/api/status", "/api/bookings", "/api/coverage?camera=bay"] {
         assert_eq!(api.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
         for (header, expected) in [
             ("Bearer s3cret", StatusCode::OK),
@@ -162,6 +176,12 @@ async fn status_metrics_and_queries_answer_and_the_rest_is_json_404_and_405() {
     assert_eq!(api.get("/api/status").await, (StatusCode::OK, r#"{"cameras":[]}"#.into()));
     assert_eq!(api.get("/api/bookings?area=bay-1").await.1, r#"[{"area":"bay-1"}]"#);
     assert_eq!(api.get("/api/bookings?aera=bay-1").await.0, StatusCode::BAD_REQUEST);
+    let (status, told) = api.get("/api/coverage?camera=bay&area=bay-1").await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((status, &told["area"], &told["answer"]), (StatusCode::OK, &json!("bay-1"), &json!("no")));
+    for wrong in ["", "aera=bay-1"] {
+        assert_eq!(api.get(&format!("/api/coverage?{wrong}")).await.0, StatusCode::BAD_REQUEST, "{wrong}");
+    }
     assert!(api.get("/nothing").await.1.contains("not_found"));
     let (status, body) = api.get("/api/declarations").await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);

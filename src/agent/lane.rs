@@ -1,9 +1,13 @@
 //! One camera's way from a frame to findings: regions, detector, tracker, rules, life of events. Only the camera's
 //! analysis worker (or `replay`) touches it. No clock and no I/O of its own.
 
+use std::sync::Arc;
+
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{AnalysisConfig, CameraConfig, Config, RegisterConfig};
+use crate::coverage::AreaViews;
+use crate::coverage::areas::views;
 use crate::customs::{Checks, RegisterSnapshot, link};
 use crate::event::lifecycle::{Lifecycle, LifecycleContext, Linker, Moment, RegisterView};
 use crate::event::message::ModelRef;
@@ -11,7 +15,7 @@ use crate::event::zone::UnknownZone;
 use crate::event::{Finding, Zone};
 use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
-use crate::rules::{AreaRules, EndReason, IgnoreMasks};
+use crate::rules::{AreaRules, EndReason, Masks};
 use crate::track::Tracker;
 use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
@@ -42,8 +46,10 @@ pub struct Lane {
 
     // own state
     regions: Regions,
+    /// How the areas are seen in these regions.
+    areas: Arc<AreaViews>,
     tracker: Tracker,
-    ignored: IgnoreMasks,
+    masks: Masks,
     rules: AreaRules,
     lifecycle: Lifecycle,
     last: Option<(MonoMillis, UtcMillis)>,
@@ -56,6 +62,14 @@ pub struct Lane {
 struct Regions {
     size: (u32, u32),
     planned: Vec<Region>,
+}
+
+impl Regions {
+    /// As boxes in fractions of the picture.
+    fn fractions(&self) -> Vec<Rect> {
+        let (w, h) = (self.size.0.max(1) as f32, self.size.1.max(1) as f32);
+        self.planned.iter().map(|r| r.rect().scaled(1.0 / w, 1.0 / h)).collect()
+    }
 }
 
 impl Lane {
@@ -75,8 +89,9 @@ impl Lane {
             input: context.input,
             watched: watched(camera),
             regions: Regions::default(),
+            areas: Arc::new(views(camera, None)),
             tracker: Tracker::new(config.tracker.clone(), ids.clone()).with_minimum(&config.detector),
-            ignored: IgnoreMasks::new(camera),
+            masks: Masks::new(camera),
             rules: AreaRules::new(camera, &Zone::new(&config.site.time_zone)?, &config.events),
             lifecycle: Lifecycle::new(LifecycleContext {
                 site: config.site.clone(),
@@ -95,6 +110,12 @@ impl Lane {
     #[must_use]
     pub fn camera(&self) -> &CameraConfig {
         &self.camera
+    }
+
+    /// How well its areas and lines were seen in the last analysed picture.
+    #[must_use]
+    pub fn areas(&self) -> &Arc<AreaViews> {
+        &self.areas
     }
 
     /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of the interval early is on
@@ -135,6 +156,7 @@ impl Lane {
         let size = (frame.width, frame.height);
         if self.regions.size != size {
             self.regions = Regions { size, planned: self.plan(size) };
+            self.areas = Arc::new(views(&self.camera, Some(&self.regions.fractions())));
         }
         let mut detections = detector.detect(frame, &self.regions.planned)?;
         // Nothing fails from here on: what ends now is said.
@@ -144,7 +166,7 @@ impl Lane {
             findings = self.close(EndReason::CameraLost, register, now);
             self.tracker.clear();
         }
-        self.ignored.apply(size, &mut detections);
+        self.masks.apply(size, &mut detections);
         let tracks = self.tracker.update(frame.time, &detections);
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
@@ -222,8 +244,6 @@ fn linker<'a>(register: &'a RegisterSnapshot, at: UtcMillis, config: &'a Registe
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::camera::{OwnedI420, PixelLayout};
     use crate::clock::{FrameTime, TimeSource};

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::api::{Applied, FactKind, SinkError};
 use super::clearance::Clearance;
+use super::coverage::{AskError, CoverageKeeper, Question};
 use crate::clock::{UtcMillis, utc_now};
 use crate::mqtt::{Inbound, InboundError, InboundHandler, OutboxError, OutboxItem, OutboxSource, Scope};
 use crate::store::Store;
@@ -46,6 +47,8 @@ pub type StatusText = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, V
 pub struct Handler {
     /// Declarations and bookings.
     pub clearance: Arc<Clearance>,
+    /// For `cmd/coverage`.
+    pub coverage: Arc<CoverageKeeper>,
     /// For resync.
     pub store: Store,
     /// For `cmd/status`.
@@ -79,12 +82,26 @@ impl InboundHandler for Handler {
         match name {
             "status" => Ok((self.status)().await),
             "resync" => self.resync(&ResyncRange::read(payload)?).await,
-            _ => Err(InboundError::Invalid(format!("unknown command {name:?}; there are: resync, ping, status"))),
+            "coverage" => self.coverage(payload).await,
+            _ => {
+                Err(InboundError::Invalid(format!("unknown command {name:?}; there are: resync, ping, status, coverage")))
+            }
         }
     }
 }
 
 impl Handler {
+    async fn coverage(&self, payload: &[u8]) -> Result<Value, InboundError> {
+        let wants = "coverage wants {\"area\": \"bay-1\", \"from\": \"2026-03-02T10:00:00+07:00\", \"to\": \"...\"}";
+        let invalid = |what: String| InboundError::Invalid(format!("{wants}: {what}"));
+        let question: Question = serde_json::from_slice(payload).map_err(|e| invalid(e.to_string()))?;
+        match self.coverage.ask(&question).await {
+            Ok(answer) => Ok(json!(answer)),
+            Err(AskError::Invalid(what)) => Err(invalid(what)),
+            Err(error @ AskError::Store(_)) => Err(InboundError::NotNow(error.to_string())),
+        }
+    }
+
     async fn resync(&self, range: &ResyncRange) -> Result<Value, InboundError> {
         let epoch = range.epoch.unwrap_or(self.store.epoch());
         let reply = self.store.resync(range.from_seq, range.to_seq, epoch).await;

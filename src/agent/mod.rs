@@ -1,7 +1,9 @@
 //! The agent: the parts of a box put together, started in the order of the flow backwards and stopped in its order.
 
 pub mod api;
+pub mod api_coverage;
 pub mod clearance;
+pub mod coverage;
 pub mod degraded;
 pub mod keeper;
 pub mod lane;
@@ -35,6 +37,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
 use clearance::Clearance;
+use coverage::CoverageKeeper;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
 use links::Handler;
@@ -97,6 +100,7 @@ impl Agent {
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
+        let coverage = Arc::new(CoverageKeeper::start(store.clone(), &config).await?);
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
         let clearance = Arc::new(Clearance::load(store.clone()).await?);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
@@ -127,12 +131,24 @@ impl Agent {
             input: detectors[0].input_size(),
             config: config.clone(),
         };
-        let parts = WorkerParts { context: &context, clearance: &clearance, health: &health, cameras: &cameras };
+        let parts = WorkerParts {
+            context: &context,
+            clearance: &clearance,
+            coverage: &coverage,
+            health: &health,
+            cameras: &cameras,
+        };
         let workers = parts.start(detectors, &mailboxes, &findings_in)?;
         drop(findings_in);
+        tasks.spawn(Arc::clone(&coverage).run(cameras.clone(), stop.clone()));
 
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
-        let handler = Handler { clearance: Arc::clone(&clearance), store: store.clone(), status: Arc::clone(&status) };
+        let handler = Handler {
+            clearance: Arc::clone(&clearance),
+            coverage: Arc::clone(&coverage),
+            store: store.clone(),
+            status: Arc::clone(&status),
+        };
         let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
         let (delivery, delivery_status) = delivery(&config, &topics, handler, presence);
         let stop_delivery = CancellationToken::new();
@@ -144,6 +160,7 @@ impl Agent {
             handles: Arc::clone(&handles),
             delivery: delivery_status.clone(),
             clearance: Arc::clone(&clearance),
+            coverage: Arc::clone(&coverage),
             cameras: cameras_in,
             metrics: metrics.clone(),
             degraded,
@@ -152,7 +169,7 @@ impl Agent {
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
-        let http = serve_http(&config, &health, &metrics, status, &clearance, &stop, &mut tasks).await?;
+        let http = serve_http(&config, &metrics, &stop, &mut tasks, ApiParts { health: &health, status, clearance: &clearance, coverage: &coverage }).await?;
         Ok(Self {
             store,
             clearance,
@@ -296,6 +313,7 @@ fn spawn_cameras(config: &Config, mailboxes: &[Arc<Mailbox>]) -> anyhow::Result<
 struct WorkerParts<'a> {
     context: &'a LaneContext,
     clearance: &'a Arc<Clearance>,
+    coverage: &'a Arc<CoverageKeeper>,
     health: &'a Arc<Health>,
     cameras: &'a worker::Cameras,
 }
@@ -318,6 +336,7 @@ impl WorkerParts<'_> {
                 lanes,
                 register: Arc::clone(self.clearance.register()),
                 cameras: self.cameras.clone(),
+                coverage: Arc::clone(self.coverage),
                 health: Arc::clone(self.health),
                 name: name.clone(),
                 mailbox: Arc::clone(&mailboxes[i]),
@@ -347,14 +366,20 @@ fn birth(config: &Config, store: &Store, model: &ModelRef) -> serde_json::Value 
     })
 }
 
+/// What the HTTP API answers from.
+struct ApiParts<'a> {
+    health: &'a Arc<Health>,
+    status: links::StatusText,
+    clearance: &'a Arc<Clearance>,
+    coverage: &'a Arc<CoverageKeeper>,
+}
+
 async fn serve_http(
     config: &Config,
-    health: &Arc<Health>,
     metrics: &Metrics,
-    status: links::StatusText,
-    clearance: &Arc<Clearance>,
     stop: &CancellationToken,
     tasks: &mut tokio::task::JoinSet<()>,
+    parts: ApiParts<'_>,
 ) -> anyhow::Result<Option<SocketAddr>> {
     let Some(listen) = config.http.listen else { return Ok(None) };
     let listener = tokio::net::TcpListener::bind(listen)
@@ -363,10 +388,11 @@ async fn serve_http(
     let addr = listener.local_addr()?;
     let metrics = metrics.clone();
     let state = api::ApiState {
-        health: Arc::clone(health),
+        health: Arc::clone(parts.health),
         metrics: Arc::new(move || metrics.render()),
-        status,
-        register: Arc::clone(clearance) as Arc<dyn api::RegisterSink>,
+        status: parts.status,
+        register: Arc::clone(parts.clearance) as Arc<dyn api::RegisterSink>,
+        coverage: Arc::clone(parts.coverage) as Arc<dyn api_coverage::CoverageSource>,
         token: config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
     };
     let stop = stop.clone();

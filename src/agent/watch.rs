@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::clearance::Clearance;
+use super::coverage::CoverageKeeper;
 use super::degraded::Degraded;
 use super::links::StatusText;
 use super::worker::DETECTOR_FAILED;
@@ -78,6 +79,8 @@ pub struct Watcher {
     pub delivery: watch::Receiver<DeliveryStatus>,
     /// Age of the feed.
     pub clearance: Arc<Clearance>,
+    /// What was watched.
+    pub coverage: Arc<CoverageKeeper>,
     /// Camera states, for MQTT and the workers.
     pub cameras: watch::Sender<BTreeMap<CameraId, CameraStatus>>,
     /// Kept small while nobody scrapes.
@@ -103,6 +106,10 @@ impl Watcher {
     async fn look(&mut self) {
         let mut cameras = statuses(&self.handles);
         self.look_at_analysis(&mut cameras);
+        let now = utc_now();
+        for status in cameras.values_mut() {
+            status.coverage = self.coverage.summary(&status.camera, now);
+        }
         self.say_degraded(&cameras).await;
         for status in cameras.values() {
             let (level, text) = camera_health(status);

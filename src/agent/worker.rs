@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::coverage::CoverageKeeper;
 use super::lane::Lane;
 use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};
@@ -45,6 +46,8 @@ pub struct Worker<D> {
     pub register: Arc<Register>,
     /// Which cameras are running.
     pub cameras: Cameras,
+    /// Told of every analysed picture.
+    pub coverage: Arc<CoverageKeeper>,
     /// Shown in `/readyz` and `/livez`.
     pub health: Arc<Health>,
     /// Its name there, e.g. `analysis/0`.
@@ -97,7 +100,11 @@ impl<D: Detect> Worker<D> {
             Ok(findings) => {
                 self.health.set(&self.name, Level::Ok, "analysing");
                 count_analysed(&frame.camera, frame.time.mono);
-                send(&self.findings, findings)
+                let areas = Arc::clone(lane.areas());
+                send(&self.findings, findings)?;
+                // After the findings: what is claimed as watched has said what it saw.
+                self.coverage.analysed(&frame.camera, &frame.time, &areas);
+                Ok(())
             }
             Err(error) => {
                 metrics::counter!(FRAMES_DROPPED, "camera" => frame.camera.0.clone(),

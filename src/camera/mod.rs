@@ -114,6 +114,9 @@ pub struct CameraStatus {
     pub time_source: Option<crate::clock::TimeSource>,
     /// Camera clock minus box clock, median of the last samples.
     pub clock_offset_ms: Option<i64>,
+    /// Whether its pictures are analysed, since when, and how much of the last hour was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<crate::coverage::CoverageSummary>,
 }
 
 /// Where decoded frames go. Called on the camera's decoder thread: it must not block, or units are dropped behind it.

@@ -48,6 +48,7 @@ impl Report {
             reconnects: 0,
             time_source: None,
             clock_offset_ms: None,
+            coverage: None,
         };
         let (received, decoded) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { camera, status: watch::Sender::new(status), received, decoded, undecodable: AtomicU64::new(0), metrics }

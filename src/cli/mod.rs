@@ -5,6 +5,7 @@ pub mod agent;
 pub mod check;
 pub mod demo;
 pub mod model;
+pub mod mot;
 pub mod replay;
 pub mod simulate;
 
@@ -42,6 +43,9 @@ pub enum Command {
     Replay(replay::Args),
     /// Inspect, measure or fetch a detector model.
     Model(model::Args),
+    /// Detector and tracker over a MOTChallenge sequence, see benches/tracking.
+    #[command(hide = true)]
+    Mot(mot::Args),
     /// Cameras of a drawn border gate: served, rendered to a file, or as a data set for training.
     Simulate(simulate::Args),
 }
@@ -50,7 +54,7 @@ impl Command {
     /// Log level without `--log` and `RUST_LOG`: some speak through their own lines.
     #[must_use]
     pub fn quiet_log(&self) -> &'static str {
-        if matches!(self, Self::Demo(_) | Self::Model(_)) { "warn" } else { "info" }
+        if matches!(self, Self::Demo(_) | Self::Model(_) | Self::Mot(_)) { "warn" } else { "info" }
     }
 }
 
@@ -65,6 +69,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Mot(args) => mot::run(&args),
         Command::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

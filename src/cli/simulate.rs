@@ -10,11 +10,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::camera::Codec;
 use crate::clock::UtcMillis;
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use crate::event::EventMessage;
 use crate::simulate::light::Hour;
 use crate::simulate::record::{Recording, record};
-use crate::simulate::score::{self, Drill, Spoil};
+use crate::simulate::score::{self, Drill, Live, Spoil};
 use crate::simulate::{
     COMMANDS, Renderer, Scenario, SceneSource, ServerOptions, SimCamera, SimKind, SimServer, TruthLog, dataset,
     parse_command,
@@ -162,6 +162,41 @@ struct ScoreArgs {
     /// Also every single event and what happened.
     #[arg(long)]
     events: bool,
+    #[command(flatten)]
+    live: LiveArgs,
+}
+
+/// Drills in real time, through a real camera.
+#[derive(Debug, Parser)]
+struct LiveArgs {
+    /// Draw, code and serve each drill over RTSP and watch it as the agent does: camera, decoder, detector, tracker, rules.
+    /// Takes as long as the drills are.
+    #[arg(long)]
+    pipeline: bool,
+    /// With --pipeline: detector model.
+    #[arg(long, value_name = "FILE", default_value = "models/gate.onnx")]
+    model: PathBuf,
+    /// With --pipeline: lowest score that counts and starts a track, instead of the defaults.
+    #[arg(long)]
+    min_score: Option<f32>,
+    /// With --pipeline: boxes from the drawing instead of the model, at the pictures that the pipeline delivers.
+    #[arg(long)]
+    true_boxes: bool,
+    /// With --pipeline: pictures analysed a second.
+    #[arg(long, default_value_t = 5.0)]
+    analysed_fps: f32,
+    /// With --pipeline: pictures a second of the camera.
+    #[arg(long, default_value_t = 10)]
+    fps: u32,
+    /// With --pipeline: pixels, even.
+    #[arg(long, default_value_t = 960)]
+    width: u32,
+    /// With --pipeline: pixels, even.
+    #[arg(long, default_value_t = 540)]
+    height: u32,
+    /// With --pipeline: drills played at once; each needs a core or so.
+    #[arg(long, default_value_t = 1)]
+    at_once: usize,
 }
 
 fn codec(text: &str) -> Result<Codec, String> {
@@ -235,6 +270,9 @@ fn score_rules(a: &ScoreArgs) -> anyhow::Result<()> {
         let truth = score::truth(&drill, &samples);
         played.push((drill, samples, truth));
     }
+    if a.live.pipeline {
+        return score_live(a, &played);
+    }
     for (what, noise, swaps) in [("true boxes", false, false), ("noise", true, false), ("swaps", false, true)] {
         for (share, nth) in [(100, 1), (50, 2), (20, 5)] {
             let seeds = if noise || swaps { a.repeats.max(1) } else { 1 };
@@ -255,6 +293,47 @@ fn score_rules(a: &ScoreArgs) -> anyhow::Result<()> {
             println!("{}", score::table(&rows));
         }
     }
+    Ok(())
+}
+
+type Prepared = (Drill, Vec<score::Sample>, Vec<score::Happened>);
+
+/// The same drills through the whole pipeline, several at once.
+fn score_live(a: &ScoreArgs, drills: &[Prepared]) -> anyhow::Result<()> {
+    let live = &a.live;
+    let mut config = Config::default();
+    config.detector.model.clone_from(&live.model);
+    config.analysis.fps = live.analysed_fps;
+    if let Some(score) = live.min_score {
+        (config.detector.min_score, config.tracker.start_score) = (score, score);
+    }
+    let how = Live { config, true_boxes: live.true_boxes, fps: live.fps, size: (live.width, live.height) };
+    #[expect(clippy::cast_possible_truncation, reason = "an interval is at most ten seconds")]
+    let interval_ms = (1000.0 / f64::from(live.analysed_fps)).round() as i64;
+    let mut rows = BTreeMap::new();
+    for group in drills.chunks(live.at_once.max(1)) {
+        let played: Vec<anyhow::Result<score::Played>> = std::thread::scope(|scope| {
+            let each = group.iter().map(|(drill, ..)| scope.spawn(|| score::play_live(drill, &how)));
+            let threads: Vec<_> = each.collect();
+            let done = |t: std::thread::ScopedJoinHandle<'_, _>| {
+                t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a drill ended badly")))
+            };
+            threads.into_iter().map(done).collect()
+        });
+        for ((drill, _, truth), played) in group.iter().zip(played) {
+            let played = played?;
+            if a.events {
+                tell(drill, truth, &played.messages);
+            }
+            eprintln!("{}: {} pictures analysed, {} missed", drill.name, played.analysed, played.overwritten);
+            for (rule, row) in score::score(&played.messages, truth, interval_ms) {
+                rows.entry(rule).or_insert_with(score::Row::default).add(&row);
+            }
+        }
+    }
+    let boxes = if live.true_boxes { "true boxes".into() } else { live.model.display().to_string() };
+    println!("through the pipeline, {boxes}, {interval_ms} ms between analysed pictures");
+    println!("{}", score::table(&rows));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub enum AreaKind {
     Yard,
     /// Detections with their foot in it are dropped before tracking. Has no rules.
     IgnoreMask,
-    /// Blacked out in published pictures. Has no rules.
+    /// Blacked out in everything that leaves the box or is shown; what has its foot in it is not followed. Has no rules.
     PrivacyMask,
 }
 

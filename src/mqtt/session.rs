@@ -461,12 +461,15 @@ async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Conn
 
 /// Something but the counters changed.
 fn differs(old: &CameraStatus, new: &CameraStatus) -> bool {
-    let same_counters = CameraStatus {
+    let mut same_counters = CameraStatus {
         received: new.received,
         decoded: new.decoded,
         clock_offset_ms: new.clock_offset_ms,
         ..old.clone()
     };
+    if let (Some(old), Some(new)) = (&mut same_counters.coverage, new.coverage) {
+        (old.interval_ms, old.last_hour) = (new.interval_ms, new.last_hour);
+    }
     same_counters != *new
 }
 

@@ -36,7 +36,7 @@ mod tailgating;
 mod wrong_way;
 
 pub use engine::AreaRules;
-pub use mask::IgnoreMasks;
+pub use mask::Masks;
 
 use serde::{Deserialize, Serialize};
 

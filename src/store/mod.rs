@@ -28,6 +28,7 @@
 //! * while pruning: files go first, then the row; the next prune finds the file gone and goes on.
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
 
+mod coverage;
 mod error;
 mod notice;
 mod open;

@@ -16,6 +16,8 @@ pub struct Pruned {
     pub pictures: u64,
     /// Rows of the clearance side that were no longer in force.
     pub facts: u64,
+    /// Rows about what was watched and what happened, joined or forgotten.
+    pub coverage: u64,
 }
 
 impl Store {
@@ -45,6 +47,7 @@ impl Store {
         }
         let old = sqlx::query("DELETE FROM fact WHERE state <> 'current' AND heard_ms < ?").bind(messages_before.0);
         out.facts = self.execute(old).await?;
+        out.coverage = self.prune_coverage(messages_before, pictures_before).await?;
         Ok(out)
     }
 

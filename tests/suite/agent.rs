@@ -27,7 +27,8 @@ use crate::support::listener::Listener;
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::{until, wait_for};
 
-static ONE: Mutex<()> = Mutex::const_new(());
+/// One box under test at a time.
+pub static ONE: Mutex<()> = Mutex::const_new(());
 
 // ---- the clearance side -----------------------------------------------------------------------------------------
 

@@ -90,6 +90,7 @@ fn every_reference_of_the_topics_document_leads_somewhere() {
 fn the_schemas_of_states_and_replies_are_those_of_the_types() {
     let all = [
         ("camera_status.schema.json", schemars::schema_for!(CameraStatus)),
+        ("coverage.schema.json", schemars::schema_for!(gatewatch::coverage::Answer)),
         ("outbox_dropped.schema.json", schemars::schema_for!(OutboxDropped)),
         ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),
     ];
@@ -152,6 +153,7 @@ fn links_between_documents_lead_to_files() {
         "CHANGELOG.md",
         "docs/install.md",
         "docs/configuration.md",
+        "docs/coverage.md",
         "docs/models.md",
         "docs/rules.md",
     ] {

@@ -5,6 +5,7 @@
 mod agent;
 mod camera;
 mod config;
+mod coverage;
 mod customs;
 mod docs;
 mod event;

@@ -22,10 +22,16 @@ pub(super) fn fill(pixmap: &mut Pixmap, [x, y, w, h]: [f32; 4], color: Color) {
     }
 }
 
+/// Pixels around an area that are blackened with it: colours are shared by two, and a soft edge would show half of one.
+const COVER_EDGE: f32 = 4.0;
+
 /// Blackens an area; nothing of it can be seen any more.
 pub(super) fn cover(pixmap: &mut Pixmap, points: &[Point]) {
+    let black = Paint { anti_alias: false, ..paint(Color::BLACK) };
     if let Some(path) = trace(points, true) {
-        pixmap.fill_path(&path, &paint(Color::BLACK), FillRule::EvenOdd, Transform::identity(), None);
+        pixmap.fill_path(&path, &black, FillRule::EvenOdd, Transform::identity(), None);
+        let edge = Stroke { width: COVER_EDGE, line_join: LineJoin::Round, ..Stroke::default() };
+        pixmap.stroke_path(&path, &black, &edge, Transform::identity(), None);
     }
 }
 

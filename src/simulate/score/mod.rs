@@ -1,14 +1,17 @@
 //! How well the rules report what really happened: drills with truth, played through tracker, rules and life of events
 //! with the true boxes, spoilt on order; compared with the truth by rule, area and time.
 //!
-//! No picture is drawn and no model runs: this measures the rules, not the detector.
+//! `play` draws no picture and runs no model: it measures the rules, not the detector. `live` plays the same drills in real
+//! time through camera, decoder, detector and all that follows.
 
 mod drills;
+mod live;
 mod play;
 mod table;
 mod truth;
 
 pub use drills::{Drill, START, Windows, all};
+pub use live::{Live, Played, play_live};
 pub use play::{Spoil, play};
 pub use table::{Row, score, table};
 pub use truth::{Happened, Sample, Seen, samples, truth};

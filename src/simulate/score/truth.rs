@@ -60,36 +60,37 @@ pub struct Happened {
 
 type Interval = (f64, f64);
 
-/// The whole script at 20 moments a second. Open doors of a truck are a thing of their own, as a model with a class for
-/// them would see.
+/// The whole script at 20 moments a second.
 ///
 /// # Errors
 /// When the scene cannot be prepared for drawing.
 pub fn samples(drill: &Drill) -> Result<Vec<Sample>, String> {
     let mut renderer = Renderer::new(drill.scene.clone(), SIZE)?;
-    let moment = |i: u32| {
-        let t = f64::from(i) / f64::from(RATE);
-        let actors: BTreeMap<u32, _> = drill.scene.actors(t).into_iter().map(|a| (a.id, a)).collect();
-        let mut objects = Vec::new();
-        for o in renderer.truth(t, START).objects {
-            let Some(actor) = actors.get(&o.id) else { continue };
-            let foot = Point { x: o.foot.x / SIZE.0 as f32, y: o.foot.y / SIZE.1 as f32 };
-            let seen = Seen {
-                id: o.id,
-                label: o.label.as_str().into(),
-                rect: o.rect,
-                foot,
-                at: actor.at,
-                occluded: o.occluded,
-            };
-            if actor.open > 0.5 {
-                objects.push(doors(&seen));
-            }
-            objects.push(seen);
-        }
-        Sample { t, objects }
-    };
+    let moment = |i: u32| sample_at(&mut renderer, drill, f64::from(i) / f64::from(RATE));
     Ok((0..drill.seconds * RATE).map(moment).collect())
+}
+
+/// One moment. Open doors of a truck are a thing of their own, as a model with a class for them would see.
+pub(super) fn sample_at(renderer: &mut Renderer, drill: &Drill, t: f64) -> Sample {
+    let actors: BTreeMap<u32, _> = drill.scene.actors(t).into_iter().map(|a| (a.id, a)).collect();
+    let mut objects = Vec::new();
+    for o in renderer.truth(t, START).objects {
+        let Some(actor) = actors.get(&o.id) else { continue };
+        let foot = Point { x: o.foot.x / SIZE.0 as f32, y: o.foot.y / SIZE.1 as f32 };
+        let seen = Seen {
+            id: o.id,
+            label: o.label.as_str().into(),
+            rect: o.rect,
+            foot,
+            at: actor.at,
+            occluded: o.occluded,
+        };
+        if actor.open > 0.5 {
+            objects.push(doors(&seen));
+        }
+        objects.push(seen);
+    }
+    Sample { t, objects }
 }
 
 fn doors(truck: &Seen) -> Seen {

@@ -43,15 +43,29 @@ CREATE TABLE hold (
 CREATE INDEX hold_camera ON hold (camera, from_ms) WHERE released_ms IS NULL;
 CREATE INDEX hold_tip ON hold (tip_id) WHERE tip_id IS NOT NULL;
 
--- When a camera's area was really watched, and why not. Box time.
+-- When a camera was really watched, and why not. Capture times; what is `areas` in `coverage/mod.rs`.
 CREATE TABLE coverage (
-    id           INTEGER PRIMARY KEY,
     camera       TEXT NOT NULL,
-    area         TEXT NOT NULL,                -- '' = the whole picture
+    session      INTEGER NOT NULL,             -- run of the agent
+    number       INTEGER NOT NULL,             -- counts the intervals of a camera in a session
     from_ms      INTEGER NOT NULL,
     to_ms        INTEGER NOT NULL,
-    watched      INTEGER NOT NULL,             -- 1 = analysed, 0 = a gap
-    reason       TEXT,                         -- of a gap
-    interval_ms  INTEGER                       -- longest time between analysed pictures
+    reason       TEXT,                         -- of a gap; NULL = watched
+    interval_ms  INTEGER NOT NULL,             -- longest time between two analysed pictures
+    pictures     INTEGER NOT NULL,             -- analysed
+    areas        TEXT NOT NULL,                -- JSON: how each area and line was seen then
+    PRIMARY KEY (camera, session, number)
 ) STRICT;
-CREATE INDEX coverage_time ON coverage (camera, area, from_ms);
+CREATE INDEX coverage_time ON coverage (camera, to_ms);
+
+-- Place and time of every event; outlives its messages.
+CREATE TABLE happened (
+    event_id  TEXT PRIMARY KEY,
+    camera    TEXT NOT NULL,
+    area      TEXT NOT NULL,
+    rule      TEXT NOT NULL,
+    severity  INTEGER NOT NULL,                -- the highest so far
+    start_ms  INTEGER NOT NULL,
+    end_ms    INTEGER                          -- NULL = lasts
+) STRICT;
+CREATE INDEX happened_end ON happened (camera, end_ms);

@@ -70,6 +70,11 @@ impl Listener {
         })
     }
 
+    /// Published pictures, oldest first.
+    pub fn pictures(&self) -> Vec<Vec<u8>> {
+        self.all(|m| if let SeenMessage::Snapshot { jpeg, .. } = m { Some(jpeg.to_vec()) } else { None })
+    }
+
     pub fn births(&self) -> Vec<Value> {
         self.all(|m| if let SeenMessage::Birth { body, .. } = m { Some(body.clone()) } else { None })
     }

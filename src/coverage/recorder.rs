@@ -1,0 +1,243 @@
+//! Turns analysed pictures and the state of a camera into intervals, as they happen. One recorder a camera.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{AreaViews, BlindReason, CoverageSummary, Interval, Look, Span};
+use crate::camera::{CameraId, CameraState};
+use crate::clock::{FrameTime, MonoMillis, UtcMillis};
+
+/// After a reason that is sure, another that is only likely must hold this long, milliseconds: the first picture after a
+/// reconnection needs a moment.
+const SETTLE_MS: i64 = 5000;
+const HOUR_MS: i64 = 3_600_000;
+/// Complete intervals kept in memory while they cannot be written.
+const MAX_UNSAVED: usize = 4096;
+
+/// What a camera does, as seen about once a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation {
+    /// What the camera says of itself.
+    pub state: CameraState,
+    /// Units received so far.
+    pub received: u64,
+    /// Pictures decoded so far.
+    pub decoded: u64,
+    /// Its worker has no working model.
+    pub model_failed: bool,
+}
+
+/// Why nothing is analysed, and whether that is known or only guessed while the camera counts as running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cause {
+    reason: BlindReason,
+    sure: bool,
+}
+
+/// The intervals of one camera in the making.
+#[derive(Debug)]
+pub struct Recorder {
+    // injected
+    tolerated_ms: i64,
+    // own state
+    open: Interval,
+    /// The latest analysed picture.
+    last: Option<(MonoMillis, UtcMillis)>,
+    /// Why, if pictures fail to come now.
+    likely: Cause,
+    /// Whether the reason of the open gap is sure.
+    sure: bool,
+    /// Since when another reason than that of the open gap is likely.
+    doubted: Option<MonoMillis>,
+    counters: (u64, u64),
+    /// Complete and not yet written.
+    closed: Vec<Interval>,
+    /// Highest number that was written.
+    written: i64,
+    /// Watched and complete, not older than an hour.
+    hour: VecDeque<Span>,
+}
+
+impl Recorder {
+    /// A recorder that has seen nothing. Blind since `from`: the last word of the run before, or now.
+    #[must_use]
+    pub fn new(camera: CameraId, session: i64, tolerated_ms: i64, areas: Arc<AreaViews>, from: UtcMillis) -> Self {
+        let cause = Cause { reason: BlindReason::Restart, sure: true };
+        let (span, look) = (Span { from, to: from }, Look::Blind(cause.reason));
+        Self {
+            tolerated_ms,
+            open: Interval { camera, session, number: 1, span, look, areas },
+            last: None,
+            likely: cause,
+            sure: true,
+            doubted: None,
+            counters: (0, 0),
+            closed: Vec::new(),
+            written: 0,
+            hour: VecDeque::new(),
+        }
+    }
+
+    /// What was watched in the hour before the start, for the summary.
+    pub fn remember(&mut self, watched: impl IntoIterator<Item = Span>) {
+        self.hour.extend(watched);
+    }
+
+    /// A picture was analysed, with these areas in view.
+    pub fn analysed(&mut self, time: &FrameTime, areas: &Arc<AreaViews>) {
+        let step = self.last.map(|(mono, utc)| (time.mono.since(mono), time.utc.since(utc)));
+        self.last = Some((time.mono, time.utc));
+        let (Look::Watched { interval_ms, pictures }, Some((mono_ms, utc_ms))) = (&mut self.open.look, step) else {
+            self.begin(time.utc, areas);
+            return;
+        };
+        let pause_ms = mono_ms.max(utc_ms);
+        let same_areas = Arc::ptr_eq(areas, &self.open.areas) || **areas == *self.open.areas;
+        if utc_ms >= 0 && pause_ms <= self.tolerated_ms && same_areas {
+            *interval_ms = pause_ms.max(*interval_ms);
+            *pictures += 1;
+            self.open.span.to = time.utc;
+            return;
+        }
+        if utc_ms > 0 {
+            let reason = match () {
+                () if mono_ms > self.tolerated_ms => self.likely.reason,
+                () if utc_ms > self.tolerated_ms => BlindReason::Clock,
+                // The picture is another one than before.
+                () => BlindReason::Signal,
+            };
+            let from = self.open.span.to;
+            self.turn(from, Look::Blind(reason));
+        }
+        self.begin(time.utc, areas);
+    }
+
+    /// Looks at the camera; `now` and `mono` are the box's clocks.
+    pub fn look(&mut self, now: UtcMillis, mono: MonoMillis, situation: &Situation) {
+        self.likely = self.cause(situation);
+        self.counters = (situation.received, situation.decoded);
+        match self.open.look {
+            Look::Watched { .. } => {
+                let Some((last, utc)) = self.last else { return };
+                if mono.since(last) > self.tolerated_ms {
+                    self.turn(utc, Look::Blind(self.likely.reason));
+                    (self.sure, self.doubted) = (self.likely.sure, None);
+                    self.extend(now);
+                }
+            }
+            Look::Blind(reason) => {
+                self.extend(now);
+                self.reconsider(reason, now, mono);
+            }
+        }
+        let before = now.plus_ms(-HOUR_MS);
+        self.hour.retain(|s| s.to > before);
+    }
+
+    /// What has to be written: complete intervals, and the newest as far as it is known.
+    #[must_use]
+    pub fn unsaved(&self) -> Vec<Interval> {
+        let all = self.closed.iter().chain([&self.open]);
+        // An interval without length says nothing, unless it was written longer before.
+        all.filter(|i| i.span.ms() > 0 || i.number <= self.written).cloned().collect()
+    }
+
+    /// These, as [`Recorder::unsaved`] gave them, are written.
+    pub fn saved(&mut self, intervals: &[Interval]) {
+        let same = intervals.iter().zip(&self.closed).take_while(|(a, b)| a == b).count();
+        // One that was open then and is complete now stays.
+        self.closed.drain(..same);
+        self.written = intervals.iter().map(|i| i.number).fold(self.written, i64::max);
+    }
+
+    /// What the camera's state says of it.
+    #[must_use]
+    pub fn summary(&self, now: UtcMillis) -> CoverageSummary {
+        let hour = Span { from: now.plus_ms(-HOUR_MS), to: now };
+        let open = matches!(self.open.look, Look::Watched { .. }).then_some(self.open.span);
+        let parts = self.hour.iter().copied().chain(open).filter_map(|s| s.clipped(&hour));
+        #[expect(clippy::cast_precision_loss, reason = "an hour has few milliseconds")]
+        let share = union_ms(parts.collect()) as f64 / HOUR_MS as f64;
+        let (reason, interval_ms) = match self.open.look {
+            Look::Watched { interval_ms, .. } => (None, Some(interval_ms)),
+            Look::Blind(reason) => (Some(reason), None),
+        };
+        let (watched, since) = (reason.is_none(), self.open.span.from);
+        CoverageSummary { watched, since, reason, interval_ms, last_hour: (share * 100.0).floor() / 100.0 }
+    }
+
+    fn begin(&mut self, at: UtcMillis, areas: &Arc<AreaViews>) {
+        self.turn(at, Look::Watched { interval_ms: 0, pictures: 1 });
+        self.open.areas = Arc::clone(areas);
+    }
+
+    /// Ends the open interval, a gap at `at`, and opens the next there.
+    fn turn(&mut self, at: UtcMillis, look: Look) {
+        let mut done = self.open.clone();
+        match done.look {
+            Look::Watched { .. } => self.hour.push_back(done.span),
+            Look::Blind(_) => done.span.to = at.max(done.span.from),
+        }
+        self.open.number += 1;
+        (self.open.span, self.open.look) = (Span { from: at, to: at }, look);
+        if done.span.ms() > 0 || done.number <= self.written {
+            self.closed.push(done);
+        }
+        if self.closed.len() > MAX_UNSAVED {
+            // A store that refuses for so long: of these nothing will be known, which is true.
+            self.closed.remove(0);
+        }
+    }
+
+    fn extend(&mut self, now: UtcMillis) {
+        self.open.span.to = now.max(self.open.span.from);
+    }
+
+    /// A gap goes on: is its reason still the same?
+    fn reconsider(&mut self, reason: BlindReason, now: UtcMillis, mono: MonoMillis) {
+        let likely = self.likely;
+        if likely.reason == reason || (!self.sure && !likely.sure) {
+            self.sure |= likely.reason == reason && likely.sure;
+            self.doubted = None;
+        } else if !self.sure && reason != BlindReason::Overload {
+            // Missing pictures were the first sign of what is known now.
+            self.open.look = Look::Blind(likely.reason);
+            self.sure = true;
+        } else if likely.sure || mono.since(*self.doubted.get_or_insert(mono)) >= SETTLE_MS {
+            self.turn(now, Look::Blind(likely.reason));
+            (self.sure, self.doubted) = (likely.sure, None);
+        }
+    }
+
+    fn cause(&self, s: &Situation) -> Cause {
+        let sure = |reason| Cause { reason, sure: true };
+        let guess = |reason| Cause { reason, sure: false };
+        match s.state {
+            CameraState::Lost | CameraState::Refused | CameraState::Stopped => sure(BlindReason::Signal),
+            CameraState::Stalled => sure(BlindReason::Stall),
+            _ if s.model_failed => sure(BlindReason::ModelFailed),
+            CameraState::Connecting if self.last.is_none() => sure(BlindReason::Restart),
+            CameraState::Connecting => sure(BlindReason::Signal),
+            CameraState::Running if s.decoded != self.counters.1 => guess(BlindReason::Overload),
+            CameraState::Running if s.received != self.counters.0 => guess(BlindReason::Decode),
+            CameraState::Running => guess(BlindReason::Stall),
+        }
+    }
+}
+
+/// Length of all spans together, what is common counted once.
+fn union_ms(mut spans: Vec<Span>) -> i64 {
+    spans.sort_by_key(|s| s.from);
+    let mut until = UtcMillis(i64::MIN);
+    let mut sum = 0;
+    for s in spans {
+        let from = s.from.max(until);
+        sum += s.to.since(from).max(0);
+        until = until.max(s.to);
+    }
+    sum
+}
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! Tests of the recorder: what a camera does, second by second, against what is written of it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::TimeSource;
+use crate::coverage::answer::fold;
+use crate::coverage::{AreaView, Coverage};
+use crate::rules::AreaId;
+
+const START: UtcMillis = UtcMillis(1_770_000_000_000);
+
+fn at(ms: i64) -> FrameTime {
+    skewed(ms, 0)
+}
+
+/// `ms` on the monotonic clock, with a wall clock that is `off` away.
+fn skewed(ms: i64, off: i64) -> FrameTime {
+    let (utc, mono) = (START.plus_ms(ms + off), MonoMillis(ms));
+    FrameTime { utc, mono, source: TimeSource::Arrival, uncertainty_ms: 500, clock_offset_ms: None }
+}
+
+fn areas() -> Arc<AreaViews> {
+    Arc::new(AreaViews::from([(AreaId("bay".into()), AreaView::default())]))
+}
+
+/// A camera, the box's clocks, and everything written.
+struct Box {
+    recorder: Recorder,
+    areas: Arc<AreaViews>,
+    written: Vec<Interval>,
+    received: u64,
+    decoded: u64,
+}
+
+impl Box {
+    fn new() -> Self {
+        let areas = areas();
+        let recorder = Recorder::new(CameraId("c".into()), 1, 1000, Arc::clone(&areas), START.plus_ms(-5000));
+        Self { recorder, areas, written: Vec::new(), received: 0, decoded: 0 }
+    }
+
+    fn analysed(&mut self, time: &FrameTime) {
+        (self.received, self.decoded) = (self.received + 1, self.decoded + 1);
+        self.recorder.analysed(time, &self.areas);
+    }
+
+    fn look(&mut self, ms: i64, state: CameraState) {
+        self.look_with(ms, state, false);
+    }
+
+    fn look_with(&mut self, ms: i64, state: CameraState, model_failed: bool) {
+        let situation = Situation { state, received: self.received, decoded: self.decoded, model_failed };
+        self.recorder.look(START.plus_ms(ms), MonoMillis(ms), &situation);
+    }
+
+    /// Five pictures a second, and a look each second.
+    fn run(&mut self, from_ms: i64, to_ms: i64) {
+        for ms in (from_ms..to_ms).step_by(200) {
+            self.analysed(&at(ms));
+            if ms % 1000 == 0 {
+                self.look(ms, CameraState::Running);
+            }
+        }
+    }
+
+    /// Writes, as the store does: what has the same number is replaced.
+    fn write(&mut self) {
+        let unsaved = self.recorder.unsaved();
+        for interval in &unsaved {
+            self.written.retain(|w| w.number != interval.number);
+            self.written.push(interval.clone());
+        }
+        self.recorder.saved(&unsaved);
+    }
+
+    fn told(&mut self, from_ms: i64, to_ms: i64) -> Coverage {
+        self.write();
+        let asked = Span { from: START.plus_ms(from_ms), to: START.plus_ms(to_ms) };
+        fold(&self.written, Some(&AreaId("bay".into())), asked, None)
+    }
+}
+
+fn watched(c: &Coverage) -> Vec<(i64, i64)> {
+    c.watched.iter().map(|w| (w.span.from.since(START), w.span.to.since(START))).collect()
+}
+
+fn blind(c: &Coverage) -> Vec<(i64, i64, BlindReason)> {
+    c.blind.iter().map(|b| (b.span.from.since(START), b.span.to.since(START), b.reason)).collect()
+}
+
+#[test]
+fn a_start_a_lost_camera_and_its_return() {
+    let mut b = Box::new();
+    b.look(0, CameraState::Connecting);
+    b.run(1000, 10_000);
+    b.look(11_000, CameraState::Running);
+    b.write();
+    b.look(12_000, CameraState::Lost);
+    b.look(20_000, CameraState::Lost);
+    b.run(21_000, 30_000);
+    let told = b.told(-5000, 29_800);
+    assert_eq!(watched(&told), [(1000, 9800), (21_000, 29_800)]);
+    // The missing pictures were the first sign of the loss.
+    assert_eq!(blind(&told), [(-5000, 1000, BlindReason::Restart), (9800, 21_000, BlindReason::Signal)]);
+    assert_eq!(told.watched[0].interval_ms, 200);
+    let summary = b.recorder.summary(START.plus_ms(29_800));
+    assert!(summary.watched && summary.since == START.plus_ms(21_000), "{summary:?}");
+    assert_eq!((summary.reason, summary.interval_ms, summary.last_hour), (None, Some(200), 0.0));
+}
+
+#[test]
+fn reasons_follow_what_the_camera_and_the_model_do() {
+    let mut b = Box::new();
+    b.run(0, 5000);
+    b.look_with(7000, CameraState::Running, true);
+    b.look(9000, CameraState::Stalled);
+    b.run(10_000, 15_000);
+    // Pictures are decoded and not analysed.
+    for ms in (15_000..20_000).step_by(1000) {
+        (b.received, b.decoded) = (b.received + 20, b.decoded + 20);
+        b.look(ms, CameraState::Running);
+    }
+    b.run(20_000, 25_000);
+    for ms in (25_000..30_000).step_by(1000) {
+        b.received += 20;
+        b.look(ms, CameraState::Running);
+    }
+    let told = b.told(0, 29_000);
+    let expected = [
+        (4800, 9000, BlindReason::ModelFailed),
+        (9000, 10_000, BlindReason::Stall),
+        (14_800, 20_000, BlindReason::Overload),
+        (24_800, 29_000, BlindReason::Decode),
+    ];
+    assert_eq!(blind(&told), expected);
+}
+
+#[test]
+fn a_lost_camera_that_returns_without_being_analysed_is_not_lost_for_ever() {
+    let mut b = Box::new();
+    b.run(0, 5000);
+    b.look(6000, CameraState::Lost);
+    for ms in (10_000..20_000).step_by(1000) {
+        (b.received, b.decoded) = (b.received + 20, b.decoded + 20);
+        b.look(ms, CameraState::Running);
+    }
+    let told = b.told(0, 19_000);
+    assert_eq!(blind(&told), [(4800, 15_000, BlindReason::Signal), (15_000, 19_000, BlindReason::Overload)]);
+}
+
+#[test]
+fn clocks_that_jump_are_not_believed() {
+    let mut b = Box::new();
+    b.run(0, 2000);
+    b.analysed(&skewed(2000, 3_600_000));
+    b.analysed(&skewed(2200, 3_600_000));
+    b.analysed(&skewed(2400, 0));
+    b.analysed(&skewed(2600, 0));
+    let told = b.told(0, 3_700_000);
+    assert_eq!(watched(&told), [(0, 1800), (2400, 2600), (3_602_000, 3_602_200)]);
+    assert!(blind(&told).contains(&(2600, 3_602_000, BlindReason::Clock)), "{told:?}");
+}
+
+#[test]
+fn other_areas_begin_another_interval() {
+    let mut b = Box::new();
+    b.run(0, 2000);
+    b.areas = Arc::new(AreaViews::from([(
+        AreaId("bay".into()),
+        AreaView { blind: Some(BlindReason::Privacy), unseen: 1.0 },
+    )]));
+    b.run(2000, 4000);
+    let told = b.told(0, 3800);
+    assert_eq!(watched(&told), [(0, 1800)]);
+    assert_eq!(blind(&told).last(), Some(&(2000, 3800, BlindReason::Privacy)));
+}
+
+#[test]
+fn the_summary_counts_the_last_hour_down() {
+    let mut b = Box::new();
+    let hour = Span { from: START.plus_ms(-3_600_000), to: START };
+    b.recorder.remember([hour]);
+    let share = |b: &Box, ms: i64| b.recorder.summary(START.plus_ms(ms)).last_hour;
+    assert_eq!((share(&b, 0), share(&b, 1_800_000)), (1.0, 0.5));
+    b.run(0, 900_000);
+    assert_eq!(share(&b, 900_000), 0.99, "rounded down: the newest picture is a little old");
+}
+
+proptest! {
+    /// However pictures come, looks fall and writes happen: nothing is claimed that was not watched, nothing is forgotten,
+    /// and a process that ends at any moment loses at most what was not written.
+    #[test]
+    fn only_what_was_watched_is_claimed(
+        steps in prop::collection::vec((1i64..2600, any::<bool>(), 0u8..4), 1..80),
+        killed in 0usize..80,
+    ) {
+        let mut b = Box::new();
+        let (mut ms, mut pictures, mut at_kill) = (0, vec![], None);
+        for (i, (step, analysed, what)) in steps.iter().enumerate() {
+            ms += step;
+            if *analysed {
+                b.analysed(&at(ms));
+                pictures.push(ms);
+            }
+            match what {
+                0 => b.look(ms, CameraState::Running),
+                1 => b.look(ms, CameraState::Lost),
+                2 => b.write(),
+                _ => {}
+            }
+            if i == killed {
+                at_kill = Some(b.written.clone());
+            }
+        }
+        let told = b.told(-5000, ms);
+        let asked = Span { from: START.plus_ms(-5000), to: START.plus_ms(ms) };
+        let at_kill = at_kill.map(|written| fold(&written, None, asked, None)).unwrap_or_default();
+        for (from, to) in watched(&told).into_iter().chain(watched(&at_kill)) {
+            let inside: Vec<i64> = pictures.iter().copied().filter(|p| (from..=to).contains(p)).collect();
+            prop_assert!(inside.first() == Some(&from) && inside.last() == Some(&to), "{from}..{to}: {inside:?}");
+            prop_assert!(inside.windows(2).all(|w| w[1] - w[0] <= 1000), "{inside:?}");
+        }
+        let sum: i64 = told.watched.iter().map(|w| w.span.ms()).chain(told.blind.iter().map(|b| b.span.ms())).sum();
+        prop_assert_eq!(sum, ms + 5000);
+        // Between looks pictures close enough to each other are never a gap.
+        if steps.iter().all(|s| s.2 > 1) {
+            for pair in pictures.windows(2).filter(|w| w[1] - w[0] <= 1000) {
+                prop_assert!(watched(&told).iter().any(|(a, z)| *a <= pair[0] && *z >= pair[1]));
+            }
+        }
+    }
+}
