@@ -10,6 +10,8 @@ use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 /// After a reason that is sure, another that is only likely must hold this long, milliseconds: the first picture after a
 /// reconnection needs a moment.
 const SETTLE_MS: i64 = 5000;
+/// So long after it is noticed a gap may turn out to be another one than it seemed, milliseconds.
+const FIRST_SIGNS_MS: i64 = 2500;
 const HOUR_MS: i64 = 3_600_000;
 /// Complete intervals kept in memory while they cannot be written.
 const MAX_UNSAVED: usize = 4096;
@@ -120,7 +122,9 @@ impl Recorder {
             Look::Watched { .. } => {
                 let Some((last, utc)) = self.last else { return };
                 if mono.since(last) > self.tolerated_ms {
-                    self.turn(utc, Look::Blind(self.likely.reason));
+                    // The counters still tell of the time before.
+                    let reason = if self.likely.sure { self.likely.reason } else { BlindReason::Stall };
+                    self.turn(utc, Look::Blind(reason));
                     (self.sure, self.doubted) = (self.likely.sure, None);
                     self.extend(now);
                 }
@@ -196,7 +200,10 @@ impl Recorder {
     /// A gap goes on: is its reason still the same?
     fn reconsider(&mut self, reason: BlindReason, now: UtcMillis, mono: MonoMillis) {
         let likely = self.likely;
-        if likely.reason == reason || (!self.sure && !likely.sure) {
+        let is_new = self.open.span.ms() <= self.tolerated_ms + FIRST_SIGNS_MS;
+        if !self.sure && !likely.sure && reason == BlindReason::Stall && is_new {
+            self.open.look = Look::Blind(likely.reason);
+        } else if likely.reason == reason || (!self.sure && !likely.sure) {
             self.sure |= likely.reason == reason && likely.sure;
             self.doubted = None;
         } else if !self.sure && reason != BlindReason::Overload {
