@@ -98,6 +98,12 @@ pub struct ApiState {
     pub status: Arc<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>,
     /// Register.
     pub register: Arc<dyn RegisterSink>,
+    /// Recorded video. `None` in the router's tests.
+    pub footage: Option<Arc<crate::footage::Footage>>,
+    /// Draws contact sheets. `None` in the router's tests.
+    pub annotator: Option<Arc<crate::event::Annotator>>,
+    /// Held while one is made.
+    pub sheets: Arc<tokio::sync::Mutex<()>>,
     /// Bearer token; `None` = not asked for (loopback only, the configuration sees to that).
     pub token: Option<Secret>,
 }
@@ -109,6 +115,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/status", get(status))
         .route("/api/declarations", post(declarations))
         .route("/api/bookings", get(bookings).post(book))
+        .merge(super::api_footage::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), authorise));
     guarded
         .route("/livez", get(livez))
@@ -121,7 +128,7 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
-fn refuse(status: StatusCode, error: &str, message: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, error: &str, message: &str) -> Response {
     (status, Json(json!({"error": error, "message": message}))).into_response()
 }
 

@@ -29,6 +29,9 @@
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
 
 mod error;
+mod footage;
+mod footage_find;
+mod footage_keep;
 mod notice;
 mod open;
 mod outbox;
@@ -45,6 +48,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::StoreError;
+pub use footage::{
+    Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened,
+};
 pub use notice::NewNotice;
 pub use open::{StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};

@@ -75,6 +75,8 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         decode: DecodeMode::EveryFrame,
         decoder: None,
         stall_timeout_ms: 5000,
+        record: true,
+        record_url: None,
         areas: Vec::new(),
         lines: Vec::new(),
     }
