@@ -57,6 +57,10 @@ impl Draft {
         self.rows.is_empty()
     }
 
+    pub fn pictures(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
     pub fn payload_bytes(&self) -> usize {
         self.payload.len()
     }

@@ -32,6 +32,7 @@ struct Open {
     id: String,
     revision: u32,
     severity: u8,
+    since: UtcMillis,
     data: Value,
     said: UtcMillis,
 }
@@ -69,6 +70,7 @@ impl Notices {
                         id: text(&message["id"]),
                         revision: u32::try_from(number(&data["revision"])).unwrap_or(1),
                         severity: u8::try_from(number(&data["severity"])).unwrap_or(2),
+                        since: UtcMillis::parse_rfc3339(&text(&data["capture"]["start"])).unwrap_or_else(|_| utc_now()),
                         data: Value::Null,
                         said: UtcMillis(0),
                     };
@@ -130,7 +132,10 @@ impl Notices {
         }
         let id = known.map_or_else(|| IdSource::random().next_id(now).to_string(), |o| o.id.clone());
         let revision = known.map_or(1, |o| o.revision + 1);
+        let since = known.map_or(now, |o| o.since);
         let mut full = data.clone();
+        full["capture"] = json!({"start": since, "end": if wrong { None } else { Some(now) }});
+        full["duration_ms"] = now.since(since).max(0).into();
         full["phase"] = match (known, wrong) {
             (None, _) => "new",
             (_, true) => "update",
@@ -152,7 +157,7 @@ impl Notices {
         // What could not be written is said at the next look.
         match self.store.record_notices(vec![notice]).await {
             Err(error) => tracing::error!(%error, kind, "a notice about footage cannot be written"),
-            Ok(_) if wrong => drop(self.open.insert(key, Open { id, revision, severity, data, said: now })),
+            Ok(_) if wrong => drop(self.open.insert(key, Open { id, revision, severity, since, data, said: now })),
             Ok(_) => drop(self.open.remove(&key)),
         }
     }

@@ -26,6 +26,7 @@ pub(super) struct Queued {
 pub struct Tap {
     sender: SyncSender<Queued>,
     waiting_bytes: Arc<AtomicUsize>,
+    waiting_units: Arc<AtomicUsize>,
     skipping: AtomicBool,
     /// Since the last unit that was taken.
     missing: AtomicU64,
@@ -37,21 +38,24 @@ pub struct Tap {
 pub(super) struct Outlet {
     receiver: Receiver<Queued>,
     waiting_bytes: Arc<AtomicUsize>,
+    waiting_units: Arc<AtomicUsize>,
 }
 
 /// A queue, and the count of what it dropped since it was made.
 pub(super) fn queue(max_bytes: usize) -> (Tap, Outlet, Arc<AtomicU64>) {
     let (sender, receiver) = sync_channel(MAX_UNITS);
-    let (waiting_bytes, dropped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
+    let (waiting_bytes, waiting_units) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let dropped = Arc::<AtomicU64>::default();
     let tap = Tap {
         sender,
         waiting_bytes: Arc::clone(&waiting_bytes),
+        waiting_units: Arc::clone(&waiting_units),
         skipping: AtomicBool::new(false),
         missing: AtomicU64::new(0),
         dropped: Arc::clone(&dropped),
         max_bytes,
     };
-    (tap, Outlet { receiver, waiting_bytes }, dropped)
+    (tap, Outlet { receiver, waiting_bytes, waiting_units }, dropped)
 }
 
 impl Tap {
@@ -64,6 +68,12 @@ impl Tap {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Units that wait for the writer.
+    #[must_use]
+    pub fn waiting_units(&self) -> usize {
+        self.waiting_units.load(Ordering::Relaxed)
     }
 }
 
@@ -78,11 +88,13 @@ impl UnitSink for Tap {
         let missing = self.missing.load(Ordering::Relaxed);
         let queued = Queued { unit: unit.clone(), discontinuity, dropped: missing };
         self.waiting_bytes.fetch_add(length, Ordering::Relaxed);
+        self.waiting_units.fetch_add(1, Ordering::Relaxed);
         if fits && self.sender.try_send(queued).is_ok() {
             self.skipping.store(false, Ordering::Relaxed);
             self.missing.fetch_sub(missing, Ordering::Relaxed);
         } else {
             self.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
+            self.waiting_units.fetch_sub(1, Ordering::Relaxed);
             self.skipping.store(true, Ordering::Relaxed);
             self.drop_unit();
         }
@@ -94,6 +106,7 @@ impl Outlet {
     pub fn take(&self, timeout: Duration) -> Result<Queued, RecvTimeoutError> {
         let queued = self.receiver.recv_timeout(timeout)?;
         self.waiting_bytes.fetch_sub(queued.unit.data.len(), Ordering::Relaxed);
+        self.waiting_units.fetch_sub(1, Ordering::Relaxed);
         Ok(queued)
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what this recorder wrote: the head of a segment and where its fragments lie. Stops at the last whole fragment,
+//! Reads what this recorder wrote, segments and clips: the head and where the fragments lie. Stops at the last whole fragment,
 //! since a power cut may have left a part of one behind. Knows no other MP4 files, and never fails on strange bytes.
 
 use std::fs::File;
@@ -105,6 +105,11 @@ pub fn segment(path: &Path) -> io::Result<SegmentMap> {
     let Some(init) = reader.init()? else { return Ok(map) };
     map.whole_bytes = init.len() as u64;
     map.init = init;
+    if let Some((length, name)) = reader.header(map.whole_bytes)?
+        && name == *b"sidx"
+    {
+        map.whole_bytes += length;
+    }
     while let Some(fragment) = reader.fragment(map.whole_bytes)? {
         map.whole_bytes += fragment.bytes;
         map.fragments.push(fragment);

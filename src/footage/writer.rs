@@ -68,6 +68,8 @@ pub(super) struct Work {
     pub ended: Option<UtcMillis>,
     pub reason: Option<GapReason>,
     dropped: u64,
+    /// Pictures of a fragment that could not be written.
+    unwritten: u64,
 }
 
 impl Writer {
@@ -108,8 +110,8 @@ impl Writer {
         if unit.keyframe {
             self.at_keyframe(unit, at)?;
         } else if self.work.open.is_none() {
-            // In front of the first keyframe nothing can be decoded.
-            self.state.lost("waiting_for_keyframe", 1);
+            // In front of a keyframe nothing can be decoded.
+            self.unwritten();
             return Ok(());
         } else if self.fragment_is_full(at) {
             self.flush()?;
@@ -131,9 +133,15 @@ impl Writer {
         }
         self.close_segment();
         if self.work.not_before.is_some_and(|t| at < t) {
+            self.unwritten();
             return Ok(());
         }
         self.open_segment(unit, sets)
+    }
+
+    fn unwritten(&self) {
+        let failed = self.work.reason == Some(GapReason::WriteError);
+        self.state.lost(if failed { "write_error" } else { "waiting_for_keyframe" }, 1);
     }
 
     fn open_segment(&mut self, unit: &AccessUnit, sets: ParameterSets) -> std::io::Result<()> {
@@ -174,9 +182,11 @@ impl Writer {
 
     fn flush(&mut self) -> std::io::Result<()> {
         let draft = std::mem::take(&mut self.work.draft);
+        self.work.unwritten = draft.pictures();
         match &mut self.work.open {
             Some(open) if !draft.is_empty() => {
                 open.append(draft)?;
+                self.work.unwritten = 0;
                 self.state.wrote(open.bytes, open.last);
                 Ok(())
             }
@@ -209,6 +219,7 @@ impl Writer {
     fn end_session(&mut self, reason: GapReason) {
         if let Err(error) = self.flush() {
             self.state.failed(&error.to_string());
+            self.state.lost("write_error", self.work.unwritten);
         }
         self.close_segment();
         if self.work.last_ticks.take().is_some() {
@@ -220,7 +231,8 @@ impl Writer {
     fn failed(&mut self, error: &std::io::Error, at: i64) {
         tracing::warn!(camera = %self.camera, %error, "footage cannot be written; tried again at a later keyframe");
         self.state.failed(&error.to_string());
-        self.work.draft = Draft::default();
+        // What was being written, and the picture that it was written for.
+        self.state.lost("write_error", self.work.unwritten + 1);
         self.close_segment();
         self.work.reason = Some(GapReason::WriteError);
         (self.work.session, self.work.not_before) = (None, Some(at + RETRY_TICKS));

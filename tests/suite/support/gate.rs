@@ -132,6 +132,11 @@ impl Gate {
         self.child = Some(self.command("agent").stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
+    /// Of the running agent.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// As a power cut does.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the agent was started");
