@@ -100,6 +100,12 @@ pub struct ApiState {
     pub register: Arc<dyn RegisterSink>,
     /// What was watched and what happened.
     pub coverage: Arc<dyn super::api_coverage::CoverageSource>,
+    /// Recorded video. `None` in the router's tests.
+    pub footage: Option<Arc<crate::footage::Footage>>,
+    /// Draws contact sheets. `None` in the router's tests.
+    pub annotator: Option<Arc<crate::event::Annotator>>,
+    /// Held while one is made.
+    pub sheets: Arc<tokio::sync::Mutex<()>>,
     /// Bearer token; `None` = not asked for (loopback only, the configuration sees to that).
     pub token: Option<Secret>,
 }
@@ -112,6 +118,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/declarations", post(declarations))
         .route("/api/bookings", get(bookings).post(book))
         .merge(super::api_coverage::routes())
+        .merge(super::api_footage::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), authorise));
     guarded
         .route("/livez", get(livez))

@@ -69,6 +69,9 @@ impl Api {
             status: Arc::new(|| Box::pin(async { json!({"cameras": []}) })),
             register: register.clone(),
             coverage: register.clone(),
+            footage: None,
+            annotator: None,
+            sheets: Arc::default(),
             token: token.map(|t| Secret::new(t.into())),
         };
         Self { state, register }
@@ -130,7 +133,14 @@ async fn bodies_that_are_no_items_are_refused_with_a_reason() {
 #[tokio::test]
 async fn a_token_guards_everything_but_the_probes() {
     let api = Api::new(Some("s3cret"));
-    for path in ["/metrics", "/api/status", "/api/bookings", "/api/coverage?camera=bay"] {
+    for path in [
+        "/metrics",
+        "/api/status",
+        "/api/bookings",
+        "/api/coverage?camera=bay",
+        "/api/footage",
+        "/api/events/x/clip",
+    ] {
         assert_eq!(api.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
         for (header, expected) in [
             ("Bearer s3cret", StatusCode::OK),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::message::SnapshotRef;
 use crate::event::{Annotator, EventId, EventMessage, Finding};
+use crate::footage::Footage;
 use crate::mqtt::Topics;
 use crate::rules::Phase;
 use crate::store::{LANE_ALERT, LANE_CRITICAL, LANE_EVENT, NewMessage, Pictures, Recorded, Store};
@@ -30,11 +31,13 @@ pub struct Keeper {
     /// Where messages are kept.
     pub store: Store,
     /// Draws.
-    pub annotator: Annotator,
+    pub annotator: Arc<Annotator>,
     /// Topics of the box.
     pub topics: Topics,
     /// From this severity a message is an alert.
     pub alert_severity: u8,
+    /// Says what of the recorded video belongs to an event.
+    pub footage: Arc<Footage>,
     /// Shown in `/readyz`.
     pub health: Arc<Health>,
     /// Runs the store's futures.
@@ -70,6 +73,7 @@ impl Keeper {
 
     fn prepare(&self, finding: Finding, kept: &KeptPictures) -> NewMessage {
         let mut event = finding.event;
+        event.data.footage = self.footage.of_event(&event.data.camera.id, &event.data.capture);
         let pictures = finding.frame.as_ref().and_then(|frame| match self.annotator.draw(frame, &event) {
             Ok(drawn) => Some(Pictures { clean: drawn.clean_jpeg, annotated: drawn.annotated_jpeg }),
             Err(error) => {

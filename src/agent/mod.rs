@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod api_coverage;
+pub mod api_footage;
 pub mod clearance;
 pub mod coverage;
 pub mod degraded;
@@ -24,11 +25,12 @@ use serde_json::json;
 use tokio::sync::watch as tokio_watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::{self, CameraHandle, CameraId, CameraStatus, Mailbox};
+use crate::camera::{self, CameraHandle, CameraId, CameraStatus, Mailbox, UnitSink};
 use crate::clock::utc_now;
-use crate::config::Config;
+use crate::config::{CameraConfig, Config};
 use crate::event::message::ModelRef;
 use crate::event::{Annotator, Finding};
+use crate::footage::{self, Footage, NoticeTarget, Taps};
 use crate::ids::IdSource;
 use crate::mqtt::{Delivery, DeliveryStatus, Identity, Presence, Topics};
 use crate::store::{Store, StoreOptions};
@@ -67,7 +69,12 @@ pub struct Agent {
     /// What the detector is, for people.
     pub detector: String,
 
+    /// Recorded video.
+    pub footage: Arc<Footage>,
+
     handles: Arc<Vec<CameraHandle>>,
+    /// Streams that are only recorded.
+    recorders: Vec<CameraHandle>,
     mailboxes: Vec<Arc<Mailbox>>,
     workers: Vec<JoinHandle<Result<(), KeeperGone>>>,
     keeper: JoinHandle<()>,
@@ -96,7 +103,7 @@ impl Agent {
             lane::warn_of_silent_rules(&config.cameras, &known);
         }
         crate::telemetry::metrics::build_info(&model.name);
-        let annotator = Annotator::new(&config.pictures, &config.site, &config.cameras)?;
+        let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &config.cameras)?);
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
@@ -110,12 +117,17 @@ impl Agent {
             tasks.spawn(async move { clearance.follow_file(path, stop).await });
         }
 
+        let (footage, taps) = start_footage(&config, &store).await?;
+        let target = NoticeTarget { topic: topics.alert() };
+        tasks.spawn(Arc::clone(&footage).tend(Arc::clone(&health), target, stop.clone()));
+
         let (findings_in, findings) = std::sync::mpsc::sync_channel::<Finding>(keeper::QUEUE);
         let keeper = Keeper {
             store: store.clone(),
-            annotator,
+            annotator: Arc::clone(&annotator),
             topics: topics.clone(),
             alert_severity: config.events.alert_severity,
+            footage: Arc::clone(&footage),
             health: Arc::clone(&health),
             runtime: tokio::runtime::Handle::current(),
             stop: give_up.clone(),
@@ -123,7 +135,9 @@ impl Agent {
         };
         let keeper = named("keeper".into(), move || keeper.run())?;
         let mailboxes = mailboxes(&config, detectors.len());
-        let handles = Arc::new(spawn_cameras(&config, &mailboxes)?);
+        let handles = Arc::new(spawn_cameras(&config, &mailboxes, &taps)?);
+        let recorders = spawn_recorders(&config, &taps)?;
+        drop(taps);
         let (cameras_in, cameras) = tokio_watch::channel(watch::statuses(&handles));
         let context = LaneContext {
             config_digest: config.digest().chars().take(16).collect(),
@@ -142,7 +156,7 @@ impl Agent {
         drop(findings_in);
         tasks.spawn(Arc::clone(&coverage).run(cameras.clone(), stop.clone()));
 
-        let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
+        let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance), Arc::clone(&footage));
         let handler = Handler {
             clearance: Arc::clone(&clearance),
             coverage: Arc::clone(&coverage),
@@ -169,7 +183,15 @@ impl Agent {
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
-        let http = serve_http(&config, &metrics, &stop, &mut tasks, ApiParts { health: &health, status, clearance: &clearance, coverage: &coverage }).await?;
+        let parts = ApiParts {
+            health: &health,
+            status,
+            clearance: &clearance,
+            coverage: &coverage,
+            footage: Arc::clone(&footage),
+            annotator,
+        };
+        let http = serve_http(&config, &metrics, &stop, &mut tasks, parts).await?;
         Ok(Self {
             store,
             clearance,
@@ -179,7 +201,9 @@ impl Agent {
             delivery: delivery_status,
             http,
             detector: description,
+            footage,
             handles,
+            recorders,
             mailboxes,
             workers,
             keeper,
@@ -225,8 +249,10 @@ impl Agent {
         drop(self.cameras);
         while self.tasks.join_next().await.is_some() {}
         if let Some(handles) = Arc::into_inner(self.handles) {
-            tokio::task::spawn_blocking(move || handles.into_iter().for_each(CameraHandle::stop)).await?;
+            let all = handles.into_iter().chain(self.recorders);
+            tokio::task::spawn_blocking(move || all.for_each(CameraHandle::stop)).await?;
         }
+        self.footage.finish().await;
         let drained = async {
             while self.delivery.borrow().connected && self.store.outbox_stats().await.is_ok_and(|s| s.rows > 0) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -302,12 +328,31 @@ fn mailboxes(config: &Config, workers: usize) -> Vec<Arc<Mailbox>> {
     (0..workers).map(|w| Arc::new(Mailbox::new(&ids(w)))).collect()
 }
 
-fn spawn_cameras(config: &Config, mailboxes: &[Arc<Mailbox>]) -> anyhow::Result<Vec<CameraHandle>> {
+fn spawn_cameras(config: &Config, mailboxes: &[Arc<Mailbox>], taps: &Taps) -> anyhow::Result<Vec<CameraHandle>> {
     let each = config.cameras.iter().enumerate().map(|(i, c)| {
         let mailbox = Arc::clone(&mailboxes[i % mailboxes.len()]);
-        camera::spawn(c.clone(), mailbox).with_context(|| format!("camera {}", c.id))
+        let tap = taps.get(&c.id).filter(|_| c.record_url.is_none()).map(|t| Arc::clone(t) as Arc<dyn UnitSink>);
+        camera::spawn_recorded(c.clone(), mailbox, tap).with_context(|| format!("camera {}", c.id))
     });
     each.collect()
+}
+
+/// Main streams that are recorded beside the sub-streams that are analysed.
+fn spawn_recorders(config: &Config, taps: &Taps) -> anyhow::Result<Vec<CameraHandle>> {
+    let each = config.cameras.iter().filter_map(|c| {
+        let (url, tap) = (c.record_url.clone()?, Arc::clone(taps.get(&c.id)?));
+        // A name of its own in logs and metrics; no configured id has a dot.
+        let main = CameraConfig { id: CameraId(format!("{}.main", c.id)), url, ..c.clone() };
+        Some(camera::spawn_recorder(main, tap).with_context(|| format!("main stream of camera {}", c.id)))
+    });
+    each.collect()
+}
+
+/// Also where nothing is recorded now: what was recorded before can still be asked for, and goes in its time.
+async fn start_footage(config: &Config, store: &Store) -> anyhow::Result<(Arc<Footage>, Taps)> {
+    let recorded = config.cameras.iter().filter(|c| footage::is_recorded(&config.footage, c)).map(|c| c.id.clone());
+    let (root, cameras) = (footage::folder(&config.footage, &config.store), recorded.collect::<Vec<_>>());
+    Ok(Footage::start(store.clone(), root, config.footage.clone(), &cameras).await?)
 }
 
 struct WorkerParts<'a> {
@@ -372,6 +417,8 @@ struct ApiParts<'a> {
     status: links::StatusText,
     clearance: &'a Arc<Clearance>,
     coverage: &'a Arc<CoverageKeeper>,
+    footage: Arc<Footage>,
+    annotator: Arc<Annotator>,
 }
 
 async fn serve_http(
@@ -393,6 +440,9 @@ async fn serve_http(
         status: parts.status,
         register: Arc::clone(parts.clearance) as Arc<dyn api::RegisterSink>,
         coverage: Arc::clone(parts.coverage) as Arc<dyn api_coverage::CoverageSource>,
+        footage: Some(parts.footage),
+        annotator: Some(parts.annotator),
+        sheets: Arc::default(),
         token: config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
     };
     let stop = stop.clone();

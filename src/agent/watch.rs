@@ -16,6 +16,7 @@ use super::links::StatusText;
 use super::worker::DETECTOR_FAILED;
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
 use crate::clock::utc_now;
+use crate::footage::Footage;
 use crate::mqtt::DeliveryStatus;
 use crate::store::Store;
 use crate::telemetry::health::{Health, Level};
@@ -40,13 +41,19 @@ pub fn statuses(handles: &[CameraHandle]) -> BTreeMap<CameraId, CameraStatus> {
 
 /// Health of the box as one JSON object, made when asked.
 #[must_use]
-pub fn status_text(store: &Store, handles: Arc<Vec<CameraHandle>>, clearance: Arc<Clearance>) -> StatusText {
+pub fn status_text(
+    store: &Store,
+    handles: Arc<Vec<CameraHandle>>,
+    clearance: Arc<Clearance>,
+    footage: Arc<Footage>,
+) -> StatusText {
     let store = store.clone();
     // Weak: whoever stops the agent must be the last to hold the cameras.
     let handles = Arc::downgrade(&handles);
     Arc::new(move || {
         let (store, clearance) = (store.clone(), Arc::clone(&clearance));
         let cameras = handles.upgrade().map(|h| statuses(&h)).unwrap_or_default();
+        let recordings = footage.statuses();
         Box::pin(async move {
             let outbox = match store.outbox_stats().await {
                 Ok(s) => {
@@ -59,6 +66,7 @@ pub fn status_text(store: &Store, handles: Arc<Vec<CameraHandle>>, clearance: Ar
             json!({
                 "time": utc_now(), "epoch": store.epoch(), "session": store.session(),
                 "cameras": cameras.values().collect::<Vec<_>>(), "outbox": outbox,
+                "footage": recordings,
                 "register": {"declarations": declarations, "bookings": bookings, "last_feed": register.last_feed},
             })
         })

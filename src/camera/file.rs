@@ -167,7 +167,7 @@ impl Drop for FileSource {
     }
 }
 
-fn start_decoder(codec: Codec, camera: &CameraId) -> Result<Decoder, CameraError> {
+pub(super) fn start_decoder(codec: Codec, camera: &CameraId) -> Result<Decoder, CameraError> {
     let mut names = candidates(codec, None)?;
     // The same pictures on every machine: software first.
     names.sort_by_key(|name| !name.starts_with("avdec_"));

@@ -15,6 +15,7 @@ mod pump;
 mod report;
 mod retry;
 mod stamp;
+mod still;
 mod supervisor;
 
 use bytes::Bytes;
@@ -28,7 +29,8 @@ pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
 pub use gate::{Decision, Gate, SkipReason};
 pub use mailbox::Mailbox;
 pub use retry::RetryPolicy;
-pub use supervisor::{CameraHandle, spawn, spawn_with};
+pub use still::decode_stills;
+pub use supervisor::{CameraHandle, spawn, spawn_recorded, spawn_recorder, spawn_with};
 
 /// Identity of a configured camera: 1..=32 of `a-z 0-9 -`, unique in a box. Safe in topics, file names and labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -117,6 +119,13 @@ pub struct CameraStatus {
     /// Whether its pictures are analysed, since when, and how much of the last hour was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<crate::coverage::CoverageSummary>,
+}
+
+/// Where access units go beside the decoder, as the camera sent them. A trait because the recorder lives in `footage/`.
+/// Called on the camera's thread: it must not block.
+pub trait UnitSink: Send + Sync {
+    /// Takes one unit. `discontinuity`: units are missing in front of it.
+    fn unit(&self, unit: &AccessUnit, discontinuity: bool);
 }
 
 /// Where decoded frames go. Called on the camera's decoder thread: it must not block, or units are dropped behind it.

@@ -99,6 +99,19 @@ impl Report {
         });
     }
 
+    /// Units arrive and nobody decodes them: that is all there is to see of this camera.
+    pub fn recorded_only(&self) {
+        self.status.send_if_modified(|s| {
+            let news = s.state != CameraState::Running;
+            if news {
+                tracing::info!(camera = %self.camera, "video to record arrives");
+                self.metrics.up.set(1.0);
+                (s.state, s.reason) = (CameraState::Running, None);
+            }
+            news
+        });
+    }
+
     /// Pictures decoded so far.
     pub fn pictures(&self) -> u64 {
         self.decoded.load(Ordering::Relaxed)

@@ -13,7 +13,7 @@ use super::ingest::Ingest;
 use super::pump::{Pump, Shared};
 use super::report::Report;
 use super::retry::{Backoff, RetryPolicy};
-use super::{CameraError, CameraStatus, FrameSink, elements, shown_url};
+use super::{CameraError, CameraStatus, Frame, FrameSink, UnitSink, elements, shown_url};
 use crate::clock::{MonoMillis, mono_now};
 use crate::config::CameraConfig;
 
@@ -79,13 +79,57 @@ pub fn spawn_with(
     sink: Arc<dyn FrameSink>,
     retry: RetryPolicy,
 ) -> Result<CameraHandle, CameraError> {
+    start(camera, sink, Outputs { decode: true, units: None }, retry)
+}
+
+/// [`spawn`], and every access unit goes to `units` too.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_recorded(
+    camera: CameraConfig,
+    sink: Arc<dyn FrameSink>,
+    units: Option<Arc<dyn UnitSink>>,
+) -> Result<CameraHandle, CameraError> {
+    start(camera, sink, Outputs { decode: true, units }, RetryPolicy::default())
+}
+
+/// Receives a camera only to record it: nothing is decoded.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_recorder(camera: CameraConfig, units: Arc<dyn UnitSink>) -> Result<CameraHandle, CameraError> {
+    start(camera, Arc::new(Nobody), Outputs { decode: false, units: Some(units) }, RetryPolicy::default())
+}
+
+/// Where what a camera sends goes.
+struct Outputs {
+    /// To the decoder.
+    decode: bool,
+    /// To the recorder.
+    units: Option<Arc<dyn UnitSink>>,
+}
+
+/// Sink of a camera whose pictures nobody looks at.
+struct Nobody;
+
+impl FrameSink for Nobody {
+    fn frame(&self, _: Frame) {}
+}
+
+fn start(
+    camera: CameraConfig,
+    sink: Arc<dyn FrameSink>,
+    outputs: Outputs,
+    retry: RetryPolicy,
+) -> Result<CameraHandle, CameraError> {
     elements::init()?;
     check(&camera)?;
     let report = Arc::new(Report::new(camera.id.clone()));
     let (stop, stopped) = mpsc::channel();
     let (ending, ended) = mpsc::channel::<()>();
     let shared = Shared { report: Arc::clone(&report), sink, number: Arc::new(AtomicU64::new(0)) };
-    let mut life = Supervisor { camera, shared, stopped, good_since: None };
+    let mut life = Supervisor { camera, shared, outputs, stopped, good_since: None };
     let name = format!("cam-{}", report.camera());
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         // Dropped at the very end, also by a panic: that is what `stop` waits for.
@@ -109,6 +153,7 @@ fn check(camera: &CameraConfig) -> Result<(), CameraError> {
 struct Supervisor {
     camera: CameraConfig,
     shared: Shared,
+    outputs: Outputs,
     stopped: Receiver<()>,
     /// First unit of this life.
     good_since: Option<MonoMillis>,
@@ -143,7 +188,7 @@ impl Supervisor {
             std::fs::File::open(file).map_err(unreadable)?;
         }
         let mut ingest = Ingest::open(&self.camera, password.as_ref())?;
-        let mut pump = Pump::new(&self.camera, self.shared.clone());
+        let mut pump = self.outputs.decode.then(|| Pump::new(&self.camera, self.shared.clone()));
         let mut last = mono_now();
         let (mut pictures, mut pictured) = (self.shared.report.pictures(), last);
         while matches!(self.stopped.try_recv(), Err(TryRecvError::Empty)) {
@@ -152,7 +197,16 @@ impl Supervisor {
                     last = mono_now();
                     self.good_since.get_or_insert(last);
                     self.shared.report.received(&received.unit);
-                    pump.feed(&received)?;
+                    if let Some(units) = &self.outputs.units {
+                        units.unit(&received.unit, received.discontinuity);
+                    }
+                    match &mut pump {
+                        Some(pump) => pump.feed(&received)?,
+                        None => {
+                            self.shared.report.recorded_only();
+                            continue;
+                        }
+                    }
                     let now_pictures = self.shared.report.pictures();
                     if now_pictures != pictures {
                         (pictures, pictured) = (now_pictures, last);

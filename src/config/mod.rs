@@ -3,6 +3,7 @@
 mod area;
 mod document;
 mod files;
+mod footage;
 mod load;
 mod problems;
 mod rule;
@@ -14,6 +15,7 @@ pub mod secret;
 use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
+pub use footage::FootageConfig;
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
@@ -52,6 +54,8 @@ pub struct Config {
     pub register: RegisterConfig,
     /// Kept pictures.
     pub pictures: PicturesConfig,
+    /// Recorded video.
+    pub footage: FootageConfig,
     /// Cameras.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,
@@ -538,6 +542,13 @@ pub struct CameraConfig {
     #[serde(default = "default_stall_timeout_ms")]
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_timeout_ms: u32,
+    /// Record it, where `footage.record` does.
+    #[serde(default = "default_record")]
+    pub record: bool,
+    /// Another stream of the same camera to record instead, where the analysed one is a small sub-stream; user name,
+    /// password, transport and `ca_file` are the same.
+    #[serde(default)]
+    pub record_url: Option<String>,
     /// Areas.
     #[serde(default, rename = "area")]
     pub areas: Vec<AreaConfig>,
@@ -548,6 +559,10 @@ pub struct CameraConfig {
 
 fn default_stall_timeout_ms() -> u32 {
     10_000
+}
+
+fn default_record() -> bool {
+    true
 }
 
 /// How RTP travels.

@@ -26,6 +26,7 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     c.site(config);
     c.mqtt(config);
     c.http(config);
+    c.footage(config);
     c.scores(config);
     c.ids(config);
     for (i, camera) in config.cameras.iter().enumerate() {
@@ -89,6 +90,23 @@ impl Checker<'_> {
                 "mqtt.max_packet_bytes",
                 "must be larger than pictures.max_published_bytes by at least 4096 bytes, or no picture can be sent",
             );
+        }
+    }
+
+    fn footage(&mut self, config: &Config) {
+        let footage = &config.footage;
+        // A quota smaller than what is being written keeps nothing.
+        let least = u64::from(footage.segment_s) * 4_000_000 / 8 * 2;
+        for (key, bytes) in [("ring_max_bytes", footage.ring_max_bytes), ("event_max_bytes", footage.event_max_bytes)] {
+            let cameras = config.cameras.iter().filter(|c| footage.record && c.record).count() as u64;
+            if bytes < least * cameras {
+                let what = format!(
+                    "holds less than two files of {} s of each camera at 4 Mbit/s; {} bytes would",
+                    footage.segment_s,
+                    least * cameras
+                );
+                self.warn(&format!("footage.{key}"), what);
+            }
         }
     }
 
@@ -181,8 +199,12 @@ impl Checker<'_> {
         if let Err(why) = address(&camera.url, &["rtsp", "rtsps"]) {
             self.error(&format!("{key}.url"), why);
         }
+        if let Some(Err(why)) = camera.record_url.as_ref().map(|url| address(url, &["rtsp", "rtsps"])) {
+            self.error(&format!("{key}.record_url"), why);
+        }
         self.credentials(key, camera.username.as_deref(), &camera.password);
-        if camera.ca_file.is_some() && camera.url.starts_with("rtsp://") {
+        let plain = |url: &str| url.starts_with("rtsp://");
+        if camera.ca_file.is_some() && plain(&camera.url) && camera.record_url.as_deref().is_none_or(plain) {
             self.error(&format!("{key}.ca_file"), "has no effect with rtsp://; use rtsps:// in `url`");
         }
         if camera.decoder.as_deref().is_some_and(|d| !is_element(d)) {

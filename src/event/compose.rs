@@ -72,6 +72,7 @@ impl Composer {
                 link,
                 snapshot: None,
                 snapshot_missing: None,
+                footage: None,
                 model: self.model.clone(),
                 config_digest: self.config_digest.clone(),
                 sequence: Sequence { epoch: 0, seq: 0, historical: false },

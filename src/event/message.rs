@@ -102,6 +102,9 @@ pub struct EventData {
     pub snapshot: Option<SnapshotRef>,
     /// Why there is no picture.
     pub snapshot_missing: Option<String>,
+    /// The video of it, kept on the box; absent where the camera is not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footage: Option<FootageRef>,
     /// Model that found it.
     pub model: ModelRef,
     /// First 16 hex digits of the SHA-256 of the configuration in force.
@@ -195,6 +198,18 @@ pub struct SnapshotRef {
     /// SHA-256 of the clean JPEG kept on the box, hex.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub clean_sha256: String,
+}
+
+/// Video of an event, to be asked for from the box: `GET /api/events/{id}/clip`, or `/api/footage` with these. While the
+/// event lasts the clip grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct FootageRef {
+    /// Recorded camera.
+    pub camera: CameraId,
+    /// Begin of the event less the time kept before it.
+    pub from: UtcMillis,
+    /// Its end, or its latest sight, and the time kept after it.
+    pub to: UtcMillis,
 }
 
 /// The detector model.

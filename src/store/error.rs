@@ -65,7 +65,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         if matches!(source.kind(), StorageFull | QuotaExceeded) {
             return Self::Full { path: path.into() };

@@ -30,6 +30,9 @@
 
 mod coverage;
 mod error;
+mod footage;
+mod footage_find;
+mod footage_keep;
 mod notice;
 mod open;
 mod outbox;
@@ -46,6 +49,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::StoreError;
+pub use footage::{
+    Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened,
+};
 pub use notice::NewNotice;
 pub use open::{StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};

@@ -46,6 +46,16 @@ pub const MQTT_UP: &str = "gatewatch_mqtt_up";
 pub const MQTT_CONNECTS: &str = "gatewatch_mqtt_connects_total";
 /// Age of the last word from the clearance feed.
 pub const FEED_AGE: &str = "gatewatch_feed_age_seconds";
+/// Bytes of video written, by `camera`.
+pub const FOOTAGE_BYTES_WRITTEN: &str = "gatewatch_footage_written_bytes_total";
+/// Pictures that came and were not recorded, by `camera` and `reason`.
+pub const FOOTAGE_LOST: &str = "gatewatch_footage_lost_pictures_total";
+/// Bytes of video kept, by `class`: ring, event, held.
+pub const FOOTAGE_BYTES: &str = "gatewatch_footage_bytes";
+/// Bytes free on the disk of the video.
+pub const FOOTAGE_FREE: &str = "gatewatch_footage_free_bytes";
+/// Bytes of video deleted, by `reason`.
+pub const FOOTAGE_DELETED: &str = "gatewatch_footage_deleted_bytes_total";
 /// 1, with `version` and `model`.
 pub const BUILD_INFO: &str = "gatewatch_build_info";
 /// Resident memory.
@@ -66,6 +76,9 @@ const COUNTERS: &[(&str, &str)] = &[
     (STREAM_RECONNECTS, "Connections to a camera after the first"),
     (OUTBOX_DROPPED, "Messages given up because the outbox was full"),
     (MQTT_CONNECTS, "Connections to the broker"),
+    (FOOTAGE_BYTES_WRITTEN, "Bytes of video written"),
+    (FOOTAGE_LOST, "Pictures that came and were not recorded, by reason"),
+    (FOOTAGE_DELETED, "Bytes of video deleted, by reason"),
 ];
 
 const GAUGES: &[(&str, Unit, &str)] = &[
@@ -75,6 +88,8 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     (OUTBOX_BYTES, Unit::Bytes, "Bytes waiting for the broker"),
     (MQTT_UP, Unit::Count, "1 while connected to the broker"),
     (FEED_AGE, Unit::Seconds, "Age of the last word from the clearance feed"),
+    (FOOTAGE_BYTES, Unit::Bytes, "Bytes of video kept, by class"),
+    (FOOTAGE_FREE, Unit::Bytes, "Bytes free on the disk of the video"),
     (BUILD_INFO, Unit::Count, "1, labelled with version and model"),
     (PROCESS_RESIDENT, Unit::Bytes, "Resident memory"),
     (PROCESS_CPU, Unit::Seconds, "User and system CPU time since start"),

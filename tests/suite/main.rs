@@ -10,6 +10,7 @@ mod customs;
 mod docs;
 mod event;
 mod fetch;
+mod footage;
 mod model;
 mod mqtt;
 mod parity;

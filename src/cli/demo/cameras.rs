@@ -145,6 +145,8 @@ impl Watched {
             ca_file: None,
             decode: DecodeMode::EveryFrame,
             decoder: None,
+            record: true,
+            record_url: None,
             stall_timeout_ms: 10_000,
             areas: areas.collect(),
             lines: lines.collect(),

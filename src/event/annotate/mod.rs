@@ -5,6 +5,7 @@
 mod jpeg;
 mod rgb;
 mod shapes;
+mod sheet;
 mod text;
 mod words;
 

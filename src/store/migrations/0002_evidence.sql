@@ -5,25 +5,44 @@ CREATE TABLE open_notice (
 ) STRICT;
 CREATE INDEX open_notice_seq ON open_notice (seq);
 
--- Recorded footage, a file each. Times are capture times, UTC.
+-- Recorded footage, a file each. Times are capture times, UTC. What is gone stays as a row for an answer: neighbours of
+-- one hour become one row, and its path is no file's.
 CREATE TABLE segment (
     id               INTEGER PRIMARY KEY,
     camera           TEXT NOT NULL,
-    stream           TEXT NOT NULL,            -- 'main' or 'sub'
+    stream           TEXT NOT NULL,            -- 'main': one stream of each camera is recorded
     path             TEXT NOT NULL UNIQUE,     -- relative to the footage folder
     codec            TEXT NOT NULL,
+    width            INTEGER NOT NULL,
+    height           INTEGER NOT NULL,
     start_ms         INTEGER NOT NULL,         -- first picture
-    end_ms           INTEGER NOT NULL,         -- end of the last picture
+    end_ms           INTEGER NOT NULL,         -- end of the last picture; while it is written, of the first
     bytes            INTEGER NOT NULL,
     pictures         INTEGER NOT NULL,
     sha256           TEXT,                     -- NULL while it is written
-    gap_before_ms    INTEGER NOT NULL,         -- 0 = follows the one before
+    gap_before_ms    INTEGER,                  -- 0 = follows the one before; NULL = nothing is known of what was before
+    gap_reason       TEXT,
+    dropped          INTEGER NOT NULL,         -- pictures dropped in front because the disk was behind
     time_source      TEXT NOT NULL,
+    uncertainty_ms   INTEGER NOT NULL,
     clock_offset_ms  INTEGER,
     class            TEXT NOT NULL CHECK (class IN ('ring', 'event')),
-    state            TEXT NOT NULL CHECK (state IN ('writing', 'kept', 'expired', 'lost'))
+    state            TEXT NOT NULL CHECK (state IN ('writing', 'kept', 'damaged', 'expired', 'lost')),
+    gone_ms          INTEGER,                  -- when it was deleted or missed
+    gone_why         TEXT
 ) STRICT;
 CREATE INDEX segment_time ON segment (camera, stream, start_ms);
+CREATE INDEX segment_age ON segment (class, state, start_ms, bytes);
+
+-- What each event wants kept: its time with pre- and post-roll.
+CREATE TABLE footage_event (
+    event_id  TEXT PRIMARY KEY,
+    camera    TEXT NOT NULL,
+    from_ms   INTEGER NOT NULL,
+    to_ms     INTEGER NOT NULL,
+    ended     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX footage_event_time ON footage_event (camera, to_ms);
 
 -- Footage that no clean-up may delete.
 CREATE TABLE hold (

@@ -75,6 +75,8 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         decode: DecodeMode::EveryFrame,
         decoder: None,
         stall_timeout_ms: 5000,
+        record: true,
+        record_url: None,
         areas: Vec::new(),
         lines: Vec::new(),
     }
@@ -128,6 +130,11 @@ impl Gate {
     pub fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         self.child = Some(self.command("agent").stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Of the running agent.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// As a power cut does.

@@ -1,0 +1,339 @@
+//! Footage over HTTP: manifests, clips with byte ranges, clips of events. Routes only; what there is to see is decided in
+//! `footage/`. The guard of `api` applies to all of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::api::{ApiState, refuse};
+use crate::camera::CameraId;
+use crate::clock::{UtcMillis, utc_now};
+use crate::footage::{ClipPlan, Footage, MAX_CLIP_MS, Manifest, Span};
+use crate::store::StoreError;
+
+/// Small pictures in a contact sheet.
+const MAX_STILLS: u32 = 100;
+/// Gaps named in the header; the manifest has all of them.
+const MAX_HEADER_GAPS: usize = 40;
+const FROM: HeaderName = HeaderName::from_static("gatewatch-footage-from");
+const TO: HeaderName = HeaderName::from_static("gatewatch-footage-to");
+const GAPS: HeaderName = HeaderName::from_static("gatewatch-footage-gaps");
+const GROWING: HeaderName = HeaderName::from_static("gatewatch-footage-growing");
+
+/// The routes.
+pub fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/api/footage", get(clip))
+        .route("/api/footage/manifest", get(manifest))
+        .route("/api/footage/sheet", get(sheet))
+        .route("/api/events/{id}/sheet", get(event_sheet))
+        .route("/api/events/{id}/clip", get(event_clip))
+        .route("/api/events/{id}/footage", get(event_manifest))
+}
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    camera: CameraId,
+    from: String,
+    to: String,
+}
+
+type Refused = Box<Response>;
+
+fn bad(message: &str) -> Refused {
+    Box::new(refuse(StatusCode::BAD_REQUEST, "invalid", message))
+}
+
+fn failed(error: &StoreError) -> Refused {
+    tracing::error!(%error, "footage could not be read");
+    let message = "footage cannot be read now; the log of the box says why";
+    Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message))
+}
+
+fn recorder(state: &ApiState) -> Result<&Arc<Footage>, Refused> {
+    let none = || refuse(StatusCode::NOT_FOUND, "not_recorded", "this box records no video: `footage.record` is off");
+    state.footage.as_ref().ok_or_else(|| Box::new(none()))
+}
+
+fn span(asked: Result<Query<Asked>, QueryRejection>) -> Result<(CameraId, Span), Refused> {
+    let Query(asked) = asked.map_err(|e| bad(&format!("{e}; needed are `camera`, `from` and `to`")))?;
+    let time = |name: &str, text: &str| {
+        // A plus sign that was not escaped arrives as a space.
+        UtcMillis::parse_rfc3339(&text.replace(' ', "+")).map_err(|e| bad(&format!("`{name}`: {e}")))
+    };
+    let span = Span { from: time("from", &asked.from)?, to: time("to", &asked.to)? };
+    match span.to.since(span.from) {
+        ms if ms < 0 => Err(bad("`to` is before `from`")),
+        ms if ms > MAX_CLIP_MS => Err(bad(&format!("at most {} hours at once", MAX_CLIP_MS / 3_600_000))),
+        _ => Ok((asked.camera, span)),
+    }
+}
+
+async fn of_event(footage: &Footage, id: &str) -> Result<(CameraId, Span), Refused> {
+    match footage.event_range(id).await.map_err(|e| failed(&e))? {
+        Some(range) => {
+            // An event may last longer than a clip may be: its last hours.
+            let from = range.from.max(range.to.plus_ms(-MAX_CLIP_MS));
+            Ok((range.camera, Span { from, to: range.to }))
+        }
+        None => {
+            let message = "no event of this id is known to have footage on this box";
+            Err(Box::new(refuse(StatusCode::NOT_FOUND, "unknown_event", message)))
+        }
+    }
+}
+
+async fn manifest(State(state): State<ApiState>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+    let found = async {
+        let footage = recorder(&state)?;
+        let (camera, span) = span(asked)?;
+        footage.manifest(&camera, span, utc_now()).await.map_err(|e| failed(&e))
+    };
+    found.await.map_or_else(|refused| *refused, |manifest| Json(manifest).into_response())
+}
+
+async fn event_manifest(State(state): State<ApiState>, Path(id): Path<String>) -> Response {
+    let found = async {
+        let footage = recorder(&state)?;
+        let (camera, span) = of_event(footage, &id).await?;
+        footage.manifest(&camera, span, utc_now()).await.map_err(|e| failed(&e))
+    };
+    found.await.map_or_else(|refused| *refused, |manifest| Json(manifest).into_response())
+}
+
+async fn clip(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let answer = async {
+        let footage = recorder(&state)?;
+        let (camera, span) = span(asked)?;
+        send(footage, &camera, span, &headers).await
+    };
+    answer.await.unwrap_or_else(|refused| *refused)
+}
+
+async fn event_clip(State(state): State<ApiState>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    let answer = async {
+        let footage = recorder(&state)?;
+        let (camera, span) = of_event(footage, &id).await?;
+        send(footage, &camera, span, &headers).await
+    };
+    answer.await.unwrap_or_else(|refused| *refused)
+}
+
+async fn send(footage: &Footage, camera: &CameraId, span: Span, headers: &HeaderMap) -> Result<Response, Refused> {
+    let manifest = footage.manifest(camera, span, utc_now()).await.map_err(|e| failed(&e))?;
+    let Some(plan) = footage.clip(&manifest).await.map_err(|e| failed(&e))? else {
+        return Err(Box::new(nothing(&manifest)));
+    };
+    let wanted = match wanted(headers, &plan) {
+        Ok(wanted) => wanted,
+        Err(()) => {
+            let mut response = refuse(StatusCode::RANGE_NOT_SATISFIABLE, "range", "the clip has fewer bytes");
+            put(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", plan.bytes));
+            return Err(Box::new(response));
+        }
+    };
+    Ok(respond(plan, wanted, &manifest))
+}
+
+fn respond(plan: ClipPlan, wanted: Option<Range<u64>>, manifest: &Manifest) -> Response {
+    let range = wanted.clone().unwrap_or(0..plan.bytes);
+    let (total, etag, from, to) = (plan.bytes, plan.etag.clone(), plan.from, plan.to);
+    let left_out = plan.left_out.clone();
+    let mut response = Response::new(Body::from_stream(stream_of(plan, range.clone())));
+    *response.status_mut() = if wanted.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    if wanted.is_some() {
+        put(&mut response, header::CONTENT_RANGE, &format!("bytes {}-{}/{total}", range.start, range.end - 1));
+    }
+    put(&mut response, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
+    put(&mut response, header::CONTENT_TYPE, "video/mp4");
+    put(&mut response, header::ACCEPT_RANGES, "bytes");
+    put(&mut response, header::ETAG, &format!("\"{etag}\""));
+    put(&mut response, header::CACHE_CONTROL, "private, no-cache");
+    let stamp: String = from.to_rfc3339().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    let name = format!("inline; filename=\"{}_{stamp}.mp4\"", manifest.camera);
+    put(&mut response, header::CONTENT_DISPOSITION, &name);
+    put(&mut response, FROM, &from.to_rfc3339());
+    put(&mut response, TO, &to.to_rfc3339());
+    put(&mut response, GROWING, if manifest.growing { "true" } else { "false" });
+    put(&mut response, GAPS, &gaps_header(manifest, &left_out));
+    response
+}
+
+/// `from/to;reason`, separated by commas; empty when nothing is missing.
+fn gaps_header(manifest: &Manifest, left_out: &[(UtcMillis, UtcMillis)]) -> String {
+    let gap = |from: UtcMillis, to: UtcMillis, why: &str| format!("{}/{};{why}", from.to_rfc3339(), to.to_rfc3339());
+    let mut all: Vec<String> = manifest.gaps.iter().map(|g| gap(g.from, g.to, &g.reason)).collect();
+    all.extend(left_out.iter().map(|(from, to)| gap(*from, *to, "other_coding")));
+    let more = all.len().saturating_sub(MAX_HEADER_GAPS);
+    all.truncate(MAX_HEADER_GAPS);
+    if more > 0 {
+        all.push(format!("and {more} more"));
+    }
+    all.join(", ")
+}
+
+fn nothing(manifest: &Manifest) -> Response {
+    let why = manifest.gaps.first().map_or("not_recorded", |g| g.reason.as_str());
+    let message = format!("camera {} has no video of this time: {why}", manifest.camera);
+    let body = json!({"error": "no_footage", "message": message, "gaps": manifest.gaps});
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
+
+fn put(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// How a contact sheet looks.
+#[derive(Debug, Deserialize)]
+struct Look {
+    /// Small pictures at most; 1 = a thumbnail.
+    count: Option<u32>,
+    columns: Option<u32>,
+    /// Of each, pixels.
+    width: Option<u32>,
+}
+
+/// Also says which time is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedSheet {
+    camera: CameraId,
+    from: String,
+    to: String,
+    count: Option<u32>,
+    columns: Option<u32>,
+    width: Option<u32>,
+}
+
+async fn sheet(State(state): State<ApiState>, asked: Result<Query<AskedSheet>, QueryRejection>) -> Response {
+    let answer = async {
+        let footage = recorder(&state)?;
+        let Query(a) = asked.map_err(|e| bad(&format!("{e}; needed are `camera`, `from` and `to`")))?;
+        let look = Look { count: a.count, columns: a.columns, width: a.width };
+        let (camera, span) = span(Ok(Query(Asked { camera: a.camera, from: a.from, to: a.to })))?;
+        draw(&state, footage, &camera, span, &look).await
+    };
+    answer.await.unwrap_or_else(|refused| *refused)
+}
+
+async fn event_sheet(
+    State(state): State<ApiState>,
+    Path(id): Path<String>,
+    look: Result<Query<Look>, QueryRejection>,
+) -> Response {
+    let answer = async {
+        let footage = recorder(&state)?;
+        let Query(look) = look.map_err(|e| bad(&format!("{e}; known are `count`, `columns` and `width`")))?;
+        let (camera, span) = of_event(footage, &id).await?;
+        draw(&state, footage, &camera, span, &look).await
+    };
+    answer.await.unwrap_or_else(|refused| *refused)
+}
+
+async fn draw(
+    state: &ApiState,
+    footage: &Footage,
+    camera: &CameraId,
+    span: Span,
+    look: &Look,
+) -> Result<Response, Refused> {
+    let (count, columns) = (look.count.unwrap_or(12), look.columns.unwrap_or(4));
+    let width = look.width.unwrap_or(320);
+    if !(1..=MAX_STILLS).contains(&count) || !(1..=MAX_STILLS).contains(&columns) || !(64..=1920).contains(&width) {
+        return Err(bad(&format!("`count` and `columns` are 1 to {MAX_STILLS}, `width` is 64 to 1920")));
+    }
+    let Some(annotator) = &state.annotator else { return Err(bad("pictures cannot be drawn here")) };
+    // Each sheet has a decoder of its own: one at a time, so that nobody can load the box with them.
+    let _turn = state.sheets.lock().await;
+    let manifest = footage.manifest(camera, span, utc_now()).await.map_err(|e| failed(&e))?;
+    let unreadable = |why: String| {
+        tracing::error!(why, %camera, "no contact sheet could be made");
+        Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the video cannot be decoded now"))
+    };
+    let frames = footage.stills(&manifest, count as usize).await.map_err(unreadable)?;
+    if frames.is_empty() {
+        return Err(Box::new(nothing(&manifest)));
+    }
+    let annotator = Arc::clone(annotator);
+    let drawn = tokio::task::spawn_blocking(move || annotator.sheet(&frames, columns, width)).await;
+    let jpeg = drawn.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    let jpeg = jpeg.map_err(|e| bad(&e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
+}
+
+/// The one range that is asked for, if it is of this very clip; `Err` when it lies behind the end. Several ranges at once
+/// are answered with the whole, as RFC 9110 allows.
+fn wanted(headers: &HeaderMap, plan: &ClipPlan) -> Result<Option<Range<u64>>, ()> {
+    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+    if text(header::IF_RANGE).is_some_and(|tag| tag.trim_matches('"') != plan.etag) {
+        return Ok(None);
+    }
+    text(header::RANGE).map_or(Ok(None), |range| byte_range(range, plan.bytes))
+}
+
+fn byte_range(text: &str, total: u64) -> Result<Option<Range<u64>>, ()> {
+    let Some((first, last)) = text.strip_prefix("bytes=").filter(|r| !r.contains(',')).and_then(|r| r.split_once('-'))
+    else {
+        return Ok(None);
+    };
+    let (first, last) = (first.trim(), last.trim());
+    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if last >= first => first..last.saturating_add(1).min(total),
+        (Ok(first), Err(_)) if last.is_empty() => first..total,
+        (Err(_), Ok(count)) if first.is_empty() => total.saturating_sub(count)..total,
+        _ => return Ok(None),
+    };
+    if range.start < range.end { Ok(Some(range)) } else { Err(()) }
+}
+
+/// One fragment at a time, read when the receiver takes it. A file deleted meanwhile breaks the connection off, so that
+/// nobody takes a part for the whole.
+fn stream_of(plan: ClipPlan, range: Range<u64>) -> impl futures_util::Stream<Item = std::io::Result<Vec<u8>>> {
+    let first = plan.part_of(range.start);
+    stream::unfold((Arc::new(plan), range, first), |(plan, range, part)| async move {
+        if part >= plan.parts() || plan.start_of(part) >= range.end {
+            return None;
+        }
+        let (source, wanted) = (Arc::clone(&plan), range.clone());
+        let bytes = tokio::task::spawn_blocking(move || source.read(part, &wanted)).await;
+        let bytes = bytes.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        let next = if bytes.is_ok() { part + 1 } else { plan.parts() };
+        Some((bytes, (plan, range, next)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_the_standard_says() {
+        assert_eq!(byte_range("bytes=0-9", 100), Ok(Some(0..10)));
+        assert_eq!(byte_range("bytes=90-", 100), Ok(Some(90..100)));
+        assert_eq!(byte_range("bytes=-5", 100), Ok(Some(95..100)));
+        assert_eq!(byte_range("bytes=50-500", 100), Ok(Some(50..100)));
+        assert_eq!(byte_range("bytes=100-", 100), Err(()));
+        assert_eq!(byte_range("bytes=-0", 100), Err(()));
+        for whole in ["bytes=9-3", "bytes=0-1,5-6", "lines=0-3", "bytes=a-b"] {
+            assert_eq!(byte_range(whole, 100), Ok(None), "{whole}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The task that keeps the index and looks after room and recordings: every few seconds a look at quotas, notices to the
+//! duty room when something is wrong and when it is over, health for `/readyz`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::notices::{NoticeTarget, Notices};
+use super::writer::Told;
+use super::{Allowed, Footage, Looked};
+use crate::clock::utc_now;
+use crate::store::{Store, StoreError};
+use crate::telemetry::health::{Health, Level};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(5);
+/// Before an index that refused is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Tries of one row; what is given up is mended by the next start.
+const TRIES: u32 = 60;
+const DAY_MS: i64 = 86_400_000;
+
+/// Writes one piece of news into the index.
+pub(super) async fn index(store: &Store, news: &Told) {
+    for _ in 0..TRIES {
+        let done = match news {
+            Told::Opened(opened) => store.segment_opened(opened).await,
+            Told::Closed(closed) => store.segment_closed(closed).await,
+            Told::Discarded(path) => store.segment_discarded(path).await,
+        };
+        match done {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "the index of footage cannot be written; trying again"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    tracing::error!("a segment stands not in the index; the next start mends that");
+}
+
+impl Footage {
+    /// Looks after room and recordings until `stop`.
+    pub async fn tend(self: Arc<Self>, health: Arc<Health>, target: NoticeTarget, stop: CancellationToken) {
+        let mut notices = Notices::resume(self.store.clone(), target).await;
+        let mut every = tokio::time::interval(EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = 0u64;
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let looked = self.look(utc_now()).await;
+            self.tell_health(&health, looked.as_ref());
+            if let Ok(looked) = &looked {
+                notices.room(looked).await;
+            }
+            for status in self.statuses() {
+                notices.recording(&status).await;
+            }
+            if rounds.is_multiple_of(720) {
+                let before = utc_now().plus_ms(-2 * i64::from(self.config.event_days) * DAY_MS);
+                if let Err(error) = self.store.forget_footage(before).await {
+                    tracing::error!(%error, "what is known of old footage could not be cleaned up");
+                }
+            }
+            rounds += 1;
+        }
+    }
+
+    fn tell_health(&self, health: &Health, looked: Result<&Looked, &StoreError>) {
+        let problems: Vec<String> = self
+            .statuses()
+            .into_iter()
+            .filter_map(|s| s.problem.map(|p| format!("camera {} is not recorded: {p}", s.camera)))
+            .collect();
+        let (level, text) = match looked {
+            Err(error) => (Level::Degraded, format!("the room for video cannot be looked after: {error}")),
+            Ok(looked) if !problems.is_empty() || looked.allowed != Allowed::All => {
+                (Level::Degraded, [problems, looked.warnings.clone()].concat().join("; "))
+            }
+            Ok(looked) if !looked.warnings.is_empty() => (Level::Ok, looked.warnings.join("; ")),
+            Ok(_) => (Level::Ok, "recording".to_owned()),
+        };
+        health.set("footage", level, text);
+    }
+}
