@@ -55,6 +55,7 @@ impl Api {
             metrics: Arc::new(|| "gatewatch_mqtt_up 1\n".into()),
             status: Arc::new(|| Box::pin(async { json!({"cameras": []}) })),
             register: register.clone(),
+            tips: None,
             token: token.map(|t| Secret::new(t.into())),
         };
         Self { state, register }

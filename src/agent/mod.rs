@@ -1,12 +1,17 @@
 //! The agent: the parts of a box put together, started in the order of the flow backwards and stopped in its order.
 
 pub mod api;
+pub mod api_register;
 pub mod clearance;
+pub mod correlate;
 pub mod degraded;
 pub mod keeper;
 pub mod lane;
 pub mod links;
+pub mod nudges;
+pub mod relink;
 pub mod restart;
+pub mod tips;
 pub mod watch;
 pub mod worker;
 
@@ -34,10 +39,14 @@ use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
+use api_register::TipDesk;
 use clearance::Clearance;
+use correlate::Correlator;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
 use links::Handler;
+use relink::Relinker;
+use tips::{Interests, TipRunner};
 use worker::{KeeperGone, Worker};
 
 /// At an orderly stop a store that refuses gets this long before what is not written is given up, with an error each.
@@ -98,7 +107,7 @@ impl Agent {
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
-        let clearance = Arc::new(Clearance::load(store.clone()).await?);
+        let clearance = Arc::new(Clearance::load(store.clone()).await?.for_box(&config, topics.alert()));
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(path) = config.register.file.clone() {
@@ -112,6 +121,7 @@ impl Agent {
             annotator,
             topics: topics.clone(),
             alert_severity: config.events.alert_severity,
+            nudges: Arc::clone(clearance.nudges()),
             health: Arc::clone(&health),
             runtime: tokio::runtime::Handle::current(),
             stop: give_up.clone(),
@@ -132,7 +142,14 @@ impl Agent {
         drop(findings_in);
 
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
-        let handler = Handler { clearance: Arc::clone(&clearance), store: store.clone(), status: Arc::clone(&status) };
+        let desk = tip_desk(&config, &store, &clearance);
+        let handler = Handler {
+            clearance: Arc::clone(&clearance),
+            store: store.clone(),
+            status: Arc::clone(&status),
+            tips: desk.clone(),
+            onvif: onvif(&config),
+        };
         let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
         let (delivery, delivery_status) = delivery(&config, &topics, handler, presence);
         let stop_delivery = CancellationToken::new();
@@ -148,11 +165,12 @@ impl Agent {
             metrics: metrics.clone(),
             degraded,
         };
+        look_again(&config, &store, &topics, &clearance, &delivery_status, &stop, &mut tasks);
         let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
-        let http = serve_http(&config, &health, &metrics, status, &clearance, &stop, &mut tasks).await?;
+        let http = serve_http(&config, &health, &metrics, status, (&clearance, desk), &stop, &mut tasks).await?;
         Ok(Self {
             store,
             clearance,
@@ -269,6 +287,52 @@ async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
     Ok(Store::open(options).await?)
 }
 
+fn tip_desk(config: &Config, store: &Store, clearance: &Clearance) -> TipDesk {
+    TipDesk {
+        store: store.clone(),
+        register: Arc::clone(clearance.register()),
+        cameras: config.cameras.iter().map(|c| c.id.0.clone()).collect(),
+        tip_days: config.register.tip_days,
+    }
+}
+
+/// Cameras that publish what their own readers read, by topic prefix.
+fn onvif(config: &Config) -> Vec<(String, CameraId)> {
+    let each = config.cameras.iter();
+    each.filter_map(|c| Some((c.onvif_topic.clone()?.trim_end_matches('/').to_owned(), c.id.clone()))).collect()
+}
+
+/// Starts those who look again when facts or events changed something: links of ended events, and tips.
+fn look_again(
+    config: &Config,
+    store: &Store,
+    topics: &Topics,
+    clearance: &Clearance,
+    delivery: &tokio_watch::Receiver<DeliveryStatus>,
+    stop: &CancellationToken,
+    tasks: &mut tokio::task::JoinSet<()>,
+) {
+    let (nudges, register) = (clearance.nudges(), clearance.register());
+    let relinker = Relinker {
+        store: store.clone(),
+        register: Arc::clone(register),
+        config: config.clone(),
+        topics: topics.clone(),
+        nudges: Arc::clone(nudges),
+    };
+    let tips = TipRunner {
+        correlator: Correlator { store: store.clone(), config: Arc::new(config.clone()) },
+        register: Arc::clone(register),
+        topics: topics.clone(),
+        nudges: Arc::clone(nudges),
+        interests: Interests::default(),
+    };
+    let synced = tips::note_synced(store.clone(), Arc::clone(nudges), delivery.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(relinker.run()).map(|_| ()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(tips.run()).map(|_| ()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(synced).map(|_| ()));
+}
+
 /// A failing detector of the last run may still fail.
 async fn degraded(store: &Store, topics: &Topics, alert_severity: u8) -> anyhow::Result<degraded::Degraded> {
     let mut lasting = Vec::new();
@@ -352,7 +416,7 @@ async fn serve_http(
     health: &Arc<Health>,
     metrics: &Metrics,
     status: links::StatusText,
-    clearance: &Arc<Clearance>,
+    (clearance, tips): (&Arc<Clearance>, TipDesk),
     stop: &CancellationToken,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> anyhow::Result<Option<SocketAddr>> {
@@ -367,6 +431,7 @@ async fn serve_http(
         metrics: Arc::new(move || metrics.render()),
         status,
         register: Arc::clone(clearance) as Arc<dyn api::RegisterSink>,
+        tips: Some(tips),
         token: config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
     };
     let stop = stop.clone();

@@ -635,6 +635,9 @@ pub struct CameraConfig {
     #[serde(default = "default_stall_timeout_ms")]
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_timeout_ms: u32,
+    /// MQTT topic prefix of the camera itself, where it reads plates and publishes them as ONVIF events.
+    #[serde(default)]
+    pub onvif_topic: Option<String>,
     /// Areas.
     #[serde(default, rename = "area")]
     pub areas: Vec<AreaConfig>,

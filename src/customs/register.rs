@@ -160,6 +160,17 @@ impl RegisterSnapshot {
         }
     }
 
+    /// All readings, any order.
+    pub fn observations(&self) -> impl Iterator<Item = &Arc<Observation>> {
+        self.observations.iter()
+    }
+
+    /// Areas that a camera's readings are about: only when it sees one alone.
+    pub(super) fn areas_of(&self, camera: &CameraId) -> Vec<AreaId> {
+        let seen = self.cameras.iter().filter(|(_, c)| *c == camera && self.single.contains(*c));
+        seen.map(|(area, _)| area.clone()).collect()
+    }
+
     /// The camera that sees an area or line.
     #[must_use]
     pub fn camera_of(&self, area: &AreaId) -> Option<&CameraId> {
@@ -309,11 +320,9 @@ impl Register {
         Self { writing: Mutex::default(), current: ArcSwap::from_pointee(snapshot) }
     }
 
-    /// The same, knowing which camera sees which area: readings often name the camera alone.
-    #[must_use]
-    pub fn with_cameras(self, cameras: HashMap<AreaId, CameraId>, single: HashSet<CameraId>) -> Self {
+    /// Which camera sees which area, and which cameras see one area only: readings often name the camera alone.
+    pub fn set_places(&self, cameras: HashMap<AreaId, CameraId>, single: HashSet<CameraId>) {
         self.publish(None, |next| (next.cameras, next.single) = (Arc::new(cameras), Arc::new(single)));
-        self
     }
 
     /// What is known now. Cheap; hold it as long as one decision takes.

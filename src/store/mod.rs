@@ -29,6 +29,7 @@
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
 
 mod error;
+mod holds;
 mod notice;
 mod open;
 mod outbox;
@@ -38,6 +39,8 @@ mod record;
 mod register;
 mod report;
 mod resync;
+mod tips;
+mod trace;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -45,6 +48,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::StoreError;
+pub use holds::{Hold, HoldState, NewHold};
 pub use notice::NewNotice;
 pub use open::{StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};
@@ -52,6 +56,8 @@ pub use prune::Pruned;
 pub use record::{NewMessage, OutboxDropped, Pictures, Recorded};
 pub use report::{CountRow, Latency};
 pub use resync::ResyncReply;
+pub use tips::{KeptCorrelation, Piece, Watched};
+pub use trace::Traced;
 
 use crate::clock::MonoMillis;
 

@@ -164,6 +164,7 @@ impl Store {
         }
         self.queue(tx, seq, 1, m.lane, i64::try_from(payload.len()).unwrap_or(i64::MAX)).await?;
         self.set_open(tx, &event).await?;
+        self.trace_event(tx, &event).await?;
         Ok(Recorded { sequence: event.data.sequence, event })
     }
 
@@ -492,6 +493,6 @@ fn by_lane(rows: &[DroppedRow]) -> Vec<DroppedLane> {
 }
 
 /// The name a unit enum has in messages.
-fn name_of<T: Serialize>(value: &T) -> Option<String> {
+pub(super) fn name_of<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
 }

@@ -75,6 +75,7 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         decode: DecodeMode::EveryFrame,
         decoder: None,
         stall_timeout_ms: 5000,
+        onvif_topic: None,
         areas: Vec::new(),
         lines: Vec::new(),
     }
