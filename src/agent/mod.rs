@@ -448,3 +448,6 @@ async fn serve_http(
     });
     Ok(Some(addr))
 }
+
+#[cfg(test)]
+mod cases_tests;

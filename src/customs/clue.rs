@@ -261,7 +261,8 @@ impl Scene<'_> {
             read: None,
             method: LinkMethod::Visit,
             confidence: visit.confidence * self.config.confidence.hop.powi(hop),
-            root: booking.as_ref().map_or_else(|| format!("visit:{}", visit.id), |b| format!("booking:{}", b.id)),
+            // A visit that a booking opened says no more than that booking.
+            root: if booking.is_some() { "booking".into() } else { "visit".into() },
             source: format!("visit:{}", visit.id),
             in_window: false,
             reason: format!("inherited from visit {}, {hop} hop(s)", visit.id),

@@ -141,7 +141,8 @@ fn by_booking(scene: &Scene<'_>, booking: Arc<Booking>, in_window: bool, confide
         read: None,
         method: LinkMethod::Booking,
         confidence,
-        root: format!("booking:{}", booking.id),
+        // Two bookings of the same goods say the same thing twice.
+        root: "booking".into(),
         source: format!("booking:{}", booking.id),
         in_window,
         reason: format!(

@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn events_of_cameras_become_readings() {
-        let body = r#"{"UtcTime": "2026-03-02T10:00:00.5Z", "Source": {"VideoSource": "1"},
-            "Data": {"LicensePlateInfo": {"PlateNumber": {"#text": "51C-123.45", "@Likelihood": "0.87"}, "CountryCode": "vn"}}}"#;
+        let body = r##"{"UtcTime": "2026-03-02T10:00:00.5Z", "Source": {"VideoSource": "1"},
+            "Data": {"LicensePlateInfo": {"PlateNumber": {"#text": "51C-123.45", "@Likelihood": "0.87"}, "CountryCode": "vn"}}}"##;
         let o = take(body).unwrap().unwrap();
         assert_eq!((o.norm.as_str(), o.country.as_deref(), o.camera.unwrap().0.as_str()), ("51C12345", Some("VN"), "gate"));
         assert!((o.confidence - 0.87).abs() < 1e-6);

@@ -136,7 +136,7 @@ impl RegisterSnapshot {
     }
 
     /// Tips about a handle such as `decl:10000001234`.
-    pub(super) fn tips_by(&self, handle: &str) -> impl Iterator<Item = &Arc<Tip>> {
+    pub(super) fn tips_by<'a>(&'a self, handle: &str) -> impl Iterator<Item = &'a Arc<Tip>> + use<'a> {
         self.tips.found(handle)
     }
 
@@ -178,7 +178,7 @@ impl RegisterSnapshot {
     }
 
     /// Where readings for an area may have been made: the area itself, and its camera where that sees no other one.
-    pub(super) fn observations_at(&self, area: &AreaId) -> impl Iterator<Item = &Arc<Observation>> {
+    pub(super) fn observations_at<'a>(&'a self, area: &AreaId) -> impl Iterator<Item = &'a Arc<Observation>> + use<'a> {
         let camera = self.camera_of(area).filter(|c| self.single.contains(*c)).map(|c| format!("camera:{c}"));
         let of_camera: Vec<_> = camera.iter().flat_map(|handle| self.observations.found(handle)).collect();
         self.observations.found(&format!("area:{area}")).chain(of_camera)

@@ -55,7 +55,7 @@ impl<T: Keyed> Shelf<T> {
     }
 
     /// All that can be found by this handle, oldest arrival first.
-    pub(super) fn found(&self, handle: &str) -> impl Iterator<Item = &Arc<T>> {
+    pub(super) fn found<'a>(&'a self, handle: &str) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
         self.by_handle.get(handle).into_iter().flatten().filter_map(|key| self.items.get(key))
     }
 

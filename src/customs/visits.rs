@@ -120,7 +120,7 @@ fn fits(visit: &Visit, part: Part, seen: &Observation) -> bool {
 fn go_out(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
     let Some(visit) = known else {
         // Another tractor takes it out: what else was read says whose it is.
-        let swapped = together.filter(|v| v.state != VisitState::ClosedUnseen && !fits(v, part, seen));
+        let swapped = together.filter(|v| part == Part::Head && v.state != VisitState::ClosedUnseen);
         return swapped.map(|v| joined(&v, part, seen)).into_iter().collect();
     };
     let mut next = newer(&visit);
