@@ -75,14 +75,7 @@ pub trait RegisterSink: Send + Sync {
     fn bookings(&self, query: BookingQuery) -> BoxFuture<'_, Result<Value, SinkError>>;
 }
 
-/// What a JSON fact is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FactKind {
-    /// A declaration.
-    Declaration,
-    /// A booking.
-    Booking,
-}
+pub use crate::customs::FactKind;
 
 /// What became of each item, or why none could be kept.
 pub type Answers = Result<Vec<Result<Applied, SinkError>>, SinkError>;
@@ -106,6 +99,8 @@ pub struct ApiState {
     pub annotator: Option<Arc<crate::event::Annotator>>,
     /// Held while one is made.
     pub sheets: Arc<tokio::sync::Mutex<()>>,
+    /// Tips and holds; `None` where there is no store.
+    pub tips: Option<super::api_register::TipDesk>,
     /// Bearer token; `None` = not asked for (loopback only, the configuration sees to that).
     pub token: Option<Secret>,
 }
@@ -119,6 +114,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/bookings", get(bookings).post(book))
         .merge(super::api_coverage::routes())
         .merge(super::api_footage::routes())
+        .merge(super::api_register::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), authorise));
     guarded
         .route("/livez", get(livez))
@@ -192,7 +188,7 @@ async fn bookings(State(state): State<ApiState>, query: Result<Query<BookingQuer
     }
 }
 
-fn sink_error(error: &SinkError) -> Response {
+pub(super) fn sink_error(error: &SinkError) -> Response {
     match error {
         SinkError::Invalid(fields) => {
             let body = json!({"error": "invalid", "message": error.to_string(), "fields": fields});
@@ -223,7 +219,7 @@ async fn book(State(state): State<ApiState>, headers: HeaderMap, body: Result<By
 
 /// Applies one object or each of an array, in order. What fits is applied even when another item is refused; the
 /// answer says which is which, so the same request may safely be sent again.
-async fn apply_all(
+pub(super) async fn apply_all(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     kind: FactKind,
@@ -256,7 +252,7 @@ async fn apply_all(
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-fn items(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Vec<Value>, Box<Response>> {
+pub(super) fn items(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Vec<Value>, Box<Response>> {
     // Asking for JSON by name keeps pages of other sites from posting through an officer's browser.
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/json")) {

@@ -72,6 +72,7 @@ impl Api {
             footage: None,
             annotator: None,
             sheets: Arc::default(),
+            tips: None,
             token: token.map(|t| Secret::new(t.into())),
         };
         Self { state, register }

@@ -7,15 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Answers, Applied, BookingQuery, FactKind, FieldError, RegisterSink, SinkError};
+use super::nudges::Nudges;
+use super::relink::places;
 use crate::clock::{UtcMillis, utc_now};
+use crate::config::{Config, RegisterConfig};
 use crate::customs::feed::{FeedError, read_feed};
+use crate::customs::reach::reach;
 use crate::customs::register::Fact;
-use crate::customs::{Booking, Declaration, MessageError, Outcome, Parsed, Register};
+use crate::customs::{MessageError, Outcome, Parsed, Register, visits};
 use crate::rules::AreaId;
-use crate::store::{Store, StoreError};
+use crate::store::{LANE_ALERT, NewNotice, Store, StoreError};
 
 /// How often the feed file is looked at.
 const FILE_EVERY: Duration = Duration::from_secs(5);
@@ -24,6 +29,10 @@ const FILE_EVERY: Duration = Duration::from_secs(5);
 pub struct Clearance {
     register: Arc<Register>,
     store: Store,
+    config: RegisterConfig,
+    /// Where alarms go; none = only into the log.
+    alert_topic: Option<String>,
+    nudges: Arc<Nudges>,
     /// One writer: outcomes are decided, kept and applied in one order.
     writing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -36,7 +45,24 @@ impl Clearance {
     pub async fn load(store: Store) -> Result<Self, StoreError> {
         let (facts, last_feed) = store.load_register().await?;
         let register = Arc::new(Register::restore(facts, last_feed));
-        Ok(Self { register, store, writing: Arc::default() })
+        let config = RegisterConfig::default();
+        Ok(Self { register, store, config, alert_topic: None, nudges: Arc::default(), writing: Arc::default() })
+    }
+
+    /// The same for the cameras and weights of a box, which says alarms on a topic.
+    #[must_use]
+    pub fn for_box(mut self, config: &Config, alert_topic: String) -> Self {
+        let (cameras, single) = places(config);
+        self.register.set_places(cameras, single);
+        self.config = config.register.clone();
+        self.alert_topic = Some(alert_topic);
+        self
+    }
+
+    /// What facts changed, for those who look again.
+    #[must_use]
+    pub fn nudges(&self) -> &Arc<Nudges> {
+        &self.nudges
     }
 
     /// The register, for readers.
@@ -51,14 +77,32 @@ impl Clearance {
     /// # Errors
     /// When the store refuses; then none counts.
     pub async fn take(&self, facts: Vec<Fact>, said: Option<UtcMillis>) -> Result<Vec<Outcome>, StoreError> {
-        let (register, store) = (Arc::clone(&self.register), self.store.clone());
+        let keep = Keep {
+            register: Arc::clone(&self.register),
+            store: self.store.clone(),
+            config: self.config.clone(),
+            alert_topic: self.alert_topic.clone(),
+            nudges: Arc::clone(&self.nudges),
+        };
         let writing = Arc::clone(&self.writing);
         // On a task of its own: a caller that goes away in the middle must not leave store and register apart.
         let done = tokio::spawn(async move {
             let _one_writer = writing.lock().await;
-            keep(&register, &store, facts, said).await
+            let _keeping = keep.nudges.keeping();
+            keep.facts(facts, said).await
         });
         done.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+    }
+
+    /// Ends visits that nobody saw end in time; returns how many.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn end_visits(&self, now: UtcMillis) -> Result<usize, StoreError> {
+        let over = visits::timed_out(&self.register.snapshot(), now, &self.config);
+        let count = over.len();
+        self.take(over.into_iter().map(Fact::Visit).collect(), None).await?;
+        Ok(count)
     }
 
     /// Forgets bookings and declarations that are long over.
@@ -128,32 +172,69 @@ impl Clearance {
     }
 }
 
-/// Decides, keeps, shows.
-async fn keep(
-    register: &Register,
-    store: &Store,
-    facts: Vec<Fact>,
-    said: Option<UtcMillis>,
-) -> Result<Vec<Outcome>, StoreError> {
-    let now = utc_now();
-    // Never later than now, and never earlier than a later word, unless that one came from a clock gone wrong.
-    let last = register.snapshot().last_feed.filter(|last| *last <= now);
-    let heard = said.map(|said| said.min(now).max(last.unwrap_or(said.min(now))));
-    let outcomes = register.rehearse(&facts);
-    let kept: Vec<(Fact, Outcome)> = facts.iter().cloned().zip(outcomes).collect();
-    store.save_facts(&kept, now, heard).await?;
-    let outcomes = register.apply_all(facts, heard);
-    for (fact, _) in kept.iter().filter(|(_, o)| *o == Outcome::Conflict) {
-        let (kind, key, version) = name(fact);
+/// What keeping facts needs, on a task of its own.
+struct Keep {
+    register: Arc<Register>,
+    store: Store,
+    config: RegisterConfig,
+    alert_topic: Option<String>,
+    nudges: Arc<Nudges>,
+}
+
+impl Keep {
+    /// Decides, keeps, shows, and tells what it reaches.
+    async fn facts(&self, facts: Vec<Fact>, said: Option<UtcMillis>) -> Result<Vec<Outcome>, StoreError> {
+        let now = utc_now();
+        let before = self.register.snapshot();
+        // Never later than now, and never earlier than a later word, unless that one came from a clock gone wrong.
+        let last = before.last_feed.filter(|last| *last <= now);
+        let heard = said.map(|said| said.min(now).max(last.unwrap_or(said.min(now))));
+        let rehearsal = self.register.rehearse(facts, heard.unwrap_or(now), &self.config);
+        let derived = rehearsal.derived.into_iter().map(|fact| (fact, Outcome::Applied));
+        let kept: Vec<(Fact, Outcome)> = rehearsal.given.iter().cloned().chain(derived).collect();
+        self.store.save_facts(&kept, now, heard).await?;
+        let mut outcomes = self.register.apply_all(kept.iter().map(|(fact, _)| fact.clone()).collect(), heard);
+        outcomes.truncate(rehearsal.given.len());
+        let after = self.register.snapshot();
+        for (fact, _) in kept.iter().filter(|(_, o)| *o == Outcome::Applied) {
+            self.nudges.fact(fact, reach(fact, &before, &after, &self.config));
+        }
+        for (fact, _) in kept.iter().filter(|(_, o)| *o == Outcome::Conflict) {
+            self.alarm(fact, now).await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// The same version with other content is kept beside the first, and people are told; the same one again says nothing
+    /// new.
+    async fn alarm(&self, fact: &Fact, now: UtcMillis) -> Result<(), StoreError> {
+        let (kind, key, version) = (fact.kind().as_str(), fact.key(), fact.version());
         tracing::error!(
             kind,
             key,
             version,
-            "same version with other content: the first stays in force, the other \
-            is kept beside it; ask the sender for a higher version"
+            "same version with other content: the first stays in force, the other is kept beside it; ask the sender for a \
+             higher version"
         );
+        let Some(topic) = self.alert_topic.clone() else { return Ok(()) };
+        let digest = Sha256::digest(format!("{kind}/{key}/{version}/{}", fact.to_value()));
+        let id = ulid::Ulid(u128::from_be_bytes(digest[..16].try_into().expect("16 of 32 bytes")));
+        let notice = NewNotice {
+            id: id.to_string(),
+            revision: 1,
+            kind: "gatewatch.alert.fact_conflict.v1".into(),
+            subject: format!("{kind}/{key}"),
+            severity: 3,
+            at: now,
+            open: false,
+            topic,
+            lane: LANE_ALERT,
+            data: json!({"kind": kind, "key": key, "version": version, "refused": fact.to_value(),
+                "what_to_do": "send a higher version; the first content stays in force"}),
+        };
+        self.store.record_notices(vec![notice]).await?;
+        Ok(())
     }
-    Ok(outcomes)
 }
 
 fn applied(outcome: Outcome) -> Result<Applied, SinkError> {
@@ -171,18 +252,7 @@ fn applied(outcome: Outcome) -> Result<Applied, SinkError> {
 }
 
 fn read_fact(kind: FactKind, item: &Value) -> Result<Fact, SinkError> {
-    let bytes = item.to_string();
-    match kind {
-        FactKind::Declaration => noted(Declaration::from_json(bytes.as_bytes())).map(Fact::Declaration),
-        FactKind::Booking => noted(Booking::from_json(bytes.as_bytes())).map(Fact::Booking),
-    }
-}
-
-fn name(fact: &Fact) -> (&'static str, String, i64) {
-    match fact {
-        Fact::Declaration(d) => ("declaration", d.key().to_string(), d.version),
-        Fact::Booking(b) => ("booking", b.id.clone(), b.version),
-    }
+    noted(Fact::from_json(kind, item.to_string().as_bytes()))
 }
 
 fn noted<T>(parsed: Result<Parsed<T>, MessageError>) -> Result<T, SinkError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::nudges::Nudges;
 use crate::event::message::SnapshotRef;
 use crate::event::{Annotator, EventId, EventMessage, Finding};
 use crate::footage::Footage;
@@ -38,6 +39,8 @@ pub struct Keeper {
     pub alert_severity: u8,
     /// Says what of the recorded video belongs to an event.
     pub footage: Arc<Footage>,
+    /// Told of what names declarations: a tip may be about them.
+    pub nudges: Arc<Nudges>,
     /// Shown in `/readyz`.
     pub health: Arc<Health>,
     /// Runs the store's futures.
@@ -102,6 +105,7 @@ impl Keeper {
                     self.health.set("store", Level::Ok, "writing");
                     for r in &recorded {
                         announce(r);
+                        self.nudges.event(&r.event);
                         kept.remember(&r.event);
                     }
                     return;

@@ -239,7 +239,7 @@ fn watched(camera: &CameraConfig) -> Vec<Rect> {
 }
 
 fn linker<'a>(register: &'a RegisterSnapshot, at: UtcMillis, config: &'a RegisterConfig) -> Box<Linker<'a>> {
-    Box::new(move |area, start, end, uncertainty| link(register, area, start, end, uncertainty, at, config))
+    Box::new(move |sought| link(register, sought, at, config))
 }
 
 #[cfg(test)]

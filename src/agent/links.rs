@@ -6,10 +6,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Applied, FactKind, SinkError};
+use super::api::{Applied, SinkError};
+use super::api_register::TipDesk;
 use super::clearance::Clearance;
 use super::coverage::{AskError, CoverageKeeper, Question};
+use crate::camera::CameraId;
 use crate::clock::{UtcMillis, utc_now};
+use crate::customs::{Fact, onvif};
 use crate::mqtt::{Inbound, InboundError, InboundHandler, OutboxError, OutboxItem, OutboxSource, Scope};
 use crate::store::Store;
 
@@ -53,6 +56,10 @@ pub struct Handler {
     pub store: Store,
     /// For `cmd/status`.
     pub status: StatusText,
+    /// For `cmd/hold` and `cmd/release`.
+    pub tips: TipDesk,
+    /// Cameras whose own readers publish, by their topic prefix.
+    pub onvif: Vec<(String, CameraId)>,
 }
 
 impl InboundHandler for Handler {
@@ -63,11 +70,7 @@ impl InboundHandler for Handler {
         said: Option<UtcMillis>,
         body: Value,
     ) -> Result<(), InboundError> {
-        let kind = match what {
-            Inbound::Declaration => FactKind::Declaration,
-            Inbound::Booking => FactKind::Booking,
-        };
-        let answers = self.clearance.take_json(kind, &[body], said).await;
+        let answers = self.clearance.take_json(what, &[body], said).await;
         match answers.and_then(|mut all| all.pop().unwrap_or(Ok(Applied::Unchanged))) {
             Ok(_) => Ok(()),
             Err(SinkError::Unavailable(why)) => Err(InboundError::NotNow(why)),
@@ -78,14 +81,45 @@ impl InboundHandler for Handler {
         }
     }
 
+    fn further_topics(&self) -> Vec<String> {
+        let each = self.onvif.iter();
+        each.map(|(prefix, _)| format!("{prefix}/{}/#", onvif::LICENSE_PLATE)).collect()
+    }
+
+    async fn further(&self, topic: &str, payload: &[u8]) -> Result<(), InboundError> {
+        let of = |(prefix, _): &&(String, CameraId)| {
+            topic.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(&format!("/{}", onvif::LICENSE_PLATE)))
+        };
+        match self.onvif.iter().find(of) {
+            Some((_, camera)) => self.plate(camera, topic, payload).await,
+            None => Ok(()),
+        }
+    }
+
     async fn command(&self, name: &str, payload: &[u8]) -> Result<Value, InboundError> {
         match name {
             "status" => Ok((self.status)().await),
             "resync" => self.resync(&ResyncRange::read(payload)?).await,
             "coverage" => self.coverage(payload).await,
-            _ => {
-                Err(InboundError::Invalid(format!("unknown command {name:?}; there are: resync, ping, status, coverage")))
-            }
+            "hold" => self.tips.hold(&parsed(payload)?).await.map_err(refused),
+            "release" => self.tips.release(&parsed(payload)?).await.map_err(refused),
+            _ => Err(InboundError::Invalid(format!(
+                "unknown command {name:?}; there are: coverage, hold, ping, release, resync, status"
+            ))),
+        }
+    }
+}
+
+fn parsed(payload: &[u8]) -> Result<Value, InboundError> {
+    serde_json::from_slice(payload).map_err(|e| InboundError::Invalid(format!("not JSON: {e}")))
+}
+
+fn refused(error: SinkError) -> InboundError {
+    match error {
+        SinkError::Unavailable(why) => InboundError::NotNow(why),
+        SinkError::Invalid(fields) => {
+            let texts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
+            InboundError::Invalid(texts.join("; "))
         }
     }
 }
@@ -100,6 +134,14 @@ impl Handler {
             Err(AskError::Invalid(what)) => Err(invalid(what)),
             Err(error @ AskError::Store(_)) => Err(InboundError::NotNow(error.to_string())),
         }
+    }
+
+    /// Takes a plate that a camera's own reader published.
+    async fn plate(&self, camera: &CameraId, topic: &str, payload: &[u8]) -> Result<(), InboundError> {
+        let read = onvif::read(camera, topic, payload).map_err(|e| InboundError::Invalid(e.to_string()))?;
+        let Some(seen) = read else { return Ok(()) };
+        let taken = self.clearance.take(vec![Fact::Observation(seen.value)], None).await;
+        taken.map(|_| ()).map_err(|e| InboundError::NotNow(e.to_string()))
     }
 
     async fn resync(&self, range: &ResyncRange) -> Result<Value, InboundError> {

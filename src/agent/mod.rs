@@ -3,13 +3,18 @@
 pub mod api;
 pub mod api_coverage;
 pub mod api_footage;
+pub mod api_register;
 pub mod clearance;
+pub mod correlate;
 pub mod coverage;
 pub mod degraded;
 pub mod keeper;
 pub mod lane;
 pub mod links;
+pub mod nudges;
+pub mod relink;
 pub mod restart;
+pub mod tips;
 pub mod watch;
 pub mod worker;
 
@@ -38,11 +43,15 @@ use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
+use api_register::TipDesk;
 use clearance::Clearance;
 use coverage::CoverageKeeper;
+use correlate::Correlator;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
 use links::Handler;
+use relink::Relinker;
+use tips::{Interests, TipRunner};
 use worker::{KeeperGone, Worker};
 
 /// At an orderly stop a store that refuses gets this long before what is not written is given up, with an error each.
@@ -109,7 +118,7 @@ impl Agent {
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         let coverage = Arc::new(CoverageKeeper::start(store.clone(), &config).await?);
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
-        let clearance = Arc::new(Clearance::load(store.clone()).await?);
+        let clearance = Arc::new(Clearance::load(store.clone()).await?.for_box(&config, topics.alert()));
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(path) = config.register.file.clone() {
@@ -128,6 +137,7 @@ impl Agent {
             topics: topics.clone(),
             alert_severity: config.events.alert_severity,
             footage: Arc::clone(&footage),
+            nudges: Arc::clone(clearance.nudges()),
             health: Arc::clone(&health),
             runtime: tokio::runtime::Handle::current(),
             stop: give_up.clone(),
@@ -157,11 +167,14 @@ impl Agent {
         tasks.spawn(Arc::clone(&coverage).run(cameras.clone(), stop.clone()));
 
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance), Arc::clone(&footage));
+        let desk = tip_desk(&config, &store, &clearance);
         let handler = Handler {
             clearance: Arc::clone(&clearance),
             coverage: Arc::clone(&coverage),
             store: store.clone(),
             status: Arc::clone(&status),
+            tips: desk.clone(),
+            onvif: onvif(&config),
         };
         let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
         let (delivery, delivery_status) = delivery(&config, &topics, handler, presence);
@@ -179,6 +192,7 @@ impl Agent {
             metrics: metrics.clone(),
             degraded,
         };
+        look_again(&config, &store, &topics, &clearance, &delivery_status, &stop, &mut tasks);
         let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
@@ -190,6 +204,7 @@ impl Agent {
             coverage: &coverage,
             footage: Arc::clone(&footage),
             annotator,
+            tips: desk,
         };
         let http = serve_http(&config, &metrics, &stop, &mut tasks, parts).await?;
         Ok(Self {
@@ -312,6 +327,52 @@ async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
     Ok(Store::open(options).await?)
 }
 
+fn tip_desk(config: &Config, store: &Store, clearance: &Clearance) -> TipDesk {
+    TipDesk {
+        store: store.clone(),
+        register: Arc::clone(clearance.register()),
+        cameras: config.cameras.iter().map(|c| c.id.0.clone()).collect(),
+        tip_days: config.register.tip_days,
+    }
+}
+
+/// Cameras that publish what their own readers read, by topic prefix.
+fn onvif(config: &Config) -> Vec<(String, CameraId)> {
+    let each = config.cameras.iter();
+    each.filter_map(|c| Some((c.onvif_topic.clone()?.trim_end_matches('/').to_owned(), c.id.clone()))).collect()
+}
+
+/// Starts those who look again when facts or events changed something: links of ended events, and tips.
+fn look_again(
+    config: &Config,
+    store: &Store,
+    topics: &Topics,
+    clearance: &Clearance,
+    delivery: &tokio_watch::Receiver<DeliveryStatus>,
+    stop: &CancellationToken,
+    tasks: &mut tokio::task::JoinSet<()>,
+) {
+    let (nudges, register) = (clearance.nudges(), clearance.register());
+    let relinker = Relinker {
+        store: store.clone(),
+        register: Arc::clone(register),
+        config: config.clone(),
+        topics: topics.clone(),
+        nudges: Arc::clone(nudges),
+    };
+    let tips = TipRunner {
+        correlator: Correlator { store: store.clone(), config: Arc::new(config.clone()) },
+        register: Arc::clone(register),
+        topics: topics.clone(),
+        nudges: Arc::clone(nudges),
+        interests: Interests::default(),
+    };
+    let synced = tips::note_synced(store.clone(), Arc::clone(nudges), delivery.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(relinker.run()).map(|_| ()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(tips.run()).map(|_| ()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(synced).map(|_| ()));
+}
+
 /// A failing detector of the last run may still fail.
 async fn degraded(store: &Store, topics: &Topics, alert_severity: u8) -> anyhow::Result<degraded::Degraded> {
     let mut lasting = Vec::new();
@@ -419,6 +480,7 @@ struct ApiParts<'a> {
     coverage: &'a Arc<CoverageKeeper>,
     footage: Arc<Footage>,
     annotator: Arc<Annotator>,
+    tips: TipDesk,
 }
 
 async fn serve_http(
@@ -443,6 +505,7 @@ async fn serve_http(
         footage: Some(parts.footage),
         annotator: Some(parts.annotator),
         sheets: Arc::default(),
+        tips: Some(parts.tips),
         token: config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
     };
     let stop = stop.clone();
@@ -459,3 +522,6 @@ async fn serve_http(
     });
     Ok(Some(addr))
 }
+
+#[cfg(test)]
+mod cases_tests;

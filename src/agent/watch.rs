@@ -17,6 +17,7 @@ use super::worker::DETECTOR_FAILED;
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
 use crate::clock::utc_now;
 use crate::footage::Footage;
+use crate::customs::FactKind;
 use crate::mqtt::DeliveryStatus;
 use crate::store::Store;
 use crate::telemetry::health::{Health, Level};
@@ -67,7 +68,9 @@ pub fn status_text(
                 "time": utc_now(), "epoch": store.epoch(), "session": store.session(),
                 "cameras": cameras.values().collect::<Vec<_>>(), "outbox": outbox,
                 "footage": recordings,
-                "register": {"declarations": declarations, "bookings": bookings, "last_feed": register.last_feed},
+                "register": {"declarations": declarations, "bookings": bookings, "last_feed": register.last_feed,
+                    "visits": register.count_of(FactKind::Visit), "observations": register.count_of(FactKind::Observation),
+                    "tips": register.count_of(FactKind::Tip)},
             })
         })
     })
@@ -187,6 +190,11 @@ pub async fn tend(store: Store, clearance: Arc<Clearance>, keep_messages_days: u
         match store.prune(now).await {
             Ok(done) => tracing::info!(?done, "store cleaned up"),
             Err(error) => tracing::error!(%error, "the store could not be cleaned up"),
+        }
+        match clearance.end_visits(now).await {
+            Ok(visits) if visits > 0 => tracing::info!(visits, "visits that nobody saw end are closed"),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "visits that are over could not be closed"),
         }
         let declarations_before = now.plus_ms(-keep_ms.max(DECLARATIONS_KEPT_DAYS * DAY_MS));
         match clearance.forget(now.plus_ms(-keep_ms), declarations_before).await {

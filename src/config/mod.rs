@@ -434,8 +434,35 @@ pub struct RegisterConfig {
     /// And stay this much after, seconds.
     #[schemars(range(max = 86_400))]
     pub grace_after_s: u32,
-    /// CSV or JSON file of declarations and bookings, read at start and whenever it changes.
+    /// CSV or JSON file of facts (declarations, bookings and the others), read at start and whenever it changes.
     pub file: Option<PathBuf>,
+    /// A plate or container read this much before or after an event belongs to it, seconds.
+    #[schemars(range(max = 3600))]
+    pub observation_window_s: u32,
+    /// Readings at one gate in one direction within this are one vehicle, where nothing else says so, seconds.
+    #[schemars(range(min = 1, max = 600))]
+    pub passage_s: u32,
+    /// A visit that nobody saw end is over after this, seconds.
+    #[schemars(range(min = 600, max = 2_592_000))]
+    pub visit_timeout_s: u32,
+    /// Events that ended are linked anew for this long when facts come late, hours.
+    #[schemars(range(max = 720))]
+    pub relink_h: u32,
+    /// A tip without an end of its own is watched for this long, days.
+    #[schemars(range(min = 1, max = 365))]
+    pub tip_days: u32,
+    /// Severity that an event of an open tip gets at least.
+    #[schemars(range(min = 1, max = 4))]
+    pub tip_severity: u8,
+    /// Footage held before the first and after the last moment of a tip's range, seconds.
+    #[schemars(range(max = 86_400))]
+    pub tip_before_s: u32,
+    /// And after.
+    #[schemars(range(max = 86_400))]
+    pub tip_after_s: u32,
+    /// Owner codes (four letters) of containers for which a misread number may be put right; beside those of known
+    /// declarations.
+    pub container_owners: Vec<String>,
     /// How candidates are weighed.
     pub confidence: ConfidenceConfig,
 }
@@ -447,8 +474,30 @@ impl Default for RegisterConfig {
             grace_before_s: 900,
             grace_after_s: 1800,
             file: None,
+            observation_window_s: 60,
+            passage_s: 20,
+            visit_timeout_s: 86_400,
+            relink_h: 72,
+            tip_days: 30,
+            tip_severity: 3,
+            tip_before_s: 300,
+            tip_after_s: 600,
+            container_owners: [
+                "CMAU", "COSU", "CSNU", "CSQU", "EGHU", "EGSU", "HLBU", "HLXU", "MAEU", "MEDU", "MRKU", "MSCU", "MSKU",
+                "ONEU", "OOLU", "TCLU", "TCNU", "TEMU", "TGHU", "TRHU", "WHLU", "YMLU",
+            ]
+            .map(String::from)
+            .to_vec(),
             confidence: ConfidenceConfig::default(),
         }
+    }
+}
+
+impl RegisterConfig {
+    /// Whether containers of this owner are known by configuration.
+    #[must_use]
+    pub fn knows_owner(&self, owner: &str) -> bool {
+        self.container_owners.iter().any(|known| known.eq_ignore_ascii_case(owner))
     }
 }
 
@@ -465,6 +514,42 @@ pub struct ConfidenceConfig {
     /// Only within the grace time.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub booking_grace: f32,
+    /// An officer's binding.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub officer: f32,
+    /// A container number whose check digit fits, read with at least `container_sure`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub container: f32,
+    /// The same, read less surely.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub container_low: f32,
+    /// A container number put right by its check digit.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub container_corrected: f32,
+    /// A container number whose check digit does not fit.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub container_unchecked: f32,
+    /// A reader is sure from this confidence on.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub container_sure: f32,
+    /// A plate that is exactly that of a booked or visiting vehicle.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub plate: f32,
+    /// A plate within `plate_distance` of one.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub plate_near: f32,
+    /// Largest weighted distance of a near plate: what readers confuse costs 0.3, any other character 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub plate_distance: f32,
+    /// A seal number that one declaration alone has.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub seal: f32,
+    /// What is inherited along a visit is this much of its parent, each time.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub hop: f32,
+    /// Ways combined are never surer than this without an officer.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub cap: f32,
     /// From here a candidate may be `linked`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub link_min: f32,
@@ -482,6 +567,18 @@ impl Default for ConfidenceConfig {
             booking: 0.80,
             booking_overlap: 0.45,
             booking_grace: 0.40,
+            officer: 0.99,
+            container: 0.95,
+            container_low: 0.85,
+            container_corrected: 0.75,
+            container_unchecked: 0.30,
+            container_sure: 0.90,
+            plate: 0.85,
+            plate_near: 0.55,
+            plate_distance: 0.60,
+            seal: 0.90,
+            hop: 0.90,
+            cap: 0.98,
             link_min: 0.80,
             link_margin: 0.20,
             propose_min: 0.40,
@@ -549,6 +646,9 @@ pub struct CameraConfig {
     /// password, transport and `ca_file` are the same.
     #[serde(default)]
     pub record_url: Option<String>,
+    /// MQTT topic prefix of the camera itself, where it reads plates and publishes them as ONVIF events.
+    #[serde(default)]
+    pub onvif_topic: Option<String>,
     /// Areas.
     #[serde(default, rename = "area")]
     pub areas: Vec<AreaConfig>,

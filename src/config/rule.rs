@@ -131,6 +131,10 @@ pub struct BayConfig {
     #[serde(default = "ten_seconds")]
     #[schemars(range(min = 0.0, max = 600.0))]
     pub lost_s: f64,
+    /// Severity when the vehicle is not the booked one, by a container number whose check digit fits.
+    #[serde(default = "serious")]
+    #[schemars(range(min = 1, max = 4))]
+    pub wrong_vehicle_severity: u8,
     /// Classes that count.
     #[serde(default = "vehicles")]
     pub classes: Vec<Label>,

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::declaration::{DeclNumber, NUMBER_FORM};
-use super::fields::{Fields, MessageError, Parsed, TIME_FORM, VERSION_FORM, count, object, text, time};
+use super::fact::{FactKind, Handle, Keyed, handles, plate_handle};
+use super::fields::{Fields, MessageError, Parsed, TIME_FORM, VERSION_FORM, area_id, count, object, text, time};
 use crate::clock::UtcMillis;
 use crate::rules::AreaId;
 
@@ -92,17 +93,26 @@ impl Booking {
             })
         })
     }
-
-    pub(super) fn same_facts(&self, other: &Self) -> bool {
-        serde_json::to_value(self).ok() == serde_json::to_value(other).ok()
-    }
 }
 
-fn area_id(v: &Value) -> Option<AreaId> {
-    let s = v.as_str()?;
-    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let form = (1..=32).contains(&s.len()) && ok(s.as_bytes()[0]) && s.bytes().all(|b| ok(b) || b == b'-');
-    form.then(|| AreaId(s.to_owned()))
+impl Keyed for Booking {
+    const KIND: FactKind = FactKind::Booking;
+
+    fn key(&self) -> &str {
+        &self.id
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn handles(&self) -> Vec<Handle> {
+        let mut out = handles("container", &self.containers);
+        out.extend(self.plates.iter().map(|p| plate_handle(p)));
+        out.extend(self.decl_keys.iter().map(|d| format!("decl:{}", d.key)));
+        out.push(format!("area:{}", self.area));
+        out
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::link::feed_age;
-use super::{BookingState, DeclKey, Declaration, LinkOutcome, LinkVerdict, RegisterSnapshot, link};
+use super::{BookingState, DeclKey, Declaration, LinkOutcome, LinkVerdict, RegisterSnapshot, Sought, link};
 use crate::clock::UtcMillis;
 use crate::config::RegisterConfig;
 use crate::rules::AreaId;
@@ -25,6 +25,8 @@ pub enum Question {
     Booked,
     /// Is an inspection open in the area: a booking that is `active`?
     InspectionOpen,
+    /// Is the vehicle in the area the booked one, by what was read?
+    RightVehicle,
 }
 
 /// What customs answers.
@@ -78,9 +80,15 @@ impl Checks<'_> {
         if linked.feed_stale {
             return unknown("the clearance feed is stale".into());
         }
-        let each = self.all_of(&linked).into_iter().map(|key| match self.register.declaration(&key) {
-            Some(declaration) => may_leave(declaration, at),
-            None => (Answer::Unknown, format!("{key}: never received")),
+        let containers: Vec<String> = linked.links.iter().filter_map(|l| l.container.clone()).collect();
+        let each = self.all_of(&linked).into_iter().map(|key| {
+            if let Some(stop) = self.stop(&key, at, &containers) {
+                return (Answer::No, stop);
+            }
+            match self.register.declaration(&key) {
+                Some(declaration) => may_leave(declaration, at),
+                None => (Answer::Unknown, format!("{key}: never received")),
+            }
         });
         let (answers, facts): (Vec<Answer>, Vec<String>) = each.unzip();
         let answer = all(&answers);
@@ -120,6 +128,27 @@ impl Checks<'_> {
         self.check(Question::InspectionOpen, answer, vec![basis])
     }
 
+    /// Is the vehicle in `area` since `since` the booked one? *No* only when a container number whose check digit fits
+    /// says otherwise.
+    #[must_use]
+    pub fn right_vehicle(&self, area: &AreaId, since: UtcMillis) -> Check {
+        let linked = self.link(area, since, None);
+        let answer = match (&linked.contradiction, linked.links.iter().any(|l| l.container.is_some())) {
+            (Some(_), _) => Answer::No,
+            (None, true) => Answer::Yes,
+            (None, false) => Answer::Unknown,
+        };
+        self.check(Question::RightVehicle, answer, vec![linked.reason])
+    }
+
+    /// An order that stops these goods, in words.
+    fn stop(&self, key: &DeclKey, at: UtcMillis, containers: &[String]) -> Option<String> {
+        let orders = self.register.found(&format!("decl:{key}")).stops;
+        let order = orders.into_iter().find(|s| s.holds(at, containers))?;
+        let of = order.container.as_ref().map_or_else(String::new, |c| format!(", container {c}"));
+        Some(format!("{key}{of}: stopped since {} by order {}", order.from.to_rfc3339(), order.id))
+    }
+
     /// Every declaration of the goods, also those that the link itself has no room to name.
     fn all_of(&self, linked: &LinkOutcome) -> BTreeSet<DeclKey> {
         let bookings = linked.links.iter().filter_map(|l| self.register.booking(l.booking_id.as_ref()?));
@@ -128,7 +157,8 @@ impl Checks<'_> {
     }
 
     fn link(&self, area: &AreaId, start: UtcMillis, end: Option<UtcMillis>) -> LinkOutcome {
-        link(self.register, area, start, end, self.uncertainty_ms, self.now, self.config)
+        let sought = Sought { area, start, end, uncertainty_ms: self.uncertainty_ms, event: None };
+        link(self.register, &sought, self.now, self.config)
     }
 
     fn check(&self, question: Question, answer: Answer, basis: Vec<String>) -> Check {

@@ -41,6 +41,83 @@ impl ContainerNo {
     }
 }
 
+/// A reading of a container number: what was read stays beside what it is taken for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// As read.
+    pub raw: String,
+    /// Normalised, corrected where that was allowed.
+    pub norm: String,
+    /// How far it may be believed.
+    pub check: CheckState,
+}
+
+/// What the check digit says of a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// Fits as read.
+    Ok,
+    /// Fits after confusions of letters and digits were put right.
+    Corrected,
+    /// Does not fit, or the text is no ISO number.
+    Fails,
+}
+
+/// Characters changed by a correction, at most.
+const MAX_CHANGES: usize = 2;
+
+/// Takes a reading for a number. Letters and digits that readers confuse are put right by the type of their place only
+/// (four letters, seven digits), at most two of them, and only when the check digit then fits and the owner is known: the
+/// check digit misses one wrong digit in fifty, so a wider search would invent containers.
+#[must_use]
+pub fn read(raw: &str, owner_known: impl Fn(&str) -> bool) -> Reading {
+    let reading = |norm: String, check| Reading { raw: raw.to_owned(), norm, check };
+    match ContainerNo::parse(raw) {
+        ContainerNo::Valid(norm) => reading(norm, CheckState::Ok),
+        ContainerNo::WrongCheckDigit { text, .. } => reading(text, CheckState::Fails),
+        ContainerNo::Opaque(norm) => match corrected(&norm).filter(|n| owner_known(&n[..4])) {
+            Some(fixed) => reading(fixed, CheckState::Corrected),
+            None => reading(norm, CheckState::Fails),
+        },
+    }
+}
+
+fn corrected(norm: &str) -> Option<String> {
+    if norm.len() != 11 || !norm.is_ascii() {
+        return None;
+    }
+    let put_right = |(i, c): (usize, char)| if i < 4 { to_letter(c) } else { to_digit(c) };
+    let fixed: String = norm.chars().enumerate().map(put_right).collect();
+    let changes = fixed.chars().zip(norm.chars()).filter(|(a, b)| a != b).count();
+    let fits = matches!(ContainerNo::parse(&fixed), ContainerNo::Valid(_));
+    (changes <= MAX_CHANGES && fits).then_some(fixed)
+}
+
+fn to_letter(c: char) -> char {
+    match c {
+        '0' => 'O',
+        '1' => 'I',
+        '5' => 'S',
+        '8' => 'B',
+        '2' => 'Z',
+        '6' => 'G',
+        other => other,
+    }
+}
+
+fn to_digit(c: char) -> char {
+    match c {
+        'O' => '0',
+        'I' => '1',
+        'S' => '5',
+        'B' => '8',
+        'Z' => '2',
+        'G' => '6',
+        other => other,
+    }
+}
+
 /// Upper case, without anything that is not a letter or digit: spaces, dots and dashes are print, not data.
 /// Used for containers and plates alike; letters outside ASCII (`Đ`) stay.
 #[must_use]
@@ -102,7 +179,32 @@ mod tests {
         assert_eq!(ContainerNo::parse("xe tải 1"), ContainerNo::Opaque("XETẢI1".into()));
     }
 
+    #[test]
+    fn corrections_go_by_the_type_of_the_place_only() {
+        let known = |owner: &str| owner == "CSQU";
+        let case = |raw: &str| {
+            let r = read(raw, known);
+            assert_eq!(r.raw, raw);
+            (r.norm, r.check)
+        };
+        assert_eq!(case("CSQU 305438 3"), ("CSQU3054383".into(), CheckState::Ok));
+        assert_eq!(case("C5QU3O54383"), ("CSQU3054383".into(), CheckState::Corrected), "two changes");
+        assert_eq!(case("C5QU3O5438E").1, CheckState::Fails, "E is no digit and nothing it is confused with");
+        assert_eq!(case("C5QU3OS4383").1, CheckState::Fails, "three changes");
+        assert_eq!(case("CSQU3054384"), ("CSQU3054384".into(), CheckState::Fails), "a digit is never another digit");
+        assert_eq!(read("C5QU3054383", |_| false).check, CheckState::Fails, "the owner is not known");
+    }
+
     proptest! {
+        #[test]
+        fn what_is_corrected_is_valid_and_near(raw in "[A-Z0-9]{11}") {
+            let r = read(&raw, |_| true);
+            if r.check != CheckState::Fails {
+                prop_assert_eq!(ContainerNo::parse(&r.norm), ContainerNo::Valid(r.norm.clone()));
+            }
+            prop_assert!(r.norm.chars().zip(raw.chars()).filter(|(a, b)| a != b).count() <= MAX_CHANGES);
+        }
+
         #[test]
         fn parsing_is_stable_and_spaces_do_not_matter(letters in "[A-Z]{3}[UJZ]", digits in "[0-9]{7}") {
             let once = ContainerNo::parse(&format!("{letters} {digits}"));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::DeclKey;
+use super::fact::{FactKind, Handle, Keyed, handles, plate_handle};
 use super::fields::{Fields, MessageError, Parsed, TIME_FORM, VERSION_FORM, count, object, text, time};
 use crate::clock::UtcMillis;
 
@@ -114,6 +115,31 @@ impl Direction {
     }
 }
 
+/// One change of the channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelChange {
+    /// When; when the box heard of it, where the sender does not say.
+    pub at: UtcMillis,
+    /// Channel before: 1 green, 2 yellow, 3 red.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 3))]
+    pub from: Option<u8>,
+    /// Channel after.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 3))]
+    pub to: Option<u8>,
+    /// Office that decided it.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Changes kept of one declaration; the oldest go first.
+const MAX_CHANGES: usize = 50;
+
 /// What the clearance side says about one declaration: the message on `in/declaration`, and the row in the store.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[schemars(extend("required" = ["decl_no", "version"]))]
@@ -137,6 +163,11 @@ pub struct Declaration {
     pub containers: Vec<String>,
     /// Plates, normalised.
     pub plates: Vec<String>,
+    /// Seals, normalised.
+    pub seals: Vec<String>,
+    /// Changes of the channel (chuyển luồng), oldest first. Where the sender gives none, the box keeps what it saw change.
+    #[schemars(length(max = 50))]
+    pub channel_history: Vec<ChannelChange>,
     /// Registered.
     pub registered_at: Option<UtcMillis>,
     /// Check finished.
@@ -179,7 +210,12 @@ impl Declaration {
         let office = f.maybe("office", "four letters and digits like 15BB", office_code);
         let type_code = f.maybe("type_code", "a type code like A11", text);
         let channel = f.maybe("channel", "1 (green), 2 (yellow) or 3 (red)", channel_code);
-        let (containers, plates) = (f.containers(), f.plates());
+        let (containers, plates, seals) = (f.containers(), f.plates(), f.seals());
+        let mut channel_history: Vec<ChannelChange> =
+            f.list("channel_history", "an object with at, from, to, by and reason", |v| {
+                serde_json::from_value(v.clone()).ok()
+            });
+        channel_history.drain(..channel_history.len().saturating_sub(MAX_CHANGES));
         let mut mark = |name: &str| f.maybe(name, TIME_FORM, time);
         let (registered_at, checked_at) = (mark("registered_at"), mark("checked_at"));
         let (released_at, stored_at) = (mark("released_at"), mark("stored_at"));
@@ -197,6 +233,8 @@ impl Declaration {
                 channel,
                 containers,
                 plates,
+                seals,
+                channel_history,
                 registered_at,
                 checked_at,
                 released_at,
@@ -218,14 +256,45 @@ impl Declaration {
         &self.decl_no.key
     }
 
-    /// The facts without who fetched them when: two messages with the same facts are duplicates.
-    pub(super) fn same_facts(&self, other: &Self) -> bool {
-        let facts = |d: &Self| {
-            let mut v = serde_json::to_value(d).unwrap_or_default();
-            v["fetched_at"] = Value::Null;
-            v
-        };
-        facts(self) == facts(other)
+    /// Keeps what the earlier version knew of the channel, and the change that this one brings.
+    pub(super) fn remember_channels(&mut self, before: &Self, heard: UtcMillis) {
+        if !self.channel_history.is_empty() {
+            return;
+        }
+        self.channel_history.clone_from(&before.channel_history);
+        if self.channel != before.channel {
+            let at = self.fetched_at.unwrap_or(heard);
+            self.channel_history.push(ChannelChange {
+                at,
+                from: before.channel,
+                to: self.channel,
+                by: None,
+                reason: None,
+            });
+        }
+        self.channel_history.drain(..self.channel_history.len().saturating_sub(MAX_CHANGES));
+    }
+}
+
+impl Keyed for Declaration {
+    const KIND: FactKind = FactKind::Declaration;
+    /// Who fetched it when, and what the box itself adds.
+    const ASIDE: &'static [&'static str] = &["fetched_at", "channel_history"];
+
+    fn key(&self) -> &str {
+        &self.decl_no.key.0
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn handles(&self) -> Vec<Handle> {
+        let mut out = handles("container", &self.containers);
+        out.extend(handles("seal", &self.seals));
+        out.extend(self.plates.iter().map(|p| plate_handle(p)));
+        out.push(format!("decl:{}", self.decl_no.key));
+        out
     }
 }
 

@@ -1,17 +1,18 @@
-//! Files of declarations and bookings, for boxes without a live feed and for the demo. Good rows are taken, bad rows
+//! Files of facts (declarations, bookings and the others), for boxes without a live feed and for the demo. Good rows are taken, bad rows
 //! are listed with their place; only a file that cannot be read at all is an error.
 //!
-//! * `.json`: `{"declarations": [...], "bookings": [...]}`, items as in the messages on `in/declaration` and `in/booking`.
-//! * `.csv`: first line names the columns, in any order: `type` (`declaration` or `booking`) and the fields of the
-//!   messages. Lists (`decl_keys`, `containers`, `plates`) are separated by `;`. An empty cell is a missing field.
+//! * `.json`: `{"declarations": [...], "bookings": [...]}`, also `visits`, `bindings`, `stops`, `observations` and `tips`; items
+//!   as in the messages on `in/…`.
+//! * `.csv`: first line names the columns, in any order: `type` (`declaration`, `booking`, `visit`, `bind`, `stop`,
+//!   `observation` or `tip`) and the fields of the messages. Lists (`decl_keys`, `containers`, `plates`, `seals`, `cameras`) are
+//!   separated by `;`. An empty cell is a missing field. Parts and stays of a visit need JSON.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::fields::{MessageError, Parsed};
-use super::register::Fact;
-use super::{Booking, Declaration};
+use super::register::{Fact, FactKind};
 
 /// What a file holds.
 #[derive(Debug, Clone, Default)]
@@ -83,10 +84,11 @@ pub fn read_feed(path: &Path) -> Result<FeedFile, FeedError> {
 pub fn parse_json(bytes: &[u8]) -> Result<FeedFile, String> {
     let root: Value = serde_json::from_slice(bytes).map_err(|e| format!("not JSON: {e}"))?;
     let Value::Object(mut root) = root else {
-        return Err("allowed is an object with the lists `declarations` and `bookings`".into());
+        return Err("allowed is an object with lists such as `declarations` and `bookings`".into());
     };
     let mut out = FeedFile::default();
-    for (list, is_booking) in [("declarations", false), ("bookings", true)] {
+    for kind in FactKind::ALL {
+        let list = kind.plural();
         let items = match root.remove(list) {
             None => continue,
             Some(Value::Array(items)) => items,
@@ -95,7 +97,7 @@ pub fn parse_json(bytes: &[u8]) -> Result<FeedFile, String> {
         for (i, item) in items.into_iter().enumerate() {
             let place = format!("{list}[{i}]");
             match item {
-                Value::Object(map) => out.take(place, map, is_booking),
+                Value::Object(map) => out.take(place, map, kind),
                 other => out.problems.push(RowProblem { place, text: format!("{other} is not an object") }),
             }
         }
@@ -113,7 +115,7 @@ pub fn parse_csv(bytes: &[u8]) -> Result<FeedFile, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(bytes);
     let head = reader.headers().map_err(|e| format!("line 1: {e}"))?.clone();
     if !head.iter().any(|h| h == "type") {
-        return Err("line 1 must name the columns, one of them `type` (declaration or booking)".into());
+        return Err("line 1 must name the columns, one of them `type` (declaration, booking…)".into());
     }
     let mut out = FeedFile::default();
     for row in reader.records() {
@@ -129,13 +131,8 @@ pub fn parse_csv(bytes: &[u8]) -> Result<FeedFile, String> {
 }
 
 impl FeedFile {
-    fn take(&mut self, place: String, map: Map<String, Value>, is_booking: bool) {
-        let parsed = if is_booking {
-            Booking::from_object(map).map(|p| wrap(p, Fact::Booking))
-        } else {
-            Declaration::from_object(map).map(|p| wrap(p, Fact::Declaration))
-        };
-        self.keep(place, parsed);
+    fn take(&mut self, place: String, map: Map<String, Value>, kind: FactKind) {
+        self.keep(place, Fact::read(kind, map));
     }
 
     fn keep(&mut self, place: String, parsed: Result<Parsed<Fact>, MessageError>) {
@@ -152,25 +149,20 @@ impl FeedFile {
         let place = row.position().map_or_else(|| "a line".into(), |p| format!("line {}", p.line()));
         let mut map: Map<String, Value> =
             head.iter().zip(row).filter(|(_, c)| !c.is_empty()).map(|(h, c)| (h.to_owned(), cell(h, c))).collect();
-        let kind = map.remove("type");
-        match kind.as_ref().and_then(Value::as_str) {
-            Some("declaration") => self.take(place, map, false),
-            Some("booking") => self.take(place, map, true),
-            _ => {
-                let given = kind.map_or_else(|| "missing".into(), |v| v.to_string());
-                let text = format!("type: {given} (allowed: declaration or booking)");
-                self.problems.push(RowProblem { place, text });
+        let given = map.remove("type");
+        match given.as_ref().and_then(Value::as_str).and_then(FactKind::parse) {
+            Some(kind) => self.take(place, map, kind),
+            None => {
+                let given = given.map_or_else(|| "missing".into(), |v| v.to_string());
+                let names = FactKind::ALL.map(FactKind::as_str).join(", ");
+                self.problems.push(RowProblem { place, text: format!("type: {given} (allowed: {names})") });
             }
         }
     }
 }
 
-fn wrap<T>(p: Parsed<T>, f: impl FnOnce(T) -> Fact) -> Parsed<Fact> {
-    Parsed { value: f(p.value), notes: p.notes }
-}
-
 fn cell(column: &str, text: &str) -> Value {
-    if matches!(column, "decl_keys" | "containers" | "plates") {
+    if matches!(column, "decl_keys" | "containers" | "plates" | "seals" | "cameras") {
         return text.split(';').map(str::trim).filter(|s| !s.is_empty()).map(Value::from).collect();
     }
     Value::from(text)

@@ -7,7 +7,9 @@
 use serde_json::{Map, Value};
 
 use super::container::{ContainerNo, normalise};
+use super::declaration::{DeclNumber, NUMBER_FORM};
 use crate::clock::UtcMillis;
+use crate::rules::AreaId;
 
 /// One thing wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,10 +122,7 @@ impl Fields {
     /// Normalised container numbers. A check digit that does not fit is noted, not refused: the clearance system holds
     /// typing errors too, and refusing the declaration would lose the link.
     pub(super) fn containers(&mut self) -> Vec<String> {
-        let found = self.list("containers", "a container number like CSQU3054383", |v| {
-            let text = v.as_str()?;
-            (4..=20).contains(&normalise(text).chars().count()).then(|| ContainerNo::parse(text))
-        });
+        let found = self.list("containers", "a container number like CSQU3054383", container_text);
         for c in &found {
             if let ContainerNo::WrongCheckDigit { text, expected } = c {
                 self.notes.push(format!("containers: {text} kept as written, its check digit should be {expected}"));
@@ -132,12 +131,42 @@ impl Fields {
         found.into_iter().map(|c| c.as_str().to_owned()).collect()
     }
 
+    /// A list of declaration numbers.
+    pub(super) fn numbers(&mut self, field: &str) -> Vec<DeclNumber> {
+        self.list(field, NUMBER_FORM, DeclNumber::from_json)
+    }
+
+    /// One container number, normalised.
+    pub(super) fn container(&mut self, field: &str) -> Option<String> {
+        self.maybe(field, "a container number like CSQU3054383", |v| container_text(v).map(|c| c.as_str().to_owned()))
+    }
+
+    /// One plate, normalised.
+    pub(super) fn plate(&mut self, field: &str) -> Option<String> {
+        self.maybe(field, PLATE_FORM, plate_text)
+    }
+
+    /// A field that may be missing and is left out when it may not.
+    pub(super) fn maybe_text(&mut self, field: &str) -> Option<String> {
+        self.maybe(field, TEXT_FORM, text)
+    }
+
+    /// A field that may be missing, read by serde.
+    pub(super) fn maybe_as<T: serde::de::DeserializeOwned>(&mut self, field: &str, allowed: &str) -> Option<T> {
+        self.maybe(field, allowed, |v| serde_json::from_value(v.clone()).ok())
+    }
+
+    /// Normalised seal numbers.
+    pub(super) fn seals(&mut self) -> Vec<String> {
+        self.list("seals", "a seal number of 2 to 30 letters and digits", |v| {
+            let norm = normalise(v.as_str()?);
+            (2..=30).contains(&norm.chars().count()).then_some(norm)
+        })
+    }
+
     /// Normalised plates. Opaque: Chinese, Lao and Cambodian plates are normal at land gates.
     pub(super) fn plates(&mut self) -> Vec<String> {
-        self.list("plates", "a plate of 2 to 16 letters and digits", |v| {
-            let norm = normalise(v.as_str()?);
-            (2..=16).contains(&norm.chars().count()).then_some(norm)
-        })
+        self.list("plates", PLATE_FORM, plate_text)
     }
 
     /// The value, or everything that was wrong.
@@ -151,6 +180,36 @@ impl Fields {
         let value = build().expect("every compulsory field was read or named as a problem");
         Ok(Parsed { value, notes: self.notes })
     }
+}
+
+pub(super) fn container_text(v: &Value) -> Option<ContainerNo> {
+    let text = v.as_str()?;
+    (4..=20).contains(&normalise(text).chars().count()).then(|| ContainerNo::parse(text))
+}
+
+pub(super) fn plate_text(v: &Value) -> Option<String> {
+    let norm = normalise(v.as_str()?);
+    (2..=16).contains(&norm.chars().count()).then_some(norm)
+}
+
+/// An area id of a box.
+pub(super) fn area_id(v: &Value) -> Option<AreaId> {
+    local_id(v).map(AreaId)
+}
+
+/// Id of an area or camera: up to 32 of a-z 0-9 -.
+pub(super) fn local_id(v: &Value) -> Option<String> {
+    let s = v.as_str()?;
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let form = (1..=32).contains(&s.len()) && ok(s.as_bytes()[0]) && s.bytes().all(|b| ok(b) || b == b'-');
+    form.then(|| s.to_owned())
+}
+
+/// 0..=1.
+pub(super) fn fraction(v: &Value) -> Option<f32> {
+    let n = v.as_f64().or_else(|| v.as_str()?.trim().parse().ok())?;
+    #[expect(clippy::cast_possible_truncation, reason = "0..=1")]
+    (0.0..=1.0).contains(&n).then_some(n as f32)
 }
 
 /// Non-empty text of at most 100 characters, trimmed.
@@ -169,6 +228,10 @@ pub(super) fn count(v: &Value) -> Option<i64> {
     v.as_i64().or_else(|| v.as_str()?.trim().parse().ok()).filter(|n| *n >= 0)
 }
 
+pub(super) const TEXT_FORM: &str = "text of 1 to 100 characters";
+pub(super) const ID_FORM: &str = "an id: up to 32 of a-z 0-9 -";
+pub(super) const FRACTION_FORM: &str = "a number from 0 to 1";
+const PLATE_FORM: &str = "a plate of 2 to 16 letters and digits";
 pub(super) const TIME_FORM: &str = "a time with offset like 2026-03-02T10:17:45+07:00";
 pub(super) const VERSION_FORM: &str = "a whole number from 0, higher = newer";
 

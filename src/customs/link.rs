@@ -1,14 +1,22 @@
-//! From an area and a time to declarations, by booking. Pure: the same register, event and moment give the same answer.
+//! From an area and a time to declarations. Pure: the same register, event and moment give the same answer, and the answer
+//! says by which rule. Here the bookings are found and the decision is taken; the other clues are in `clue.rs`, how they
+//! add up in `weigh.rs`.
 //!
 //! The first booked window that the event touches holds it: a vehicle that overstays into the next window still
 //! belongs to the one it came in, and one that came early belongs to the window it waited for. Windows reached later,
 //! or within the grace time only, are weaker candidates. Uncertainty of the time widens the event on both sides.
+//!
+//! Before the weights count: an officer's binding decides; a container whose check digit fits goes before a booking
+//! that is for another one. Neither is averaged away, and what lost is named.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::clue::{self, Clue, Clues, Scene};
+use super::weigh::{Group, grouped};
 use super::{
-    Booking, BookingState, DeclKey, Link, LinkMethod, LinkOutcome, LinkScope, LinkState, LinkVerdict, RegisterSnapshot,
+    Booking, BookingState, Contradiction, DeclKey, Link, LinkMethod, LinkOutcome, LinkRule, LinkScope, LinkState,
+    LinkVerdict, RegisterSnapshot, TipRef,
 };
 use crate::clock::UtcMillis;
 use crate::config::{ConfidenceConfig, RegisterConfig};
@@ -19,55 +27,73 @@ const MAX_GROUPS: usize = 5;
 /// Links in one outcome, and containers in one link, at most: a message must fit into a packet whatever was booked.
 const MAX_LINKS: usize = 60;
 const MAX_CONTAINERS: usize = 20;
+/// Tips named in one outcome, and ways and sources in one link, at most.
+const MAX_TIPS: usize = 10;
+const MAX_SOURCES: usize = 10;
 /// The clocks of camera and box may differ by this without being wrong.
 const CLOCKS_APART_MS: i64 = 60_000;
 /// Configured weights are decimal; their differences as `f32` are not exact.
-const SLACK: f32 = 1e-4;
+pub(super) const SLACK: f32 = 1e-4;
 
 /// The event widened by its uncertainty.
-#[derive(Clone, Copy)]
-struct Span {
-    from: UtcMillis,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub from: UtcMillis,
     /// Latest moment the start may have been.
-    start_until: UtcMillis,
-    until: UtcMillis,
+    pub start_until: UtcMillis,
+    pub until: UtcMillis,
 }
 
-/// Bookings that name the same goods: they do not compete.
-struct Group {
-    bookings: Vec<Arc<Booking>>,
-    in_window: bool,
-    confidence: f32,
+/// What is to be linked.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought<'a> {
+    /// Where.
+    pub area: &'a AreaId,
+    /// When it began.
+    pub start: UtcMillis,
+    /// When it ended; `None` while it lasts.
+    pub end: Option<UtcMillis>,
+    /// Half-width of its times, milliseconds.
+    pub uncertainty_ms: u32,
+    /// Its id, once it has one: an officer may have bound it.
+    pub event: Option<&'a str>,
 }
 
-/// Links an event in `area` that began at `start` and ended at `end` (`None` = lasts until `now`).
+/// Links what is sought as of `now`.
 #[must_use]
-pub fn link(
-    register: &RegisterSnapshot,
-    area: &AreaId,
-    start: UtcMillis,
-    end: Option<UtcMillis>,
-    uncertainty_ms: u32,
-    now: UtcMillis,
-    config: &RegisterConfig,
-) -> LinkOutcome {
-    let u = i64::from(uncertainty_ms);
-    let until = end.unwrap_or(now).max(start).plus_ms(u);
-    let span = Span { from: start.plus_ms(-u), start_until: start.plus_ms(u), until };
-    let groups = candidates(register, area, span, config);
+pub fn link(register: &RegisterSnapshot, sought: &Sought<'_>, now: UtcMillis, config: &RegisterConfig) -> LinkOutcome {
+    let span = clue::span(sought.start, sought.end, sought.uncertainty_ms, now);
+    let scene = Scene { register, config, area: sought.area, event: sought.event, span };
+    let mut clues = scene.gather(booked(&scene));
+    let (contradiction, unknown) = contradicted(&mut clues, config);
+    let mut groups = grouped(clues.all, &clues.rejected, &config.confidence);
+    groups.retain(|g| g.confidence + SLACK >= config.confidence.propose_min);
+    let mut decision = decide(&groups, sought.area, &config.confidence);
+    if let Some(c) = &contradiction {
+        decision.note_contradiction(c, unknown);
+    }
+    for (key, officer) in &clues.rejected {
+        decision.reason = format!("{}; officer {officer} ruled out {key}", decision.reason);
+    }
     let (feed_age_s, feed_stale) = feed_age(register, now, config);
-    let (verdict, shown, mut reason) = decide(&groups, area, &config.confidence);
     if feed_stale {
         let age = feed_age_s.map_or_else(|| "never heard".into(), |s| format!("last heard {s} s ago"));
-        reason = format!("{reason}; the clearance feed is stale ({age})");
+        decision.reason = format!("{}; the clearance feed is stale ({age})", decision.reason);
     }
-    let mut links: Vec<Link> = groups[..shown].iter().flat_map(|g| links_of(g, register, state_of(verdict))).collect();
+    let tips = tips_of(register, &groups[..decision.shown], &clues.read, now, config);
+    let mut links: Vec<Link> =
+        groups[..decision.shown].iter().flat_map(|g| links_of(g, &scene, decision.verdict)).collect();
     if links.len() > MAX_LINKS {
-        reason =
-            format!("{reason}; {} of {} declarations named here, the rest by the bookings", MAX_LINKS, links.len());
+        decision.reason = format!(
+            "{}; {} of {} declarations named here, the rest by the bookings",
+            decision.reason,
+            MAX_LINKS,
+            links.len()
+        );
         links.truncate(MAX_LINKS);
     }
-    LinkOutcome { verdict, links, reason, feed_age_s, feed_stale }
+    let Decision { verdict, rule, reason, .. } = decision;
+    LinkOutcome { verdict, rule, links, contradiction, tips, reason, feed_age_s, feed_stale }
 }
 
 /// Age of the last word from the clearance feed in seconds, and whether that is too old to know.
@@ -78,28 +104,59 @@ pub(super) fn feed_age(register: &RegisterSnapshot, now: UtcMillis, config: &Reg
     (age_s, age_s.is_none_or(|age| age > i64::from(config.max_feed_age_s)))
 }
 
-/// Groups worth mentioning, best first.
-fn candidates(register: &RegisterSnapshot, area: &AreaId, span: Span, config: &RegisterConfig) -> Vec<Group> {
+/// The area's bookings around the event, as clues.
+fn booked(scene: &Scene<'_>) -> Vec<Clue> {
+    let (config, span) = (scene.config, scene.span);
     let (before, after) = (i64::from(config.grace_before_s) * 1000, i64::from(config.grace_after_s) * 1000);
-    let live = register.bookings_of(area).iter().filter(|b| b.state != BookingState::Cancelled);
+    let live = scene.register.bookings_of(scene.area).iter().filter(|b| b.state != BookingState::Cancelled);
     let near: Vec<_> = live
         .filter(|b| touches(b.start.plus_ms(-before), b.end.plus_ms(after), span.from, span.until))
         .cloned()
         .collect();
     let first = first_touched(&near, span);
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Booked> = Vec::new();
     for (i, booking) in near.into_iter().enumerate() {
         add_to_groups(&mut groups, booking, first.contains(&i));
     }
-    weigh(&mut groups, &config.confidence);
-    groups.retain(|g| g.confidence + SLACK >= config.confidence.propose_min);
-    // Stable, and bookings came ordered by start: among equals the earlier is first.
-    groups.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    groups
+    let alone = groups.iter().filter(|g| g.in_window).count() == 1;
+    let c = &config.confidence;
+    let mut out = Vec::new();
+    for group in groups {
+        let confidence = match (group.in_window, alone) {
+            (true, true) => c.booking,
+            (true, false) => c.booking_overlap,
+            (false, _) => c.booking_grace,
+        };
+        let in_window = group.in_window;
+        out.extend(group.bookings.into_iter().map(|booking| by_booking(scene, booking, in_window, confidence)));
+    }
+    out
+}
+
+fn by_booking(scene: &Scene<'_>, booking: Arc<Booking>, in_window: bool, confidence: f32) -> Clue {
+    let place = if in_window { "in the window of" } else { "within the grace time of" };
+    Clue {
+        keys: booking.decl_keys.clone(),
+        containers: scene.containers_of(&booking),
+        read: None,
+        method: LinkMethod::Booking,
+        confidence,
+        // Two bookings of the same goods say the same thing twice.
+        root: "booking".into(),
+        source: format!("booking:{}", booking.id),
+        in_window,
+        reason: format!(
+            "{place} booking {} ({} to {})",
+            booking.id,
+            booking.start.to_rfc3339(),
+            booking.end.to_rfc3339()
+        ),
+        booking: Some(booking),
+    }
 }
 
 /// Does the half-open window share a moment with the closed span?
-fn touches(window_start: UtcMillis, window_end: UtcMillis, from: UtcMillis, until: UtcMillis) -> bool {
+pub(super) fn touches(window_start: UtcMillis, window_end: UtcMillis, from: UtcMillis, until: UtcMillis) -> bool {
     window_start <= until && from < window_end
 }
 
@@ -116,9 +173,15 @@ fn first_touched(near: &[Arc<Booking>], span: Span) -> BTreeSet<usize> {
     reached().filter(|(_, b)| Some(b.start) == earliest).map(|(i, _)| i).collect()
 }
 
-fn add_to_groups(groups: &mut Vec<Group>, booking: Arc<Booking>, in_window: bool) {
+/// Bookings that name the same goods: they do not compete.
+struct Booked {
+    bookings: Vec<Arc<Booking>>,
+    in_window: bool,
+}
+
+fn add_to_groups(groups: &mut Vec<Booked>, booking: Arc<Booking>, in_window: bool) {
     // One booking may join groups that were apart, so all that match are merged.
-    let mut merged = Group { bookings: vec![], in_window, confidence: 0.0 };
+    let mut merged = Booked { bookings: vec![], in_window };
     let mut at = None;
     let mut i = 0;
     while i < groups.len() {
@@ -140,41 +203,100 @@ fn same_goods(a: &Booking, b: &Booking) -> bool {
     a.containers.iter().any(|c| b.containers.contains(c)) || keys(a) == keys(b)
 }
 
-fn weigh(groups: &mut [Group], c: &ConfidenceConfig) {
-    let alone = groups.iter().filter(|g| g.in_window).count() == 1;
-    for g in groups {
-        g.confidence = match (g.in_window, alone) {
-            (true, true) => c.booking,
-            (true, false) => c.booking_overlap,
-            (false, _) => c.booking_grace,
+/// Finds a container that was surely read in a window booked for other goods. Its booking then does not count, or hardly
+/// when nobody knows the container. True: the container is not known.
+fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> (Option<Contradiction>, bool) {
+    let is_booked = |c: &Clue| c.method == LinkMethod::Booking && c.in_window;
+    let known = |container: &str| -> BTreeSet<DeclKey> {
+        let read = clues.all.iter().filter(|c| c.read.as_deref() == Some(container));
+        read.flat_map(|c| c.keys.iter().map(|d| d.key.clone())).collect()
+    };
+    let fits = |clue: &Clue, container: &String| {
+        if !clue.containers.is_empty() {
+            return clue.containers.contains(container);
+        }
+        let keys = known(container);
+        keys.is_empty() || clue.keys.iter().any(|d| keys.contains(&d.key))
+    };
+    let booked: Vec<&Clue> = clues.all.iter().filter(|c| is_booked(c)).collect();
+    let (Some(first), Some((seen, observation_id))) = (booked.first(), clues.sure.last().cloned()) else {
+        return (None, false);
+    };
+    let any_fits = booked.iter().any(|clue| clues.sure.iter().any(|(container, _)| fits(clue, container)));
+    if any_fits || clues.all.iter().any(|c| c.method == LinkMethod::Officer) {
+        return (None, false);
+    }
+    let booking_id = first.booking.as_ref().map(|b| b.id.clone()).unwrap_or_default();
+    let booked = first.containers.iter().take(MAX_CONTAINERS).cloned().collect();
+    let found = Contradiction { booking_id, booked, seen: seen.clone(), observation_id };
+    let unknown = known(&seen).is_empty();
+    if unknown {
+        for clue in clues.all.iter_mut().filter(|c| is_booked(c)) {
+            clue.confidence = clue.confidence.min(config.confidence.booking_grace);
+        }
+    } else {
+        clues.all.retain(|c| !is_booked(c));
+    }
+    (Some(found), unknown)
+}
+
+/// What was decided about the groups.
+struct Decision {
+    verdict: LinkVerdict,
+    rule: LinkRule,
+    /// Groups to name.
+    shown: usize,
+    reason: String,
+}
+
+impl Decision {
+    fn note_contradiction(&mut self, c: &Contradiction, unknown: bool) {
+        let said = if unknown { "which no known declaration has" } else { "which decides" };
+        self.reason =
+            format!("{}; booking {} is for other goods than container {}, {said}", self.reason, c.booking_id, c.seen);
+        self.rule = match (unknown, self.verdict) {
+            (true, _) => LinkRule::UnknownContainer,
+            (false, LinkVerdict::Linked) => LinkRule::ContainerOverBooking,
+            (false, _) => self.rule,
         };
     }
 }
 
-/// Verdict, how many groups to show, and why.
-fn decide(groups: &[Group], area: &AreaId, c: &ConfidenceConfig) -> (LinkVerdict, usize, String) {
+fn decide(groups: &[Group], area: &AreaId, c: &ConfidenceConfig) -> Decision {
     let Some(best) = groups.first() else {
-        return (LinkVerdict::Unlinked, 0, format!("no booking of {area} covers this time"));
+        let reason = format!("no booking of {area} covers this time, and nothing was read there");
+        return Decision { verdict: LinkVerdict::Unlinked, rule: LinkRule::None, shown: 0, reason };
     };
     let second = groups.get(1).map_or(0.0, |g| g.confidence);
-    if best.confidence + SLACK >= c.link_min && best.confidence - second + SLACK >= c.link_margin {
+    let named = |n: usize| groups.iter().take(n).map(Group::name).collect::<Vec<_>>().join(", ");
+    let bound = groups.iter().filter(|g| g.is_confirmed()).count();
+    if bound > 1 {
+        let reason = format!("officers bound it to different goods: {}", named(bound));
+        let shown = bound.min(MAX_GROUPS);
+        return Decision { verdict: LinkVerdict::Ambiguous, rule: LinkRule::OfficersDisagree, shown, reason };
+    }
+    let leads = best.confidence + SLACK >= c.link_min && best.confidence - second + SLACK >= c.link_margin;
+    if bound == 1 || leads {
         let others = match groups.len() - 1 {
-            0 => "the only booking that fits".into(),
-            n => format!("{n} weaker candidate(s) left out"),
+            0 => "the only one that fits".into(),
+            n => format!("{n} weaker candidate(s) left out: {}", named(MAX_GROUPS).split_once(", ").map_or("", |x| x.1)),
         };
-        return (LinkVerdict::Linked, 1, format!("inside booking {} of {area}, {others}", best.bookings[0].id));
+        let rule = if bound == 1 { LinkRule::Officer } else { LinkRule::Margin };
+        let reason = format!("{} of {area}, {others}", best.name());
+        return Decision { verdict: LinkVerdict::Linked, rule, shown: 1, reason };
     }
-    let ids: Vec<_> = groups.iter().take(MAX_GROUPS).map(|g| g.bookings[0].id.as_str()).collect();
     if groups.len() > 1 {
-        let reason = format!("{} bookings of {area} fit: {}", groups.len(), ids.join(", "));
-        return (LinkVerdict::Ambiguous, groups.len().min(MAX_GROUPS), reason);
+        let reason = format!("{} candidates for {area} are too close: {}", groups.len(), named(MAX_GROUPS));
+        let shown = groups.len().min(MAX_GROUPS);
+        return Decision { verdict: LinkVerdict::Ambiguous, rule: LinkRule::TooClose, shown, reason };
     }
-    let how = if best.in_window { "inside" } else { "only within the grace time of" };
-    (LinkVerdict::Proposed, 1, format!("{how} booking {} of {area}", ids[0]))
+    let reason = format!("only {} ({:.2}, sure from {:.2})", best.name(), best.confidence, c.link_min);
+    Decision { verdict: LinkVerdict::Proposed, rule: LinkRule::NotSure, shown: 1, reason }
 }
 
-fn state_of(verdict: LinkVerdict) -> LinkState {
+fn state_of(verdict: LinkVerdict, confirmed: bool) -> LinkState {
     match verdict {
+        LinkVerdict::Linked if confirmed => LinkState::Confirmed,
         LinkVerdict::Linked => LinkState::Linked,
         LinkVerdict::Ambiguous => LinkState::Ambiguous,
         LinkVerdict::Proposed | LinkVerdict::Unlinked => LinkState::Proposed,
@@ -182,53 +304,63 @@ fn state_of(verdict: LinkVerdict) -> LinkState {
 }
 
 /// One link per declaration of the group, each once.
-fn links_of(group: &Group, register: &RegisterSnapshot, state: LinkState) -> Vec<Link> {
-    let mut seen = BTreeSet::new();
-    let mut out = Vec::new();
-    for booking in &group.bookings {
-        for number in &booking.decl_keys {
-            if seen.insert(number.key.clone()) {
-                out.push(one_link(group, booking, &number.key, number.amend_no, register, state));
-            }
-        }
-    }
-    out
+fn links_of(group: &Group, scene: &Scene<'_>, verdict: LinkVerdict) -> Vec<Link> {
+    group.goods.iter().map(|goods| one_link(group, goods, scene, verdict)).collect()
 }
 
-fn one_link(
-    group: &Group,
-    booking: &Booking,
-    key: &DeclKey,
-    amend_no: Option<u8>,
-    register: &RegisterSnapshot,
-    state: LinkState,
-) -> Link {
-    let known = register.declaration(key);
+fn one_link(group: &Group, goods: &super::weigh::Goods, scene: &Scene<'_>, verdict: LinkVerdict) -> Link {
+    let known = scene.register.declaration(&goods.number.key);
+    let clues: Vec<&Clue> = goods.clues.iter().map(|i| &group.clues[*i]).collect();
+    let best = clues[0];
+    let booking = clues.iter().find_map(|c| c.booking.as_ref());
     let of_declaration = || known.map_or(&[][..], |d| d.containers.as_slice());
-    let containers = if booking.containers.is_empty() { of_declaration() } else { booking.containers.as_slice() };
-    let note = match containers.len().saturating_sub(MAX_CONTAINERS) {
-        0 => String::new(),
-        more => format!("; {more} more containers"),
+    let containers = match booking {
+        Some(b) if !b.containers.is_empty() => b.containers.as_slice(),
+        _ => of_declaration(),
     };
+    let read = clues.iter().find_map(|c| c.read.clone());
+    let mut reason = clues.iter().take(MAX_SOURCES).map(|c| c.reason.as_str()).collect::<Vec<_>>().join("; ");
+    if known.is_some_and(|d| d.cancelled_at.is_some()) {
+        reason.push_str("; the declaration is cancelled");
+    }
+    if containers.len() > MAX_CONTAINERS {
+        reason = format!("{reason}; {} more containers", containers.len() - MAX_CONTAINERS);
+    }
+    let mut methods: Vec<LinkMethod> = clues.iter().map(|c| c.method).collect();
+    methods.dedup();
     Link {
-        decl_key: key.clone(),
-        amend_no: known.and_then(|d| d.decl_no.amend_no).or(amend_no),
-        method: LinkMethod::Booking,
-        scope: if containers.is_empty() { LinkScope::Vehicle } else { LinkScope::Container },
-        confidence: group.confidence,
-        state,
-        booking_id: Some(booking.id.clone()),
+        decl_key: goods.number.key.clone(),
+        amend_no: known.and_then(|d| d.decl_no.amend_no).or(goods.number.amend_no),
+        method: best.method,
+        methods: methods.into_iter().take(MAX_SOURCES).collect(),
+        sources: clues.iter().take(MAX_SOURCES).map(|c| c.source.clone()).collect(),
+        scope: if containers.is_empty() && read.is_none() { LinkScope::Vehicle } else { LinkScope::Container },
+        container: read,
+        confidence: goods.confidence,
+        state: state_of(verdict, goods.is_confirmed(group)),
+        booking_id: booking.map(|b| b.id.clone()),
         containers: containers.iter().take(MAX_CONTAINERS).cloned().collect(),
         channel: known.and_then(|d| d.channel),
         declaration_known: known.is_some(),
-        reason: link_reason(group, booking, known.is_some_and(|d| d.cancelled_at.is_some())) + &note,
+        reason,
     }
 }
 
-fn link_reason(group: &Group, booking: &Booking, cancelled: bool) -> String {
-    let place = if group.in_window { "in the window of" } else { "within the grace time of" };
-    let note = if cancelled { "; the declaration is cancelled" } else { "" };
-    format!("{place} booking {} ({} to {}){note}", booking.id, booking.start.to_rfc3339(), booking.end.to_rfc3339())
+/// Open tips about the goods named, or about what was read.
+fn tips_of(
+    register: &RegisterSnapshot,
+    groups: &[Group],
+    read: &BTreeSet<String>,
+    now: UtcMillis,
+    config: &RegisterConfig,
+) -> Vec<TipRef> {
+    let goods = groups.iter().flat_map(|g| &g.goods).map(|g| format!("decl:{}", g.number.key));
+    let mut named = BTreeSet::new();
+    for handle in goods.chain(read.iter().cloned()) {
+        let open = register.tips_by(&handle).filter(|t| t.is_open(now, config.tip_days));
+        named.extend(open.map(|t| (t.id.clone(), t.severity.unwrap_or(config.tip_severity))));
+    }
+    named.into_iter().take(MAX_TIPS).map(|(id, severity)| TipRef { id, severity }).collect()
 }
 
 #[cfg(test)]

@@ -24,11 +24,17 @@ fn bay() -> AreaId {
     AreaId("bay-1".into())
 }
 
+fn link_at(r: &RegisterSnapshot, start: UtcMillis, end: Option<UtcMillis>, uncertainty_ms: u32, now: UtcMillis) -> LinkOutcome {
+    let area = bay();
+    let sought = Sought { area: &area, start, end, uncertainty_ms, event: None };
+    link(r, &sought, now, &RegisterConfig::default())
+}
+
 /// Links an event from minute to minute over these bookings; the feed was heard at minute 0.
 fn run(facts: Vec<Fact>, from: i64, to: Option<i64>, uncertainty_s: u32) -> LinkOutcome {
     let register = Register::restore(facts, Some(at(0)));
     let now = at(to.unwrap_or(from));
-    link(&register.snapshot(), &bay(), at(from), to.map(at), uncertainty_s * 1000, now, &RegisterConfig::default())
+    link_at(&register.snapshot(), at(from), to.map(at), uncertainty_s * 1000, now)
 }
 
 fn summary(o: &LinkOutcome) -> String {
@@ -111,9 +117,9 @@ fn an_unlinked_event_says_so_and_a_stale_feed_is_said() {
     assert_eq!((out.feed_age_s, out.feed_stale), (Some(70 * 60), true));
     assert!(out.reason.contains("stale (last heard 4200 s ago)"), "{}", out.reason);
     let fresh = Register::restore(vec![], Some(at(65)));
-    let out = link(&fresh.snapshot(), &bay(), at(70), None, 0, at(70), &RegisterConfig::default());
+    let out = link_at(&fresh.snapshot(), at(70), None, 0, at(70));
     assert_eq!((out.feed_age_s, out.feed_stale), (Some(300), false));
-    let never = link(&RegisterSnapshot::default(), &bay(), at(70), None, 0, at(70), &RegisterConfig::default());
+    let never = link_at(&RegisterSnapshot::default(), at(70), None, 0, at(70));
     assert!(never.feed_stale && never.feed_age_s.is_none() && never.reason.contains("never heard"));
 }
 
@@ -139,7 +145,7 @@ fn at_most_five_groups_are_named() {
     let facts = (0..8).map(|i| booking(&format!("b{i}"), 60, 120, &[i], "planned")).collect();
     let out = run(facts, 70, None, 0);
     assert_eq!((out.verdict, out.links.len()), (LinkVerdict::Ambiguous, 5));
-    assert!(out.reason.starts_with("8 bookings"), "{}", out.reason);
+    assert!(out.reason.starts_with("8 candidates"), "{}", out.reason);
 }
 
 #[test]
@@ -158,7 +164,7 @@ fn whatever_was_booked_the_outcome_stays_small() {
 #[test]
 fn a_word_from_the_future_does_not_make_the_feed_fresh() {
     let ahead = Register::restore(vec![], Some(at(90)));
-    let out = link(&ahead.snapshot(), &bay(), at(70), None, 0, at(70), &RegisterConfig::default());
+    let out = link_at(&ahead.snapshot(), at(70), None, 0, at(70));
     assert_eq!((out.feed_age_s, out.feed_stale), (None, true));
 }
 
@@ -174,7 +180,7 @@ proptest! {
         let out = run(facts, from, Some(from + len), uncertainty_s);
         prop_assert_eq!(out.verdict == LinkVerdict::Unlinked, out.links.is_empty());
         prop_assert!(out.links.is_sorted_by(|a, b| a.confidence >= b.confidence));
-        prop_assert!(out.links.iter().all(|l| l.state == state_of(out.verdict)));
+        prop_assert!(out.links.iter().all(|l| l.state == state_of(out.verdict, false)));
         let c = ConfidenceConfig::default();
         if out.verdict == LinkVerdict::Linked {
             prop_assert!(out.links.iter().all(|l| l.confidence >= c.link_min));

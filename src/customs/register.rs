@@ -1,14 +1,23 @@
-//! The register: declarations and bookings as known now. Writers apply one message (or a batch) at a time; readers take
-//! an immutable snapshot without waiting. What cannot be read never reaches it (see `declaration.rs`, `booking.rs`);
-//! keeping it over restarts is the store's work.
+//! The register: what is known now of declarations, bookings, visits, bindings, stop orders, readings and tips. Writers
+//! apply one message (or a batch) at a time; readers take an immutable snapshot without waiting. What cannot be read
+//! never reaches it; keeping it over restarts is the store's work.
+//!
+//! **Bounds in memory**, the oldest arrival goes first and stays in the store: 50,000 declarations, 50,000 bookings,
+//! 20,000 visits, 20,000 bindings, 20,000 stop orders, 20,000 readings, 5,000 tips.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::{Booking, DeclKey, Declaration};
+use super::fact::Keyed;
+pub use super::fact::{Fact, FactKind};
+use super::shelf::{Put, Shelf};
+use super::visits;
+use super::{Binding, Booking, DeclKey, Declaration, Observation, StopOrder, Tip, Visit};
+use crate::camera::CameraId;
 use crate::clock::UtcMillis;
+use crate::config::RegisterConfig;
 use crate::rules::AreaId;
 
 /// What became of a message.
@@ -27,33 +36,52 @@ pub enum Outcome {
     Conflict,
 }
 
-/// One fact from the clearance side.
-#[derive(Debug, Clone)]
-pub enum Fact {
-    /// About a declaration.
-    Declaration(Declaration),
-    /// About a booking.
-    Booking(Booking),
-}
-
 /// What was known at one moment. Never changes once made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RegisterSnapshot {
     /// Grows by one or more with every change.
     pub version: u64,
     /// Last word from the clearance side, whether or not it changed anything.
     pub last_feed: Option<UtcMillis>,
-    declarations: Arc<HashMap<DeclKey, Arc<Declaration>>>,
-    bookings: Arc<HashMap<String, Arc<Booking>>>,
-    /// Ordered by start, then id.
+    declarations: Shelf<Declaration>,
+    bookings: Shelf<Booking>,
+    visits: Shelf<Visit>,
+    bindings: Shelf<Binding>,
+    stops: Shelf<StopOrder>,
+    observations: Shelf<Observation>,
+    tips: Shelf<Tip>,
+    /// Bookings ordered by start, then id.
     by_area: Arc<HashMap<AreaId, Vec<Arc<Booking>>>>,
+    /// Which camera sees an area or line of the box.
+    cameras: Arc<HashMap<AreaId, CameraId>>,
+    /// Cameras of one area only: a reading that names the camera alone is about that.
+    single: Arc<HashSet<CameraId>>,
+}
+
+impl Default for RegisterSnapshot {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            last_feed: None,
+            declarations: Shelf::new(50_000),
+            bookings: Shelf::new(50_000),
+            visits: Shelf::new(20_000),
+            bindings: Shelf::new(20_000),
+            stops: Shelf::new(20_000),
+            observations: Shelf::new(20_000),
+            tips: Shelf::new(5_000),
+            by_area: Arc::default(),
+            cameras: Arc::default(),
+            single: Arc::default(),
+        }
+    }
 }
 
 impl RegisterSnapshot {
     /// A declaration by key.
     #[must_use]
     pub fn declaration(&self, key: &DeclKey) -> Option<&Arc<Declaration>> {
-        self.declarations.get(key)
+        self.declarations.get(&key.0)
     }
 
     /// A booking by id.
@@ -70,7 +98,96 @@ impl RegisterSnapshot {
 
     /// All bookings, any order.
     pub fn bookings(&self) -> impl Iterator<Item = &Arc<Booking>> {
-        self.bookings.values()
+        self.bookings.iter()
+    }
+
+    /// A visit by id.
+    #[must_use]
+    pub fn visit(&self, id: &str) -> Option<&Arc<Visit>> {
+        self.visits.get(id)
+    }
+
+    /// All visits, any order.
+    pub fn visits(&self) -> impl Iterator<Item = &Arc<Visit>> {
+        self.visits.iter()
+    }
+
+    /// A reading by id.
+    #[must_use]
+    pub fn observation(&self, id: &str) -> Option<&Arc<Observation>> {
+        self.observations.get(id)
+    }
+
+    /// A binding by id.
+    #[must_use]
+    pub fn binding(&self, id: &str) -> Option<&Arc<Binding>> {
+        self.bindings.get(id)
+    }
+
+    /// A tip by id.
+    #[must_use]
+    pub fn tip(&self, id: &str) -> Option<&Arc<Tip>> {
+        self.tips.get(id)
+    }
+
+    /// All tips, any order.
+    pub fn tips(&self) -> impl Iterator<Item = &Arc<Tip>> {
+        self.tips.iter()
+    }
+
+    /// Tips about a handle such as `decl:10000001234`.
+    pub(super) fn tips_by<'a>(&'a self, handle: &str) -> impl Iterator<Item = &'a Arc<Tip>> + use<'a> {
+        self.tips.found(handle)
+    }
+
+    /// Whether another binding corrected this one.
+    #[must_use]
+    pub fn is_superseded(&self, binding: &Binding) -> bool {
+        self.bindings.found(&format!("binding:{}", binding.id)).next().is_some()
+    }
+
+    /// Facts that can be found by a handle such as `container:CSQU3054383`.
+    #[must_use]
+    pub fn found(&self, handle: &str) -> Found<'_> {
+        Found {
+            declarations: self.declarations.found(handle).collect(),
+            bookings: self.bookings.found(handle).collect(),
+            visits: self.visits.found(handle).collect(),
+            bindings: self.bindings.found(handle).collect(),
+            stops: self.stops.found(handle).collect(),
+            observations: self.observations.found(handle).collect(),
+            tips: self.tips.found(handle).collect(),
+        }
+    }
+
+    /// All readings, any order.
+    pub fn observations(&self) -> impl Iterator<Item = &Arc<Observation>> {
+        self.observations.iter()
+    }
+
+    /// Areas that a camera's readings are about: only when it sees one alone.
+    pub(super) fn areas_of(&self, camera: &CameraId) -> Vec<AreaId> {
+        let seen = self.cameras.iter().filter(|(_, c)| *c == camera && self.single.contains(*c));
+        seen.map(|(area, _)| area.clone()).collect()
+    }
+
+    /// The camera that sees an area or line.
+    #[must_use]
+    pub fn camera_of(&self, area: &AreaId) -> Option<&CameraId> {
+        self.cameras.get(area)
+    }
+
+    /// Where readings for an area may have been made: the area itself, and its camera where that sees no other one.
+    pub(super) fn observations_at<'a>(&'a self, area: &AreaId) -> impl Iterator<Item = &'a Arc<Observation>> + use<'a> {
+        let camera = self.camera_of(area).filter(|c| self.single.contains(*c)).map(|c| format!("camera:{c}"));
+        let of_camera: Vec<_> = camera.iter().flat_map(|handle| self.observations.found(handle)).collect();
+        self.observations.found(&format!("area:{area}")).chain(of_camera)
+    }
+
+    /// Whether containers of this owner (four letters) are known from declarations.
+    #[must_use]
+    pub fn knows_owner(&self, owner: &str) -> bool {
+        self.declarations.iter().any(|d| d.containers.iter().any(|c| c.starts_with(owner)))
     }
 
     /// Number of declarations and of bookings.
@@ -79,45 +196,92 @@ impl RegisterSnapshot {
         (self.declarations.len(), self.bookings.len())
     }
 
-    fn apply(&mut self, fact: Fact) -> Outcome {
-        match fact {
-            Fact::Declaration(d) => self.apply_declaration(d),
-            Fact::Booking(b) => self.apply_booking(b),
+    /// Number of facts of every kind.
+    #[must_use]
+    pub fn count_of(&self, kind: FactKind) -> usize {
+        match kind {
+            FactKind::Declaration => self.declarations.len(),
+            FactKind::Booking => self.bookings.len(),
+            FactKind::Visit => self.visits.len(),
+            FactKind::Bind => self.bindings.len(),
+            FactKind::Stop => self.stops.len(),
+            FactKind::Observation => self.observations.len(),
+            FactKind::Tip => self.tips.len(),
         }
     }
 
-    fn apply_declaration(&mut self, new: Declaration) -> Outcome {
-        let known = self.declarations.get(new.key());
-        let outcome = known.map_or(Outcome::Applied, |k| weigh(new.version, k.version, || new.same_facts(k)));
-        if outcome == Outcome::Applied {
-            Arc::make_mut(&mut self.declarations).insert(new.key().clone(), Arc::new(new));
-            self.version += 1;
+    /// Adds to a fact what the box itself knows: earlier channels of a declaration.
+    pub(crate) fn complete(&self, fact: &mut Fact, heard: UtcMillis) {
+        if let Fact::Declaration(new) = fact
+            && let Some(known) = self.declaration(new.key())
+            && known.version < new.version
+        {
+            new.remember_channels(known, heard);
         }
-        outcome
+    }
+
+    pub(crate) fn apply(&mut self, fact: Fact) -> Outcome {
+        let version = &mut self.version;
+        match fact {
+            Fact::Declaration(new) => take(&mut self.declarations, new, version).0,
+            Fact::Booking(new) => self.apply_booking(new),
+            Fact::Visit(new) => take(&mut self.visits, new, version).0,
+            Fact::Bind(new) => take(&mut self.bindings, new, version).0,
+            Fact::Stop(new) => take(&mut self.stops, new, version).0,
+            Fact::Observation(new) => take(&mut self.observations, new, version).0,
+            Fact::Tip(new) => take(&mut self.tips, new, version).0,
+        }
     }
 
     fn apply_booking(&mut self, new: Booking) -> Outcome {
-        let known = self.bookings.get(&new.id);
-        let outcome = known.map_or(Outcome::Applied, |k| weigh(new.version, k.version, || new.same_facts(k)));
-        if outcome == Outcome::Applied {
-            let new = Arc::new(new);
-            let old = Arc::make_mut(&mut self.bookings).insert(new.id.clone(), Arc::clone(&new));
-            self.reindex(old.as_deref(), new);
-            self.version += 1;
+        let id = new.id.clone();
+        let (outcome, put) = take(&mut self.bookings, new, &mut self.version);
+        if let Some(put) = put {
+            let index = Arc::make_mut(&mut self.by_area);
+            // A booking may move to another area or time, so the old entry is taken out first.
+            for old in put.replaced.iter().chain(&put.evicted) {
+                if let Some(list) = index.get_mut(&old.area) {
+                    list.retain(|b| b.id != old.id);
+                }
+            }
+            if let Some(new) = self.bookings.get(&id) {
+                let list = index.entry(new.area.clone()).or_default();
+                let at = list.partition_point(|b| (b.start, &b.id) < (new.start, &new.id));
+                list.insert(at, Arc::clone(new));
+            }
         }
         outcome
     }
+}
 
-    /// A booking may move to another area or time, so the old entry is taken out first.
-    fn reindex(&mut self, old: Option<&Booking>, new: Arc<Booking>) {
-        let index = Arc::make_mut(&mut self.by_area);
-        if let Some(list) = old.and_then(|o| index.get_mut(&o.area)) {
-            list.retain(|b| b.id != new.id);
-        }
-        let list = index.entry(new.area.clone()).or_default();
-        let at = list.partition_point(|b| (b.start, &b.id) < (new.start, &new.id));
-        list.insert(at, new);
+/// Facts found by one handle, by kind.
+#[derive(Debug, Default)]
+pub struct Found<'a> {
+    /// Declarations.
+    pub declarations: Vec<&'a Arc<Declaration>>,
+    /// Bookings.
+    pub bookings: Vec<&'a Arc<Booking>>,
+    /// Visits.
+    pub visits: Vec<&'a Arc<Visit>>,
+    /// Bindings.
+    pub bindings: Vec<&'a Arc<Binding>>,
+    /// Stop orders.
+    pub stops: Vec<&'a Arc<StopOrder>>,
+    /// Readings.
+    pub observations: Vec<&'a Arc<Observation>>,
+    /// Tips.
+    pub tips: Vec<&'a Arc<Tip>>,
+}
+
+/// Puts a fact on its shelf when its version says so.
+fn take<T: Keyed>(shelf: &mut Shelf<T>, new: T, version: &mut u64) -> (Outcome, Option<Put<T>>) {
+    let known = shelf.get(new.key());
+    let outcome = known.map_or(Outcome::Applied, |k| weigh(new.version(), k.version(), || new.same_facts(k)));
+    if outcome != Outcome::Applied {
+        return (outcome, None);
     }
+    *version += 1;
+    (outcome, Some(shelf.put(Arc::new(new))))
 }
 
 fn weigh(new: i64, have: i64, same: impl FnOnce() -> bool) -> Outcome {
@@ -127,6 +291,15 @@ fn weigh(new: i64, have: i64, same: impl FnOnce() -> bool) -> Outcome {
         std::cmp::Ordering::Equal if same() => Outcome::Duplicate,
         std::cmp::Ordering::Equal => Outcome::Conflict,
     }
+}
+
+/// What would become of facts.
+#[derive(Debug, Default)]
+pub struct Rehearsal {
+    /// The facts given, complete, and what became of each.
+    pub given: Vec<(Fact, Outcome)>,
+    /// What follows from them: visits.
+    pub derived: Vec<Fact>,
 }
 
 /// The one register of a box. Writers queue on a lock; readers never do.
@@ -145,6 +318,11 @@ impl Register {
             snapshot.apply(fact);
         }
         Self { writing: Mutex::default(), current: ArcSwap::from_pointee(snapshot) }
+    }
+
+    /// Which camera sees which area, and which cameras see one area only: readings often name the camera alone.
+    pub fn set_places(&self, cameras: HashMap<AreaId, CameraId>, single: HashSet<CameraId>) {
+        self.publish(None, |next| (next.cameras, next.single) = (Arc::new(cameras), Arc::new(single)));
     }
 
     /// What is known now. Cheap; hold it as long as one decision takes.
@@ -168,7 +346,8 @@ impl Register {
     /// Forgets all and knows these facts instead: old ones were taken out of the store.
     pub fn replace(&self, facts: Vec<Fact>) {
         self.publish(None, |next| {
-            let fresh = RegisterSnapshot { last_feed: next.last_feed, ..RegisterSnapshot::default() };
+            let (cameras, single) = (Arc::clone(&next.cameras), Arc::clone(&next.single));
+            let fresh = RegisterSnapshot { last_feed: next.last_feed, cameras, single, ..RegisterSnapshot::default() };
             let version = next.version + 1;
             *next = fresh;
             for fact in facts {
@@ -178,11 +357,27 @@ impl Register {
         });
     }
 
-    /// What [`Self::apply_all`] would answer now, without applying: facts are kept in the store before they count.
+    /// What [`Self::apply_all`] would answer now, without applying: facts are kept in the store before they count. Facts
+    /// come back with what the box adds to them, and with the visits that follow from readings among them.
     #[must_use]
-    pub fn rehearse(&self, facts: &[Fact]) -> Vec<Outcome> {
+    pub fn rehearse(&self, facts: Vec<Fact>, heard: UtcMillis, config: &RegisterConfig) -> Rehearsal {
         let mut next = RegisterSnapshot::clone(&self.current.load());
-        facts.iter().map(|f| next.apply(f.clone())).collect()
+        let mut out = Rehearsal::default();
+        for mut fact in facts {
+            next.complete(&mut fact, heard);
+            if let Fact::Observation(reading) = &mut fact {
+                reading.settle(|owner| config.knows_owner(owner) || next.knows_owner(owner));
+            }
+            let outcome = next.apply(fact.clone());
+            if let (Outcome::Applied, Fact::Observation(reading)) = (outcome, &fact) {
+                for visit in visits::follow(&next, reading, config) {
+                    next.apply(Fact::Visit(visit.clone()));
+                    out.derived.push(Fact::Visit(visit));
+                }
+            }
+            out.given.push((fact, outcome));
+        }
+        out
     }
 
     fn publish<T>(&self, heard: Option<UtcMillis>, change: impl FnOnce(&mut RegisterSnapshot) -> T) -> T {

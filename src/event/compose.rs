@@ -103,6 +103,12 @@ impl Composer {
         }
     }
 
+    /// Severity by the rule, or more for an open tip, with the type that goes with it.
+    pub fn grade(&self, message: &mut EventMessage, severity: u8) {
+        message.data.severity = graded(severity, &message.data.link);
+        message.kind = self.kind(message.data.rule, message.data.severity);
+    }
+
     /// `type` of the message: an alert from the configured severity.
     pub fn kind(&self, rule: RuleKind, severity: u8) -> String {
         let class = if severity >= self.alert_severity { "alert" } else { "event" };
@@ -110,8 +116,14 @@ impl Composer {
     }
 }
 
+/// Severity of an event that belongs to open tips: at least theirs.
+#[must_use]
+pub(crate) fn graded(severity: u8, link: &LinkOutcome) -> u8 {
+    link.tips.iter().map(|t| t.severity).max().map_or(severity, |tip| tip.max(severity))
+}
+
 /// `decl/{key}` of the first link when the verdict is `linked`, else `area/{area}`.
-pub(super) fn subject(link: &LinkOutcome, area: &AreaId) -> String {
+pub(crate) fn subject(link: &LinkOutcome, area: &AreaId) -> String {
     match (link.verdict, link.links.first()) {
         (LinkVerdict::Linked, Some(first)) => format!("decl/{}", first.decl_key),
         _ => format!("area/{area}"),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::compose::{self, Composer};
+use super::compose::{self, Composer, graded};
 use super::message::ModelRef;
 use super::rate::{CRITICAL, Rate};
 use super::sights::{Sight, Sights};
@@ -15,7 +15,7 @@ use super::{EventId, EventMessage, Finding, Zone};
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{CameraConfig, EventsConfig, SiteConfig};
-use crate::customs::LinkOutcome;
+use crate::customs::{LinkOutcome, Sought};
 use crate::ids::IdSource;
 use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
 use crate::track::{Track, TrackId};
@@ -42,8 +42,8 @@ pub struct LifecycleContext {
     pub ids: IdSource,
 }
 
-/// Area, start, end (`None` while it lasts) and uncertainty in milliseconds, to declarations.
-pub type Linker<'a> = dyn Fn(&AreaId, UtcMillis, Option<UtcMillis>, u32) -> LinkOutcome + 'a;
+/// From what is sought to declarations.
+pub type Linker<'a> = dyn Fn(&Sought<'_>) -> LinkOutcome + 'a;
 
 /// The register as it stands now.
 #[derive(Clone, Copy)]
@@ -84,6 +84,8 @@ pub struct Lifecycle {
 #[derive(Debug)]
 struct OpenEvent {
     message: EventMessage,
+    /// As the rule says, without what tips make of it.
+    severity: u8,
     booked: AreaId,
     track: TrackId,
     started: MonoMillis,
@@ -192,22 +194,22 @@ impl Lifecycle {
             tracing::error!(area = %event.area, rule = event.rule.as_str(), "an event of a track never seen is lost");
             return None;
         };
-        if !self.rate.allows(event.mono, event.severity) {
+        let booked = self.composer.booked_area(&event.area);
+        // An exit is an instant, but who leaves belongs to the booking it came in under.
+        let came = came(event.rule, event.start, event.dwell_ms);
+        let uncertainty_ms = sight.time.uncertainty_ms;
+        let sought = Sought { area: &booked, start: came, end: event.end, uncertainty_ms, event: None };
+        let link = (register.link)(&sought);
+        if !self.rate.allows(event.mono, graded(event.severity, &link)) {
             tracing::warn!(camera = %self.composer.camera.id, area = %event.area, rule = event.rule.as_str(),
                 severity = event.severity, "too many new events in a minute: this one is not sent");
             return None;
         }
-        let booked = self.composer.booked_area(&event.area);
-        // An exit is an instant, but who leaves belongs to the booking it came in under.
-        let came = match event.rule {
-            RuleKind::Exit | RuleKind::BayEmpty => event.start.plus_ms(-event.dwell_ms.unwrap_or(0)),
-            _ => event.start,
-        };
-        let link = (register.link)(&booked, came, event.end, sight.time.uncertainty_ms);
         let id = EventId(self.ids.next_id(event.start));
         let mut message = self.composer.first(id, event, &sight, link, now);
         message.data.phase = Phase::New;
         message.data.rate_limited = self.rate.take_kept_back();
+        self.composer.grade(&mut message, event.severity);
         let frame = sight.frame.clone();
         if frame.is_none() {
             message.data.snapshot_missing =
@@ -216,6 +218,7 @@ impl Lifecycle {
         if event.end.is_none() {
             let open = OpenEvent {
                 message: message.clone(),
+                severity: event.severity,
                 booked,
                 track: event.track,
                 started: MonoMillis(event.mono.0 - event.dwell_ms.unwrap_or(0)),
@@ -250,14 +253,15 @@ impl Lifecycle {
         };
         open.note(event);
         open.relink(register);
+        open.severity = event.severity;
         let data = &mut open.message.data;
-        (data.phase, data.severity) = (Phase::Update, event.severity);
+        data.phase = Phase::Update;
         data.dwell_ms = event.dwell_ms.map(|ms| ms.max(0));
         let sight = self.sights.of(event.track).filter(|s| s.time.mono == event.mono);
         if let Some(sight) = sight {
             open.show(sight);
         }
-        open.message.kind = self.composer.kind(event.rule, event.severity);
+        self.composer.grade(&mut open.message, open.severity);
         open.last_sent = event.mono;
         let frame = sight.and_then(|s| s.frame.clone());
         Some(Finding { event: open.next(now), frame, received })
@@ -280,7 +284,11 @@ impl Lifecycle {
         if let Some(sight) = self.sights.of(event.track) {
             data.object.path = compose::path(sight);
         }
-        data.link = (register.link)(&open.booked, event.start, event.end, data.capture.uncertainty_ms);
+        let id = open.message.id.to_string();
+        let (area, uncertainty_ms) = (&open.booked, data.capture.uncertainty_ms);
+        let sought = Sought { area, start: event.start, end: event.end, uncertainty_ms, event: Some(&id) };
+        data.link = (register.link)(&sought);
+        self.composer.grade(&mut open.message, open.severity);
         Some(Finding { event: open.next(now), frame: None, received })
     }
 
@@ -303,6 +311,7 @@ impl Lifecycle {
             open.show(sight);
         }
         open.last_sent = time.mono;
+        self.composer.grade(&mut open.message, open.severity);
         let frame = sight.map(|_| moment.frame.clone());
         Some(Finding { event: open.next(moment.now), frame, received: moment.received })
     }
@@ -325,8 +334,10 @@ impl OpenEvent {
     fn relink(&mut self, register: &RegisterView<'_>) -> bool {
         self.register_version = register.version;
         let data = &mut self.message.data;
-        let link = (register.link)(&self.booked, data.capture.start, None, data.capture.uncertainty_ms);
-        let changed = (link.verdict, &link.links) != (data.link.verdict, &data.link.links);
+        let id = self.message.id.to_string();
+        let (area, start, uncertainty_ms) = (&self.booked, data.capture.start, data.capture.uncertainty_ms);
+        let link = (register.link)(&Sought { area, start, end: None, uncertainty_ms, event: Some(&id) });
+        let changed = matters(&data.link, &link);
         data.link = link;
         changed
     }
@@ -351,6 +362,21 @@ impl OpenEvent {
         self.message.time = now;
         self.message.subject = compose::subject(&self.message.data.link, &self.message.data.area.id);
         self.message.clone()
+    }
+}
+
+/// Whether a link changed in what matters: the age of the feed and words alone do not.
+#[must_use]
+pub fn matters(old: &LinkOutcome, new: &LinkOutcome) -> bool {
+    (old.verdict, &old.links, &old.tips, &old.contradiction) != (new.verdict, &new.links, &new.tips, &new.contradiction)
+}
+
+/// When what an event is about came: what leaves belongs to the booking it came in under.
+#[must_use]
+pub fn came(rule: RuleKind, start: UtcMillis, dwell_ms: Option<i64>) -> UtcMillis {
+    match rule {
+        RuleKind::Exit | RuleKind::BayEmpty => start.plus_ms(-dwell_ms.unwrap_or(0)),
+        _ => start,
     }
 }
 

@@ -25,7 +25,7 @@ pub struct EventMessage {
     /// `gatewatch.event.{rule}.v1`, or `gatewatch.alert.{rule}.v1` from the alert severity up.
     #[serde(rename = "type")]
     #[schemars(regex(
-        pattern = r"^gatewatch\.(event|alert)\.(enter|exit|dwell|line_cross|wrong_way|tailgating|gate_out|gate_out_not_released|gate_out_unchecked|restricted|occupancy|stopped|bay_occupied|bay_empty|bay_unbooked|person_without_inspection|opened_without_inspection|object_left|object_removed)\.v1$"
+        pattern = r"^gatewatch\.(event|alert)\.(enter|exit|dwell|line_cross|wrong_way|tailgating|gate_out|gate_out_not_released|gate_out_unchecked|restricted|occupancy|stopped|bay_occupied|bay_empty|bay_unbooked|bay_wrong_vehicle|person_without_inspection|opened_without_inspection|object_left|object_removed)\.v1$"
     ))]
     pub kind: String,
     /// `decl/{key}` of the first link when the verdict is `linked`, else `area/{area}`.

@@ -1,7 +1,7 @@
 //! The event message: what the box tells the world, and the life of an event from first message to last.
 
 pub mod annotate;
-mod compose;
+pub(crate) mod compose;
 pub mod lifecycle;
 pub mod message;
 mod rate;

@@ -50,6 +50,19 @@ pub trait InboundHandler: Send + Sync + 'static {
         body: Value,
     ) -> impl Future<Output = Result<(), InboundError>> + Send;
 
+    /// Topics of others that the box listens to beside its own, e.g. those of cameras with readers of their own.
+    fn further_topics(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Keeps what came on one of them.
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    fn further(&self, _topic: &str, _payload: &[u8]) -> impl Future<Output = Result<(), InboundError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Runs a command (`cmd/{name}`); the result goes into the reply. `ping` is answered before it comes here.
     ///
     /// # Errors
@@ -103,7 +116,22 @@ impl<H: InboundHandler> Worker<H> {
                 tracing::warn!(name, "retained command ignored; publish commands without the retain flag");
             }
             Some(ParsedTopic { kind: TopicKind::Command(name), .. }) => self.command(&name, publish).await,
-            _ => count("other", "ignored"),
+            _ => self.further(&topic, publish).await,
+        }
+    }
+
+    async fn further(&self, topic: &str, publish: &Publish) {
+        let mut waits = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match self.handler.further(topic, &publish.payload).await {
+                Ok(()) => return count("other", "taken"),
+                Err(InboundError::Invalid(why)) => return self.refuse("other", publish, &why).await,
+                Err(InboundError::NotNow(why)) => {
+                    count("other", "waiting");
+                    tracing::warn!(why, "cannot keep an inbound message now; trying again");
+                    tokio::time::sleep(waits.wait()).await;
+                }
+            }
         }
     }
 

@@ -72,6 +72,7 @@ impl<H: InboundHandler> Intake<H> {
         let mut tasks = JoinSet::new();
         tasks.spawn(Worker { topics, handler, client: client.clone(), publishes, replies }.run());
         tasks.spawn(answer(client.clone(), answers));
+        let mut answered = 0_u32;
         loop {
             let event = match events.poll().await {
                 Ok(event) => event,
@@ -83,10 +84,26 @@ impl<H: InboundHandler> Intake<H> {
                     if let Err(e) = client.try_subscribe_many(filters) {
                         return Problem::new(ProblemKind::Lost, e.to_string());
                     }
+                    // Apart, so that a broker that allows facts but not these still brings facts.
+                    let further = self.handler.further_topics();
+                    let filters = further.into_iter().map(|t| Filter::new(t, QoS::AtLeastOnce));
+                    let filters: Vec<Filter> = filters.collect();
+                    if !filters.is_empty()
+                        && let Err(e) = client.try_subscribe_many(filters)
+                    {
+                        return Problem::new(ProblemKind::Lost, e.to_string());
+                    }
                 }
                 Event::Incoming(Packet::SubAck(ack)) => {
                     use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
                     let granted = ack.return_codes.iter().all(|c| matches!(c, Success(_)));
+                    answered += 1;
+                    if answered > 1 {
+                        if !granted {
+                            tracing::error!(codes = ?ack.return_codes, "the broker refused what cameras publish of their own: their plates will not arrive; allow this user to read it");
+                        }
+                        continue;
+                    }
                     if !granted {
                         tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: declarations or bookings will not arrive; allow this user to read them");
                     }

@@ -157,6 +157,18 @@ struct EnvelopeData {
     sequence: Sequence,
 }
 
+/// As much of a correlation as is counted.
+#[derive(serde::Deserialize)]
+struct Correlated {
+    source: String,
+    data: CorrelatedData,
+}
+
+#[derive(serde::Deserialize)]
+struct CorrelatedData {
+    sequence: Sequence,
+}
+
 struct Reader {
     config: MqttConfig,
     client_id: String,
@@ -237,6 +249,11 @@ impl Reader {
                 let message: Box<EventMessage> = Box::new(serde_json::from_slice(payload)?);
                 let new = self.tally().event(&message);
                 new.then(|| SeenMessage::Event { message, topic: topic.into(), raw: payload.clone() })
+            }
+            TopicKind::Correlation => {
+                let envelope: Correlated = serde_json::from_slice(payload)?;
+                let new = self.tally().notice(envelope.source, envelope.data.sequence);
+                new.then(body).transpose()?.map(|body| SeenMessage::Notice { box_id, body })
             }
             TopicKind::Snapshot(event_id) => {
                 let sha256 = hex::encode(Sha256::digest(payload));

@@ -1,9 +1,9 @@
 //! The topics of a box, built and parsed in one place. What is in the messages is in `event/` and `inbound.rs`.
 //!
 //! ```text
-//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | snapshot/{event_id} | cmd/{name}
-//! {prefix}/{office}/{box}/in/ declaration | booking          for one box
-//! {prefix}/{office}/in/       declaration | booking          for all boxes of an office
+//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | correlation | snapshot/{event_id} | cmd/{name}
+//! {prefix}/{office}/{box}/in/{kind of fact}                  for one box
+//! {prefix}/{office}/in/{kind of fact}                        for all boxes of an office
 //! ```
 
 use crate::camera::CameraId;
@@ -17,25 +17,7 @@ pub struct Topics {
     box_id: String,
 }
 
-/// What comes in from the clearance system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Inbound {
-    /// `in/declaration`.
-    Declaration,
-    /// `in/booking`.
-    Booking,
-}
-
-impl Inbound {
-    /// Last level of the topic, also the metric label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Declaration => "declaration",
-            Self::Booking => "booking",
-        }
-    }
-}
+pub use crate::customs::FactKind as Inbound;
 
 /// What a topic is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +32,8 @@ pub enum TopicKind {
     Event,
     /// Events from the alert severity up.
     Alert,
+    /// What was found about a tip.
+    Correlation,
     /// Annotated JPEG of an event.
     Snapshot(EventId),
     /// A request to the box.
@@ -112,6 +96,12 @@ impl Topics {
         self.build(&TopicKind::Alert)
     }
 
+    /// What was found about tips.
+    #[must_use]
+    pub fn correlation(&self) -> String {
+        self.build(&TopicKind::Correlation)
+    }
+
     /// Annotated picture of an event.
     #[must_use]
     pub fn snapshot(&self, event: EventId) -> String {
@@ -134,18 +124,19 @@ impl Topics {
             TopicKind::CameraState(id) => format!("{base}/camera/{id}/state"),
             TopicKind::Event => format!("{base}/event"),
             TopicKind::Alert => format!("{base}/alert"),
+            TopicKind::Correlation => format!("{base}/correlation"),
             TopicKind::Snapshot(id) => format!("{base}/snapshot/{id}"),
             TopicKind::Command(name) => format!("{base}/cmd/{name}"),
             TopicKind::In(what) => format!("{base}/in/{}", what.as_str()),
         }
     }
 
-    /// Where declarations and bookings for the box come: its own and its office's inbound topics.
+    /// Where facts for the box come: its own and its office's inbound topics.
     #[must_use]
     pub fn facts(&self) -> Vec<String> {
         let office = format!("{}/{}", self.prefix, self.office);
-        let both = [Inbound::Declaration, Inbound::Booking].map(Inbound::as_str);
-        both.iter().flat_map(|what| [format!("{office}/in/{what}"), format!("{}/in/{what}", self.base())]).collect()
+        let all = Inbound::ALL.map(Inbound::as_str);
+        all.iter().flat_map(|what| [format!("{office}/in/{what}"), format!("{}/in/{what}", self.base())]).collect()
     }
 
     /// Where commands to the box come.
@@ -176,7 +167,7 @@ pub fn parse(prefix: &str, topic: &str) -> Option<ParsedTopic> {
     let levels: Vec<&str> = rest.split('/').collect();
     // `in` cannot be mistaken for a box: a box has further levels of other names after it.
     if let [office, "in", what] = levels.as_slice() {
-        return Some(ParsedTopic { office: (*office).into(), box_id: None, kind: TopicKind::In(inbound(what)?) });
+        return Some(ParsedTopic { office: (*office).into(), box_id: None, kind: TopicKind::In(Inbound::parse(what)?) });
     }
     let [office, box_id, tail @ ..] = levels.as_slice() else { return None };
     let kind = kind_of(tail)?;
@@ -190,19 +181,12 @@ fn kind_of(tail: &[&str]) -> Option<TopicKind> {
         ["camera", id, "state"] => TopicKind::CameraState(CameraId((*id).into())),
         ["event"] => TopicKind::Event,
         ["alert"] => TopicKind::Alert,
+        ["correlation"] => TopicKind::Correlation,
         ["snapshot", id] => TopicKind::Snapshot(EventId(ulid::Ulid::from_string(id).ok()?)),
         ["cmd", name] => TopicKind::Command((*name).into()),
-        ["in", what] => TopicKind::In(inbound(what)?),
+        ["in", what] => TopicKind::In(Inbound::parse(what)?),
         _ => return None,
     })
-}
-
-fn inbound(level: &str) -> Option<Inbound> {
-    match level {
-        "declaration" => Some(Inbound::Declaration),
-        "booking" => Some(Inbound::Booking),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -217,6 +201,7 @@ mod tests {
             TopicKind::CameraState(CameraId("bay-1".into())),
             TopicKind::Event,
             TopicKind::Alert,
+            TopicKind::Correlation,
             TopicKind::Snapshot(EventId(ulid::Ulid::from_parts(7, 9))),
             TopicKind::Command("resync".into()),
             TopicKind::In(Inbound::Declaration),

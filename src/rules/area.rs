@@ -189,7 +189,8 @@ impl Whole {
         if let Some(rule) = &config.bay {
             let booked = |since| checks.booked(&config.id, since);
             let rules = (rule, config.unbooked.as_ref());
-            let drafts = self.bay.step(&crowd.of(&rule.classes), now, rules, &booked, keys);
+            let right = |since| checks.right_vehicle(&config.id, since);
+            let drafts = self.bay.step(&crowd.of(&rule.classes), now, rules, (&booked, &right), keys);
             reports.extend(drafts.into_iter().map(|(track, draft)| (Named::Track(track), draft)));
         }
         let mut things = Vec::new();

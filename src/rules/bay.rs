@@ -1,5 +1,5 @@
-//! Use of a bay: occupied while a vehicle is in it, an instant `bay_empty` when the last one was seen to leave, and
-//! unbooked while it is occupied without a booking. The bay is judged, not the track: a vehicle that is seen as two
+//! Use of a bay: occupied while a vehicle is in it, an instant `bay_empty` when the last one was seen to leave, unbooked
+//! while it is occupied without a booking, and the wrong vehicle when the container read there is not the booked one. The bay is judged, not the track: a vehicle that is seen as two
 //! boxes, or lost and found again while it stands there, is one occupation.
 
 use super::crowd::Crowd;
@@ -27,23 +27,25 @@ struct Use {
     track: TrackId,
     occupied: Option<Open>,
     unbooked: Option<(Open, Answer)>,
+    wrong: Option<Open>,
     /// No vehicle is inside any more; the last one went so.
     vacated: Option<(Sight, EndReason)>,
 }
 
 impl Bay {
-    /// Takes who is there after a frame. `booked` asks whether a booking covers the bay since a moment.
+    /// Takes who is there after a frame. `booked` asks whether a booking covers the bay since a moment, `right` whether the
+    /// vehicle there since then is the booked one.
     pub fn step(
         &mut self,
         crowd: &Crowd,
         now: Sight,
         (config, unbooked): (&BayConfig, Option<&UnbookedConfig>),
-        booked: &dyn Fn(UtcMillis) -> Check,
+        (booked, right): (&dyn Fn(UtcMillis) -> Check, &dyn Fn(UtcMillis) -> Check),
         keys: &mut Keys,
     ) -> Vec<(TrackId, Draft)> {
         let first = crowd.present.iter().min_by_key(|p| p.entered.mono);
         let Some(first) = first else { return self.empty(crowd, now, config, keys) };
-        let fresh = Use { since: first.entered, track: first.track, occupied: None, unbooked: None, vacated: None };
+        let fresh = Use { since: first.entered, track: first.track, occupied: None, unbooked: None, wrong: None, vacated: None };
         let used = self.used.get_or_insert(fresh);
         used.vacated = None;
         if !crowd.present.iter().any(|p| p.track == used.track) {
@@ -61,6 +63,7 @@ impl Bay {
         if let Some(unbooked) = unbooked {
             drafts.extend(used.compare(now, unbooked, booked(used.since.utc), keys));
         }
+        drafts.extend(used.identify(now, config.wrong_vehicle_severity, right(used.since.utc), keys));
         drafts.into_iter().map(|d| (used.track, d)).collect()
     }
 
@@ -85,12 +88,26 @@ impl Bay {
     pub fn cut(&mut self, at: Sight, now: Sight, reason: EndReason) -> Vec<(TrackId, Draft)> {
         let Some(used) = self.used.take() else { return Vec::new() };
         let (at, reason) = used.vacated.unwrap_or((at, reason));
-        let open = used.occupied.into_iter().chain(used.unbooked.map(|(open, _)| open));
+        let open = used.occupied.into_iter().chain(used.unbooked.map(|(open, _)| open)).chain(used.wrong);
         open.map(|open| (used.track, open.end(at, now, reason))).collect()
     }
 }
 
 impl Use {
+    /// Another vehicle than the booked one: said once it is read, over when a correction says otherwise.
+    fn identify(&mut self, now: Sight, severity: u8, right: Check, keys: &mut Keys) -> Option<Draft> {
+        let draft = match (self.wrong.is_some(), right.answer) {
+            (false, Answer::No) => {
+                let (open, draft) = Open::begin(keys.next(), RuleKind::BayWrongVehicle, severity, self.since, now);
+                self.wrong = Some(open);
+                draft
+            }
+            (true, Answer::Yes | Answer::Unknown) => self.wrong.take()?.end(now, now, EndReason::Resolved),
+            _ => return None,
+        };
+        Some(Draft { check: Some(right), ..draft })
+    }
+
     /// What a new answer about the booking changes.
     fn compare(&mut self, now: Sight, config: &UnbookedConfig, booked: Check, keys: &mut Keys) -> Option<Draft> {
         let answer = booked.answer;

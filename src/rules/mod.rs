@@ -91,6 +91,8 @@ pub enum RuleKind {
     BayEmpty,
     /// A bay is occupied and not booked.
     BayUnbooked,
+    /// The vehicle in a bay is another one than the booked one, by the container that was read.
+    BayWrongVehicle,
     /// People are in an area while no inspection is open.
     PersonWithoutInspection,
     /// Something was opened in an area while no inspection is open.
@@ -121,6 +123,7 @@ impl RuleKind {
             Self::BayOccupied => "bay_occupied",
             Self::BayEmpty => "bay_empty",
             Self::BayUnbooked => "bay_unbooked",
+            Self::BayWrongVehicle => "bay_wrong_vehicle",
             Self::PersonWithoutInspection => "person_without_inspection",
             Self::OpenedWithoutInspection => "opened_without_inspection",
             Self::ObjectLeft => "object_left",
@@ -129,7 +132,7 @@ impl RuleKind {
     }
 
     /// All rules.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Enter,
         Self::Exit,
         Self::Dwell,
@@ -145,6 +148,7 @@ impl RuleKind {
         Self::BayOccupied,
         Self::BayEmpty,
         Self::BayUnbooked,
+        Self::BayWrongVehicle,
         Self::PersonWithoutInspection,
         Self::OpenedWithoutInspection,
         Self::ObjectLeft,

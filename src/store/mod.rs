@@ -33,6 +33,7 @@ mod error;
 mod footage;
 mod footage_find;
 mod footage_keep;
+mod holds;
 mod notice;
 mod open;
 mod outbox;
@@ -42,6 +43,8 @@ mod record;
 mod register;
 mod report;
 mod resync;
+mod tips;
+mod trace;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -52,6 +55,7 @@ pub use error::StoreError;
 pub use footage::{
     Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened,
 };
+pub use holds::{Hold, HoldState, NewHold};
 pub use notice::NewNotice;
 pub use open::{StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};
@@ -59,6 +63,8 @@ pub use prune::Pruned;
 pub use record::{NewMessage, OutboxDropped, Pictures, Recorded};
 pub use report::{CountRow, Latency};
 pub use resync::ResyncReply;
+pub use tips::{KeptCorrelation, Piece, Watched};
+pub use trace::Traced;
 
 use crate::clock::MonoMillis;
 

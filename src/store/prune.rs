@@ -45,6 +45,9 @@ impl Store {
                 break;
             }
         }
+        if out.messages > 0 {
+            self.prune_traces().await?;
+        }
         let old = sqlx::query("DELETE FROM fact WHERE state <> 'current' AND heard_ms < ?").bind(messages_before.0);
         out.facts = self.execute(old).await?;
         out.coverage = self.prune_coverage(messages_before, pictures_before).await?;
@@ -73,6 +76,16 @@ impl Store {
                           COALESCE((SELECT MIN(seq) FROM open_event), 9223372036854775807))
                       ORDER BY seq LIMIT ?2)";
         self.execute(sqlx::query(delete).bind(before.0).bind(BATCH)).await
+    }
+
+    /// The index of events whose last message is gone.
+    async fn prune_traces(&self) -> Result<(), StoreError> {
+        let places = "DELETE FROM event_place WHERE seq < COALESCE((SELECT MIN(seq) FROM message), 9223372036854775807)";
+        self.execute(sqlx::query(places)).await?;
+        let links = "DELETE FROM event_link WHERE NOT EXISTS
+                     (SELECT 1 FROM event_place p WHERE p.event_id = event_link.event_id)";
+        self.execute(sqlx::query(links)).await?;
+        Ok(())
     }
 
     pub(super) async fn execute(

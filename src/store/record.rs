@@ -166,6 +166,7 @@ impl Store {
         self.set_open(tx, &event).await?;
         self.note_happened(tx, &event).await?;
         self.keep_footage(tx, &event).await?;
+        self.trace_event(tx, &event).await?;
         Ok(Recorded { sequence: event.data.sequence, event })
     }
 
@@ -494,6 +495,6 @@ fn by_lane(rows: &[DroppedRow]) -> Vec<DroppedLane> {
 }
 
 /// The name a unit enum has in messages.
-fn name_of<T: Serialize>(value: &T) -> Option<String> {
+pub(super) fn name_of<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
 }

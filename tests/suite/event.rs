@@ -10,8 +10,8 @@ use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::{CameraConfig, EventsConfig, Language, PicturesConfig, RegisterConfig, SiteConfig};
 use gatewatch::customs::{
-    Answer, Check, Checks, DeclKey, Link, LinkMethod, LinkOutcome, LinkScope, LinkState, LinkVerdict, Question,
-    RegisterSnapshot,
+    Answer, Check, Checks, DeclKey, Link, LinkMethod, LinkOutcome, LinkRule, LinkScope, LinkState, LinkVerdict,
+    Question, RegisterSnapshot, Sought,
 };
 use gatewatch::event::message::ModelRef;
 use gatewatch::event::schema::event_schema;
@@ -52,6 +52,9 @@ fn link(verdict: LinkVerdict) -> LinkOutcome {
         decl_key: DeclKey(key.into()),
         amend_no: Some(0),
         method: LinkMethod::Booking,
+        methods: vec![LinkMethod::Booking],
+        sources: vec![format!("booking:booking-{key}")],
+        container: None,
         scope: LinkScope::Container,
         confidence,
         state,
@@ -67,7 +70,16 @@ fn link(verdict: LinkVerdict) -> LinkOutcome {
         LinkVerdict::Linked => vec![one("10000001234", 0.8)],
         LinkVerdict::Proposed => vec![one("10000001234", 0.4)],
     };
-    LinkOutcome { verdict, links, reason: "by booking".into(), feed_age_s: Some(35), feed_stale: false }
+    LinkOutcome {
+        verdict,
+        rule: LinkRule::Margin,
+        links,
+        contradiction: None,
+        tips: vec![],
+        reason: "by booking".into(),
+        feed_age_s: Some(35),
+        feed_stale: false,
+    }
 }
 
 /// One box driving; frames of one colour unless a picture is given.
@@ -149,7 +161,7 @@ impl Scene {
         let tracks: Vec<Track> = x.map(|x| self.track(&frame, x)).into_iter().collect();
         let area_events = ask_nobody(frame.time.utc, |c| self.rules.update(self.size, frame.time, &tracks, c));
         let verdict = self.verdict;
-        let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
+        let linker = move |_: &Sought<'_>| link(verdict);
         let register = RegisterView { link: &linker, version: self.version };
         let now = UtcMillis(frame.time.utc.0 + 80);
         let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now };
@@ -183,7 +195,7 @@ impl Scene {
 
     fn close(&mut self, reason: EndReason) -> Vec<Finding> {
         let verdict = self.verdict;
-        let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
+        let linker = move |_: &Sought<'_>| link(verdict);
         let register = RegisterView { link: &linker, version: self.version };
         let area_events = ask_nobody(UtcMillis(T0), |c| self.rules.close_all(reason, c));
         self.life.close(area_events, &register, MonoMillis(0), UtcMillis(T0))
@@ -301,7 +313,8 @@ fn who_leaves_is_linked_by_when_it_came() {
         let frame = scene.frame();
         let tracks = vec![scene.track(&frame, x)];
         let area_events = ask_nobody(frame.time.utc, |c| scene.rules.update(scene.size, frame.time, &tracks, c));
-        let linker = |_: &AreaId, start: UtcMillis, end: Option<UtcMillis>, _: u32| {
+        let linker = |sought: &Sought<'_>| {
+            let (start, end) = (sought.start, sought.end);
             asked.borrow_mut().push((start, end));
             link(LinkVerdict::Unlinked)
         };
@@ -404,7 +417,7 @@ fn tell(scene: &mut Scene, events: Vec<AreaEvent>) -> Vec<Finding> {
     let frame = scene.frame();
     let tracks = vec![scene.track(&frame, 0.5)];
     let verdict = scene.verdict;
-    let linker = move |_: &AreaId, _: UtcMillis, _: Option<UtcMillis>, _: u32| link(verdict);
+    let linker = move |_: &Sought<'_>| link(verdict);
     let register = RegisterView { link: &linker, version: scene.version };
     let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now: frame.time.utc };
     scene.number += 1;

@@ -148,6 +148,7 @@ impl Watched {
             record: true,
             record_url: None,
             stall_timeout_ms: 10_000,
+            onvif_topic: None,
             areas: areas.collect(),
             lines: lines.collect(),
         })

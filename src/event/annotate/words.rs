@@ -91,6 +91,7 @@ fn named(rule: RuleKind) -> (&'static str, &'static str) {
         RuleKind::BayOccupied => ("Ô kiểm tra có xe", "Bay occupied"),
         RuleKind::BayEmpty => ("Ô kiểm tra đã trống", "Bay empty"),
         RuleKind::BayUnbooked => ("Xe trong ô không có lịch đặt", "Bay occupied without a booking"),
+        RuleKind::BayWrongVehicle => ("XE TRONG Ô KHÔNG ĐÚNG LỊCH ĐẶT", "NOT THE BOOKED VEHICLE IN THE BAY"),
         RuleKind::PersonWithoutInspection => ("Có người khi chưa mở kiểm tra", "People without an inspection"),
         RuleKind::OpenedWithoutInspection => ("MỞ HÀNG KHI CHƯA MỞ KIỂM TRA", "OPENED WITHOUT AN INSPECTION"),
         RuleKind::ObjectLeft => ("Vật bị bỏ lại", "Object left"),

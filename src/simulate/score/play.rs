@@ -216,5 +216,5 @@ fn message(finding: Finding) -> EventMessage {
 }
 
 fn linker<'r>(register: &'r RegisterSnapshot, config: &'r RegisterConfig, now: UtcMillis) -> Box<Linker<'r>> {
-    Box::new(move |area, start, end, uncertainty| link(register, area, start, end, uncertainty, now, config))
+    Box::new(move |sought| link(register, sought, now, config))
 }

@@ -55,6 +55,9 @@ CREATE TABLE hold (
     event_id     TEXT,
     placed_by    TEXT NOT NULL,
     placed_ms    INTEGER NOT NULL,
+    state        TEXT NOT NULL DEFAULT 'requested'
+                 CHECK (state IN ('requested', 'applied', 'partly', 'failed')),
+    gaps         TEXT NOT NULL DEFAULT '[]',   -- [[from, to]], unix milliseconds
     released_ms  INTEGER,                      -- NULL = in force
     released_by  TEXT,
     release_why  TEXT

@@ -77,6 +77,7 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         stall_timeout_ms: 5000,
         record: true,
         record_url: None,
+        onvif_topic: None,
         areas: Vec::new(),
         lines: Vec::new(),
     }

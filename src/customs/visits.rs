@@ -1,0 +1,231 @@
+//! Visits that follow from readings: who came in, with what, where it went, and when it was seen to leave. Pure: a
+//! reading and the register give the visits that change, as new versions.
+//!
+//! * Readings of one vehicle belong together by their `passage`, else by camera or area and direction within
+//!   `register.passage_s`.
+//! * A vehicle that comes in again has a new visit; the earlier one ends unseen (`closed_unseen`), as does one that is
+//!   older than `register.visit_timeout_s`.
+//! * Another tractor on the same trailer or container is a swap: the visit goes on, the tractor is a dated part.
+//! * A container on the trailer of another visit was loaded over: it leaves its visit, and the other one names that as
+//!   the one its goods came from.
+//! * A tractor that leaves alone only uncouples: trailer and containers are still there.
+
+use std::sync::Arc;
+
+use super::container::CheckState;
+use super::observation::{Observation, ObservationKind, Passing};
+use super::plate;
+use super::register::RegisterSnapshot;
+use super::visit::{MAX_ENTRIES, Part, Stay, Visit, VisitPart, VisitState};
+use crate::clock::UtcMillis;
+use crate::config::RegisterConfig;
+
+/// Stays of one area are one while they are not further apart, milliseconds.
+const STAY_GAP_MS: i64 = 600_000;
+
+/// The visits that a reading changes or opens. Readings that may be wrong (a container whose check digit does not fit, a
+/// seal) change none.
+pub(super) fn follow(register: &RegisterSnapshot, seen: &Observation, config: &RegisterConfig) -> Vec<Visit> {
+    let Some(part) = part_of(seen) else { return Vec::new() };
+    let timeout_ms = i64::from(config.visit_timeout_s) * 1000;
+    let known = of_value(register, seen, part, timeout_ms);
+    let together = of_passage(register, seen, i64::from(config.passage_s) * 1000);
+    match seen.passing {
+        Some(Passing::In) => come_in(seen, part, known, together),
+        Some(Passing::Out) => go_out(seen, part, known, together),
+        None => inside(seen, part, known, together),
+    }
+}
+
+fn part_of(seen: &Observation) -> Option<Part> {
+    match seen.kind {
+        ObservationKind::PlateHead => Some(Part::Head),
+        ObservationKind::PlateTrailer => Some(Part::Trailer),
+        ObservationKind::Plate if plate::kind(&seen.norm) == plate::PlateKind::Trailer => Some(Part::Trailer),
+        ObservationKind::Plate => Some(Part::Head),
+        ObservationKind::Container if seen.check != Some(CheckState::Fails) => Some(Part::Container),
+        ObservationKind::Container | ObservationKind::Seal => None,
+    }
+}
+
+/// The visit that has this very part at the time.
+fn of_value(register: &RegisterSnapshot, seen: &Observation, part: Part, timeout_ms: i64) -> Option<Arc<Visit>> {
+    let handle = match part {
+        Part::Container => format!("container:{}", seen.norm),
+        Part::Head | Part::Trailer => super::fact::plate_handle(&seen.norm),
+    };
+    let found = register.found(&handle).visits;
+    let has = |v: &&&Arc<Visit>| v.state == VisitState::Open && v.covers(seen.at, timeout_ms) && holds(v, part, seen);
+    found.iter().filter(has).max_by_key(|v| v.in_at).map(|v| Arc::clone(v))
+}
+
+fn holds(visit: &Visit, part: Part, seen: &Observation) -> bool {
+    match part {
+        Part::Head => visit.head_plate.as_deref().is_some_and(|p| plate::same(p, &seen.norm)),
+        Part::Trailer => visit.trailer_plate.as_deref().is_some_and(|p| plate::same(p, &seen.norm)),
+        Part::Container => visit.containers.contains(&seen.norm),
+    }
+}
+
+/// The visit that another reading of the same passing vehicle led to.
+fn of_passage(register: &RegisterSnapshot, seen: &Observation, within_ms: i64) -> Option<Arc<Visit>> {
+    let handle = match (&seen.passage, &seen.area, &seen.camera) {
+        (Some(passage), ..) => format!("passage:{passage}"),
+        (None, Some(area), _) => format!("area:{area}"),
+        (None, None, camera) => format!("camera:{}", camera.as_ref()?),
+    };
+    let near = |o: &&&Arc<Observation>| {
+        let close = seen.passage.is_some() || (o.at.since(seen.at).abs() <= within_ms && o.passage.is_none());
+        o.id != seen.id && o.passing == seen.passing && close
+    };
+    let found = register.found(&handle).observations;
+    let others = found.iter().filter(near);
+    others.filter_map(|o| naming(register, o)).max_by_key(|v| v.in_at)
+}
+
+/// The visit one of whose parts this reading is.
+fn naming(register: &RegisterSnapshot, seen: &Observation) -> Option<Arc<Visit>> {
+    let handle = if seen.kind == ObservationKind::Container {
+        format!("container:{}", seen.norm)
+    } else {
+        super::fact::plate_handle(&seen.norm)
+    };
+    let visits = register.found(&handle).visits;
+    let by = |v: &&&Arc<Visit>| v.parts.iter().any(|p| p.observation.as_deref() == Some(&seen.id));
+    visits.iter().find(by).or_else(|| visits.iter().find(|v| v.state == VisitState::Open)).map(|v| Arc::clone(v))
+}
+
+fn come_in(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+    // The rest of a vehicle that is just coming in, unless that place is taken by another one.
+    if let Some(visit) = together.filter(|v| v.state == VisitState::Open && fits(v, part, seen)) {
+        if holds(&visit, part, seen) {
+            return Vec::new();
+        }
+        let ended = known.filter(|k| k.id != visit.id).map(|old| unseen(&old));
+        return ended.into_iter().chain([joined(&visit, part, seen)]).collect();
+    }
+    let ended = known.map(|old| unseen(&old));
+    ended.into_iter().chain([opened(seen, part)]).collect()
+}
+
+/// Room for this part: a vehicle has one tractor and one trailer, and at most a few containers.
+fn fits(visit: &Visit, part: Part, seen: &Observation) -> bool {
+    match part {
+        Part::Head => visit.head_plate.is_none() || holds(visit, part, seen),
+        Part::Trailer => visit.trailer_plate.is_none() || holds(visit, part, seen),
+        Part::Container => visit.containers.len() < 4,
+    }
+}
+
+fn go_out(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+    let Some(visit) = known else {
+        // Another tractor takes it out: what else was read says whose it is.
+        let swapped = together.filter(|v| part == Part::Head && v.state != VisitState::ClosedUnseen);
+        return swapped.map(|v| joined(&v, part, seen)).into_iter().collect();
+    };
+    let mut next = newer(&visit);
+    let alone = part == Part::Head && (visit.trailer_plate.is_some() || !visit.containers.is_empty());
+    if alone && together.is_none_or(|t| t.id != visit.id) {
+        next.head_plate = None;
+        note(&mut next, part, seen, true);
+    } else {
+        next.out_at = Some(seen.at);
+        next.state = VisitState::Closed;
+    }
+    vec![next]
+}
+
+fn inside(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+    match (known, together) {
+        (Some(own), Some(other)) if own.id != other.id && part == Part::Container => loaded_over(seen, &own, &other),
+        (Some(own), _) => vec![stayed(newer(&own), seen)],
+        // Another tractor on a trailer or container of the site.
+        (None, Some(visit)) if part == Part::Head && visit.state == VisitState::Open => {
+            vec![stayed(joined(&visit, part, seen), seen)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A container of one visit on the vehicle of another.
+fn loaded_over(seen: &Observation, own: &Visit, other: &Visit) -> Vec<Visit> {
+    let mut left = newer(own);
+    left.containers.retain(|c| *c != seen.norm);
+    note(&mut left, Part::Container, seen, true);
+    let mut takes = joined(other, Part::Container, seen);
+    takes.from_visit = Some(own.id.clone());
+    takes.confidence = takes.confidence.min(own.confidence);
+    vec![left, stayed(takes, seen)]
+}
+
+fn opened(seen: &Observation, part: Part) -> Visit {
+    let empty = Visit {
+        id: format!("v-{}", seen.id),
+        version: 0,
+        in_at: seen.at,
+        out_at: None,
+        state: VisitState::Open,
+        head_plate: None,
+        trailer_plate: None,
+        containers: Vec::new(),
+        decl_keys: Vec::new(),
+        booking_id: None,
+        from_visit: None,
+        confidence: seen.confidence,
+        parts: Vec::new(),
+        stays: Vec::new(),
+    };
+    joined(&empty, part, seen)
+}
+
+fn joined(visit: &Visit, part: Part, seen: &Observation) -> Visit {
+    let mut next = newer(visit);
+    let value = seen.norm.clone();
+    match part {
+        Part::Head => next.head_plate = Some(value),
+        Part::Trailer => next.trailer_plate = Some(value),
+        Part::Container => next.containers.push(value),
+    }
+    next.in_at = next.in_at.min(seen.at);
+    note(&mut next, part, seen, false);
+    next
+}
+
+fn stayed(mut visit: Visit, seen: &Observation) -> Visit {
+    let Some(area) = &seen.area else { return visit };
+    match visit.stays.last_mut().filter(|s| s.area == *area && near(s, seen.at)) {
+        Some(stay) => stay.until = stay.until.max(Some(seen.at)),
+        None => visit.stays.push(Stay { area: area.clone(), at: seen.at, until: None }),
+    }
+    visit.stays.drain(..visit.stays.len().saturating_sub(MAX_ENTRIES));
+    visit
+}
+
+fn near(stay: &Stay, at: UtcMillis) -> bool {
+    at.since(stay.until.unwrap_or(stay.at)) <= STAY_GAP_MS
+}
+
+fn unseen(visit: &Visit) -> Visit {
+    Visit { state: VisitState::ClosedUnseen, ..newer(visit) }
+}
+
+fn newer(visit: &Visit) -> Visit {
+    Visit { version: visit.version + 1, ..visit.clone() }
+}
+
+fn note(visit: &mut Visit, part: Part, seen: &Observation, left: bool) {
+    let observation = Some(seen.id.clone());
+    visit.parts.push(VisitPart { at: seen.at, part, value: seen.norm.clone(), left, observation });
+    visit.parts.drain(..visit.parts.len().saturating_sub(MAX_ENTRIES));
+}
+
+/// Visits that nobody saw end in time, as they are from now on.
+pub(crate) fn timed_out(register: &RegisterSnapshot, now: UtcMillis, config: &RegisterConfig) -> Vec<Visit> {
+    let timeout_ms = i64::from(config.visit_timeout_s) * 1000;
+    let over = |v: &&Arc<Visit>| v.state == VisitState::Open && now.since(v.in_at) >= timeout_ms;
+    register.visits().filter(over).map(|v| unseen(v)).collect()
+}
+
+#[cfg(test)]
+#[path = "visits_tests.rs"]
+mod tests;

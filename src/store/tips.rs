@@ -1,0 +1,117 @@
+//! What was found about tips, as last published, and what footage there is of a time.
+
+use sqlx::Connection;
+
+use super::notice::NewNotice;
+use super::{Store, StoreError};
+use crate::clock::UtcMillis;
+
+/// A correlation as last published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptCorrelation {
+    /// ULID of its messages.
+    pub notice_id: String,
+    /// Revision of the last one.
+    pub revision: u32,
+    /// What it said.
+    pub body: serde_json::Value,
+}
+
+/// A piece of footage, or of one that is no more.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Piece {
+    /// First moment, unix milliseconds.
+    pub start_ms: i64,
+    /// End, unix milliseconds.
+    pub end_ms: i64,
+    /// `writing`, `kept`, `expired` or `lost`.
+    pub state: String,
+}
+
+/// A time in which a camera was watched, or not.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Watched {
+    /// First moment, unix milliseconds.
+    pub from_ms: i64,
+    /// End, unix milliseconds.
+    pub to_ms: i64,
+    /// Why not, of a gap.
+    pub reason: Option<String>,
+}
+
+/// No segment is longer, milliseconds.
+const LONGEST_MS: i64 = 3_600_000;
+
+impl Store {
+    /// What was last published about a tip.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn correlation(&self, tip_id: &str) -> Result<Option<KeptCorrelation>, StoreError> {
+        let select = sqlx::query_as("SELECT notice_id, revision, body FROM correlation WHERE tip_id = ?").bind(tip_id);
+        let row: Option<(String, u32, String)> =
+            select.fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let read = |(notice_id, revision, body): (String, u32, String)| {
+            let body = serde_json::from_str(&body).map_err(|e| self.content(format!("correlation of {tip_id}: {e}")))?;
+            Ok(KeptCorrelation { notice_id, revision, body })
+        };
+        row.map(read).transpose()
+    }
+
+    /// Publishes what was found about a tip and keeps it, in one transaction.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then neither is done.
+    pub async fn record_correlation(&self, tip_id: &str, notice: &NewNotice) -> Result<i64, StoreError> {
+        let body = self.to_json(&notice.data)?;
+        let mut writer = self.inner.writer.lock().await;
+        let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
+        let seq = self.record_notice_in(&mut tx, notice).await?;
+        let keep = "INSERT OR REPLACE INTO correlation (tip_id, notice_id, revision, body, at_ms) VALUES (?, ?, ?, ?, ?)";
+        let keep = sqlx::query(keep).bind(tip_id).bind(&notice.id).bind(notice.revision).bind(body).bind(notice.at.0);
+        keep.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
+        self.enforce_bound(&mut tx).await?;
+        tx.commit().await.map_err(|e| self.sql(e))?;
+        drop(writer);
+        self.inner.work.notify_one();
+        Ok(seq)
+    }
+
+    /// Footage of a camera that shares a moment with a time, also what is no more; oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn pieces(&self, camera: &str, from: UtcMillis, to: UtcMillis) -> Result<Vec<Piece>, StoreError> {
+        let mut all = Vec::new();
+        // By stream, so that the index on camera, stream and start serves.
+        for stream in ["main", "sub"] {
+            let select = "SELECT start_ms, end_ms, state FROM segment
+                          WHERE camera = ? AND stream = ? AND start_ms BETWEEN ? AND ? AND end_ms > ?";
+            let select = sqlx::query_as(select).bind(camera).bind(stream).bind(from.0 - LONGEST_MS).bind(to.0).bind(from.0);
+            let rows: Vec<Piece> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+            all.extend(rows);
+        }
+        all.sort_by_key(|p| (p.start_ms, p.end_ms));
+        Ok(all)
+    }
+
+    /// Whether anything was ever recorded of a camera.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn was_recorded(&self, camera: &str) -> Result<bool, StoreError> {
+        let select = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM segment WHERE camera = ?)").bind(camera);
+        select.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))
+    }
+
+    /// Times within `from` to `to` in which the camera was known not to be watched; oldest first, at most 100.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn blind_times(&self, camera: &str, from: UtcMillis, to: UtcMillis) -> Result<Vec<Watched>, StoreError> {
+        let select = "SELECT MAX(from_ms, ?2) AS from_ms, MIN(to_ms, ?3) AS to_ms, reason FROM coverage
+                      WHERE camera = ?1 AND from_ms < ?3 AND to_ms > ?2 AND watched = 0 ORDER BY from_ms LIMIT 100";
+        let select = sqlx::query_as(select).bind(camera).bind(from.0).bind(to.0);
+        select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))
+    }
+}
