@@ -18,6 +18,7 @@ pub mod config;
 pub mod customs;
 pub mod desk;
 pub mod event;
+pub mod evidence;
 pub mod geometry;
 pub mod ids;
 pub mod mqtt;

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod clearance;
 pub mod degraded;
+pub mod evidence;
 pub mod keeper;
 pub mod lane;
 pub mod links;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
 use clearance::Clearance;
+use evidence::Evidence;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
 use links::Handler;
@@ -68,6 +70,7 @@ pub struct Agent {
     mailboxes: Vec<Arc<Mailbox>>,
     workers: Vec<JoinHandle<Result<(), KeeperGone>>>,
     keeper: JoinHandle<()>,
+    evidence: Evidence,
     /// Ends everything but delivery.
     stop: CancellationToken,
     /// Ends the keeper's patience with a store that refuses.
@@ -96,6 +99,7 @@ impl Agent {
         let annotator = Annotator::new(&config.pictures, &config.site, &config.cameras)?;
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
+        let evidence = Evidence::start(store.clone(), topics.clone(), Arc::clone(&health)).await?;
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
         let clearance = Arc::new(Clearance::load(store.clone()).await?);
@@ -133,7 +137,9 @@ impl Agent {
 
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
         let handler = Handler { clearance: Arc::clone(&clearance), store: store.clone(), status: Arc::clone(&status) };
-        let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
+        let mut birth = birth(&config, &store, &model);
+        birth["evidence"] = evidence.birth().await?;
+        let presence = Presence { birth, cameras: cameras.clone() };
         let (delivery, delivery_status) = delivery(&config, &topics, handler, presence);
         let stop_delivery = CancellationToken::new();
         let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
@@ -152,6 +158,8 @@ impl Agent {
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
+        let heads_every = Duration::from_secs(u64::from(config.evidence.publish_head_every_s));
+        tasks.spawn(evidence.clone().tend(heads_every, stop.clone()));
         let http = serve_http(&config, &health, &metrics, status, &clearance, &stop, &mut tasks).await?;
         Ok(Self {
             store,
@@ -161,6 +169,7 @@ impl Agent {
             cameras,
             delivery: delivery_status,
             http,
+            evidence,
             detector: description,
             handles,
             mailboxes,
@@ -207,6 +216,8 @@ impl Agent {
         patience.abort();
         drop(self.cameras);
         while self.tasks.join_next().await.is_some() {}
+        // Nothing is recorded any more: what the box knew at its stop is said elsewhere.
+        self.evidence.publish().await;
         if let Some(handles) = Arc::into_inner(self.handles) {
             tokio::task::spawn_blocking(move || handles.into_iter().for_each(CameraHandle::stop)).await?;
         }

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod check;
 pub mod demo;
+pub mod evidence;
 pub mod model;
 pub mod replay;
 pub mod simulate;
@@ -42,6 +43,8 @@ pub enum Command {
     Replay(replay::Args),
     /// Inspect, measure or fetch a detector model.
     Model(model::Args),
+    /// Evidence: export a bundle for third parties, check one, look at the chain of a box.
+    Evidence(evidence::Args),
     /// Cameras of a drawn border gate: served, rendered to a file, or as a data set for training.
     Simulate(simulate::Args),
 }
@@ -50,7 +53,7 @@ impl Command {
     /// Log level without `--log` and `RUST_LOG`: some speak through their own lines.
     #[must_use]
     pub fn quiet_log(&self) -> &'static str {
-        if matches!(self, Self::Demo(_) | Self::Model(_)) { "warn" } else { "info" }
+        if matches!(self, Self::Demo(_) | Self::Model(_) | Self::Evidence(_)) { "warn" } else { "info" }
     }
 }
 
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => agent::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Evidence(args) => evidence::run(&args),
         Command::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -2,6 +2,7 @@
 
 mod area;
 mod document;
+mod evidence;
 mod files;
 mod load;
 mod problems;
@@ -14,6 +15,7 @@ pub mod secret;
 use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
+pub use evidence::EvidenceConfig;
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
@@ -52,6 +54,8 @@ pub struct Config {
     pub register: RegisterConfig,
     /// Kept pictures.
     pub pictures: PicturesConfig,
+    /// Chain of evidence.
+    pub evidence: EvidenceConfig,
     /// Cameras.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,

@@ -246,7 +246,7 @@ impl Reader {
             TopicKind::State => Some(SeenMessage::State { box_id, body: body()? }),
             TopicKind::Birth => Some(SeenMessage::Birth { box_id, body: body()? }),
             TopicKind::CameraState(camera) => Some(SeenMessage::Camera { box_id, camera, body: body()? }),
-            TopicKind::Command(_) | TopicKind::In(_) => None,
+            TopicKind::Chain | TopicKind::Command(_) | TopicKind::In(_) => None,
         })
     }
 

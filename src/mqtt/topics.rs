@@ -1,7 +1,7 @@
 //! The topics of a box, built and parsed in one place. What is in the messages is in `event/` and `inbound.rs`.
 //!
 //! ```text
-//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | snapshot/{event_id} | cmd/{name}
+//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | chain | snapshot/{event_id} | cmd/{name}
 //! {prefix}/{office}/{box}/in/ declaration | booking          for one box
 //! {prefix}/{office}/in/       declaration | booking          for all boxes of an office
 //! ```
@@ -50,6 +50,8 @@ pub enum TopicKind {
     Event,
     /// Events from the alert severity up.
     Alert,
+    /// Signed heads of the chain of evidence.
+    Chain,
     /// Annotated JPEG of an event.
     Snapshot(EventId),
     /// A request to the box.
@@ -112,6 +114,12 @@ impl Topics {
         self.build(&TopicKind::Alert)
     }
 
+    /// Signed heads of the chain of evidence.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        self.build(&TopicKind::Chain)
+    }
+
     /// Annotated picture of an event.
     #[must_use]
     pub fn snapshot(&self, event: EventId) -> String {
@@ -134,6 +142,7 @@ impl Topics {
             TopicKind::CameraState(id) => format!("{base}/camera/{id}/state"),
             TopicKind::Event => format!("{base}/event"),
             TopicKind::Alert => format!("{base}/alert"),
+            TopicKind::Chain => format!("{base}/chain"),
             TopicKind::Snapshot(id) => format!("{base}/snapshot/{id}"),
             TopicKind::Command(name) => format!("{base}/cmd/{name}"),
             TopicKind::In(what) => format!("{base}/in/{}", what.as_str()),
@@ -190,6 +199,7 @@ fn kind_of(tail: &[&str]) -> Option<TopicKind> {
         ["camera", id, "state"] => TopicKind::CameraState(CameraId((*id).into())),
         ["event"] => TopicKind::Event,
         ["alert"] => TopicKind::Alert,
+        ["chain"] => TopicKind::Chain,
         ["snapshot", id] => TopicKind::Snapshot(EventId(ulid::Ulid::from_string(id).ok()?)),
         ["cmd", name] => TopicKind::Command((*name).into()),
         ["in", what] => TopicKind::In(inbound(what)?),
@@ -217,6 +227,7 @@ mod tests {
             TopicKind::CameraState(CameraId("bay-1".into())),
             TopicKind::Event,
             TopicKind::Alert,
+            TopicKind::Chain,
             TopicKind::Snapshot(EventId(ulid::Ulid::from_parts(7, 9))),
             TopicKind::Command("resync".into()),
             TopicKind::In(Inbound::Declaration),
