@@ -147,7 +147,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 impl BoxArgs {
     fn load(&self) -> anyhow::Result<Config> {
-        Ok(config::load(&self.config)?)
+        // What the agent needs on top (its model, its passwords) is not needed here.
+        Ok(config::inspect(&self.config, false)?.config)
     }
 }
 

@@ -223,7 +223,7 @@ impl Reader {
         let Some(box_id) = parsed.box_id else { return Ok(None) };
         let body = || serde_json::from_slice(payload);
         Ok(match parsed.kind {
-            TopicKind::Event | TopicKind::Alert => {
+            TopicKind::Event | TopicKind::Alert | TopicKind::Chain => {
                 let envelope: Envelope = serde_json::from_slice(payload)?;
                 if envelope.kind.ends_with(".outbox_dropped.v1") {
                     let report: Box<OutboxDropped> = Box::new(serde_json::from_slice(payload)?);
@@ -246,7 +246,7 @@ impl Reader {
             TopicKind::State => Some(SeenMessage::State { box_id, body: body()? }),
             TopicKind::Birth => Some(SeenMessage::Birth { box_id, body: body()? }),
             TopicKind::CameraState(camera) => Some(SeenMessage::Camera { box_id, camera, body: body()? }),
-            TopicKind::Chain | TopicKind::Command(_) | TopicKind::In(_) => None,
+            TopicKind::Command(_) | TopicKind::In(_) => None,
         })
     }
 

@@ -8,6 +8,8 @@ mod config;
 mod customs;
 mod docs;
 mod event;
+mod evidence;
+mod evidence_tools;
 mod fetch;
 mod model;
 mod mqtt;
