@@ -134,6 +134,10 @@ impl<'a> Collector<'a> {
             let (from, to) = (found.start.plus_ms(-before_ms), found.end.unwrap_or(last).plus_ms(*after_ms));
             self.out.asked.push(Asked { camera: found.camera.clone(), from, to });
         }
+        for asked in &mut self.out.asked {
+            // What lies ahead is no gap.
+            asked.to = asked.to.min(self.entry.at).max(asked.from);
+        }
         self.out.asked.sort();
         self.out.asked.dedup();
         self.footage().await?;
@@ -144,9 +148,10 @@ impl<'a> Collector<'a> {
 
     /// What the box published about a tip, else its holds; gives the events.
     async fn tip(&mut self, tip: &str) -> anyhow::Result<Vec<String>> {
-        let about = self.archive.messages_about(&format!("tip/{tip}")).await?;
+        let about = self.archive.messages_of_tip(tip).await?;
         let mut events: Vec<String> = Vec::new();
-        for message in about.iter().filter(|m| self.existed(m)) {
+        let n = self.entry.n;
+        for message in about.iter().filter(|m| existed(m, n)) {
             let json: Value = serde_json::from_str(&message.payload).unwrap_or_default();
             events.extend(ids_of(&json["data"]["events"]));
             self.out.asked.extend(ranges_of(&json["data"]["ranges"]));
@@ -189,15 +194,11 @@ impl<'a> Collector<'a> {
         Ok(items.collect())
     }
 
-    /// Was it there when the request was written down?
-    fn existed(&self, message: &ArchivedMessage) -> bool {
-        message.chain_n.is_none_or(|n| n <= self.entry.n)
-    }
-
     async fn event(&mut self, id: &str) -> anyhow::Result<()> {
         let messages = self.archive.messages_of(id).await?;
         let mut record: Option<EventRecord> = None;
-        for message in messages.iter().filter(|m| self.existed(m)) {
+        let n = self.entry.n;
+        for message in messages.iter().filter(|m| existed(m, n)) {
             let json: Value = serde_json::from_str(&message.payload).unwrap_or_default();
             let mut made = self.message(message, &json);
             self.pictures(message, &json, &mut made).await?;
@@ -358,6 +359,11 @@ fn segment_path(path: &str) -> anyhow::Result<String> {
     let good = path.split('/').all(|level| !level.is_empty() && level != ".." && level != "." && !level.contains('\\'));
     anyhow::ensure!(good, "the footage index names the path {path:?}, which leads out of its folder");
     Ok(format!("originals/footage/{path}"))
+}
+
+/// Was it there when entry `n` was written?
+fn existed(message: &ArchivedMessage, n: i64) -> bool {
+    message.chain_n.is_none_or(|m| m <= n)
 }
 
 fn time_of(value: &Value) -> Option<UtcMillis> {

@@ -93,7 +93,7 @@ impl Signer {
     pub async fn publish(&self) -> Result<Option<SignedHead>, SignError> {
         let head = self.store.publish_head(&self.key(), &self.topic).await?;
         if let Some(head) = &head {
-            remember_head(self.store.dir(), head)?;
+            remember_head(&self.store, head).await?;
         }
         Ok(head)
     }

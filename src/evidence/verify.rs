@@ -188,7 +188,7 @@ fn check(
     verify_files::against_manifest(&found, &manifest, faults);
     let lines = chain_lines(&chain_text, faults);
     let chain = ChainView::new(&lines, &manifest, faults);
-    check_messages(reader, &manifest, &chain, faults)?;
+    check_messages(reader, &found, &manifest, &chain, faults)?;
     chain.check_segments(&found, faults);
     chain.check_custody(faults);
     chain.check_dropped(faults);
@@ -281,6 +281,7 @@ fn chain_lines(text: &str, faults: &mut Faults) -> Vec<Line> {
 
 fn check_messages(
     reader: &mut Reader<impl Read + Seek>,
+    found: &Found,
     manifest: &Manifest,
     chain: &ChainView<'_>,
     faults: &mut Faults,
@@ -291,6 +292,7 @@ fn check_messages(
         let Some(item) = reader.items().iter().find(|i| i.name == message.file).cloned() else { continue };
         let bytes = reader.read(&item, MAX_TEXT)?;
         chain.check_message(event, message, &bytes, faults);
+        verify_files::check_pictures(found, message, &bytes, faults);
     }
     Ok(())
 }

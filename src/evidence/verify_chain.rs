@@ -304,7 +304,7 @@ impl Keys {
     pub fn check_signer(&self, signer: PublicKey, given: Option<PublicKey>, faults: &mut Faults, notes: &mut Vec<String>) {
         if self.all.last().map(|k| k.1) != Some(signer) {
             let text = format!("the bundle is signed by key {}, which is not the key of the box in its chain: somebody else signed it", signer.id());
-            faults.add(FaultKind::ForeignKey, "signed.txt", text);
+            return faults.add(FaultKind::ForeignKey, "signed.txt", text);
         }
         let Some(given) = given else {
             notes.extend(self.lost.iter().map(|(_, text)| text.clone()));

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 
 use super::chain::Sum;
 use super::export::{MANIFEST, PUBLIC_KEY, SIGNATURE, SIGNED};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, MessageRecord};
 use super::verify::{FaultKind, Faults};
 use super::zip::Reader;
 
@@ -89,6 +89,20 @@ fn check_parents(manifest: &Manifest, faults: &mut Faults) {
         if !here && manifest.missing.is_empty() {
             let text = format!("the original of {} is not in the bundle, and nothing says why", file.path);
             faults.add(FaultKind::FileMissing, &file.path, text);
+        }
+    }
+}
+
+/// The pictures of a message are those whose digests it names; the message itself is held against the chain.
+pub fn check_pictures(found: &Found, m: &MessageRecord, message: &[u8], faults: &mut Faults) {
+    let json: serde_json::Value = serde_json::from_slice(message).unwrap_or_default();
+    let snapshot = &json["data"]["snapshot"];
+    for (file, key) in [(&m.clean, "clean_sha256"), (&m.annotated, "sha256")] {
+        let Some(sum) = file.as_deref().and_then(|f| found.sum(f)) else { continue };
+        if snapshot[key] != sum.to_string() {
+            let file = file.as_deref().unwrap_or_default();
+            let text = format!("{file} is not the picture that message {}/{} names", m.id, m.revision);
+            faults.add(FaultKind::FileChanged, file, text);
         }
     }
 }

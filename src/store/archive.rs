@@ -11,7 +11,7 @@ use super::chain::{COLUMNS, EntryRow, HeadRow, signed_head};
 use super::chain_items::{SEGMENT_COLUMNS, SegmentItem, SegmentRow};
 use super::{StoreError, open};
 use crate::clock::UtcMillis;
-use crate::evidence::chain::{Entry, Kind, Sum};
+use crate::evidence::chain::{Entry, Kind};
 use crate::evidence::statement::SignedHead;
 
 /// A message with its place in the chain.
@@ -171,19 +171,16 @@ impl Archive {
         Ok(row.and_then(signed_head))
     }
 
-    async fn messages(&mut self, with: &str, condition: &str, binds: &[&str]) -> Result<Vec<ArchivedMessage>, StoreError> {
+    /// Messages of the stream and those put aside for holds; `condition` on a row `m` with `?1`.
+    async fn messages(&mut self, condition: &str, bind: &str) -> Result<Vec<ArchivedMessage>, StoreError> {
+        let columns = "m.seq, m.event_id, m.revision, m.kind, m.payload";
         let select = format!(
-            "WITH all_messages AS (
-                 SELECT seq, event_id, revision, kind, best_ms, payload FROM message
-                 UNION ALL SELECT seq, event_id, revision, kind, best_ms, payload FROM kept_message){with}
-             SELECT m.seq, m.event_id, m.revision, m.kind, m.payload,
-                    (SELECT c.n FROM chain c WHERE c.kind = 'message' AND c.ref = m.event_id || '/' || m.revision) AS chain_n
-             FROM all_messages m WHERE {condition} ORDER BY m.seq"
+            "SELECT {columns}, (SELECT c.n FROM chain c
+                                WHERE c.kind = 'message' AND c.ref = m.event_id || '/' || m.revision) AS chain_n
+             FROM (SELECT {columns} FROM message m WHERE {condition}
+                   UNION ALL SELECT {columns} FROM kept_message m WHERE {condition}) m ORDER BY m.seq"
         );
-        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(select));
-        for bind in binds {
-            query = query.bind(*bind);
-        }
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(bind);
         query.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))
     }
 
@@ -192,7 +189,16 @@ impl Archive {
     /// # Errors
     /// When the database cannot be read.
     pub async fn messages_of(&mut self, event_id: &str) -> Result<Vec<ArchivedMessage>, StoreError> {
-        self.messages("", "m.event_id = ?", &[event_id]).await
+        self.messages("m.event_id = ?1", event_id).await
+    }
+
+    /// Messages about a tip, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn messages_of_tip(&mut self, tip: &str) -> Result<Vec<ArchivedMessage>, StoreError> {
+        // The second condition lets SQLite use the index of such subjects.
+        self.messages("m.subject = ?1 AND m.subject LIKE 'tip/%'", &format!("tip/{tip}")).await
     }
 
     /// Ids of the events of a camera whose picture is from `from..=to`, oldest first.
@@ -207,14 +213,6 @@ impl Archive {
         let rows = sqlx::query_as(select).bind(from.0).bind(to.0).bind(camera).fetch_all(&mut self.conn).await;
         let rows: Vec<(String, i64)> = rows.map_err(|e| self.sql(e))?;
         Ok(rows.into_iter().map(|(id, _)| id).collect())
-    }
-
-    /// Messages about a subject, e.g. `tip/7`, in order.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn messages_about(&mut self, subject: &str) -> Result<Vec<ArchivedMessage>, StoreError> {
-        self.messages("", "json_extract(m.payload, '$.subject') = ?", &[subject]).await
     }
 
     /// The pictures of a message.
@@ -253,12 +251,6 @@ impl Archive {
             out.extend(item.map(|item| ArchivedSegment { item, chain_n: row.chain_n, gone }));
         }
         Ok(out)
-    }
-
-    /// The digest a picture should have, as a type.
-    #[must_use]
-    pub fn sum(hex: &str) -> Option<Sum> {
-        Sum::parse(hex).ok()
     }
 }
 

@@ -150,6 +150,16 @@ impl Store {
         last(&mut conn).await.map_err(|e| self.sql(e))
     }
 
+    /// The digest of entry `n`; `None` when there is no such entry.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn chain_sum(&self, n: i64) -> Result<Option<Sum>, StoreError> {
+        let select = sqlx::query_scalar("SELECT sha256 FROM chain WHERE n = ?").bind(n);
+        let sum: Option<Vec<u8>> = select.fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        Ok(sum.and_then(|s| s.try_into().ok()).map(Sum))
+    }
+
     /// The keys that came into force, oldest first.
     ///
     /// # Errors
@@ -199,8 +209,9 @@ impl Store {
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let news = "SELECT NOT EXISTS (SELECT 1 FROM chain c JOIN message m
-                        ON c.kind = 'message' AND c.ref = m.event_id || '/' || m.revision AND m.kind = ?
-                    WHERE c.n = (SELECT MAX(n) FROM chain))";
+                        ON m.event_id = substr(c.ref, 1, instr(c.ref, '/') - 1)
+                        AND m.revision = CAST(substr(c.ref, instr(c.ref, '/') + 1) AS INTEGER)
+                    WHERE c.n = (SELECT MAX(n) FROM chain) AND c.kind = 'message' AND m.kind = ?)";
         let news: bool = sqlx::query_scalar(news).bind(HEAD_KIND).fetch_one(&mut *tx).await.map_err(|e| self.sql(e))?;
         if !news {
             return Ok(None);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::archive::Archive;
 use super::chain::COLUMNS;
-use super::{StoreError, chain};
+use super::{Store, StoreError, chain};
 use crate::evidence::chain::{Entry, Kind, Sum};
 use crate::evidence::statement::SignedHead;
 
@@ -37,11 +37,23 @@ impl ChainCheck {
     }
 }
 
-/// Keeps a head where [`Archive::check_chain`] finds it, for the time when the database is an older copy.
+/// The head that was kept last.
+fn remembered(dir: &Path) -> Option<SignedHead> {
+    serde_json::from_str(&std::fs::read_to_string(dir.join(LAST_HEAD)).ok()?).ok()
+}
+
+/// Keeps a head where [`Archive::check_chain`] finds it, for the time when the database is an older copy. One that the chain
+/// no longer contains stays: it is the proof of that.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn remember_head(dir: &Path, head: &SignedHead) -> Result<(), StoreError> {
+/// When the file cannot be written, or the database not be read.
+pub async fn remember_head(store: &Store, head: &SignedHead) -> Result<(), StoreError> {
+    let dir = store.dir();
+    if let Some(kept) = remembered(dir)
+        && store.chain_sum(kept.head.n).await? != Some(kept.head.sha256)
+    {
+        return Ok(());
+    }
     let path = dir.join(LAST_HEAD);
     let tmp = dir.join(format!("{LAST_HEAD}.tmp"));
     let text = serde_json::to_string(head).expect("plain values always serialise");
@@ -84,8 +96,9 @@ impl Archive {
     }
 
     async fn page(&mut self, from: i64) -> Result<Vec<(Entry, Kept)>, StoreError> {
+        let columns = COLUMNS.split(", ").map(|c| format!("c.{c}")).collect::<Vec<_>>().join(", ");
         let select = format!(
-            "SELECT {COLUMNS}, COALESCE(m.payload, k.payload) AS payload,
+            "SELECT {columns}, COALESCE(m.payload, k.payload) AS payload,
                     c.kind = 'message' AND c.n > COALESCE((SELECT MIN(o.n) FROM chain o WHERE o.kind = 'message'
                         AND o.ref = (SELECT event_id || '/' || revision FROM message ORDER BY seq LIMIT 1)),
                         9223372036854775807) AS expected
@@ -95,8 +108,7 @@ impl Archive {
              LEFT JOIN kept_message k ON c.kind = 'message' AND k.event_id = substr(c.ref, 1, instr(c.ref, '/') - 1)
                  AND k.revision = CAST(substr(c.ref, instr(c.ref, '/') + 1) AS INTEGER)
              WHERE c.n >= ? ORDER BY c.n LIMIT ?"
-        )
-        .replacen(COLUMNS, &qualified(), 1);
+        );
         let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(from).bind(PAGE);
         let rows: Result<Vec<Row>, _> = select.fetch_all(self.conn()).await;
         let rows = rows.map_err(|e| self.sql(e))?;
@@ -126,9 +138,7 @@ impl Archive {
 
     /// What was signed must still be there.
     async fn check_heads(&mut self, found: &mut ChainCheck, from: i64) -> Result<(), StoreError> {
-        let file = std::fs::read_to_string(self.dir().join(LAST_HEAD)).ok();
-        let kept: Option<SignedHead> = file.and_then(|t| serde_json::from_str(&t).ok());
-        let Some(kept) = kept else { return Ok(()) };
+        let Some(kept) = remembered(self.dir()) else { return Ok(()) };
         let (n, last) = (kept.head.n, found.last.map_or(0, |l| l.0));
         if n > last {
             let text = "the box signed entry {n}, but the chain ends at {last}: the database is an older copy or was cut";
@@ -152,10 +162,6 @@ struct Row {
     entry: chain::EntryRow,
     payload: Option<String>,
     expected: bool,
-}
-
-fn qualified() -> String {
-    COLUMNS.split(", ").map(|c| format!("c.{c}")).collect::<Vec<_>>().join(", ")
 }
 
 fn check_link(found: &mut ChainCheck, before: Option<&Entry>, entry: &Entry, from: i64) {

@@ -13,7 +13,7 @@ const BATCH: i64 = 500;
 /// Condition on a message `m`: a hold in force needs it.
 const HELD: &str = "EXISTS (SELECT 1 FROM hold h WHERE h.released_ms IS NULL AND (h.event_id = m.event_id
     OR (m.best_ms BETWEEN h.from_ms AND h.to_ms AND json_extract(m.payload, '$.data.camera.id') = h.camera)
-    OR (h.tip_id IS NOT NULL AND json_extract(m.payload, '$.subject') = 'tip/' || h.tip_id)))";
+    OR (h.tip_id IS NOT NULL AND m.subject = 'tip/' || h.tip_id)))";
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +83,7 @@ impl Store {
                       ORDER BY seq LIMIT ?2)";
         let keep = format!(
             "INSERT OR IGNORE INTO kept_message
-             SELECT seq, event_id, revision, kind, best_ms, recorded_ms, payload FROM message m WHERE seq <= ? AND {HELD}"
+             SELECT seq, event_id, revision, kind, subject, best_ms, recorded_ms, payload FROM message m WHERE seq <= ? AND {HELD}"
         );
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;

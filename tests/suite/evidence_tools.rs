@@ -41,9 +41,13 @@ fn gatewatch(args: &[&str]) -> Command {
     command
 }
 
-/// Arguments of an export of everything cam-1 ever recorded.
+/// Arguments of an export of what cam-1 recorded.
 fn export<'a>(config: &'a str, out: &'a str) -> Vec<&'a str> {
-    let window = ["--camera", "cam-1", "--from", "2020-01-01T00:00:00Z", "--to", "2040-01-01T00:00:00Z"];
+    export_since(config, out, "2020-01-01T00:00:00Z")
+}
+
+fn export_since<'a>(config: &'a str, out: &'a str, from: &'a str) -> Vec<&'a str> {
+    let window = ["--camera", "cam-1", "--from", from, "--to", "2040-01-01T00:00:00Z"];
     let who = ["--operator", "Trần B", "--reason", "vụ việc 7/2026", "--out", out];
     [["export", "--config", config].as_slice(), &window, &who].concat()
 }
@@ -112,8 +116,8 @@ fn the_command_exports_checks_and_says_so_by_its_exit_code() {
     assert_eq!(kinds, ["export", "exported", "repeat", "exported"], "{log}");
     assert!(!log.contains("is there already") && log.contains("Trần B"));
 
-    let rotated = gatewatch(&["rotate-key", "--config", config, "--operator", "A", "--reason", "hằng năm, định kỳ"]);
-    let rotated = { rotated }.output().unwrap();
+    let rotate = ["rotate-key", "--config", config, "--operator", "A", "--reason", "hằng năm, định kỳ"];
+    let rotated = gatewatch(&rotate).output().unwrap();
     assert!(code(&rotated) == 0 && String::from_utf8_lossy(&rotated.stdout).contains("handed over"), "{rotated:?}");
     let whole = gatewatch(&["check", "--config", config]).output().unwrap();
     assert!(code(&whole) == 0 && String::from_utf8_lossy(&whole.stdout).starts_with("chain whole"), "{whole:?}");
@@ -143,7 +147,8 @@ fn tools_that_are_not_ours_agree_after_the_document() {
     unpack(&out, &folder);
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/evidence.md")).unwrap();
     let block = |language: &str, mark: &str| {
-        let blocks = text.split(&format!("```{language}\n")).skip(1).map(|b| b.split("```").next().unwrap());
+        let fence = format!("```{language}\n");
+        let blocks = text.split(&fence).skip(1).map(|b| b.split("```").next().unwrap());
         blocks.into_iter().find(|b| b.contains(mark)).unwrap_or_else(|| panic!("no {language} with {mark}")).to_owned()
     };
     let shell = |folder: &Path| Command::new("sh").args(["-ec", &block("sh", "pkeyutl")]).current_dir(folder).output().unwrap();
@@ -209,7 +214,8 @@ fn kill_9_leaves_whole_chains_and_whole_bundles() {
     for round in 0..rounds {
         let mut child = start_box(dir.path());
         let out = dir.path().join(format!("{round}.zip"));
-        let mut exporter = gatewatch(&export(config.to_str().unwrap(), out.to_str().unwrap()))
+        let from = utc_now().plus_ms(-5_000).to_rfc3339();
+        let mut exporter = gatewatch(&export_since(config.to_str().unwrap(), out.to_str().unwrap(), &from))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -33,6 +33,7 @@ CREATE TABLE kept_message (
     event_id     TEXT NOT NULL,
     revision     INTEGER NOT NULL,
     kind         TEXT NOT NULL,
+    subject      TEXT NOT NULL,
     best_ms      INTEGER NOT NULL,
     recorded_ms  INTEGER NOT NULL,
     payload      TEXT NOT NULL,
@@ -40,3 +41,4 @@ CREATE TABLE kept_message (
 ) STRICT;
 
 CREATE INDEX message_best ON message (best_ms);
+CREATE INDEX message_tip ON message (subject) WHERE subject LIKE 'tip/%';
