@@ -19,6 +19,7 @@ pub mod coverage;
 pub mod customs;
 pub mod desk;
 pub mod event;
+pub mod evidence;
 pub mod footage;
 pub mod geometry;
 pub mod ids;

@@ -8,6 +8,7 @@ pub mod clearance;
 pub mod correlate;
 pub mod coverage;
 pub mod degraded;
+pub mod evidence;
 pub mod keeper;
 pub mod lane;
 pub mod links;
@@ -47,6 +48,7 @@ use api_register::TipDesk;
 use clearance::Clearance;
 use coverage::CoverageKeeper;
 use correlate::Correlator;
+use evidence::Evidence;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
 use links::Handler;
@@ -87,6 +89,7 @@ pub struct Agent {
     mailboxes: Vec<Arc<Mailbox>>,
     workers: Vec<JoinHandle<Result<(), KeeperGone>>>,
     keeper: JoinHandle<()>,
+    evidence: Evidence,
     /// Ends everything but delivery.
     stop: CancellationToken,
     /// Ends the keeper's patience with a store that refuses.
@@ -115,6 +118,7 @@ impl Agent {
         let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &config.cameras)?);
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
+        let evidence = Evidence::start(store.clone(), topics.clone(), Arc::clone(&health)).await?;
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         let coverage = Arc::new(CoverageKeeper::start(store.clone(), &config).await?);
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
@@ -176,7 +180,9 @@ impl Agent {
             tips: desk.clone(),
             onvif: onvif(&config),
         };
-        let presence = Presence { birth: birth(&config, &store, &model), cameras: cameras.clone() };
+        let mut birth = birth(&config, &store, &model);
+        birth["evidence"] = evidence.birth().await?;
+        let presence = Presence { birth, cameras: cameras.clone() };
         let (delivery, delivery_status) = delivery(&config, &topics, handler, presence);
         let stop_delivery = CancellationToken::new();
         let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
@@ -197,6 +203,8 @@ impl Agent {
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
+        let heads_every = Duration::from_secs(u64::from(config.evidence.publish_head_every_s));
+        tasks.spawn(evidence.clone().tend(heads_every, stop.clone()));
         let parts = ApiParts {
             health: &health,
             status,
@@ -215,6 +223,7 @@ impl Agent {
             cameras,
             delivery: delivery_status,
             http,
+            evidence,
             detector: description,
             footage,
             handles,
@@ -263,6 +272,8 @@ impl Agent {
         patience.abort();
         drop(self.cameras);
         while self.tasks.join_next().await.is_some() {}
+        // Nothing is recorded any more: what the box knew at its stop is said elsewhere.
+        self.evidence.publish().await;
         if let Some(handles) = Arc::into_inner(self.handles) {
             let all = handles.into_iter().chain(self.recorders);
             tokio::task::spawn_blocking(move || all.for_each(CameraHandle::stop)).await?;

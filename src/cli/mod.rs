@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod check;
 pub mod demo;
+pub mod evidence;
 pub mod model;
 pub mod mot;
 pub mod replay;
@@ -46,6 +47,8 @@ pub enum Command {
     /// Detector and tracker over a MOTChallenge sequence, see benches/tracking.
     #[command(hide = true)]
     Mot(mot::Args),
+    /// Evidence: export a bundle for third parties, check one, look at the chain of a box.
+    Evidence(evidence::Args),
     /// Cameras of a drawn border gate: served, rendered to a file, or as a data set for training.
     Simulate(simulate::Args),
 }
@@ -54,7 +57,8 @@ impl Command {
     /// Log level without `--log` and `RUST_LOG`: some speak through their own lines.
     #[must_use]
     pub fn quiet_log(&self) -> &'static str {
-        if matches!(self, Self::Demo(_) | Self::Model(_) | Self::Mot(_)) { "warn" } else { "info" }
+        let quiet = matches!(self, Self::Demo(_) | Self::Model(_) | Self::Mot(_) | Self::Evidence(_));
+        if quiet { "warn" } else { "info" }
     }
 }
 
@@ -70,6 +74,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Mot(args) => mot::run(&args),
+        Command::Evidence(args) => evidence::run(&args),
         Command::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

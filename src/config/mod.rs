@@ -2,6 +2,7 @@
 
 mod area;
 mod document;
+mod evidence;
 mod files;
 mod footage;
 mod load;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
 pub use footage::FootageConfig;
+pub use evidence::EvidenceConfig;
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
@@ -56,6 +58,8 @@ pub struct Config {
     pub pictures: PicturesConfig,
     /// Recorded video.
     pub footage: FootageConfig,
+    /// Chain of evidence.
+    pub evidence: EvidenceConfig,
     /// Cameras.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,

@@ -235,7 +235,7 @@ impl Reader {
         let Some(box_id) = parsed.box_id else { return Ok(None) };
         let body = || serde_json::from_slice(payload);
         Ok(match parsed.kind {
-            TopicKind::Event | TopicKind::Alert => {
+            TopicKind::Event | TopicKind::Alert | TopicKind::Chain => {
                 let envelope: Envelope = serde_json::from_slice(payload)?;
                 if envelope.kind.ends_with(".outbox_dropped.v1") {
                     let report: Box<OutboxDropped> = Box::new(serde_json::from_slice(payload)?);

@@ -1,7 +1,8 @@
 //! The topics of a box, built and parsed in one place. What is in the messages is in `event/` and `inbound.rs`.
 //!
 //! ```text
-//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | correlation | snapshot/{event_id} | cmd/{name}
+//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | correlation | chain |
+//!                          snapshot/{event_id} | cmd/{name}
 //! {prefix}/{office}/{box}/in/{kind of fact}                  for one box
 //! {prefix}/{office}/in/{kind of fact}                        for all boxes of an office
 //! ```
@@ -34,6 +35,8 @@ pub enum TopicKind {
     Alert,
     /// What was found about a tip.
     Correlation,
+    /// Signed heads of the chain of evidence.
+    Chain,
     /// Annotated JPEG of an event.
     Snapshot(EventId),
     /// A request to the box.
@@ -102,6 +105,12 @@ impl Topics {
         self.build(&TopicKind::Correlation)
     }
 
+    /// Signed heads of the chain of evidence.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        self.build(&TopicKind::Chain)
+    }
+
     /// Annotated picture of an event.
     #[must_use]
     pub fn snapshot(&self, event: EventId) -> String {
@@ -125,6 +134,7 @@ impl Topics {
             TopicKind::Event => format!("{base}/event"),
             TopicKind::Alert => format!("{base}/alert"),
             TopicKind::Correlation => format!("{base}/correlation"),
+            TopicKind::Chain => format!("{base}/chain"),
             TopicKind::Snapshot(id) => format!("{base}/snapshot/{id}"),
             TopicKind::Command(name) => format!("{base}/cmd/{name}"),
             TopicKind::In(what) => format!("{base}/in/{}", what.as_str()),
@@ -182,6 +192,7 @@ fn kind_of(tail: &[&str]) -> Option<TopicKind> {
         ["event"] => TopicKind::Event,
         ["alert"] => TopicKind::Alert,
         ["correlation"] => TopicKind::Correlation,
+        ["chain"] => TopicKind::Chain,
         ["snapshot", id] => TopicKind::Snapshot(EventId(ulid::Ulid::from_string(id).ok()?)),
         ["cmd", name] => TopicKind::Command((*name).into()),
         ["in", what] => TopicKind::In(Inbound::parse(what)?),
@@ -202,6 +213,7 @@ mod tests {
             TopicKind::Event,
             TopicKind::Alert,
             TopicKind::Correlation,
+            TopicKind::Chain,
             TopicKind::Snapshot(EventId(ulid::Ulid::from_parts(7, 9))),
             TopicKind::Command("resync".into()),
             TopicKind::In(Inbound::Declaration),

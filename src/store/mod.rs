@@ -9,6 +9,8 @@
 //!   bound `outbox_max_bytes`: then the lowest priority goes first, in it the oldest, and a recorded
 //!   `gatewatch.alert.outbox_dropped.v1` message says exactly which sequence numbers; those stay in `message` for
 //!   [`Store::resync`].
+//! * Every message has an entry in the hash chain (`chain`), appended in its transaction; a pruned message keeps it. Holds and
+//!   segments are chained by those who change them ([`Store::chain_hold`], [`Store::chain_segment`]).
 //! * Messages are stored with `historical=false`. Whether one is historical is decided when it is handed to delivery:
 //!   it is older than the live limit then, or it is a replay. Only then is the JSON written anew.
 //!
@@ -16,6 +18,9 @@
 //! ```text
 //! gatewatch.lock                                   held while open
 //! gatewatch.db  -wal -shm                          migrations/ has the tables
+//! chain-head.json                                  the last published head of the chain, outside the database
+//! keys/box.pk8                                     the box's private key, mode 0600
+//! requests/                                        requests for evidence that a running agent takes
 //! pictures/YYYY/MM/DD/{event}-{revision}-clean.jpg      UTC day of the capture
 //! pictures/YYYY/MM/DD/{event}-{revision}-annotated.jpg
 //! ```
@@ -29,6 +34,10 @@
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
 
 mod coverage;
+mod archive;
+mod chain;
+mod chain_check;
+mod chain_items;
 mod error;
 mod footage;
 mod footage_find;
@@ -51,13 +60,17 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+pub use archive::{Archive, ArchivedMessage, ArchivedPicture, ArchivedSegment};
+pub use chain::HEAD_KIND;
+pub use chain_check::{ChainCheck, remember_head};
+pub use chain_items::{HoldItem, SegmentItem};
 pub use error::StoreError;
 pub use footage::{
     Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened,
 };
 pub use holds::{Hold, HoldState, NewHold};
 pub use notice::NewNotice;
-pub use open::{StoreOptions, in_use};
+pub use open::{DATABASE, StoreOptions, in_use};
 pub use outbox::{OutboxItem, OutboxStats, Part};
 pub use prune::Pruned;
 pub use record::{NewMessage, OutboxDropped, Pictures, Recorded};

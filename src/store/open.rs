@@ -11,9 +11,12 @@ use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use super::{Inner, Store, StoreError, pictures};
+use super::{Inner, Store, StoreError, chain, pictures};
 use crate::clock::utc_now;
 use crate::config::StoreConfig;
+
+/// File of the database in the store's folder.
+pub const DATABASE: &str = "gatewatch.db";
 
 /// What the store is told at start.
 #[derive(Debug, Clone)]
@@ -43,12 +46,13 @@ impl Store {
         if removed > 0 {
             tracing::warn!(removed, "half-written pictures of an earlier crash removed");
         }
-        let db_path = dir.join("gatewatch.db");
+        let db_path = dir.join(DATABASE);
         let settings = connect_options(&db_path);
         let sql = |e| StoreError::sql(&db_path, e);
         let mut writer = settings.clone().connect().await.map_err(sql)?;
         sqlx::migrate!("src/store/migrations").run(&mut writer).await.map_err(|e| migration_error(&db_path, e))?;
         let (epoch, session) = begin_session(&mut writer, &db_path).await?;
+        chain::begin(&mut writer, &options.office, &options.box_id).await.map_err(sql)?;
         let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(30));
         let readers = pool.connect_lazy_with(settings.read_only(true));
         tracing::info!(dir = %dir.display(), epoch, session, "store open");

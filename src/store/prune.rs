@@ -1,4 +1,7 @@
-//! Forgetting what is old enough. Never what is not delivered, nor an open event.
+//! Forgetting what is old enough. Never what is not delivered, nor an open event, nor what is held: held pictures stay, held
+//! messages are put aside into `kept_message`, where the stream and its numbers no longer need them.
+
+use sqlx::Connection;
 
 use super::{Store, StoreError, pictures};
 use crate::clock::UtcMillis;
@@ -6,6 +9,11 @@ use crate::clock::UtcMillis;
 const DAY_MS: i64 = 86_400_000;
 /// Rows in one transaction, so that recording never waits long.
 const BATCH: i64 = 500;
+
+/// Condition on a message `m`: a hold in force needs it.
+const HELD: &str = "EXISTS (SELECT 1 FROM hold h WHERE h.released_ms IS NULL AND (h.event_id = m.event_id
+    OR (m.best_ms BETWEEN h.from_ms AND h.to_ms AND json_extract(m.payload, '$.data.camera.id') = h.camera)
+    OR (h.tip_id IS NOT NULL AND m.subject = 'tip/' || h.tip_id)))";
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +56,7 @@ impl Store {
         if out.messages > 0 {
             self.prune_traces().await?;
         }
+        self.prune_kept(messages_before).await?;
         let old = sqlx::query("DELETE FROM fact WHERE state <> 'current' AND heard_ms < ?").bind(messages_before.0);
         out.facts = self.execute(old).await?;
         out.coverage = self.prune_coverage(messages_before, pictures_before).await?;
@@ -55,8 +64,11 @@ impl Store {
     }
 
     async fn prune_pictures(&self, before: UtcMillis) -> Result<u64, StoreError> {
+        // The picture of a held time stays, whichever camera it is of: that is known only by its message.
         let select = "SELECT seq, clean_path, annotated_path FROM picture
-                      WHERE best_ms < ? AND seq NOT IN (SELECT seq FROM outbox) ORDER BY best_ms LIMIT ?";
+                      WHERE best_ms < ? AND seq NOT IN (SELECT seq FROM outbox)
+                      AND NOT EXISTS (SELECT 1 FROM hold WHERE released_ms IS NULL AND best_ms BETWEEN from_ms AND to_ms)
+                      ORDER BY best_ms LIMIT ?";
         let select = sqlx::query_as(select).bind(before.0).bind(BATCH);
         let rows: Vec<(i64, String, String)> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         let files: Vec<_> = rows.iter().flat_map(|(_, clean, annotated)| [clean, annotated]).collect();
@@ -69,13 +81,32 @@ impl Store {
     }
 
     async fn prune_messages(&self, before: UtcMillis) -> Result<u64, StoreError> {
-        let delete = "DELETE FROM message WHERE seq IN (SELECT seq FROM message WHERE seq < MIN(
+        let last = "SELECT MAX(seq) FROM (SELECT seq FROM message WHERE seq < MIN(
                           COALESCE((SELECT MIN(seq) FROM message WHERE recorded_ms >= ?1), 9223372036854775807),
                           COALESCE((SELECT MIN(seq) FROM outbox), 9223372036854775807),
                           COALESCE((SELECT MIN(seq) FROM open_notice), 9223372036854775807),
                           COALESCE((SELECT MIN(seq) FROM open_event), 9223372036854775807))
                       ORDER BY seq LIMIT ?2)";
-        self.execute(sqlx::query(delete).bind(before.0).bind(BATCH)).await
+        let keep = format!(
+            "INSERT OR IGNORE INTO kept_message
+             SELECT seq, event_id, revision, kind, subject, best_ms, recorded_ms, payload FROM message m WHERE seq <= ? AND {HELD}"
+        );
+        let mut writer = self.inner.writer.lock().await;
+        let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
+        let last = sqlx::query_scalar(last).bind(before.0).bind(BATCH).fetch_one(&mut *tx).await;
+        let Some(last): Option<i64> = last.map_err(|e| self.sql(e))? else { return Ok(0) };
+        let kept = sqlx::query(sqlx::AssertSqlSafe(keep)).bind(last).execute(&mut *tx).await;
+        kept.map_err(|e| self.sql(e))?;
+        let gone = sqlx::query("DELETE FROM message WHERE seq <= ?").bind(last).execute(&mut *tx).await;
+        let gone = gone.map_err(|e| self.sql(e))?.rows_affected();
+        tx.commit().await.map_err(|e| self.sql(e))?;
+        Ok(gone)
+    }
+
+    /// Messages that were kept for holds of which none is in force any more.
+    async fn prune_kept(&self, before: UtcMillis) -> Result<u64, StoreError> {
+        let delete = format!("DELETE FROM kept_message AS m WHERE recorded_ms < ? AND NOT {HELD}");
+        self.execute(sqlx::query(sqlx::AssertSqlSafe(delete)).bind(before.0)).await
     }
 
     /// The index of events whose last message is gone.

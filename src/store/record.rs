@@ -9,6 +9,7 @@ use sqlx::{Connection, SqliteConnection};
 use super::{LANE_CRITICAL, Store, StoreError, Timing, pictures};
 use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::event::message::{Sequence, SnapshotRef};
+use crate::evidence::chain::Kind;
 use crate::event::{EventData, EventMessage};
 use crate::rules::Phase;
 use crate::telemetry::metrics::{FRAME_TO_STORED, OUTBOX_DROPPED};
@@ -216,7 +217,7 @@ impl Store {
         next.fetch_one(tx).await.map_err(|e| self.sql(e))
     }
 
-    /// The one place where messages are written down.
+    /// The one place where messages are written down, and chained.
     pub(super) async fn insert_message(&self, tx: &mut SqliteConnection, m: &MessageRow<'_>) -> Result<(), StoreError> {
         let of = m.of_event.as_ref();
         let insert =
@@ -237,9 +238,10 @@ impl Store {
             .bind(m.payload)
             .bind(m.best.0)
             .bind(utc_now().0)
-            .execute(tx)
+            .execute(&mut *tx)
             .await
             .map_err(|e| self.sql(e))?;
+        self.chain_append(tx, Kind::Message, &format!("{}/{}", m.event_id, m.revision), m.payload).await?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use gatewatch::mqtt::publish::publish_all;
 use gatewatch::rules::{EndReason, Phase, RuleKind};
 use gatewatch::simulate::record::{Recording, record};
 use gatewatch::simulate::{Renderer, Scene, ServerOptions, TruthFrame};
-use gatewatch::store::{Store, StoreOptions};
+use gatewatch::store::{Archive, Store, StoreOptions};
 use gatewatch::telemetry::metrics::FRAMES_ANALYSED;
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -125,7 +125,18 @@ async fn what_happens_in_the_bay_is_told_with_its_declaration_and_picture() {
     assert_eq!((stats.gaps, stats.duplicates, stats.unreadable), (0, 0, 0), "{stats:?}");
     assert!(stats.pictures_ok > 0, "{stats:?}");
     assert_eq!((stats.pictures_missing, stats.pictures_mismatch, stats.pictures_without_event), (0, 0, 0), "{stats:?}");
-    assert_eq!(events.iter().map(|e| e.data.sequence.seq).min(), Some(1));
+    assert_eq!(events.iter().map(|e| e.data.sequence.seq).chain(desk.notice_seqs()).min(), Some(1));
+    let heads = desk.notices("head");
+    assert!(heads.len() >= 2, "the head of the chain is published at the start and at the stop: {heads:?}");
+    assert_valid_against("chain_head", &heads);
+}
+
+fn assert_valid_against(schema: &str, messages: &[Value]) {
+    let schema = std::fs::read(format!("config/schema/{schema}.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_slice(&schema).unwrap()).unwrap();
+    for message in messages {
+        assert!(schema.is_valid(message), "{message}");
+    }
 }
 
 /// What a late subscriber and an operator find.
@@ -243,7 +254,7 @@ async fn nothing_is_missing(gate: &Gate, desk: &Listener) {
     let (events, stats) = (desk.events(), desk.stats());
     println!("stored {last}, left {}, sessions {}, {stats:?}", left.rows, store.session());
     assert_eq!((left.rows, left.dropped), (0, 0));
-    let came: BTreeSet<i64> = events.iter().map(|e| e.data.sequence.seq).collect();
+    let came: BTreeSet<i64> = events.iter().map(|e| e.data.sequence.seq).chain(desk.notice_seqs()).collect();
     let missing: Vec<i64> = (1..=last).filter(|seq| !came.contains(seq)).collect();
     assert!(missing.is_empty() && came.len() == usize::try_from(last).unwrap(), "missing: {missing:?}");
     assert!(events.iter().all(|e| e.data.sequence.epoch == store.epoch()));
@@ -254,6 +265,8 @@ async fn nothing_is_missing(gate: &Gate, desk: &Listener) {
     assert_eq!((stats.pictures_missing, stats.pictures_mismatch, stats.unreadable), (0, 0, 0), "{stats:?}");
     assert_eq!(store.session(), 4, "three starts of the agent and this one");
     store.close().await.unwrap();
+    let chain = Archive::open(store.dir()).await.unwrap().check_chain(1).await.unwrap();
+    assert!(chain.faults.is_empty() && chain.messages >= u64::try_from(last).unwrap(), "{chain:?}");
 }
 
 // ---- one bad camera ---------------------------------------------------------------------------------------------
@@ -345,11 +358,7 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     until("a camera that is analysed", async || desk.camera("bay").filter(|s| s["not_analysed"].is_null())).await;
     until("the end of the failure", async || failed().into_iter().find(|m| m["data"]["phase"] == "end")).await;
     let told = failed();
-    let schema = std::fs::read("config/schema/detector_failed.schema.json").unwrap();
-    let schema = jsonschema::validator_for(&serde_json::from_slice(&schema).unwrap()).unwrap();
-    for message in &told {
-        assert!(schema.is_valid(message), "{message}");
-    }
+    assert_valid_against("detector_failed", &told);
     let brief: Vec<_> = told.iter().map(|m| (&m["id"], &m["data"]["revision"], &m["data"]["phase"])).collect();
     assert_eq!(brief, [(brief[0].0, &json!(1), &json!("new")), (brief[0].0, &json!(2), &json!("end"))]);
     assert!(gate.terminate().success());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use gatewatch::camera::CameraStatus;
 use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
+use gatewatch::evidence::manifest::Manifest;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 use gatewatch::vision::sidecar::SideCar;
 
@@ -91,6 +92,7 @@ fn the_schemas_of_states_and_replies_are_those_of_the_types() {
     let all = [
         ("camera_status.schema.json", schemars::schema_for!(CameraStatus)),
         ("coverage.schema.json", schemars::schema_for!(gatewatch::coverage::Answer)),
+        ("evidence_manifest.schema.json", schemars::schema_for!(Manifest)),
         ("outbox_dropped.schema.json", schemars::schema_for!(OutboxDropped)),
         ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),
     ];
@@ -154,6 +156,7 @@ fn links_between_documents_lead_to_files() {
         "docs/install.md",
         "docs/configuration.md",
         "docs/coverage.md",
+        "docs/evidence.md",
         "docs/models.md",
         "docs/rules.md",
     ] {

@@ -9,6 +9,8 @@ mod coverage;
 mod customs;
 mod docs;
 mod event;
+mod evidence;
+mod evidence_tools;
 mod fetch;
 mod footage;
 mod model;

@@ -17,7 +17,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::Connection;
 
-fn options(dir: &Path) -> StoreOptions {
+pub(crate) fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
         config: StoreConfig { dir: dir.into(), ..StoreConfig::default() },
         live_limit_ms: 1_800_000,
@@ -35,7 +35,7 @@ fn event(revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
     event_of(ulid::Ulid::from_parts(u64::try_from(best.0).unwrap(), rand::random()), revision, phase, best)
 }
 
-fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
+pub(crate) fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
     let t = best.to_rfc3339();
     let end = (phase == "end").then(|| t.clone());
     let end_reason = (phase == "end").then_some("observed");
@@ -58,7 +58,7 @@ fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> Even
     .unwrap()
 }
 
-fn message(event: EventMessage, lane: u8, picture: Option<&[u8]>) -> NewMessage {
+pub(crate) fn message(event: EventMessage, lane: u8, picture: Option<&[u8]>) -> NewMessage {
     let snapshot_topic = format!("gatewatch/v1/15BB/gate-01/snapshot/{}", event.id);
     NewMessage {
         event,

@@ -3,6 +3,7 @@
 //! picture is therefore higher than the frame. The clean picture is the frame alone.
 
 mod jpeg;
+mod masked;
 mod rgb;
 mod shapes;
 mod sheet;
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tiny_skia::{Color, Pixmap, PixmapPaint, Transform};
+
+pub use masked::masked;
 
 use super::message::EventMessage;
 use super::zone::{UnknownZone, Zone};

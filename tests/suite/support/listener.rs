@@ -62,6 +62,11 @@ impl Listener {
         })
     }
 
+    /// Sequence numbers of all messages about the box itself.
+    pub fn notice_seqs(&self) -> Vec<i64> {
+        self.all(|m| if let SeenMessage::Notice { body, .. } = m { body["data"]["sequence"]["seq"].as_i64() } else { None })
+    }
+
     /// States of a box, oldest first.
     pub fn states(&self, of: &str) -> Vec<Value> {
         self.all(|m| match m {

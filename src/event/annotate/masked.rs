@@ -1,0 +1,47 @@
+//! A kept picture with privacy masks burnt in, for a copy that may be shown to third parties.
+
+use tiny_skia::{ColorU8, Pixmap};
+
+use super::{AnnotateError, jpeg, shapes};
+use crate::geometry::{Point, Polygon};
+
+/// Quality of the copy.
+const QUALITY: u8 = 90;
+
+/// The JPEG with `masks` (fractions of the picture) filled in black. The same picture and masks give the same bytes.
+///
+/// # Errors
+/// When it is no JPEG.
+pub fn masked(picture: &[u8], masks: &[Polygon]) -> Result<Vec<u8>, AnnotateError> {
+    let unreadable = |e: image::ImageError| AnnotateError::Jpeg(format!("it cannot be read: {e}"));
+    let rgb = image::load_from_memory_with_format(picture, image::ImageFormat::Jpeg).map_err(unreadable)?.to_rgb8();
+    let (width, height) = rgb.dimensions();
+    let mut pixmap = Pixmap::new(width, height).ok_or(AnnotateError::TooLarge { width, height })?;
+    for (out, p) in pixmap.pixels_mut().iter_mut().zip(rgb.pixels()) {
+        *out = ColorU8::from_rgba(p.0[0], p.0[1], p.0[2], 255).premultiply();
+    }
+    for mask in masks {
+        let scaled = |p: &Point| Point { x: p.x * width as f32, y: p.y * height as f32 };
+        let corners: Vec<Point> = mask.0.iter().map(scaled).collect();
+        shapes::cover(&mut pixmap, &corners);
+    }
+    jpeg::encode(&pixmap, QUALITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_masked_is_black_and_the_rest_stays() {
+        let white = image::RgbImage::from_pixel(64, 32, image::Rgb([250, 250, 250]));
+        let mut jpeg = Vec::new();
+        image::codecs::jpeg::JpegEncoder::new(&mut jpeg).encode_image(&white).unwrap();
+        let left = Polygon([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]].map(Point::from).to_vec());
+        let copy = masked(&jpeg, std::slice::from_ref(&left)).unwrap();
+        assert_eq!(copy, masked(&jpeg, &[left]).unwrap());
+        let seen = image::load_from_memory(&copy).unwrap().to_rgb8();
+        assert!(seen.get_pixel(10, 16).0[0] < 10 && seen.get_pixel(54, 16).0[0] > 240);
+        assert!(masked(b"no picture", &[]).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! The words of a bundle's report, Vietnamese and English.
+
+/// Vietnamese, English.
+pub type Words = (&'static str, &'static str);
+
+const TABLE: &[(&str, Words)] = &[
+    ("title", ("Hồ sơ chứng cứ hình ảnh", "Camera evidence")),
+    ("request", ("Yêu cầu trích xuất", "Request")),
+    ("place", ("Địa điểm", "Place")),
+    ("operator", ("Người thực hiện", "Person")),
+    ("reason", ("Lý do", "Reason")),
+    ("asked_at", ("Thời điểm yêu cầu", "Asked at")),
+    ("selection", ("Phạm vi", "What was asked")),
+    ("request_id", ("Mã yêu cầu", "Request id")),
+    ("tip", ("Tin báo", "Tip")),
+    ("event", ("Sự kiện", "Event")),
+    ("footage", ("Video", "Footage")),
+    ("camera", ("Camera", "Camera")),
+    ("asked", ("Thời gian yêu cầu", "Time asked")),
+    ("answer", ("Kết quả", "Found")),
+    ("gaps", ("Khoảng trống", "Gaps")),
+    ("clock", ("Nguồn giờ, độ lệch", "Clock, offset")),
+    ("complete", ("đầy đủ", "complete")),
+    ("partial", ("một phần", "partial")),
+    ("none", ("không có", "none")),
+    ("deleted", ("đã xóa", "deleted")),
+    ("not_recorded", ("không ghi hình", "not recorded")),
+    (
+        "footage_note",
+        (
+            "Các đoạn video được giữ nguyên vẹn, có thể bắt đầu trước và kết thúc sau thời gian yêu cầu.",
+            "Segments are whole: they may begin before and end after the time asked.",
+        ),
+    ),
+    ("events", ("Sự kiện", "Events")),
+    ("no_events", ("Không có sự kiện nào trong phạm vi này.", "There is no event in what was asked.")),
+    ("area", ("Khu vực", "Area")),
+    ("severity", ("Mức độ (1–4)", "Severity (1–4)")),
+    ("start", ("Bắt đầu", "Start")),
+    ("end", ("Kết thúc", "End")),
+    ("declarations", ("Tờ khai", "Declarations")),
+    ("original", ("ảnh gốc", "original")),
+    ("missing", ("Thiếu", "Missing")),
+    ("nothing_missing", ("Không thiếu gì.", "Nothing is missing.")),
+    ("what", ("Nội dung", "What")),
+    ("why", ("Lý do", "Why")),
+    ("custody", ("Nhật ký lưu giữ và trích xuất", "Custody log")),
+    ("entry", ("Mục số", "Entry")),
+    ("when", ("Thời điểm", "When")),
+    ("action", ("Hành động", "Action")),
+    ("digests", ("Mã băm", "Digests")),
+    ("models", ("Mô hình nhận dạng", "Detector models")),
+    ("configurations", ("Cấu hình", "Configurations")),
+    ("chain_head", ("Đầu chuỗi khi trích xuất", "Head of the chain")),
+    (
+        "digest_note",
+        (
+            "Báo cáo này chỉ để đọc. Giá trị chứng minh nằm ở manifest.json, chữ ký và chuỗi băm; cách kiểm tra: README.txt.",
+            "This report is for reading. What proves is manifest.json, its signature and the chain; how to check: README.txt.",
+        ),
+    ),
+];
+
+/// The words of a key; the key itself where there are none, so that a missing word is seen and nothing breaks.
+#[must_use]
+pub fn words(key: &str) -> Words {
+    TABLE.iter().find(|(k, _)| *k == key).map_or(("?", "?"), |(_, w)| *w)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_report_has_words_in_both_languages() {
+        let source = include_str!("report.rs");
+        let quoted = source.split('"').skip(1).step_by(2);
+        let keys = quoted.filter(|t| source.contains(&format!("words(\"{t}\")")) || source.contains(&format!("(\"{t}\", ")));
+        let mut seen = 0;
+        for key in keys.filter(|k| k.chars().all(|c| c.is_ascii_lowercase() || c == '_') && k.len() > 2) {
+            assert_ne!(words(key).0, "?", "{key}");
+            seen += 1;
+        }
+        assert!(seen > 20, "{seen}");
+    }
+}
