@@ -29,8 +29,8 @@ pub struct SegmentItem {
     pub pictures: i64,
     /// SHA-256 of the file.
     pub sha256: Sum,
-    /// 0 = follows the one before.
-    pub gap_before_ms: i64,
+    /// 0 = follows the one before; `None` = nothing is known of what was before.
+    pub gap_before_ms: Option<i64>,
     /// Whose clock.
     pub time_source: String,
     /// Camera clock minus box clock.
@@ -48,7 +48,7 @@ pub(super) struct SegmentRow {
     pub bytes: i64,
     pub pictures: i64,
     pub sha256: Option<String>,
-    pub gap_before_ms: i64,
+    pub gap_before_ms: Option<i64>,
     pub time_source: String,
     pub clock_offset_ms: Option<i64>,
 }

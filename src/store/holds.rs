@@ -1,5 +1,5 @@
 //! Holds: footage that no clean-up may delete. Placed by a tip or by command, released by command only; both stay on
-//! record. Which files that means is the business of footage.
+//! record, and in the chain of evidence. Which files that means is the business of footage.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, SqliteConnection};
@@ -149,6 +149,7 @@ impl Store {
             let grow = "UPDATE hold SET from_ms = MIN(from_ms, ?), to_ms = MAX(to_ms, ?), state = 'requested' WHERE id = ?";
             let grow = sqlx::query(grow).bind(from).bind(to).bind(&row.id);
             grow.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
+            self.chain_hold(tx, &row.id).await?;
             return Ok(row.id.clone());
         }
         self.insert_hold(tx, new).await
@@ -168,9 +169,10 @@ impl Store {
             .bind(&new.tip_id)
             .bind(&new.by)
             .bind(now.0)
-            .execute(tx)
+            .execute(&mut *tx)
             .await
             .map_err(|e| self.sql(e))?;
+        self.chain_hold(tx, &id).await?;
         Ok(id)
     }
 
@@ -197,7 +199,14 @@ impl Store {
     /// When the database cannot be written.
     pub async fn release_hold(&self, id: &str, by: &str, why: &str) -> Result<Option<Hold>, StoreError> {
         let update = "UPDATE hold SET released_ms = ?, released_by = ?, release_why = ? WHERE id = ? AND released_ms IS NULL";
-        self.execute(sqlx::query(update).bind(utc_now().0).bind(by).bind(why).bind(id)).await?;
+        let mut writer = self.inner.writer.lock().await;
+        let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
+        let update = sqlx::query(update).bind(utc_now().0).bind(by).bind(why).bind(id);
+        if update.execute(&mut *tx).await.map_err(|e| self.sql(e))?.rows_affected() > 0 {
+            self.chain_hold(&mut tx, id).await?;
+        }
+        tx.commit().await.map_err(|e| self.sql(e))?;
+        drop(writer);
         self.hold(id).await
     }
 
