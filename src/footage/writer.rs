@@ -65,11 +65,18 @@ pub(super) struct Work {
     /// After a write error: nothing is begun earlier, ticks.
     not_before: Option<i64>,
     /// End of what was recorded before, and why it ended.
-    pub ended: Option<UtcMillis>,
-    pub reason: Option<GapReason>,
+    ended: Option<UtcMillis>,
+    reason: Option<GapReason>,
     dropped: u64,
     /// Pictures of a fragment that could not be written.
     unwritten: u64,
+}
+
+impl Work {
+    /// The first of a run; footage of an earlier one ends at `ended`.
+    pub fn after(ended: Option<UtcMillis>) -> Self {
+        Self { ended, ..Self::default() }
+    }
 }
 
 impl Writer {
