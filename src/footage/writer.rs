@@ -133,7 +133,12 @@ impl Writer {
     /// A new fragment, and a new segment where one is due.
     fn at_keyframe(&mut self, unit: &AccessUnit, at: i64) -> std::io::Result<()> {
         self.flush()?;
-        let Some(sets) = ParameterSets::of(&unit.data, unit.codec) else { return Ok(()) };
+        let Some(sets) = ParameterSets::of(&unit.data, unit.codec) else {
+            if self.work.open.is_none() {
+                self.unwritten();
+            }
+            return Ok(());
+        };
         let fits = self.work.open.as_ref().is_some_and(|open| open.sets == sets && !open.is_over(at, self.segment_ticks));
         if fits && self.work.source == Some(unit.time.source) {
             return Ok(());
