@@ -278,7 +278,10 @@ impl Agent {
             let all = handles.into_iter().chain(self.recorders);
             tokio::task::spawn_blocking(move || all.for_each(CameraHandle::stop)).await?;
         }
-        self.footage.finish().await;
+        // A camera left behind keeps its writer; its file is completed by the next start then.
+        if tokio::time::timeout(PATIENCE, self.footage.finish()).await.is_err() {
+            tracing::warn!("the last video files are not completed; the next start does that");
+        }
         let drained = async {
             while self.delivery.borrow().connected && self.store.outbox_stats().await.is_ok_and(|s| s.rows > 0) {
                 tokio::time::sleep(Duration::from_millis(20)).await;

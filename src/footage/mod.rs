@@ -153,7 +153,7 @@ impl Footage {
                 root: root.clone(),
                 segment_ticks: i64::from(config.segment_s) * i64::from(TICKS_PER_S),
                 state: Arc::clone(&state),
-                work: writer::Work { ended, ..writer::Work::default() },
+                work: writer::Work::after(ended),
                 units,
                 index: told.clone(),
             };

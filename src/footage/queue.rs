@@ -16,8 +16,6 @@ pub(super) const MAX_BYTES: usize = 16 << 20;
 /// What the writer gets.
 pub(super) struct Queued {
     pub unit: AccessUnit,
-    /// Units missing in front: lost on the way from the camera.
-    pub discontinuity: bool,
     /// Units dropped in front of this one because the queue was full.
     pub dropped: u64,
 }
@@ -78,7 +76,8 @@ impl Tap {
 }
 
 impl UnitSink for Tap {
-    fn unit(&self, unit: &AccessUnit, discontinuity: bool) {
+    /// Pictures that lack others in front are recorded all the same: what came is worth having.
+    fn unit(&self, unit: &AccessUnit, _discontinuity: bool) {
         let waiting = self.waiting_bytes();
         if self.skipping.load(Ordering::Relaxed) && !(unit.keyframe && waiting <= self.max_bytes / 2) {
             return self.drop_unit();
@@ -86,7 +85,7 @@ impl UnitSink for Tap {
         let length = unit.data.len();
         let fits = waiting + length <= self.max_bytes;
         let missing = self.missing.load(Ordering::Relaxed);
-        let queued = Queued { unit: unit.clone(), discontinuity, dropped: missing };
+        let queued = Queued { unit: unit.clone(), dropped: missing };
         self.waiting_bytes.fetch_add(length, Ordering::Relaxed);
         self.waiting_units.fetch_add(1, Ordering::Relaxed);
         if fits && self.sender.try_send(queued).is_ok() {

@@ -74,21 +74,23 @@ impl Quota<'_> {
         let fresh = now.plus_ms(-FRESH_MS - i64::from(self.config.pre_roll_s) * 1000);
         let heard = self.store.last_hold_sync().await?;
         let guarded = heard.map_or(fresh, |t| fresh.min(t.plus_ms(-HOLD_SILENCE_MS)));
-        let mut out = Looked::default();
+        let mut out = Looked { bytes: self.store.footage_bytes().await?, ..Looked::default() };
         for (class, days, max_bytes) in [
             (SegmentClass::Ring, self.config.ring_days, self.config.ring_max_bytes),
             (SegmentClass::Event, self.config.event_days, self.config.event_max_bytes),
         ] {
             let old = now.plus_ms(-i64::from(days) * DAY_MS).min(guarded);
-            out.deleted += self.delete(class, old, None, "expired", now).await?.0;
-            let bytes = self.store.footage_bytes().await?;
-            let has = if class == SegmentClass::Ring { bytes.ring } else { bytes.event };
-            if has > max_bytes {
-                out.deleted += self.delete(class, guarded, Some(has - max_bytes), "quota", now).await?.0;
+            let (files, freed) = self.delete(class, old, None, "expired", now).await?;
+            let has = if class == SegmentClass::Ring { out.bytes.ring } else { out.bytes.event };
+            out.deleted += files;
+            if let Some(over) = has.saturating_sub(freed).checked_sub(max_bytes + 1) {
+                out.deleted += self.delete(class, guarded, Some(over + 1), "quota", now).await?.0;
             }
         }
         self.keep_reserve(&mut out, (guarded, fresh), now).await?;
-        out.bytes = self.store.footage_bytes().await?;
+        if out.deleted > 0 {
+            out.bytes = self.store.footage_bytes().await?;
+        }
         self.judge(&mut out, now);
         publish(&out);
         Ok(out)

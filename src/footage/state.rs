@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::queue::Tap;
 use crate::camera::CameraId;
 use crate::clock::UtcMillis;
 use crate::telemetry::metrics::{FOOTAGE_BYTES_WRITTEN, FOOTAGE_LOST};
@@ -120,10 +119,4 @@ impl RecordState {
             lost,
         }
     }
-}
-
-/// What ingest of a camera is given, and what it does there.
-pub(super) struct Recording {
-    pub tap: Arc<Tap>,
-    pub state: Arc<RecordState>,
 }

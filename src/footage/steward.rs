@@ -14,7 +14,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::health::{Health, Level};
 
 /// Between two looks.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(10);
 /// Before an index that refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Tries of one row; what is given up is mended by the next start.
@@ -58,7 +58,7 @@ impl Footage {
             for status in self.statuses() {
                 notices.recording(&status).await;
             }
-            if rounds.is_multiple_of(720) {
+            if rounds.is_multiple_of(360) {
                 let before = utc_now().plus_ms(-2 * i64::from(self.config.event_days) * DAY_MS);
                 if let Err(error) = self.store.forget_footage(before).await {
                     tracing::error!(%error, "what is known of old footage could not be cleaned up");

@@ -65,11 +65,18 @@ pub(super) struct Work {
     /// After a write error: nothing is begun earlier, ticks.
     not_before: Option<i64>,
     /// End of what was recorded before, and why it ended.
-    pub ended: Option<UtcMillis>,
-    pub reason: Option<GapReason>,
+    ended: Option<UtcMillis>,
+    reason: Option<GapReason>,
     dropped: u64,
     /// Pictures of a fragment that could not be written.
     unwritten: u64,
+}
+
+impl Work {
+    /// The first of a run; footage of an earlier one ends at `ended`.
+    pub fn after(ended: Option<UtcMillis>) -> Self {
+        Self { ended, ..Self::default() }
+    }
 }
 
 impl Writer {
@@ -126,7 +133,12 @@ impl Writer {
     /// A new fragment, and a new segment where one is due.
     fn at_keyframe(&mut self, unit: &AccessUnit, at: i64) -> std::io::Result<()> {
         self.flush()?;
-        let Some(sets) = ParameterSets::of(&unit.data, unit.codec) else { return Ok(()) };
+        let Some(sets) = ParameterSets::of(&unit.data, unit.codec) else {
+            if self.work.open.is_none() {
+                self.unwritten();
+            }
+            return Ok(());
+        };
         let fits = self.work.open.as_ref().is_some_and(|open| open.sets == sets && !open.is_over(at, self.segment_ticks));
         if fits && self.work.source == Some(unit.time.source) {
             return Ok(());

@@ -143,7 +143,8 @@ impl Store {
                  SELECT id FROM (
                      SELECT id, SUM(bytes) OVER (ORDER BY start_ms, id) - bytes AS before FROM (
                          SELECT s.id, s.start_ms, s.bytes FROM segment s
-                         WHERE s.class = ?1 AND s.state IN ('kept', 'damaged') AND s.end_ms < ?2 AND NOT {HELD}
+                         WHERE s.class = ?1 AND s.state IN ('kept', 'damaged') AND s.start_ms < ?2 AND s.end_ms < ?2
+                           AND NOT {HELD}
                          ORDER BY s.start_ms, s.id LIMIT ?4))
                  WHERE before < ?3)
              RETURNING id, camera, path, start_ms, end_ms, bytes"

@@ -215,7 +215,7 @@ async fn clips_are_what_was_sent_for_every_reader() {
     let coders = [
         ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", 150),
         ("x264enc bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast key-int-max=25", 150),
-        ("x265enc speed-preset=ultrafast key-int-max=25 option-string=bframes=3", 100),
+        ("x265enc speed-preset=ultrafast key-int-max=25 option-string=\"bframes=3\"", 100),
     ];
     for (coder, count) in coders {
         let dir = tempfile::tempdir().unwrap();

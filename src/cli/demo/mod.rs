@@ -215,6 +215,7 @@ fn introduce(config: &Config, agent: &Agent, page: &LiveDesk, broker: &EmbeddedB
     println!("  MQTT        {}  topics {}", broker.url(), config.mqtt.topic_prefix);
     if let Some(http) = agent.http {
         println!("  Agent       http://{http}/metrics  /readyz  /api/status");
+        println!("  Video       http://{http}/api/events/ID/clip  with the ID of an event");
     }
     println!("  Detector    {}", agent.detector);
     println!("  Store       {}\n", config.store.dir.display());
