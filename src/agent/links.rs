@@ -85,7 +85,9 @@ impl InboundHandler for Handler {
 
     async fn further(&self, topic: &str, payload: &[u8]) -> Result<(), InboundError> {
         let of = |(prefix, _): &&(String, CameraId)| {
-            topic.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(&format!("/{}", onvif::LICENSE_PLATE)))
+            topic
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.starts_with(&format!("/{}", onvif::LICENSE_PLATE)))
         };
         match self.onvif.iter().find(of) {
             Some((_, camera)) => self.plate(camera, topic, payload).await,
@@ -99,7 +101,9 @@ impl InboundHandler for Handler {
             "resync" => self.resync(&ResyncRange::read(payload)?).await,
             "hold" => self.tips.hold(&parsed(payload)?).await.map_err(refused),
             "release" => self.tips.release(&parsed(payload)?).await.map_err(refused),
-            _ => Err(InboundError::Invalid(format!("unknown command {name:?}; there are: hold, ping, release, resync, status"))),
+            _ => Err(InboundError::Invalid(format!(
+                "unknown command {name:?}; there are: hold, ping, release, resync, status"
+            ))),
         }
     }
 }

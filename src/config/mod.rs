@@ -637,6 +637,7 @@ pub struct CameraConfig {
     pub stall_timeout_ms: u32,
     /// MQTT topic prefix of the camera itself, where it reads plates and publishes them as ONVIF events.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^[^+#/][^+#]*$"))]
     pub onvif_topic: Option<String>,
     /// Areas.
     #[serde(default, rename = "area")]

@@ -35,7 +35,7 @@ fn event(revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
     event_of(ulid::Ulid::from_parts(u64::try_from(best.0).unwrap(), rand::random()), revision, phase, best)
 }
 
-fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
+pub(crate) fn event_of(id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis) -> EventMessage {
     let t = best.to_rfc3339();
     let end = (phase == "end").then(|| t.clone());
     let end_reason = (phase == "end").then_some("observed");
