@@ -46,8 +46,10 @@ impl TipDesk {
         let mut out = Vec::with_capacity(tips.len());
         for tip in tips {
             let kept = self.store.correlation(&tip.id).await.map_err(unavailable)?;
-            let answer = kept.map(|k| json!({"revision": k.revision, "footage": k.body["footage"],
-                "events_total": k.body["events_total"], "run_at": k.body["run_at"]}));
+            let answer = kept.map(|k| {
+                json!({"revision": k.revision, "footage": k.body["footage"],
+                "events_total": k.body["events_total"], "run_at": k.body["run_at"]})
+            });
             let stands = standing(&tip, now, self.tip_days);
             out.push(json!({"tip": tip.as_ref(), "standing": stands, "ends_at": tip.ends(self.tip_days), "correlation": answer}));
         }

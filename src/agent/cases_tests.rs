@@ -50,7 +50,8 @@ impl Site {
         let polygon = json!([[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]);
         let area = |id: &str| json!({"id": id, "kind": "inspection_bay", "polygon": polygon, "bay": {}});
         let camera = |id: &str, area: Value| json!({"id": id, "url": "rtsp://camera.invalid/1", "area": [area]});
-        let cameras = json!([camera("cam-1", area("bay-1")), camera("cam-2", area("bay-2")), camera("cam-3", area("gate"))]);
+        let cameras =
+            json!([camera("cam-1", area("bay-1")), camera("cam-2", area("bay-2")), camera("cam-3", area("gate"))]);
         let config = Config { cameras: serde_json::from_value(cameras).unwrap(), ..Config::default() };
         let clearance = Clearance::load(store.clone()).await.unwrap().for_box(&config, topics.alert());
         let relinker = Relinker {
@@ -190,7 +191,12 @@ async fn case_01_several_declarations_in_one_container() {
     site.declaration(B, 1, json!({"containers": [BOX_1]})).await;
     site.read("o", "container", BOX_1, "bay-1", 61).await;
     let event = site.event("bay-1", 60, 70).await;
-    assert_eq!((event.data.link.verdict, keys(&event)), (LinkVerdict::Linked, vec![A, B]), "{}", event.data.link.reason);
+    assert_eq!(
+        (event.data.link.verdict, keys(&event)),
+        (LinkVerdict::Linked, vec![A, B]),
+        "{}",
+        event.data.link.reason
+    );
     let scopes: Vec<_> = event.data.link.links.iter().map(|l| format!("{:?}", l.scope)).collect();
     assert_eq!(scopes, ["Container", "Container"]);
 }
@@ -290,7 +296,10 @@ async fn case_07_tractor_swap_and_transload() {
     let swap = snapshot.visit("v-o1").unwrap();
     assert_eq!((swap.head_plate.as_deref(), swap.containers.len()), (Some("29C99999"), 0), "the container went on");
     let takes = snapshot.visit("v-o6").unwrap();
-    assert_eq!((takes.from_visit.as_deref(), takes.containers.as_slice()), (Some("v-o1"), [BOX_1.to_owned()].as_slice()));
+    assert_eq!(
+        (takes.from_visit.as_deref(), takes.containers.as_slice()),
+        (Some("v-o1"), [BOX_1.to_owned()].as_slice())
+    );
 }
 
 #[tokio::test]
@@ -298,7 +307,8 @@ async fn case_08_unreadable_and_then_bound_by_an_officer() {
     let site = Site::new().await;
     let event = site.event("bay-1", 60, 70).await;
     assert_eq!(event.data.link.verdict, LinkVerdict::Unlinked);
-    let bind = json!({"id": "x1", "decl_no": A, "officer": "17", "at": site.time(80), "event_id": event.id.to_string()});
+    let bind =
+        json!({"id": "x1", "decl_no": A, "officer": "17", "at": site.time(80), "event_id": event.id.to_string()});
     site.fact(FactKind::Bind, bind).await;
     assert_eq!(site.relink().await, 1);
     let bound = site.latest(&event).await;
@@ -337,14 +347,19 @@ async fn case_10_a_booking_is_moved_and_cancelled() {
     assert_eq!((keys(&site.latest(&here).await), keys(&site.latest(&there).await)), (vec![], vec![A]));
     let of_a = site.store.events_of(A, (site.at(0), utc_now()), 10).await.unwrap();
     assert_eq!(of_a.len(), 1, "the old link is superseded");
-    let bind = json!({"id": "x1", "decl_no": A, "officer": "17", "at": site.time(80), "event_id": there.id.to_string()});
+    let bind =
+        json!({"id": "x1", "decl_no": A, "officer": "17", "at": site.time(80), "event_id": there.id.to_string()});
     site.fact(FactKind::Bind, bind).await;
     let mut cancelled = site.booking_body("b", 3, "bay-2", &[A], 55, 90);
     cancelled["state"] = "cancelled".into();
     site.fact(FactKind::Booking, cancelled).await;
     site.relink().await;
     let kept = site.latest(&there).await;
-    assert_eq!((keys(&kept), kept.data.link.links[0].state), (vec![A], LinkState::Confirmed), "the officer's word stays");
+    assert_eq!(
+        (keys(&kept), kept.data.link.links[0].state),
+        (vec![A], LinkState::Confirmed),
+        "the officer's word stays"
+    );
 }
 
 #[tokio::test]
@@ -357,7 +372,11 @@ async fn case_11_a_declaration_is_amended() {
     site.fact(FactKind::Declaration, amended).await;
     assert_eq!(site.relink().await, 1);
     let link = site.latest(&event).await.data.link.links.remove(0);
-    assert_eq!((link.decl_key.0.as_str(), link.amend_no, link.channel), (A, Some(1), Some(3)), "the same eleven digits");
+    assert_eq!(
+        (link.decl_key.0.as_str(), link.amend_no, link.channel),
+        (A, Some(1), Some(3)),
+        "the same eleven digits"
+    );
     let snapshot = site.clearance.register().snapshot();
     let history = &snapshot.declaration(&link.decl_key).unwrap().channel_history;
     assert_eq!((history.len(), history[0].from, history[0].to), (1, Some(1), Some(3)));
@@ -385,9 +404,7 @@ async fn case_12_a_declaration_is_cancelled_and_carried_over() {
 async fn case_13_a_wrong_binding_is_corrected_and_both_are_visible() {
     let site = Site::new().await;
     let event = site.event("bay-1", 60, 70).await;
-    let bind = |id: &str, decl: &str| {
-        json!({"id": id, "decl_no": decl, "officer": "17", "at": site.time(80), "event_id": event.id.to_string()})
-    };
+    let bind = |id: &str, decl: &str| json!({"id": id, "decl_no": decl, "officer": "17", "at": site.time(80), "event_id": event.id.to_string()});
     site.fact(FactKind::Bind, bind("x1", A)).await;
     site.relink().await;
     let mut correction = bind("x2", B);
@@ -401,8 +418,12 @@ async fn case_13_a_wrong_binding_is_corrected_and_both_are_visible() {
     let first = snapshot.binding("x1").unwrap();
     assert!(snapshot.is_superseded(first) && !snapshot.is_superseded(snapshot.binding("x2").unwrap()));
     assert_eq!(snapshot.binding("x2").unwrap().reason.as_deref(), Some("misread the label"));
-    let revisions: Vec<String> =
-        site.sent().await.iter().filter_map(|m| m["data"]["link"]["links"][0]["decl_key"].as_str().map(str::to_owned)).collect();
+    let revisions: Vec<String> = site
+        .sent()
+        .await
+        .iter()
+        .filter_map(|m| m["data"]["link"]["links"][0]["decl_key"].as_str().map(str::to_owned))
+        .collect();
     assert_eq!(revisions, [A, B], "what was said first was said");
 }
 
@@ -492,9 +513,7 @@ async fn a_tip_finds_what_was_holds_it_and_watches_on() {
     site.booking("b", 1, "bay-1", &[A], 55, 90).await;
     let event = site.event("bay-1", 60, 70).await;
     let other = site.event("bay-2", 60, 70).await;
-    let tip = |version: i64, state: &str| {
-        json!({"id": "T-1", "version": version, "issued_at": site.time(200), "decl_no": A, "state": state, "reason": "risky"})
-    };
+    let tip = |version: i64, state: &str| json!({"id": "T-1", "version": version, "issued_at": site.time(200), "decl_no": A, "state": state, "reason": "risky"});
     site.fact(FactKind::Tip, tip(1, "open")).await;
     site.run_tips().await;
     let answer = site.store.correlation("T-1").await.unwrap().unwrap();
@@ -503,7 +522,10 @@ async fn a_tip_finds_what_was_holds_it_and_watches_on() {
     assert_eq!(body["events"][0]["id"], event.id.to_string());
     assert_eq!((body["events_total"].clone(), body["bookings"].clone()), (1.into(), json!(["b"])));
     let range = &body["ranges"][0];
-    assert_eq!((range["camera"].clone(), range["why"].clone()), ("cam-1".into(), "this camera was never recorded".into()));
+    assert_eq!(
+        (range["camera"].clone(), range["why"].clone()),
+        ("cam-1".into(), "this camera was never recorded".into())
+    );
     assert_eq!((range["from"].clone(), range["to"].clone()), (site.time(50).into(), site.time(100).into()));
     let holds = site.store.holds(Some("T-1"), false).await.unwrap();
     assert_eq!((holds.len(), holds[0].state, holds[0].camera.as_str()), (1, HoldState::Failed, "cam-1"));

@@ -73,7 +73,12 @@ impl Correlator {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn find(&self, tip: &Tip, register: &RegisterSnapshot, now: UtcMillis) -> Result<Correlation, StoreError> {
+    pub async fn find(
+        &self,
+        tip: &Tip,
+        register: &RegisterSnapshot,
+        now: UtcMillis,
+    ) -> Result<Correlation, StoreError> {
         let mut search = self.begin(tip, register, now).await?;
         if tip.is_bare() {
             self.by_time(&mut search).await?;
@@ -200,7 +205,8 @@ impl Correlator {
 
     async fn finish(&self, s: Search<'_>) -> Result<Correlation, StoreError> {
         let pad = i64::from(!s.tip.is_bare());
-        let (before, after) = (i64::from(s.config.tip_before_s) * 1000 * pad, i64::from(s.config.tip_after_s) * 1000 * pad);
+        let (before, after) =
+            (i64::from(s.config.tip_before_s) * 1000 * pad, i64::from(s.config.tip_after_s) * 1000 * pad);
         let mut found = ranges(s.out.spots, before, after);
         let mut notes = s.out.notes;
         if found.len() > MAX_RANGES {
@@ -251,11 +257,8 @@ impl Correlator {
         }
         let pieces = self.store.pieces(&range.camera, range.from, until).await?;
         let there = |state: &str| matches!(state, "kept" | "writing");
-        let kept: Vec<(UtcMillis, UtcMillis)> = pieces
-            .iter()
-            .filter(|p| there(&p.state))
-            .map(|p| (UtcMillis(p.start_ms), UtcMillis(p.end_ms)))
-            .collect();
+        let kept: Vec<(UtcMillis, UtcMillis)> =
+            pieces.iter().filter(|p| there(&p.state)).map(|p| (UtcMillis(p.start_ms), UtcMillis(p.end_ms))).collect();
         let recorded = !pieces.is_empty() || self.store.was_recorded(&range.camera).await?;
         let mut missing = uncovered(range.from, until, &kept);
         let writing = |(from, to): &(UtcMillis, UtcMillis)| {
@@ -384,7 +387,10 @@ impl Search<'_> {
         for seen in self.register.observations().filter(|o| o.is_plate() && self.from <= o.at && o.at <= self.to) {
             let best = wanted.iter().map(|p| (plate::distance(p, &seen.norm), p)).min_by(|a, b| a.0.total_cmp(&b.0));
             if let Some((distance, wanted)) = best.filter(|b| b.0 <= self.config.confidence.plate_distance) {
-                near.push((Arc::clone(seen), format!("plate {} is nearly {wanted} (distance {distance:.1})", seen.norm)));
+                near.push((
+                    Arc::clone(seen),
+                    format!("plate {} is nearly {wanted} (distance {distance:.1})", seen.norm),
+                ));
             }
         }
         for (seen, why) in near {

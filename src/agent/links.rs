@@ -88,7 +88,9 @@ impl InboundHandler for Handler {
 
     async fn further(&self, topic: &str, payload: &[u8]) -> Result<(), InboundError> {
         let of = |(prefix, _): &&(String, CameraId)| {
-            topic.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(&format!("/{}", onvif::LICENSE_PLATE)))
+            topic
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.starts_with(&format!("/{}", onvif::LICENSE_PLATE)))
         };
         match self.onvif.iter().find(of) {
             Some((_, camera)) => self.plate(camera, topic, payload).await,

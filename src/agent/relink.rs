@@ -185,7 +185,9 @@ fn derived_id(of: &EventMessage, rule: RuleKind) -> ulid::Ulid {
 
 /// Which camera sees which area, and which cameras see only one.
 #[must_use]
-pub fn places(config: &Config) -> (std::collections::HashMap<AreaId, crate::camera::CameraId>, std::collections::HashSet<crate::camera::CameraId>) {
+pub fn places(
+    config: &Config,
+) -> (std::collections::HashMap<AreaId, crate::camera::CameraId>, std::collections::HashSet<crate::camera::CameraId>) {
     let mut cameras = std::collections::HashMap::new();
     let mut single = std::collections::HashSet::new();
     for camera in &config.cameras {

@@ -103,7 +103,9 @@ impl TipRunner {
             let is_open = tip.is_open(now, days);
             let was_open = || async {
                 let kept = self.correlator.store.correlation(&id).await?;
-                Ok::<bool, StoreError>(kept.is_some_and(|k| k.body["state"] == "open" || k.body["tip_version"] != tip.version))
+                Ok::<bool, StoreError>(
+                    kept.is_some_and(|k| k.body["state"] == "open" || k.body["tip_version"] != tip.version),
+                )
             };
             if is_open || was_open().await? || touched.tips.contains(&id) {
                 self.answer(tip, now).await?;
@@ -175,7 +177,9 @@ impl TipRunner {
         }
         let severity = tip.severity.unwrap_or(self.correlator.config.register.tip_severity);
         let notice = NewNotice {
-            id: kept.as_ref().map_or_else(|| IdSource::random().next_id(found.run_at).to_string(), |k| k.notice_id.clone()),
+            id: kept
+                .as_ref()
+                .map_or_else(|| IdSource::random().next_id(found.run_at).to_string(), |k| k.notice_id.clone()),
             revision: kept.as_ref().map_or(1, |k| k.revision + 1),
             kind: KIND.into(),
             subject: format!("tip/{}", tip.id),

@@ -652,6 +652,7 @@ pub struct CameraConfig {
     pub record_url: Option<String>,
     /// MQTT topic prefix of the camera itself, where it reads plates and publishes them as ONVIF events.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^[^+#/][^+#]*$"))]
     pub onvif_topic: Option<String>,
     /// Areas.
     #[serde(default, rename = "area")]

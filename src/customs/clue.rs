@@ -133,8 +133,11 @@ impl Scene<'_> {
         keys.extend(booked.flat_map(|b| b.decl_keys.iter().cloned()));
         let timeout_ms = i64::from(self.config.visit_timeout_s) * 1000;
         let visiting = found.visits.iter().filter(|v| v.covers(self.span.from, timeout_ms));
-        keys.extend(visiting.filter(|v| v.containers_at(self.span.until).iter().any(|c| c == container))
-            .flat_map(|v| v.decl_keys.iter().cloned()));
+        keys.extend(
+            visiting
+                .filter(|v| v.containers_at(self.span.until).iter().any(|c| c == container))
+                .flat_map(|v| v.decl_keys.iter().cloned()),
+        );
         unique(keys)
     }
 
@@ -183,7 +186,12 @@ impl Scene<'_> {
         let near = |plate: &String| plate::distance(plate, &seen.norm) <= c.plate_distance;
         let here = self.register.bookings_of(self.area).iter().filter(|b| self.is_around(b));
         for booking in here.filter(|b| b.plates.iter().any(near)) {
-            out.all.push(self.by_plate(seen, c.plate_near, "nearly that of the booked vehicle", Goods::Booked(booking)));
+            out.all.push(self.by_plate(
+                seen,
+                c.plate_near,
+                "nearly that of the booked vehicle",
+                Goods::Booked(booking),
+            ));
         }
         let timeout_ms = i64::from(self.config.visit_timeout_s) * 1000;
         let there = |v: &&Arc<Visit>| v.state == VisitState::Open && v.covers(seen.at, timeout_ms);

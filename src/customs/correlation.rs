@@ -308,10 +308,25 @@ mod tests {
 
     #[test]
     fn near_ranges_of_one_camera_are_one() {
-        let spots = vec![spot("b", 0, 10, "e3"), spot("a", 1000, 1010, "e2"), spot("a", 0, 20, "e1"), spot("a", 3000, 3000, "e4")];
+        let spots = vec![
+            spot("b", 0, 10, "e3"),
+            spot("a", 1000, 1010, "e2"),
+            spot("a", 0, 20, "e1"),
+            spot("a", 3000, 3000, "e4"),
+        ];
         let found = ranges(spots, 300_000, 600_000);
-        let text: Vec<_> =
-            found.iter().map(|r| format!("{} {} {} {}", r.camera, r.from.since(t(0)) / 1000, r.to.since(t(0)) / 1000, r.because.join("+"))).collect();
+        let text: Vec<_> = found
+            .iter()
+            .map(|r| {
+                format!(
+                    "{} {} {} {}",
+                    r.camera,
+                    r.from.since(t(0)) / 1000,
+                    r.to.since(t(0)) / 1000,
+                    r.because.join("+")
+                )
+            })
+            .collect();
         assert_eq!(text, ["a -300 1610 e1+e2", "a 2700 3600 e4", "b -300 610 e3"]);
     }
 

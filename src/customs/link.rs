@@ -279,7 +279,9 @@ fn decide(groups: &[Group], area: &AreaId, c: &ConfidenceConfig) -> Decision {
     if bound == 1 || leads {
         let others = match groups.len() - 1 {
             0 => "the only one that fits".into(),
-            n => format!("{n} weaker candidate(s) left out: {}", named(MAX_GROUPS).split_once(", ").map_or("", |x| x.1)),
+            n => {
+                format!("{n} weaker candidate(s) left out: {}", named(MAX_GROUPS).split_once(", ").map_or("", |x| x.1))
+            }
         };
         let rule = if bound == 1 { LinkRule::Officer } else { LinkRule::Margin };
         let reason = format!("{} of {area}, {others}", best.name());

@@ -24,7 +24,13 @@ fn bay() -> AreaId {
     AreaId("bay-1".into())
 }
 
-fn link_at(r: &RegisterSnapshot, start: UtcMillis, end: Option<UtcMillis>, uncertainty_ms: u32, now: UtcMillis) -> LinkOutcome {
+fn link_at(
+    r: &RegisterSnapshot,
+    start: UtcMillis,
+    end: Option<UtcMillis>,
+    uncertainty_ms: u32,
+    now: UtcMillis,
+) -> LinkOutcome {
     let area = bay();
     let sought = Sought { area: &area, start, end, uncertainty_ms, event: None };
     link(r, &sought, now, &RegisterConfig::default())

@@ -76,7 +76,8 @@ mod tests {
     use super::*;
 
     fn take(body: &str) -> Result<Option<Observation>, String> {
-        let read = read(&CameraId("gate".into()), "cam/onvif-ej/RuleEngine/Recognition/LicensePlate/&1", body.as_bytes());
+        let read =
+            read(&CameraId("gate".into()), "cam/onvif-ej/RuleEngine/Recognition/LicensePlate/&1", body.as_bytes());
         read.map(|o| o.map(|p| p.value)).map_err(|e| e.to_string())
     }
 
@@ -85,11 +86,15 @@ mod tests {
         let body = r##"{"UtcTime": "2026-03-02T10:00:00.5Z", "Source": {"VideoSource": "1"},
             "Data": {"LicensePlateInfo": {"PlateNumber": {"#text": "51C-123.45", "@Likelihood": "0.87"}, "CountryCode": "vn"}}}"##;
         let o = take(body).unwrap().unwrap();
-        assert_eq!((o.norm.as_str(), o.country.as_deref(), o.camera.unwrap().0.as_str()), ("51C12345", Some("VN"), "gate"));
+        assert_eq!(
+            (o.norm.as_str(), o.country.as_deref(), o.camera.unwrap().0.as_str()),
+            ("51C12345", Some("VN"), "gate")
+        );
         assert!((o.confidence - 0.87).abs() < 1e-6);
         let again = take(body).unwrap().unwrap();
         assert_eq!(o.id, again.id, "sent twice is one reading");
-        let plain = take(r#"{"UtcTime": "2026-03-02T10:00:01Z", "Data": {"PlateNumber": "15RM-012.34", "Likelihood": "0.5"}}"#);
+        let plain =
+            take(r#"{"UtcTime": "2026-03-02T10:00:01Z", "Data": {"PlateNumber": "15RM-012.34", "Likelihood": "0.5"}}"#);
         assert!((plain.unwrap().unwrap().confidence - 0.5).abs() < 1e-6);
     }
 

@@ -65,7 +65,9 @@ fn series(rest: &[char]) -> PlateKind {
         'R' if number(1) => PlateKind::Trailer,
         c if CIVIL.contains(c) && number(1) => PlateKind::Civil,
         _ if two == "RM" && number(2) => PlateKind::Trailer,
-        _ if ["LD", "DA", "KT", "HC", "CD", "TĐ", "TD", "MK"].contains(&two.as_str()) && number(2) => PlateKind::Special,
+        _ if ["LD", "DA", "KT", "HC", "CD", "TĐ", "TD", "MK"].contains(&two.as_str()) && number(2) => {
+            PlateKind::Special
+        }
         // `MK` may have a digit of its own before the number.
         _ if two == "MK" && number(3) => PlateKind::Special,
         _ => PlateKind::ForeignOrUnknown,

@@ -70,7 +70,8 @@ pub(super) fn grouped(clues: Vec<Clue>, rejected: &[(DeclKey, String)], c: &Conf
         if clue.keys.is_empty() {
             continue;
         }
-        let (mut same, others): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| set.iter().any(|c| alike(c, &clue)));
+        let (mut same, others): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| set.iter().any(|c| alike(c, &clue)));
         let mut merged: Vec<Clue> = same.drain(..).flatten().collect();
         merged.push(clue);
         sets = others;

@@ -177,7 +177,11 @@ pub fn parse(prefix: &str, topic: &str) -> Option<ParsedTopic> {
     let levels: Vec<&str> = rest.split('/').collect();
     // `in` cannot be mistaken for a box: a box has further levels of other names after it.
     if let [office, "in", what] = levels.as_slice() {
-        return Some(ParsedTopic { office: (*office).into(), box_id: None, kind: TopicKind::In(Inbound::parse(what)?) });
+        return Some(ParsedTopic {
+            office: (*office).into(),
+            box_id: None,
+            kind: TopicKind::In(Inbound::parse(what)?),
+        });
     }
     let [office, box_id, tail @ ..] = levels.as_slice() else { return None };
     let kind = kind_of(tail)?;

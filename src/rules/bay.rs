@@ -45,7 +45,14 @@ impl Bay {
     ) -> Vec<(TrackId, Draft)> {
         let first = crowd.present.iter().min_by_key(|p| p.entered.mono);
         let Some(first) = first else { return self.empty(crowd, now, config, keys) };
-        let fresh = Use { since: first.entered, track: first.track, occupied: None, unbooked: None, wrong: None, vacated: None };
+        let fresh = Use {
+            since: first.entered,
+            track: first.track,
+            occupied: None,
+            unbooked: None,
+            wrong: None,
+            vacated: None,
+        };
         let used = self.used.get_or_insert(fresh);
         used.vacated = None;
         if !crowd.present.iter().any(|p| p.track == used.track) {

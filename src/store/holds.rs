@@ -133,20 +133,31 @@ impl Store {
     }
 
     async fn place_hold(&self, tx: &mut SqliteConnection, new: &NewHold) -> Result<String, StoreError> {
-        let select = format!("SELECT {COLUMNS} FROM hold WHERE camera = ? AND (id = ? OR tip_id IS ?) ORDER BY from_ms");
+        let select =
+            format!("SELECT {COLUMNS} FROM hold WHERE camera = ? AND (id = ? OR tip_id IS ?) ORDER BY from_ms");
         let known = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(&new.camera).bind(&new.id).bind(&new.tip_id);
         let known: Vec<Row> = known.fetch_all(&mut *tx).await.map_err(|e| self.sql(e))?;
         let (from, to) = (new.from.0, new.to.0);
         let same_id = |r: &&Row| new.id.as_deref() == Some(&r.id);
         let covers = |r: &&Row| r.from_ms <= from && to <= r.to_ms;
         // A tip that runs again must not undo a release; a person who asks anew may hold the same time again.
-        let same = |r: &&Row| same_id(r) || (covers(r) && (new.tip_id.is_some() || (r.released_ms.is_none() && new.id.is_none() && r.tip_id.is_none() && r.from_ms == from && r.to_ms == to)));
+        let same = |r: &&Row| {
+            same_id(r)
+                || (covers(r)
+                    && (new.tip_id.is_some()
+                        || (r.released_ms.is_none()
+                            && new.id.is_none()
+                            && r.tip_id.is_none()
+                            && r.from_ms == from
+                            && r.to_ms == to)))
+        };
         if let Some(row) = known.iter().find(same) {
             return Ok(row.id.clone());
         }
         let touches = |r: &&Row| r.released_ms.is_none() && r.from_ms <= to && from <= r.to_ms;
         if let Some(row) = known.iter().filter(|_| new.tip_id.is_some()).find(touches) {
-            let grow = "UPDATE hold SET from_ms = MIN(from_ms, ?), to_ms = MAX(to_ms, ?), state = 'requested' WHERE id = ?";
+            let grow =
+                "UPDATE hold SET from_ms = MIN(from_ms, ?), to_ms = MAX(to_ms, ?), state = 'requested' WHERE id = ?";
             let grow = sqlx::query(grow).bind(from).bind(to).bind(&row.id);
             grow.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
             self.chain_hold(tx, &row.id).await?;

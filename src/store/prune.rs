@@ -111,7 +111,8 @@ impl Store {
 
     /// The index of events whose last message is gone.
     async fn prune_traces(&self) -> Result<(), StoreError> {
-        let places = "DELETE FROM event_place WHERE seq < COALESCE((SELECT MIN(seq) FROM message), 9223372036854775807)";
+        let places =
+            "DELETE FROM event_place WHERE seq < COALESCE((SELECT MIN(seq) FROM message), 9223372036854775807)";
         self.execute(sqlx::query(places)).await?;
         let links = "DELETE FROM event_link WHERE NOT EXISTS
                      (SELECT 1 FROM event_place p WHERE p.event_id = event_link.event_id)";

@@ -56,8 +56,7 @@ impl Store {
             self.save_handles(tx, fact).await?;
         }
         let insert = "INSERT OR IGNORE INTO fact (kind, key, version, state, body, heard_ms) VALUES (?, ?, ?, ?, ?, ?)";
-        let insert =
-            sqlx::query(insert).bind(kind).bind(key).bind(fact.version()).bind(state).bind(body).bind(heard.0);
+        let insert = sqlx::query(insert).bind(kind).bind(key).bind(fact.version()).bind(state).bind(body).bind(heard.0);
         insert.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
         Ok(())
     }
@@ -111,7 +110,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn fact_history(&self, kind: FactKind, key: &str) -> Result<Vec<(String, serde_json::Value)>, StoreError> {
+    pub async fn fact_history(
+        &self,
+        kind: FactKind,
+        key: &str,
+    ) -> Result<Vec<(String, serde_json::Value)>, StoreError> {
         let select = sqlx::query_as("SELECT state, body FROM fact WHERE kind = ? AND key = ? ORDER BY id");
         let rows: Vec<(String, String)> =
             select.bind(kind.as_str()).bind(key).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;

@@ -52,7 +52,8 @@ impl Store {
         let row: Option<(String, u32, String)> =
             select.fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         let read = |(notice_id, revision, body): (String, u32, String)| {
-            let body = serde_json::from_str(&body).map_err(|e| self.content(format!("correlation of {tip_id}: {e}")))?;
+            let body =
+                serde_json::from_str(&body).map_err(|e| self.content(format!("correlation of {tip_id}: {e}")))?;
             Ok(KeptCorrelation { notice_id, revision, body })
         };
         row.map(read).transpose()
@@ -67,7 +68,8 @@ impl Store {
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let seq = self.record_notice_in(&mut tx, notice).await?;
-        let keep = "INSERT OR REPLACE INTO correlation (tip_id, notice_id, revision, body, at_ms) VALUES (?, ?, ?, ?, ?)";
+        let keep =
+            "INSERT OR REPLACE INTO correlation (tip_id, notice_id, revision, body, at_ms) VALUES (?, ?, ?, ?, ?)";
         let keep = sqlx::query(keep).bind(tip_id).bind(&notice.id).bind(notice.revision).bind(body).bind(notice.at.0);
         keep.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
         self.enforce_bound(&mut tx).await?;
@@ -87,7 +89,8 @@ impl Store {
         for stream in ["main", "sub"] {
             let select = "SELECT start_ms, end_ms, state FROM segment
                           WHERE camera = ? AND stream = ? AND start_ms BETWEEN ? AND ? AND end_ms > ?";
-            let select = sqlx::query_as(select).bind(camera).bind(stream).bind(from.0 - LONGEST_MS).bind(to.0).bind(from.0);
+            let select =
+                sqlx::query_as(select).bind(camera).bind(stream).bind(from.0 - LONGEST_MS).bind(to.0).bind(from.0);
             let rows: Vec<Piece> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
             all.extend(rows);
         }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use gatewatch::customs::correlation::CorrelationMessage;
 use gatewatch::customs::feed::read_feed;
-use gatewatch::customs::{Booking, Declaration};
+use gatewatch::customs::{Binding, Booking, Declaration, Observation, StopOrder, Tip, Visit};
 
 use crate::support::generated_file;
 
@@ -18,6 +19,12 @@ fn published_schemas_are_current_and_say_what_the_parser_says() {
     let (declaration, booking) = (schemars::schema_for!(Declaration), schemars::schema_for!(Booking));
     schema_is_current("declaration.schema.json", &declaration);
     schema_is_current("booking.schema.json", &booking);
+    schema_is_current("visit.schema.json", &schemars::schema_for!(Visit));
+    schema_is_current("binding.schema.json", &schemars::schema_for!(Binding));
+    schema_is_current("stop_order.schema.json", &schemars::schema_for!(StopOrder));
+    schema_is_current("observation.schema.json", &schemars::schema_for!(Observation));
+    schema_is_current("tip.schema.json", &schemars::schema_for!(Tip));
+    schema_is_current("correlation.schema.json", &schemars::schema_for!(CorrelationMessage));
     let cases = [
         (r#"{"decl_no": "100000012340", "version": 1}"#, true),
         (r#"{"decl_no": 10000001234, "version": 1, "channel": 3}"#, true),

@@ -82,7 +82,7 @@ fn every_reference_of_the_topics_document_leads_somewhere() {
     for pointer in ["components/messages/Nothing", "channels/State", "components/event"] {
         assert!(!has_path(&yaml, pointer), "{pointer} is not there, yet found");
     }
-    for topic in ["declaration", "booking"] {
+    for topic in gatewatch::customs::FactKind::ALL.map(gatewatch::customs::FactKind::as_str) {
         assert!(yaml.contains(&format!("address: gatewatch/v1/{{office}}/in/{topic}\n")), "office-wide {topic}");
     }
 }
@@ -147,6 +147,25 @@ fn the_examples_of_the_readme_are_valid() {
     }
 }
 
+/// The examples of the integrator's guide: `json in/KIND` are read as that kind, the others are JSON.
+#[test]
+fn the_examples_for_integrators_are_valid() {
+    let text = read("docs/integration.md");
+    let mut kinds = BTreeSet::new();
+    for part in text.split("```json").skip(1) {
+        let (head, rest) = part.split_once('\n').unwrap();
+        let body = rest.split("```").next().unwrap();
+        let json: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {body}"));
+        let Some(kind) = head.trim().strip_prefix("in/") else { continue };
+        let kind = gatewatch::customs::FactKind::parse(kind).unwrap_or_else(|| panic!("{kind}"));
+        let parsed = gatewatch::customs::Fact::from_json(kind, json.to_string().as_bytes())
+            .unwrap_or_else(|e| panic!("{e}: {body}"));
+        assert!(parsed.notes.is_empty(), "{:?}", parsed.notes);
+        kinds.insert(kind);
+    }
+    assert_eq!(kinds.len(), gatewatch::customs::FactKind::ALL.len(), "an example of every kind");
+}
+
 #[test]
 fn links_between_documents_lead_to_files() {
     for document in [
@@ -159,6 +178,7 @@ fn links_between_documents_lead_to_files() {
         "docs/evidence.md",
         "docs/models.md",
         "docs/rules.md",
+        "docs/integration.md",
     ] {
         let text = read(document);
         let folder = root().join(document).parent().map(PathBuf::from).unwrap();

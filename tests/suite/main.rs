@@ -20,6 +20,7 @@ mod rules;
 mod simulate;
 mod store;
 mod support;
+mod tips;
 mod track;
 mod vision;
 mod vision_decode;

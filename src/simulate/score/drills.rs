@@ -22,6 +22,8 @@ pub struct Windows {
     pub closed: Vec<(f64, f64)>,
     /// A booking of the bay is known.
     pub booked: Vec<(f64, f64)>,
+    /// From when on it is known that the vehicle then in the bay is not the booked one.
+    pub wrong: Option<f64>,
     /// An inspection is open.
     pub inspection: Vec<(f64, f64)>,
     /// What leaving means.
@@ -207,11 +209,17 @@ fn bay() -> Drill {
     let scripts = vec![visit(8.0, 40.0), visit(58.0, 90.0), visit(108.0, 130.0), pass(Kind::Car, 140.0, true)];
     let mut d = drill("bay", 155, scripts, &json!({"bay": {"after_s": 5.0}, "unbooked": {}}), &Value::Null);
     let (first, late) = ((-10, 50), (50, 100));
+    let mut booked = booking("a", 1, "bay-1", "10000000001", first, "planned");
+    booked["containers"] = json!(["CSQU3054383"]);
+    let read = json!({"id": "o", "kind": "container", "raw": "MSKU 000008 0", "area": "bay-1",
+        "at": START.plus_ms(20_000).to_rfc3339(), "confidence": 0.97});
     d.facts = vec![
-        (0.0, json!({"bookings": [booking("a", 1, "bay-1", "10000000001", first, "planned")]})),
+        (0.0, json!({"bookings": [booked]})),
+        (20.0, json!({"observations": [read]})),
         (70.0, json!({"bookings": [booking("b", 1, "bay-1", "10000000002", late, "planned")]})),
     ];
     d.windows.booked = vec![(0.0, 50.0), (70.0, 100.0)];
+    d.windows.wrong = Some(20.0);
     d
 }
 

@@ -134,7 +134,10 @@ impl<'a> Player<'a> {
         while let Some((at, feed)) = self.drill.facts.get(self.fed).filter(|f| f.0 <= t) {
             let feed = parse_json(feed.to_string().as_bytes()).map_err(anyhow::Error::msg)?;
             anyhow::ensure!(feed.problems.is_empty(), "drill {}: {:?}", self.drill.name, feed.problems);
-            self.register.apply_all(feed.facts, Some(time(*at).utc));
+            let heard = time(*at).utc;
+            let rehearsed = self.register.rehearse(feed.facts, heard, &self.config);
+            let given = rehearsed.given.into_iter().map(|(fact, _)| fact);
+            self.register.apply_all(given.chain(rehearsed.derived).collect(), Some(heard));
             self.fed += 1;
         }
         Ok(())

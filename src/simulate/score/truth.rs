@@ -210,6 +210,10 @@ fn of_area(drill: &Drill, area: &AreaConfig, samples: &[Sample]) -> Vec<Happened
         let long = list.into_iter().filter(|i| i.1 - i.0 >= after);
         all.extend(long.map(|i| Happened { rule, area: area.id.0.clone(), start: i.0, end: i.1, due: i.0 + after }));
     };
+    let wrong = area.bay.as_ref().zip(drill.windows.wrong).and_then(|(rule, at)| {
+        let used = union(of(&stays, &rule.classes), 0.0).into_iter().find(|i| i.0 <= at && at <= i.1)?;
+        Some((used, at))
+    });
     let counted = of(&stays, &area.classes);
     if area.enter.is_some() {
         lasting(RuleKind::Enter, counted.clone(), 0.0);
@@ -264,6 +268,8 @@ fn of_area(drill: &Drill, area: &AreaConfig, samples: &[Sample]) -> Vec<Happened
         let gone = stood.filter(|i| i.1 - i.0 >= rule.after_s && end - i.1 > rule.after_s).map(|i| (i.1, i.1));
         lasting(RuleKind::ObjectRemoved, gone.collect(), 0.0);
     }
+    let area = area.id.0.clone();
+    all.extend(wrong.map(|((start, end), at)| Happened { rule: RuleKind::BayWrongVehicle, area, start, end, due: at }));
     all
 }
 
