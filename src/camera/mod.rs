@@ -7,6 +7,7 @@ mod error;
 mod file;
 pub mod frame;
 mod gate;
+pub mod health;
 mod ingest;
 mod mailbox;
 pub(crate) mod nal;

@@ -3,6 +3,7 @@
 mod area;
 mod document;
 mod files;
+mod health;
 mod load;
 mod problems;
 mod rule;
@@ -14,6 +15,7 @@ pub mod secret;
 use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
+pub use health::HealthConfig;
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
@@ -52,6 +54,8 @@ pub struct Config {
     pub register: RegisterConfig,
     /// Kept pictures.
     pub pictures: PicturesConfig,
+    /// Camera health.
+    pub health: HealthConfig,
     /// Cameras.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,
@@ -538,6 +542,9 @@ pub struct CameraConfig {
     #[serde(default = "default_stall_timeout_ms")]
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_timeout_ms: u32,
+    /// Conditions of this camera that are not reported, beside those of `health.off`.
+    #[serde(default)]
+    pub health_off: Vec<crate::camera::health::Condition>,
     /// Areas.
     #[serde(default, rename = "area")]
     pub areas: Vec<AreaConfig>,

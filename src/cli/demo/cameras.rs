@@ -146,6 +146,7 @@ impl Watched {
             decode: DecodeMode::EveryFrame,
             decoder: None,
             stall_timeout_ms: 10_000,
+            health_off: Vec::new(),
             areas: areas.collect(),
             lines: lines.collect(),
         })

@@ -75,6 +75,7 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         decode: DecodeMode::EveryFrame,
         decoder: None,
         stall_timeout_ms: 5000,
+        health_off: Vec::new(),
         areas: Vec::new(),
         lines: Vec::new(),
     }
