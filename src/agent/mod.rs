@@ -1,6 +1,7 @@
 //! The agent: the parts of a box put together, started in the order of the flow backwards and stopped in its order.
 
 pub mod api;
+pub mod camera_health;
 pub mod clearance;
 pub mod degraded;
 pub mod keeper;
@@ -22,10 +23,11 @@ use serde_json::json;
 use tokio::sync::watch as tokio_watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::{self, CameraHandle, CameraId, CameraStatus, Mailbox};
+use crate::camera::{self, CameraHandle, CameraId, CameraStatus, FrameSink, Mailbox};
 use crate::clock::utc_now;
 use crate::config::Config;
 use crate::event::message::ModelRef;
+use crate::event::health::{HealthLog, HealthSender};
 use crate::event::{Annotator, Finding};
 use crate::ids::IdSource;
 use crate::mqtt::{Delivery, DeliveryStatus, Identity, Presence, Topics};
@@ -34,6 +36,7 @@ use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
+use camera_health::{CameraHealth, HealthBoard, PictureTap};
 use clearance::Clearance;
 use keeper::Keeper;
 use lane::{Lane, LaneContext};
@@ -68,6 +71,7 @@ pub struct Agent {
     mailboxes: Vec<Arc<Mailbox>>,
     workers: Vec<JoinHandle<Result<(), KeeperGone>>>,
     keeper: JoinHandle<()>,
+    camera_health: JoinHandle<()>,
     /// Ends everything but delivery.
     stop: CancellationToken,
     /// Ends the keeper's patience with a store that refuses.
@@ -97,6 +101,8 @@ impl Agent {
         let store = open_store(&config, &topics).await?;
         health.set("store", Level::Ok, "open");
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
+        let sender = HealthSender { topics: topics.clone(), alert_severity: config.events.alert_severity };
+        camera_health::close_open_conditions(&store, &sender).await?;
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
         let clearance = Arc::new(Clearance::load(store.clone()).await?);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
@@ -119,7 +125,8 @@ impl Agent {
         };
         let keeper = named("keeper".into(), move || keeper.run())?;
         let mailboxes = mailboxes(&config, detectors.len());
-        let handles = Arc::new(spawn_cameras(&config, &mailboxes)?);
+        let (taps, board) = (taps(&config, &mailboxes), HealthBoard::default());
+        let handles = Arc::new(spawn_cameras(&config, &taps)?);
         let (cameras_in, cameras) = tokio_watch::channel(watch::statuses(&handles));
         let context = LaneContext {
             config_digest: config.digest().chars().take(16).collect(),
@@ -127,9 +134,23 @@ impl Agent {
             input: detectors[0].input_size(),
             config: config.clone(),
         };
-        let parts = WorkerParts { context: &context, clearance: &clearance, health: &health, cameras: &cameras };
+        let parts =
+            WorkerParts { context: &context, clearance: &clearance, health: &health, cameras: &cameras, board: &board };
         let workers = parts.start(detectors, &mailboxes, &findings_in)?;
         drop(findings_in);
+        let camera_health = CameraHealth {
+            store: store.clone(),
+            health: Arc::clone(&health),
+            runtime: tokio::runtime::Handle::current(),
+            handles: Arc::downgrade(&handles),
+            board: board.clone(),
+            stop: stop.clone(),
+            give_up: give_up.clone(),
+            cameras: camera_health::watched(&config, &taps),
+            log: HealthLog::new(sender, IdSource::random(), context.config_digest.clone()),
+            waiting: Vec::new(),
+        };
+        let camera_health = camera_health.start().context("cannot start the thread health")?;
 
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance));
         let handler = Handler { clearance: Arc::clone(&clearance), store: store.clone(), status: Arc::clone(&status) };
@@ -147,6 +168,7 @@ impl Agent {
             cameras: cameras_in,
             metrics: metrics.clone(),
             degraded,
+            board,
         };
         let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
@@ -166,6 +188,7 @@ impl Agent {
             mailboxes,
             workers,
             keeper,
+            camera_health,
             stop,
             give_up,
             stop_delivery,
@@ -183,7 +206,7 @@ impl Agent {
         for mailbox in &self.mailboxes {
             mailbox.close();
         }
-        let (workers, keeper) = (self.workers, self.keeper);
+        let (workers, keeper, camera_health) = (self.workers, self.keeper, self.camera_health);
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
         // Workers wait for the keeper, the keeper for the store: with a store that refuses that would be for ever.
         let patience = self.give_up.clone();
@@ -198,6 +221,9 @@ impl Agent {
                 }
             }
             stop.cancel();
+            if camera_health.join().is_err() {
+                tracing::error!("the thread for camera health ended badly");
+            }
             give_up.cancel();
             if keeper.join().is_err() {
                 tracing::error!("the keeper ended badly");
@@ -285,10 +311,16 @@ fn mailboxes(config: &Config, workers: usize) -> Vec<Arc<Mailbox>> {
     (0..workers).map(|w| Arc::new(Mailbox::new(&ids(w)))).collect()
 }
 
-fn spawn_cameras(config: &Config, mailboxes: &[Arc<Mailbox>]) -> anyhow::Result<Vec<CameraHandle>> {
-    let each = config.cameras.iter().enumerate().map(|(i, c)| {
-        let mailbox = Arc::clone(&mailboxes[i % mailboxes.len()]);
-        camera::spawn(c.clone(), mailbox).with_context(|| format!("camera {}", c.id))
+/// Frames go to the mailbox of the camera's worker, and health looks at some of them on the way.
+fn taps(config: &Config, mailboxes: &[Arc<Mailbox>]) -> Vec<Arc<PictureTap>> {
+    let rate = config.health.pictures_per_second;
+    let tap = |i: usize| PictureTap::new(Arc::clone(&mailboxes[i % mailboxes.len()]) as Arc<dyn FrameSink>, rate);
+    (0..config.cameras.len()).map(|i| Arc::new(tap(i))).collect()
+}
+
+fn spawn_cameras(config: &Config, taps: &[Arc<PictureTap>]) -> anyhow::Result<Vec<CameraHandle>> {
+    let each = config.cameras.iter().zip(taps).map(|(c, tap)| {
+        camera::spawn(c.clone(), Arc::clone(tap) as Arc<dyn FrameSink>).with_context(|| format!("camera {}", c.id))
     });
     each.collect()
 }
@@ -298,6 +330,7 @@ struct WorkerParts<'a> {
     clearance: &'a Arc<Clearance>,
     health: &'a Arc<Health>,
     cameras: &'a worker::Cameras,
+    board: &'a HealthBoard,
 }
 
 impl WorkerParts<'_> {
@@ -318,6 +351,7 @@ impl WorkerParts<'_> {
                 lanes,
                 register: Arc::clone(self.clearance.register()),
                 cameras: self.cameras.clone(),
+                board: self.board.clone(),
                 health: Arc::clone(self.health),
                 name: name.clone(),
                 mailbox: Arc::clone(&mailboxes[i]),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::camera_health::HealthBoard;
 use super::lane::Lane;
 use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};
@@ -45,6 +46,8 @@ pub struct Worker<D> {
     pub register: Arc<Register>,
     /// Which cameras are running.
     pub cameras: Cameras,
+    /// Hears how much of the picture a thing fills.
+    pub board: HealthBoard,
     /// Shown in `/readyz` and `/livez`.
     pub health: Arc<Health>,
     /// Its name there, e.g. `analysis/0`.
@@ -97,6 +100,7 @@ impl<D: Detect> Worker<D> {
             Ok(findings) => {
                 self.health.set(&self.name, Level::Ok, "analysing");
                 count_analysed(&frame.camera, frame.time.mono);
+                self.board.filled(&frame.camera, frame.time.mono, lane.filled());
                 send(&self.findings, findings)
             }
             Err(error) => {

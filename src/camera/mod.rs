@@ -29,6 +29,7 @@ pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
 pub use gate::{Decision, Gate, SkipReason};
 pub use mailbox::Mailbox;
 pub use retry::RetryPolicy;
+pub use report::Vitals;
 pub use supervisor::{CameraHandle, spawn, spawn_with};
 
 /// Identity of a configured camera: 1..=32 of `a-z 0-9 -`, unique in a box. Safe in topics, file names and labels.
@@ -97,6 +98,9 @@ pub struct CameraStatus {
     /// Why its pictures are not analysed, beginning with `detector_failed`; absent while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_analysed: Option<String>,
+    /// What is wrong with it, as long as it lasts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<health::ActiveCondition>,
     /// Coding of the running stream.
     pub codec: Option<Codec>,
     /// Size of the decoded picture in pixels.

@@ -83,7 +83,7 @@ impl Default for HealthConfig {
             frozen_still_ms: 600_000,
             picture_ms: 4000,
             light_ms: 6000,
-            dark_level: 0.06,
+            dark_level: 0.04,
             bright_share: 0.5,
             sharpness: 0.55,
             shift_share: 0.02,

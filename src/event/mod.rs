@@ -2,6 +2,7 @@
 
 pub mod annotate;
 mod compose;
+pub mod health;
 pub mod lifecycle;
 pub mod message;
 mod rate;

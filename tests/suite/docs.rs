@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use gatewatch::camera::CameraStatus;
 use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
+use gatewatch::event::health::HealthMessage;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 use gatewatch::vision::sidecar::SideCar;
 
@@ -90,6 +91,7 @@ fn every_reference_of_the_topics_document_leads_somewhere() {
 fn the_schemas_of_states_and_replies_are_those_of_the_types() {
     let all = [
         ("camera_status.schema.json", schemars::schema_for!(CameraStatus)),
+        ("camera_health.schema.json", schemars::schema_for!(HealthMessage)),
         ("outbox_dropped.schema.json", schemars::schema_for!(OutboxDropped)),
         ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),
     ];

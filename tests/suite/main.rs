@@ -9,6 +9,7 @@ mod customs;
 mod docs;
 mod event;
 mod fetch;
+mod health;
 mod model;
 mod mqtt;
 mod parity;

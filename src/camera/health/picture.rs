@@ -2,7 +2,7 @@
 //! and decides which of them may be asked at all: a black picture has no focus, a truck in front of the lens is no cover.
 
 use super::luma::{Luma, TILES_X, TILES_Y};
-use super::scene::{SceneReading, SceneWatch};
+use super::scene::{ROLLS, SceneReading, SceneWatch};
 use super::still::{StillReading, StillWatch};
 use super::{Condition, Figure, Sight};
 use crate::clock::MonoMillis;
@@ -21,8 +21,8 @@ const DIM_SHARE: f32 = 0.02;
 /// A black picture that still shows the view this well, and with this spread, lacks light; else it is covered.
 const ECHO: f32 = 0.5;
 const ECHO_SPREAD: f32 = 0.8;
-/// Of the usual edges so few are left under a cover, and so many are left when the camera only looks elsewhere.
-const COVER_BUSY: f32 = 0.3;
+/// Of the usual edges so few are left under a cover, and so many when the camera only looks elsewhere.
+const COVER_BUSY: f32 = 0.15;
 const VIEW_BUSY: f32 = 0.4;
 /// Another view that came little by little counts after so long, where the tracker says that no vehicle is in it.
 const SLOW_TURN_MS: i64 = 300_000;
@@ -68,7 +68,7 @@ impl PictureWatch {
         let mut sights = vec![bright_sight(bright, white, limits), frozen_sight(still, nothing, limits)];
         if nothing {
             let lacks_light = dark && spread >= ECHO_SPREAD && self.echo(luma) >= ECHO;
-            let covered = !bright && !lacks_light && self.covered_by_nothing(now, dark);
+            let covered = !bright && !lacks_light && self.covered_by_nothing(now, mean, dark);
             sights.push(dark_sight(dark && !covered, mean, dark_limit));
             sights.push(cover_sight(Some(covered), spread, 0.0, 0.0));
             sights.extend([Sight::unknown(Condition::Moved), Sight::unknown(Condition::Defocused)]);
@@ -102,8 +102,8 @@ impl PictureWatch {
         self.scene.knows()
     }
 
-    fn covered_by_nothing(&mut self, now: MonoMillis, dark: bool) -> bool {
-        let abrupt = self.scene.look_at_nothing(now);
+    fn covered_by_nothing(&mut self, now: MonoMillis, mean: f32, dark: bool) -> bool {
+        let abrupt = self.scene.look_at_nothing(now, mean);
         let since = *self.nothing_since.get_or_insert(now);
         abrupt || (!dark && now.since(since) >= SLOW_COVER_MS)
     }
@@ -123,7 +123,7 @@ impl PictureWatch {
 
     fn cover(&self, scene: Option<SceneReading>, explained: bool, spread: f32) -> Sight {
         let Some(s) = scene else { return Sight::unknown(Condition::Covered) };
-        let hidden = s.gone && s.busy <= COVER_BUSY;
+        let hidden = s.empty;
         let seen = match () {
             () if hidden && s.abrupt && !explained => Some(true),
             () if hidden => None,
@@ -135,7 +135,7 @@ impl PictureWatch {
 
 fn moved(scene: Option<SceneReading>, explained: bool, slow: bool) -> Sight {
     let Some(s) = scene else { return Sight::unknown(Condition::Moved) };
-    let elsewhere = s.gone && (s.abrupt || slow) && s.busy >= VIEW_BUSY && s.moving < 0.1;
+    let elsewhere = s.gone && (s.abrupt && !s.relit || slow) && s.busy >= VIEW_BUSY && s.moving < ROLLS;
     let seen = match () {
         () if explained => None,
         () if s.shift.is_some() || elsewhere => Some(true),

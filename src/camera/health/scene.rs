@@ -23,8 +23,10 @@ const LEARN_LOOKS: u32 = 20;
 const FOLLOW_MS: f32 = 120_000.0;
 /// A likeness, as a share of the usual one, from which the picture is the known one.
 const KNOWN: f32 = 0.6;
-/// And below which nothing of it is left.
-const GONE: f32 = 0.3;
+/// And below which it is another one: horizons and poles are alike everywhere.
+const GONE: f32 = 0.45;
+/// A picture this much darker or brighter than before is in another light: then edges are others too.
+const RELIT: std::ops::Range<f32> = 0.65..1.55;
 /// With this share of the usual edges or fewer nothing is left either: correlation would still find what shines through.
 const EMPTY: f32 = 0.15;
 /// From whole to gone within this time is abrupt.
@@ -32,14 +34,15 @@ const WHOLE: f32 = 0.8;
 const ABRUPT_MS: i64 = 1100;
 /// But not when it still moves in this time after it was gone.
 const ROLLS_MS: std::ops::RangeInclusive<i64> = 600..=2600;
-/// Share of the picture that is motion.
-const ROLLS: f32 = 0.1;
+/// Share of the picture that is motion: more than traffic in a wide view, less than a container's side that rolls by.
+pub const ROLLS: f32 = 0.2;
 /// Furthest shift looked for, as a share of the picture.
 const FURTHEST: f32 = 0.25;
 /// A picture that was another one for so long, without an alarm, is the known one from then on.
 const ACCEPT_MS: i64 = 1_800_000;
-/// A level difference that is motion.
-const MOTION: f32 = 12.0;
+/// A level difference that is motion, as a share of the picture's spread, and within these levels.
+const MOTION_OF_SPREAD: f32 = 0.2;
+const MOTION: (f32, f32) = (5.0, 12.0);
 
 /// Strength of edges, 0..1, on a grid of half the grey picture's size.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,10 +116,14 @@ fn halved(light: &[f32]) -> Vec<f32> {
 pub struct SceneReading {
     /// How well it fits, as a share of how well it usually fits; 1 is usual.
     pub alike: f32,
-    /// Nothing is left of the known picture.
+    /// It is another picture, or none.
     pub gone: bool,
+    /// Next to no edges are left.
+    pub empty: bool,
     /// It was gone from one look to the next, and has not come back.
     pub abrupt: bool,
+    /// And it is in another light since.
+    pub relit: bool,
     /// Where it fits again, in shares of the picture's width and height.
     pub shift: Option<(f32, f32)>,
     /// Tiles with edges, as a share of the usual number.
@@ -134,9 +141,10 @@ pub struct SceneWatch {
     looks: u32,
     usual_alike: f32,
     usual_busy: f32,
-    recent: VecDeque<(MonoMillis, f32)>,
-    /// Since when it is another picture at once.
-    abrupt: Option<MonoMillis>,
+    /// Time, how much of the view is left, mean level.
+    recent: VecDeque<(MonoMillis, f32, f32)>,
+    /// Since when it is another picture at once, and the mean level before.
+    abrupt: Option<(MonoMillis, f32)>,
     unlike_since: Option<MonoMillis>,
     before: Option<(MonoMillis, Vec<f32>)>,
 }
@@ -157,12 +165,14 @@ impl SceneWatch {
         let alike = raw / self.usual_alike.max(0.05);
         let shift = (alike < 0.8 && moving < 0.15).then(|| self.shifted(&edges, raw, smallest)).flatten();
         let share = busy / self.usual_busy;
-        let left = if share <= EMPTY { 0.0 } else { alike };
-        self.note(now, left, moving);
+        let empty = share <= EMPTY;
+        let left = if empty { 0.0 } else { alike };
+        self.note(now, left, moving, luma.mean());
         let unlike_ms = self.unlike_since.map_or(0, |since| now.since(since));
         let (gone, abrupt) = (left < GONE, self.abrupt.is_some());
-        let reading = SceneReading { alike, gone, abrupt, shift, busy: share, moving, unlike_ms };
-        if std::env::var("HS").is_ok() { eprintln!("{} raw {raw:.2} usual {:.2} busy {busy:.2}/{:.2} {reading:?}", now.0, self.usual_alike, self.usual_busy); } //DEBUG
+        let relit = self.abrupt.is_some_and(|(_, before)| !RELIT.contains(&(luma.mean() / before.max(1.0))));
+        let reading = SceneReading { alike, gone, empty, abrupt, relit, shift, busy: share, moving, unlike_ms };
+        if std::env::var("HS").is_ok() { eprintln!("{} raw {raw:.2} mean {:.0} {:?} {reading:?}", now.0, luma.mean(), self.recent); } //DEBUG
         if learn && shift.is_none() {
             self.follow(now, edges, busy, raw, alike, gone_ms);
         }
@@ -170,10 +180,10 @@ impl SceneWatch {
     }
 
     /// A picture without anything in it: nothing to compare, but whether it came at once is known.
-    pub fn look_at_nothing(&mut self, now: MonoMillis) -> bool {
+    pub fn look_at_nothing(&mut self, now: MonoMillis, mean: f32) -> bool {
         self.before = None;
         if self.looks >= LEARN_LOOKS {
-            self.note(now, 0.0, 0.0);
+            self.note(now, 0.0, 0.0, mean);
         }
         self.abrupt.is_some()
     }
@@ -205,8 +215,9 @@ impl SceneWatch {
     /// Share of the picture that is another than at the look before, and the time between.
     fn motion(&mut self, now: MonoMillis, luma: &Luma) -> (f32, i64) {
         let light = halved(&luma.light);
+        let limit = (MOTION_OF_SPREAD * luma.spread()).clamp(MOTION.0, MOTION.1);
         let found = self.before.as_ref().map_or((0.0, 0), |(at, before)| {
-            let moved = light.iter().zip(before).filter(|(a, b)| (*a - *b).abs() > MOTION).count();
+            let moved = light.iter().zip(before).filter(|(a, b)| (*a - *b).abs() > limit).count();
             (moved as f32 / light.len() as f32, now.since(*at))
         });
         self.before = Some((now, light));
@@ -220,23 +231,23 @@ impl SceneWatch {
         (fits && x.hypot(y) >= smallest).then_some((x, y))
     }
 
-    fn note(&mut self, now: MonoMillis, left: f32, moving: f32) {
-        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > ABRUPT_MS) {
+    fn note(&mut self, now: MonoMillis, left: f32, moving: f32, mean: f32) {
+        while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > ABRUPT_MS) {
             self.recent.pop_front();
         }
         if left >= KNOWN {
             (self.abrupt, self.unlike_since) = (None, None);
         } else {
             self.unlike_since.get_or_insert(now);
-            let was_whole = self.recent.iter().any(|(_, before)| *before >= WHOLE);
-            if left < GONE && was_whole && self.abrupt.is_none() {
-                self.abrupt = Some(now);
+            let whole = self.recent.iter().find(|(_, before, _)| *before >= WHOLE);
+            if let (true, Some((_, _, before)), None) = (left < GONE, whole, self.abrupt) {
+                self.abrupt = Some((now, *before));
             }
         }
-        if moving >= ROLLS && self.abrupt.is_some_and(|since| ROLLS_MS.contains(&now.since(since))) {
+        if moving >= ROLLS && self.abrupt.is_some_and(|(since, _)| ROLLS_MS.contains(&now.since(since))) {
             self.abrupt = None;
         }
-        self.recent.push_back((now, left));
+        self.recent.push_back((now, left, mean));
     }
 
     fn follow(&mut self, now: MonoMillis, edges: Edges, busy: f32, raw: f32, alike: f32, gone_ms: i64) {

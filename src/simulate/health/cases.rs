@@ -22,14 +22,21 @@ const HOURS: [Hour; 3] = [Hour::Day, Hour::Dusk, Hour::Night];
 pub struct Case {
     /// Words for it.
     pub name: String,
+    /// What is wrong, and when.
+    pub truth: Wrong,
+    /// Draws and orders.
+    pub script: Script,
+}
+
+/// The truth of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wrong {
     /// What must be said.
     pub condition: Condition,
     /// From when, milliseconds.
     pub from_ms: i64,
     /// Until when; `None` = an instant, or it stays.
     pub to_ms: Option<i64>,
-    /// Draws and orders.
-    pub script: Script,
 }
 
 /// Nothing goes wrong with the camera.
@@ -61,9 +68,7 @@ fn case(name: String, condition: Condition, lasting: bool, view: View, orders: V
     let ms = |s: f64| (s * 1000.0) as i64;
     Case {
         name,
-        condition,
-        from_ms: ms(QUIET),
-        to_ms: lasting.then_some(ms(QUIET + LASTS)),
+        truth: Wrong { condition, from_ms: ms(QUIET), to_ms: lasting.then_some(ms(QUIET + LASTS)) },
         script: Script { view, orders, seconds: QUIET + LASTS + AFTER, step: STEP },
     }
 }

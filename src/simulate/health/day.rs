@@ -38,9 +38,8 @@ pub fn day(what: Day) -> Result<Script, String> {
         wet_day: at(Hour::Day, true)?,
     };
     let pictures: View = Box::new(move |t| lights.draw(t));
-    // Lamps of vehicles that come towards the camera, by night only: by day they are nothing.
-    let mut shone = glare(pictures, 0.3, 300.0, 7.0);
-    let view: View = Box::new(move |t| shone(t));
+    // Lamps of vehicles that come towards the camera, or the sun on a windscreen.
+    let view = glare(pictures, 0.3, 300.0, 7.0);
     Ok(Script { view, orders: Vec::new(), seconds: what.hours * 3600.0, step: what.step })
 }
 

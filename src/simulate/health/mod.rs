@@ -10,7 +10,7 @@ mod play;
 mod table;
 mod views;
 
-pub use cases::{Case, Harmless, faults, harmless};
+pub use cases::{Case, Harmless, Wrong, faults, harmless};
 pub use day::{Day, day};
 pub use play::{Said, Script, play};
 pub use table::{Outcome, Row, judge, judge_harmless, table};

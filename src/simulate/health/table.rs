@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::IN_TIME_MS;
-use super::cases::Case;
+use super::cases::Wrong;
 use super::play::Said;
 use crate::camera::health::Condition;
 use crate::rules::Phase;
@@ -21,6 +21,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// As it must be.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.detected() && self.ended && self.others.is_empty()
+    }
+
     /// Said, and in time.
     #[must_use]
     pub fn detected(&self) -> bool {
@@ -65,7 +71,7 @@ fn follows(condition: Condition, from: Condition) -> bool {
 
 /// What became of a case in which something was wrong.
 #[must_use]
-pub fn judge(case: &Case, said: &[Said]) -> Outcome {
+pub fn judge(case: &Wrong, said: &[Said]) -> Outcome {
     let begins = || said.iter().filter(|s| s.change.phase == Phase::New);
     let first = begins().find(|s| s.change.condition == case.condition && s.at_ms >= case.from_ms);
     let mut others: Vec<Condition> = begins().map(|s| s.change.condition).collect();
