@@ -16,7 +16,7 @@ use crate::event::{Finding, Zone};
 use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
 use crate::rules::{AreaRules, EndReason, Masks};
-use crate::track::Tracker;
+use crate::track::{Track, Tracker};
 use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
 use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
@@ -55,6 +55,8 @@ pub struct Lane {
     last: Option<(MonoMillis, UtcMillis)>,
     /// Pixels of the last frame.
     size: Option<(u32, u32)>,
+    /// Share of the last picture that its largest tracked thing covers.
+    filled: f32,
 }
 
 /// Regions for the picture size they were planned for.
@@ -103,6 +105,7 @@ impl Lane {
             })?,
             last: None,
             size: None,
+            filled: 0.0,
         })
     }
 
@@ -132,6 +135,12 @@ impl Lane {
     #[must_use]
     pub fn open_events(&self) -> usize {
         self.lifecycle.open_events()
+    }
+
+    /// Share of the last picture that its largest tracked thing covers, 0..1: a truck in front of the lens is no fault.
+    #[must_use]
+    pub fn filled(&self) -> f32 {
+        self.filled
     }
 
     /// When the last frame was analysed, on the monotonic clock of the frames.
@@ -168,6 +177,7 @@ impl Lane {
         }
         self.masks.apply(size, &mut detections);
         let tracks = self.tracker.update(frame.time, &detections);
+        self.filled = largest(tracks, size);
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
         let area_events = self.rules.update(size, frame.time, tracks, &checks);
@@ -209,6 +219,15 @@ impl Lane {
         let view = RegisterView { link: &linker, version: register.version };
         self.lifecycle.close(area_events, &view, mono, now)
     }
+}
+
+fn largest(tracks: &[Track], size: (u32, u32)) -> f32 {
+    let (w, h) = (size.0 as f32, size.1 as f32);
+    let share = |t: &Track| {
+        let side = |low: f32, high: f32, most: f32| (high.min(most) - low.max(0.0)).max(0.0) / most.max(1.0);
+        side(t.rect.x0, t.rect.x1, w) * side(t.rect.y0, t.rect.y1, h)
+    };
+    tracks.iter().map(share).fold(0.0, f32::max)
 }
 
 /// Says in the log which rules can never report because the model knows none of their classes.

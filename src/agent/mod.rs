@@ -4,6 +4,7 @@ pub mod api;
 pub mod api_coverage;
 pub mod api_footage;
 pub mod api_register;
+pub mod camera_health;
 pub mod clearance;
 pub mod correlate;
 pub mod coverage;
@@ -31,10 +32,11 @@ use serde_json::json;
 use tokio::sync::watch as tokio_watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::camera::{self, CameraHandle, CameraId, CameraStatus, Mailbox, UnitSink};
+use crate::camera::{self, CameraHandle, CameraId, CameraStatus, FrameSink, Mailbox, UnitSink};
 use crate::clock::utc_now;
 use crate::config::{CameraConfig, Config};
 use crate::event::message::ModelRef;
+use crate::event::health::{HealthLog, HealthSender};
 use crate::event::{Annotator, Finding};
 use crate::footage::{self, Footage, NoticeTarget, Taps};
 use crate::ids::IdSource;
@@ -45,6 +47,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
 use api_register::TipDesk;
+use camera_health::{CameraHealth, HealthBoard, PictureTap};
 use clearance::Clearance;
 use coverage::CoverageKeeper;
 use correlate::Correlator;
@@ -90,6 +93,7 @@ pub struct Agent {
     workers: Vec<JoinHandle<Result<(), KeeperGone>>>,
     keeper: JoinHandle<()>,
     evidence: Evidence,
+    camera_health: JoinHandle<()>,
     /// Ends everything but delivery.
     stop: CancellationToken,
     /// Ends the keeper's patience with a store that refuses.
@@ -121,6 +125,8 @@ impl Agent {
         let evidence = Evidence::start(store.clone(), topics.clone(), Arc::clone(&health)).await?;
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         let coverage = Arc::new(CoverageKeeper::start(store.clone(), &config).await?);
+        let sender = HealthSender { topics: topics.clone(), alert_severity: config.events.alert_severity };
+        camera_health::close_open_conditions(&store, &sender).await?;
         let degraded = degraded(&store, &topics, config.events.alert_severity).await?;
         let clearance = Arc::new(Clearance::load(store.clone()).await?.for_box(&config, topics.alert()));
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
@@ -149,7 +155,8 @@ impl Agent {
         };
         let keeper = named("keeper".into(), move || keeper.run())?;
         let mailboxes = mailboxes(&config, detectors.len());
-        let handles = Arc::new(spawn_cameras(&config, &mailboxes, &taps)?);
+        let (looks, board) = (looks(&config, &mailboxes), HealthBoard::default());
+        let handles = Arc::new(spawn_cameras(&config, &looks, &taps)?);
         let recorders = spawn_recorders(&config, &taps)?;
         drop(taps);
         let (cameras_in, cameras) = tokio_watch::channel(watch::statuses(&handles));
@@ -165,10 +172,24 @@ impl Agent {
             coverage: &coverage,
             health: &health,
             cameras: &cameras,
+            board: &board,
         };
         let workers = parts.start(detectors, &mailboxes, &findings_in)?;
         drop(findings_in);
         tasks.spawn(Arc::clone(&coverage).run(cameras.clone(), stop.clone()));
+        let camera_health = CameraHealth {
+            store: store.clone(),
+            health: Arc::clone(&health),
+            runtime: tokio::runtime::Handle::current(),
+            handles: Arc::downgrade(&handles),
+            board: board.clone(),
+            stop: stop.clone(),
+            give_up: give_up.clone(),
+            cameras: camera_health::watched(&config, &looks),
+            log: HealthLog::new(sender, IdSource::random(), context.config_digest.clone()),
+            waiting: Vec::new(),
+        };
+        let camera_health = camera_health.start().context("cannot start the thread health")?;
 
         let status = watch::status_text(&store, Arc::clone(&handles), Arc::clone(&clearance), Arc::clone(&footage));
         let desk = tip_desk(&config, &store, &clearance);
@@ -197,6 +218,7 @@ impl Agent {
             cameras: cameras_in,
             metrics: metrics.clone(),
             degraded,
+            board,
         };
         look_again(&config, &store, &topics, &clearance, &delivery_status, &stop, &mut tasks);
         let tend = watch::tend(store.clone(), Arc::clone(&clearance), config.store.keep_messages_days);
@@ -231,6 +253,7 @@ impl Agent {
             mailboxes,
             workers,
             keeper,
+            camera_health,
             stop,
             give_up,
             stop_delivery,
@@ -248,7 +271,7 @@ impl Agent {
         for mailbox in &self.mailboxes {
             mailbox.close();
         }
-        let (workers, keeper) = (self.workers, self.keeper);
+        let (workers, keeper, camera_health) = (self.workers, self.keeper, self.camera_health);
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
         // Workers wait for the keeper, the keeper for the store: with a store that refuses that would be for ever.
         let patience = self.give_up.clone();
@@ -263,6 +286,9 @@ impl Agent {
                 }
             }
             stop.cancel();
+            if camera_health.join().is_err() {
+                tracing::error!("the thread for camera health ended badly");
+            }
             give_up.cancel();
             if keeper.join().is_err() {
                 tracing::error!("the keeper ended badly");
@@ -403,11 +429,18 @@ fn mailboxes(config: &Config, workers: usize) -> Vec<Arc<Mailbox>> {
     (0..workers).map(|w| Arc::new(Mailbox::new(&ids(w)))).collect()
 }
 
-fn spawn_cameras(config: &Config, mailboxes: &[Arc<Mailbox>], taps: &Taps) -> anyhow::Result<Vec<CameraHandle>> {
-    let each = config.cameras.iter().enumerate().map(|(i, c)| {
-        let mailbox = Arc::clone(&mailboxes[i % mailboxes.len()]);
+/// Frames go to the mailbox of the camera's worker, and health looks at some of them on the way.
+fn looks(config: &Config, mailboxes: &[Arc<Mailbox>]) -> Vec<Arc<PictureTap>> {
+    let rate = config.health.pictures_per_second;
+    let tap = |i: usize| PictureTap::new(Arc::clone(&mailboxes[i % mailboxes.len()]) as Arc<dyn FrameSink>, rate);
+    (0..config.cameras.len()).map(|i| Arc::new(tap(i))).collect()
+}
+
+fn spawn_cameras(config: &Config, looks: &[Arc<PictureTap>], taps: &Taps) -> anyhow::Result<Vec<CameraHandle>> {
+    let each = config.cameras.iter().zip(looks).map(|(c, look)| {
+        let frames = Arc::clone(look) as Arc<dyn FrameSink>;
         let tap = taps.get(&c.id).filter(|_| c.record_url.is_none()).map(|t| Arc::clone(t) as Arc<dyn UnitSink>);
-        camera::spawn_recorded(c.clone(), mailbox, tap).with_context(|| format!("camera {}", c.id))
+        camera::spawn_recorded(c.clone(), frames, tap).with_context(|| format!("camera {}", c.id))
     });
     each.collect()
 }
@@ -436,6 +469,7 @@ struct WorkerParts<'a> {
     coverage: &'a Arc<CoverageKeeper>,
     health: &'a Arc<Health>,
     cameras: &'a worker::Cameras,
+    board: &'a HealthBoard,
 }
 
 impl WorkerParts<'_> {
@@ -457,6 +491,7 @@ impl WorkerParts<'_> {
                 register: Arc::clone(self.clearance.register()),
                 cameras: self.cameras.clone(),
                 coverage: Arc::clone(self.coverage),
+                board: self.board.clone(),
                 health: Arc::clone(self.health),
                 name: name.clone(),
                 mailbox: Arc::clone(&mailboxes[i]),

@@ -9,11 +9,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::camera_health::HealthBoard;
 use super::clearance::Clearance;
 use super::coverage::CoverageKeeper;
 use super::degraded::Degraded;
 use super::links::StatusText;
 use super::worker::DETECTOR_FAILED;
+use crate::camera::health::ActiveCondition;
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
 use crate::clock::utc_now;
 use crate::footage::Footage;
@@ -98,6 +100,8 @@ pub struct Watcher {
     pub metrics: Metrics,
     /// What was said of failing detectors.
     pub degraded: Degraded,
+    /// What lasts at the cameras.
+    pub board: HealthBoard,
 }
 
 impl Watcher {
@@ -121,6 +125,7 @@ impl Watcher {
         for status in cameras.values_mut() {
             status.coverage = self.coverage.summary(&status.camera, now);
         }
+        cameras.values_mut().for_each(|c| c.conditions = self.board.active(&c.camera));
         self.say_degraded(&cameras).await;
         for status in cameras.values() {
             let (level, text) = camera_health(status);
@@ -211,7 +216,12 @@ fn gauge(name: &'static str, value: f64) {
 fn camera_health(status: &CameraStatus) -> (Level, String) {
     let reason = || status.reason.clone().unwrap_or_else(|| format!("{:?}", status.state).to_lowercase());
     match status.state {
-        CameraState::Running => (Level::Ok, "pictures arrive".into()),
+        CameraState::Running if status.conditions.is_empty() => (Level::Ok, "pictures arrive".into()),
+        CameraState::Running => {
+            let since = |c: &ActiveCondition| format!("{} since {}", c.condition, c.since.to_rfc3339());
+            let all: Vec<String> = status.conditions.iter().map(since).collect();
+            (Level::Degraded, format!("pictures arrive; {}", all.join(", ")))
+        }
         CameraState::Connecting => (Level::Degraded, reason()),
         CameraState::Stalled | CameraState::Refused | CameraState::Lost | CameraState::Stopped => {
             (Level::Failed, reason())

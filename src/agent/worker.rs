@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::coverage::CoverageKeeper;
+use super::camera_health::HealthBoard;
 use super::lane::Lane;
 use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};
@@ -48,6 +49,8 @@ pub struct Worker<D> {
     pub cameras: Cameras,
     /// Told of every analysed picture.
     pub coverage: Arc<CoverageKeeper>,
+    /// Hears how much of the picture a thing fills.
+    pub board: HealthBoard,
     /// Shown in `/readyz` and `/livez`.
     pub health: Arc<Health>,
     /// Its name there, e.g. `analysis/0`.
@@ -100,6 +103,7 @@ impl<D: Detect> Worker<D> {
             Ok(findings) => {
                 self.health.set(&self.name, Level::Ok, "analysing");
                 count_analysed(&frame.camera, frame.time.mono);
+                self.board.filled(&frame.camera, frame.time.mono, lane.filled());
                 let areas = Arc::clone(lane.areas());
                 send(&self.findings, findings)?;
                 // After the findings: what is claimed as watched has said what it saw.

@@ -11,7 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 
 use super::elements::{self, RawUnit, broken, make};
-use super::nal;
+use super::{nal, stamp};
 use super::stamp::{ArrivalClock, CaptureClock};
 use super::{AccessUnit, CameraError, Codec, shown_url};
 use crate::clock::{MonoMillis, mono_now, utc_now};
@@ -27,6 +27,8 @@ const MAX_WAITING_UNITS: u32 = 128;
 pub(super) struct Received {
     pub unit: AccessUnit,
     pub discontinuity: bool,
+    /// Camera clock minus box clock at this very picture, where the camera's clock is known.
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// What the streaming threads tell the owner, without locks.
@@ -139,7 +141,8 @@ impl Ingest {
         let time = self.clock.stamp(head.ntp, mono, box_utc);
         let pts_ns = running.nseconds();
         let unit = AccessUnit { data: raw.data, codec: raw.codec, keyframe: raw.keyframe, pts_ns, time };
-        Some(Received { unit, discontinuity: head.discontinuity })
+        let clock_offset_ms = head.ntp.map(|ntp| stamp::offset_ms(ntp, box_utc));
+        Some(Received { unit, discontinuity: head.discontinuity, clock_offset_ms })
     }
 
     /// Arrivals are whole milliseconds, which the least delay bears well; distances stay exact.

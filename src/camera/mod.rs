@@ -7,6 +7,7 @@ mod error;
 mod file;
 pub mod frame;
 mod gate;
+pub mod health;
 mod ingest;
 mod mailbox;
 pub(crate) mod nal;
@@ -29,6 +30,7 @@ pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
 pub use gate::{Decision, Gate, SkipReason};
 pub use mailbox::Mailbox;
 pub use retry::RetryPolicy;
+pub use report::Vitals;
 pub use still::decode_stills;
 pub use supervisor::{CameraHandle, spawn, spawn_recorded, spawn_recorder, spawn_with};
 
@@ -98,6 +100,9 @@ pub struct CameraStatus {
     /// Why its pictures are not analysed, beginning with `detector_failed`; absent while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_analysed: Option<String>,
+    /// What is wrong with it, as long as it lasts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<health::ActiveCondition>,
     /// Coding of the running stream.
     pub codec: Option<Codec>,
     /// Size of the decoded picture in pixels.

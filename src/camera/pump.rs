@@ -237,7 +237,7 @@ mod tests {
         };
         let pts_ns = u64::try_from(ms).unwrap() * 1_000_000;
         let unit = AccessUnit { data: raw.data, codec: raw.codec, keyframe: raw.keyframe, pts_ns, time };
-        Received { unit, discontinuity: false }
+        Received { unit, discontinuity: false, clock_offset_ms: None }
     }
 
     fn pump() -> (Pump, Arc<Seen>) {

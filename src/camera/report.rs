@@ -1,9 +1,10 @@
 //! What a camera tells about itself: the status snapshot, its change notification, and its metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::gate::SkipReason;
 use super::{AccessUnit, CameraError, CameraId, CameraState, CameraStatus, Frame};
 use crate::telemetry::metrics::{FRAMES_DECODED, FRAMES_DROPPED, FRAMES_RECEIVED, STREAM_RECONNECTS, STREAM_UP};
 
@@ -14,7 +15,25 @@ pub(super) struct Report {
     received: AtomicU64,
     decoded: AtomicU64,
     undecodable: AtomicU64,
+    broken: AtomicU64,
+    keyframes: AtomicU64,
+    unreferenced: AtomicU64,
+    /// `i64::MIN` = not known.
+    clock_offset_ms: AtomicI64,
     metrics: Metrics,
+}
+
+/// What health needs beside the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vitals {
+    /// Keyframes received.
+    pub keyframes: u64,
+    /// Units and pictures that were broken.
+    pub broken: u64,
+    /// Units skipped because what they refer to is not there.
+    pub unreferenced: u64,
+    /// Camera clock minus box clock at the newest picture, not smoothed.
+    pub clock_offset_ms: Option<i64>,
 }
 
 struct Metrics {
@@ -39,6 +58,7 @@ impl Report {
             state: CameraState::Connecting,
             reason: None,
             not_analysed: None,
+            conditions: Vec::new(),
             codec: None,
             width: 0,
             height: 0,
@@ -51,7 +71,18 @@ impl Report {
             coverage: None,
         };
         let (received, decoded) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { camera, status: watch::Sender::new(status), received, decoded, undecodable: AtomicU64::new(0), metrics }
+        Self {
+            camera,
+            status: watch::Sender::new(status),
+            received,
+            decoded,
+            undecodable: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            keyframes: AtomicU64::new(0),
+            unreferenced: AtomicU64::new(0),
+            clock_offset_ms: AtomicI64::new(i64::MIN),
+            metrics,
+        }
     }
 
     pub fn camera(&self) -> &CameraId {
@@ -66,6 +97,22 @@ impl Report {
         status
     }
 
+    /// Counters of this moment that are not published.
+    pub fn vitals(&self) -> Vitals {
+        let offset = self.clock_offset_ms.load(Ordering::Relaxed);
+        Vitals {
+            keyframes: self.keyframes.load(Ordering::Relaxed),
+            broken: self.broken.load(Ordering::Relaxed),
+            unreferenced: self.unreferenced.load(Ordering::Relaxed),
+            clock_offset_ms: (offset != i64::MIN).then_some(offset),
+        }
+    }
+
+    /// The camera's clock beside the box's, at a picture.
+    pub fn clock_offset(&self, ms: Option<i64>) {
+        self.clock_offset_ms.store(ms.unwrap_or(i64::MIN), Ordering::Relaxed);
+    }
+
     pub fn subscribe(&self) -> watch::Receiver<CameraStatus> {
         self.status.subscribe()
     }
@@ -73,6 +120,7 @@ impl Report {
     pub fn received(&self, unit: &AccessUnit) {
         self.received.fetch_add(1, Ordering::Relaxed);
         self.metrics.received.increment(1);
+        self.keyframes.fetch_add(u64::from(unit.keyframe), Ordering::Relaxed);
         // A clock that drifts by some milliseconds is not news; the snapshot still follows it.
         self.status.send_if_modified(|s| {
             s.clock_offset_ms = unit.time.clock_offset_ms;
@@ -118,6 +166,9 @@ impl Report {
     }
 
     pub fn dropped(&self, reason: &'static str) {
+        if reason == SkipReason::WaitingForKeyframe.label() {
+            self.unreferenced.fetch_add(1, Ordering::Relaxed);
+        }
         metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => reason).increment(1);
     }
 
@@ -125,6 +176,7 @@ impl Report {
     pub fn undecodable(&self, count: u64) {
         if count > 0 {
             self.undecodable.fetch_add(count, Ordering::Relaxed);
+            self.broken.fetch_add(count, Ordering::Relaxed);
             metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => "undecodable")
                 .increment(count);
         }
@@ -137,6 +189,7 @@ impl Report {
 
     pub fn decode_errors(&self, count: u64) {
         self.metrics.errors.increment(count);
+        self.broken.fetch_add(count, Ordering::Relaxed);
         tracing::debug!(camera = %self.camera, count, "broken pictures");
     }
 
@@ -147,6 +200,7 @@ impl Report {
 
     pub fn failed(&self, error: &CameraError) {
         self.metrics.up.set(0.0);
+        self.clock_offset(None);
         self.status.send_modify(|s| {
             s.state = error.state();
             s.reason = Some(error.to_string());

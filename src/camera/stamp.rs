@@ -103,6 +103,11 @@ impl ArrivalClock {
     }
 }
 
+/// Camera clock minus box clock for a picture of this camera time, which arrived at `box_utc`.
+pub(super) fn offset_ms(ntp_ns: u64, box_utc: UtcMillis) -> i64 {
+    ntp_to_utc(ntp_ns).since(box_utc)
+}
+
 fn ntp_to_utc(ntp_ns: u64) -> UtcMillis {
     let ms = i64::try_from(ntp_ns / 1_000_000).unwrap_or(i64::MAX);
     UtcMillis(ms - NTP_TO_UNIX_S * 1000)

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::ingest::Ingest;
 use super::pump::{Pump, Shared};
-use super::report::Report;
+use super::report::{Report, Vitals};
 use super::retry::{Backoff, RetryPolicy};
 use super::{CameraError, CameraStatus, Frame, FrameSink, UnitSink, elements, shown_url};
 use crate::clock::{MonoMillis, mono_now};
@@ -40,6 +40,12 @@ impl CameraHandle {
     #[must_use]
     pub fn status(&self) -> CameraStatus {
         self.report.status()
+    }
+
+    /// What health looks at beside the status; cheap.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        self.report.vitals()
     }
 
     /// Hears of every change of state, reason, coding, size, decoder, time source or reconnects. The counters in the
@@ -197,6 +203,7 @@ impl Supervisor {
                     last = mono_now();
                     self.good_since.get_or_insert(last);
                     self.shared.report.received(&received.unit);
+                    self.shared.report.clock_offset(received.clock_offset_ms);
                     if let Some(units) = &self.outputs.units {
                         units.unit(&received.unit, received.discontinuity);
                     }

@@ -12,6 +12,8 @@ use crate::camera::Codec;
 use crate::clock::UtcMillis;
 use crate::config::{Config, Secret};
 use crate::event::EventMessage;
+use crate::config::HealthConfig;
+use crate::simulate::health::{self, Day, Said};
 use crate::simulate::light::Hour;
 use crate::simulate::record::{Recording, record};
 use crate::simulate::score::{self, Drill, Live, Spoil};
@@ -31,6 +33,9 @@ pub struct Args {
 enum What {
     /// Random pictures with COCO boxes, for training.
     Dataset(DatasetArgs),
+    /// Everything that can go wrong with a camera, everything that only looks like it, and a whole day in compressed time,
+    /// played through camera health; prints how well it noticed and how often it cried wolf.
+    Health(HealthArgs),
     /// A scenario as an MP4 file with truth beside it.
     Render(RenderArgs),
     /// Plays drills of every rule with their true boxes, whole and spoilt, and prints how well the rules reported what
@@ -199,6 +204,22 @@ struct LiveArgs {
     at_once: usize,
 }
 
+#[derive(Debug, Parser)]
+struct HealthArgs {
+    /// Hours of the day that are played after the cases; 0 = none.
+    #[arg(long, default_value_t = 24.0)]
+    hours: f64,
+    /// Seconds between two pictures of the day.
+    #[arg(long, default_value_t = 1.0)]
+    step: f64,
+    /// Only cases whose name contains this; `none` = only the day.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Also what was said in each case.
+    #[arg(long)]
+    events: bool,
+}
+
 fn codec(text: &str) -> Result<Codec, String> {
     match text {
         "h264" => Ok(Codec::H264),
@@ -216,6 +237,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Dataset(a) => {
             dataset::write(&a.out, dataset::Order { images: a.images, seed: a.seed, size: (a.width, a.height) })
         }
+        What::Health(a) => check_health(&a),
         What::Render(a) => {
             let renderer = Renderer::new(a.look.scene(a.scenario), (a.width, a.height)).map_err(anyhow::Error::msg)?;
             let order = Recording { seconds: a.seconds, fps: a.fps, codec: a.codec, start: a.start };
@@ -335,6 +357,54 @@ fn score_live(a: &ScoreArgs, drills: &[Prepared]) -> anyhow::Result<()> {
     println!("through the pipeline, {boxes}, {interval_ms} ms between analysed pictures");
     println!("{}", score::table(&rows));
     Ok(())
+}
+
+fn check_health(a: &HealthArgs) -> anyhow::Result<()> {
+    let limits = HealthConfig::default();
+    let mut rows = BTreeMap::new();
+    let wanted = |name: &str| name.contains(&a.only);
+    let (mut cost_ms, mut played) = (0.0, 0u32);
+    for case in health::faults().map_err(anyhow::Error::msg)?.into_iter().filter(|c| wanted(&c.name)) {
+        let (said, cost) = health::play(case.script, &limits).map_err(anyhow::Error::msg)?;
+        let outcome = health::judge(&case.truth, &said);
+        if a.events || !outcome.clean() {
+            println!("{}: {outcome:?}", case.name);
+            tell_health(&said);
+        }
+        (cost_ms, played) = (cost_ms + cost, played + 1);
+        rows.entry(case.truth.condition).or_insert_with(health::Row::default).add(&outcome);
+    }
+    println!("{}", health::table(&rows));
+    if played > 0 {
+        println!("a look at a picture took {:.2} ms\n", cost_ms / f64::from(played));
+    }
+    let (mut quiet, mut wrong) = (0, 0);
+    for case in health::harmless().map_err(anyhow::Error::msg)?.into_iter().filter(|c| wanted(&c.name)) {
+        let (said, _) = health::play(case.script, &limits).map_err(anyhow::Error::msg)?;
+        let alarms = health::judge_harmless(&said).len();
+        (quiet, wrong) = (quiet + 1, wrong + alarms);
+        if a.events || alarms > 0 {
+            println!("{}: {alarms} false alarm(s)", case.name);
+            tell_health(&said);
+        }
+    }
+    println!("harmless: {quiet} cases, {wrong} false alarms");
+    if a.hours > 0.0 {
+        let script = health::day(Day { hours: a.hours, step: a.step }).map_err(anyhow::Error::msg)?;
+        let (said, cost) = health::play(script, &limits).map_err(anyhow::Error::msg)?;
+        tell_health(&said);
+        let alarms = health::judge_harmless(&said).len();
+        println!("a day of {} h: {alarms} false alarms; a look at a picture took {cost:.2} ms", a.hours);
+    }
+    Ok(())
+}
+
+fn tell_health(said: &[Said]) {
+    for s in said {
+        let (change, seconds) = (&s.change, s.at_ms as f64 / 1000.0);
+        let figures: Vec<String> = change.figures.iter().map(|f| format!("{} {}", f.name, f.value)).collect();
+        println!("  {seconds:9.1} s {:?} {} {}", change.phase, change.condition, figures.join(", "));
+    }
 }
 
 fn tell(drill: &Drill, truth: &[score::Happened], messages: &[EventMessage]) {

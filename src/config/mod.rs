@@ -5,6 +5,7 @@ mod document;
 mod evidence;
 mod files;
 mod footage;
+mod health;
 mod load;
 mod problems;
 mod rule;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
 pub use footage::FootageConfig;
 pub use evidence::EvidenceConfig;
+pub use health::HealthConfig;
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
@@ -60,6 +62,8 @@ pub struct Config {
     pub footage: FootageConfig,
     /// Chain of evidence.
     pub evidence: EvidenceConfig,
+    /// Camera health.
+    pub health: HealthConfig,
     /// Cameras.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,
@@ -654,6 +658,9 @@ pub struct CameraConfig {
     #[serde(default)]
     #[schemars(regex(pattern = r"^[^+#/][^+#]*$"))]
     pub onvif_topic: Option<String>,
+    /// Conditions of this camera that are not reported, beside those of `health.off`.
+    #[serde(default)]
+    pub health_off: Vec<crate::camera::health::Condition>,
     /// Areas.
     #[serde(default, rename = "area")]
     pub areas: Vec<AreaConfig>,

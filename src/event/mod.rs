@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub(crate) mod compose;
+pub mod health;
 pub mod lifecycle;
 pub mod message;
 mod rate;

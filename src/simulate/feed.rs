@@ -52,6 +52,8 @@ pub(super) struct DrawnFeed {
     pub to: AppSrc,
     /// Size of the pictures in the stream, and whether the last one was the first of it.
     pub shown: Cell<(Option<(u32, u32)>, bool)>,
+    /// While it is slow: the part of a second that had its picture.
+    pub slot: Cell<i64>,
 }
 
 impl DrawnFeed {
@@ -97,6 +99,13 @@ impl DrawnFeed {
         }
         #[allow(clippy::cast_precision_loss, reason = "milliseconds of a server's life fit 53 bits")]
         let seconds = (mono.since(self.stage.start) - back) as f64 / 1000.0;
+        if let Some(fps) = faults.slowed(mono) {
+            #[allow(clippy::cast_possible_truncation, reason = "seconds of a server's life")]
+            let slot = (seconds * f64::from(fps)).floor() as i64;
+            if self.slot.replace(slot) == slot {
+                return true;
+            }
+        }
         let (size, picture) = {
             let mut drawing = lock(&self.drawing);
             let size = faults.size.unwrap_or_else(|| drawing.size());

@@ -13,7 +13,7 @@ use gstreamer_rtsp_server::prelude::*;
 
 use super::clip::{Clip, ClipFeed};
 use super::feed::{Drawing, DrawnFeed};
-use super::misbehave::corrupt_packet;
+use super::misbehave::{corrupt_packet, shift_report};
 use super::stage::Stage;
 use crate::camera::Codec;
 use crate::clock::mono_now;
@@ -131,12 +131,12 @@ fn configure(stage: &Arc<Stage>, show: &Show, ends: &Ends, media: &rtsp::RTSPMed
     let source = bin.by_name("feed").and_then(|e| e.downcast::<AppSrc>().ok()).ok_or("no input")?;
     let packets = bin.by_name("pay0").and_then(|e| e.static_pad("src")).ok_or("no payloader")?;
     damage_on_command(stage, &packets);
-    report_capture_time(&bin);
+    report_capture_time(stage, &bin);
     ends.add(&source);
     let started = match show {
         Show::Drawn { drawing, fps, .. } => {
             let (stage, drawing) = (Arc::clone(stage), Arc::clone(drawing));
-            let feed = DrawnFeed { stage: Arc::clone(&stage), drawing, fps: *fps, to: source, shown: Cell::default() };
+            let feed = DrawnFeed { stage: Arc::clone(&stage), drawing, fps: *fps, to: source, shown: Cell::default(), slot: Cell::default() };
             feed.announce();
             stage.spawn_feed(move |ticker| feed.run(ticker))
         }
@@ -155,12 +155,34 @@ fn configure(stage: &Arc<Stage>, show: &Show, ends: &Ends, media: &rtsp::RTSPMed
 }
 
 /// Sender reports name the time of the picture, not that of its sending: coding takes tens of milliseconds.
-fn report_capture_time(bin: &gst::Bin) {
+fn report_capture_time(stage: &Arc<Stage>, bin: &gst::Bin) {
     let Some(pipeline) = bin.parent().and_then(|p| p.downcast::<gst::Bin>().ok()) else { return };
-    pipeline.connect_element_added(|_, element| {
+    let stage = Arc::clone(stage);
+    pipeline.connect_element_added(move |_, element| {
         if element.factory().is_some_and(|f| f.name() == "rtpbin") {
             element.set_property("rtcp-sync-send-time", false);
+            let stage = Arc::clone(&stage);
+            element.connect_pad_added(move |_, pad| {
+                if pad.name().starts_with("send_rtcp_src") {
+                    set_clock_on_command(&stage, pad);
+                }
+            });
         }
+    });
+}
+
+/// Sender reports of a camera whose clock is off say so.
+fn set_clock_on_command(stage: &Arc<Stage>, reports: &gst::Pad) {
+    let stage = Arc::clone(stage);
+    reports.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let off_ms = stage.faults().clock_off_ms;
+        if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data
+            && off_ms != 0
+            && let Ok(mut map) = buffer.make_mut().map_writable()
+        {
+            shift_report(map.as_mut_slice(), off_ms);
+        }
+        gst::PadProbeReturn::Ok
     });
 }
 

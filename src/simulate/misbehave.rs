@@ -54,6 +54,28 @@ pub enum Misbehaviour {
         /// For how long.
         ms: u64,
     },
+    /// The light is gone: a fourteenth of it is left.
+    Dark {
+        /// For how long.
+        ms: u64,
+    },
+    /// The exposure is far too long.
+    Bright {
+        /// For how long.
+        ms: u64,
+    },
+    /// Only so many pictures a second.
+    Slow {
+        /// Pictures a second, 1 or more.
+        fps: u32,
+        /// For how long.
+        ms: u64,
+    },
+    /// The camera's clock makes a step, and stays there: what its sender reports say is so far off.
+    Clock {
+        /// Milliseconds from the true time.
+        off_ms: i64,
+    },
     /// The camera was knocked: the picture is moved by so many pixels from where it was mounted, and stays so.
     Shift {
         /// Pixels to the right.
@@ -67,7 +89,7 @@ pub enum Misbehaviour {
 
 /// What [`parse_command`] understands, for the prompt.
 pub const COMMANDS: &str = "freeze 5s | stall 5s | cut 5s | corrupt 5s | refuse 5s | cover 5s | blur 5s | \
-     size 640x360 | codec h264|h265 | shift 12 -8 | end";
+     dark 5s | bright 5s | slow 1 5s | clock -30000 | size 640x360 | codec h264|h265 | shift 12 -8 | end";
 
 /// Reads a line such as `lane freeze 5s`: camera, word, and what belongs to it. Times are `500ms`, `5s` or `2m`.
 ///
@@ -92,6 +114,10 @@ fn parse_words(what: &str, rest: &[&str]) -> Result<Misbehaviour, String> {
         ("refuse", [t]) => Ok(Misbehaviour::RefusePassword { ms: parse_ms(t)? }),
         ("cover", [t]) => Ok(Misbehaviour::Cover { ms: parse_ms(t)? }),
         ("blur", [t]) => Ok(Misbehaviour::Blur { ms: parse_ms(t)? }),
+        ("dark", [t]) => Ok(Misbehaviour::Dark { ms: parse_ms(t)? }),
+        ("bright", [t]) => Ok(Misbehaviour::Bright { ms: parse_ms(t)? }),
+        ("slow", [fps, t]) => Ok(Misbehaviour::Slow { fps: number::<u32>(fps)?.max(1), ms: parse_ms(t)? }),
+        ("clock", [ms]) => Ok(Misbehaviour::Clock { off_ms: number(ms)? }),
         ("size", [size]) => {
             let (w, h) = size.split_once('x').ok_or_else(|| format!("{size:?} is not a size like 640x360"))?;
             Ok(Misbehaviour::ChangeResolution { width: number(w)?, height: number(h)? })
@@ -156,6 +182,11 @@ pub(super) struct Faults {
     corrupt: Option<MonoMillis>,
     cover: Option<MonoMillis>,
     blur: Option<MonoMillis>,
+    dark: Option<MonoMillis>,
+    bright: Option<MonoMillis>,
+    slow: Option<(u32, MonoMillis)>,
+    /// Milliseconds that the camera's clock is off.
+    pub clock_off_ms: i64,
     shift: (i32, i32),
     /// Asked picture size, where it is not the source's own.
     pub size: Option<(u32, u32)>,
@@ -173,6 +204,10 @@ impl Faults {
             Misbehaviour::RefusePassword { ms } => self.refuse = until(ms),
             Misbehaviour::Cover { ms } => self.cover = until(ms),
             Misbehaviour::Blur { ms } => self.blur = until(ms),
+            Misbehaviour::Dark { ms } => self.dark = until(ms),
+            Misbehaviour::Bright { ms } => self.bright = until(ms),
+            Misbehaviour::Slow { fps, ms } => self.slow = until(ms).map(|until| (*fps, until)),
+            Misbehaviour::Clock { off_ms } => self.clock_off_ms = *off_ms,
             Misbehaviour::Shift { dx, dy } => self.shift = (*dx, *dy),
             Misbehaviour::ChangeResolution { width, height } => self.size = Some((*width, *height)),
             Misbehaviour::ChangeCodec { .. } | Misbehaviour::EndOfStream => {}
@@ -189,6 +224,11 @@ impl Faults {
 
     pub fn corrupting(&self, now: MonoMillis) -> bool {
         lasts(self.corrupt, now)
+    }
+
+    /// Pictures a second, where it is fewer than usual.
+    pub fn slowed(&self, now: MonoMillis) -> Option<u32> {
+        self.slow.filter(|(_, until)| now < *until).map(|(fps, _)| fps)
     }
 
     pub fn door(&self, now: MonoMillis) -> Door {
@@ -215,6 +255,12 @@ impl Faults {
                 blur_plane(plane, w, h, if half { radius / 2 } else { radius })
             });
         }
+        if lasts(self.dark, now) {
+            each_plane(picture, size, |plane, _, _, half| scale_plane(plane, half, 1, 14));
+        }
+        if lasts(self.bright, now) {
+            each_plane(picture, size, |plane, _, _, half| scale_plane(plane, half, 5, 1));
+        }
         if lasts(self.cover, now) {
             each_plane(picture, size, |plane, _, _, half| cover_plane(plane, half));
         }
@@ -239,6 +285,15 @@ fn each_plane(picture: &mut [u8], size: (u32, u32), mut change: impl FnMut(&mut 
 fn cover_plane(plane: &mut [u8], chroma: bool) {
     for p in plane {
         *p = if chroma { 128 } else { 18 + *p / 64 };
+    }
+}
+
+/// Light times `up / down`, in studio range; colour likewise.
+fn scale_plane(plane: &mut [u8], chroma: bool, up: i32, down: i32) {
+    let (zero, least, most) = if chroma { (128, 16, 240) } else { (16, 16, 235) };
+    for p in plane {
+        let scaled = zero + (i32::from(*p) - zero) * up / down;
+        *p = u8::try_from(scaled.clamp(least, most)).unwrap_or(*p);
     }
 }
 
@@ -298,6 +353,17 @@ pub(super) fn corrupt_packet(packet: &mut [u8], seed: u64) {
     }
 }
 
+/// Moves the wall clock of an RTCP sender report (RFC 3550 §6.4.1: packet type 200, NTP time from byte 8 on).
+pub(super) fn shift_report(packet: &mut [u8], off_ms: i64) {
+    if packet.len() < 16 || packet[1] != 200 {
+        return;
+    }
+    let Ok(ntp) = <[u8; 8]>::try_from(&packet[8..16]).map(u64::from_be_bytes) else { return };
+    // 32.32 fixed point.
+    let off = i64::try_from((i128::from(off_ms) << 32) / 1000).unwrap_or(0);
+    packet[8..16].copy_from_slice(&ntp.wrapping_add_signed(off).to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,6 +396,8 @@ mod tests {
         assert_eq!(read("a size 640x360").1, Misbehaviour::ChangeResolution { width: 640, height: 360 });
         assert_eq!(read("a codec h265").1, Misbehaviour::ChangeCodec { codec: Codec::H265 });
         assert_eq!(read("a shift 12 -8").1, Misbehaviour::Shift { dx: 12, dy: -8 });
+        assert_eq!(read("a slow 2 5s").1, Misbehaviour::Slow { fps: 2, ms: 5000 });
+        assert_eq!(read("a clock -30000").1, Misbehaviour::Clock { off_ms: -30_000 });
         assert_eq!(read("a end").1, Misbehaviour::EndOfStream);
     }
 
@@ -389,10 +457,28 @@ mod tests {
     }
 
     #[test]
+    fn dark_and_bright_leave_nothing_to_see() {
+        let dark = spoiled(Misbehaviour::Dark { ms: 10 }, NOW);
+        assert!(dark[..64 * 64].iter().all(|&p| (16..=30).contains(&p)));
+        let bright = spoiled(Misbehaviour::Bright { ms: 10 }, NOW);
+        assert_eq!((bright[0], bright[63]), (136, 235));
+    }
+
+    #[test]
     fn a_shift_moves_the_picture_and_stays() {
         let picture = spoiled(Misbehaviour::Shift { dx: 10, dy: -3 }, MonoMillis(i64::MAX));
         assert_eq!((picture[41], picture[42], picture[0]), (40, 200, 40));
         assert_eq!(spoiled(Misbehaviour::Shift { dx: -500, dy: 0 }, NOW)[0], 200);
+    }
+
+    #[test]
+    fn a_sender_report_says_another_time() {
+        let mut packet = [0x80, 200, 0, 6, 1, 2, 3, 4, 0, 0, 1, 0, 0x80, 0, 0, 0, 9, 9];
+        shift_report(&mut packet, -1500);
+        assert_eq!(packet[8..], [0, 0, 0, 0xff, 0, 0, 0, 0, 9, 9]);
+        let mut other = [0x80, 201, 0, 6, 1, 2, 3, 4, 0, 0, 1, 0, 0x80, 0, 0, 0];
+        shift_report(&mut other, -1500);
+        assert_eq!(other[8..12], [0, 0, 1, 0], "a receiver report has no time");
     }
 
     #[test]

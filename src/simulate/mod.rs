@@ -5,6 +5,7 @@ mod clip;
 pub mod dataset;
 mod feed;
 mod ground;
+pub mod health;
 pub mod light;
 mod media;
 pub mod mesh;

@@ -329,6 +329,9 @@ impl Camera {
             | Misbehaviour::ChangeCodec { .. }
             | Misbehaviour::Cover { .. }
             | Misbehaviour::Blur { .. }
+            | Misbehaviour::Dark { .. }
+            | Misbehaviour::Bright { .. }
+            | Misbehaviour::Slow { .. }
             | Misbehaviour::Shift { .. }
                 if !drawn =>
             {

@@ -34,6 +34,12 @@ pub const STREAM_UP: &str = "gatewatch_stream_up";
 pub const STREAM_RECONNECTS: &str = "gatewatch_stream_reconnects_total";
 /// Camera clock minus box clock, by `camera`.
 pub const CLOCK_OFFSET: &str = "gatewatch_clock_offset_seconds";
+/// 1 while a condition lasts, by `camera` and `condition`.
+pub const CAMERA_CONDITION: &str = "gatewatch_camera_condition";
+/// Conditions that began, by `camera` and `condition`.
+pub const CAMERA_CONDITIONS: &str = "gatewatch_camera_conditions_total";
+/// What camera health costs: `take` where frames pass, `look` on its own thread.
+pub const HEALTH_LOOK: &str = "gatewatch_health_look_seconds";
 /// Messages waiting for the broker.
 pub const OUTBOX_MESSAGES: &str = "gatewatch_outbox_messages";
 /// Bytes waiting for the broker.
@@ -73,6 +79,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (EVENTS, "Event messages made"),
     (LINKS, "Links between events and declarations"),
     (MQTT_ACKED, "Messages acknowledged by the broker"),
+    (CAMERA_CONDITIONS, "Conditions of cameras that began"),
     (STREAM_RECONNECTS, "Connections to a camera after the first"),
     (OUTBOX_DROPPED, "Messages given up because the outbox was full"),
     (MQTT_CONNECTS, "Connections to the broker"),
@@ -83,6 +90,7 @@ const COUNTERS: &[(&str, &str)] = &[
 
 const GAUGES: &[(&str, Unit, &str)] = &[
     (STREAM_UP, Unit::Count, "1 while pictures of the camera arrive"),
+    (CAMERA_CONDITION, Unit::Count, "1 while a condition of the camera lasts"),
     (CLOCK_OFFSET, Unit::Seconds, "Camera clock minus box clock"),
     (OUTBOX_MESSAGES, Unit::Count, "Messages waiting for the broker"),
     (OUTBOX_BYTES, Unit::Bytes, "Bytes waiting for the broker"),
@@ -100,6 +108,11 @@ const GAUGES: &[(&str, Unit, &str)] = &[
 const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
     (FRAME_AGE, "Age of a frame when its analysis ended", &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0]),
     (INFERENCE_DURATION, "Duration of one inference", &[0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0]),
+    (
+        HEALTH_LOOK,
+        "What one look of camera health costs",
+        &[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1],
+    ),
     (
         FRAME_TO_STORED,
         "From a frame's arrival to its finding being safe",

@@ -8,6 +8,7 @@ use gatewatch::camera::CameraStatus;
 use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
 use gatewatch::evidence::manifest::Manifest;
+use gatewatch::event::health::HealthMessage;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 use gatewatch::vision::sidecar::SideCar;
 
@@ -93,6 +94,7 @@ fn the_schemas_of_states_and_replies_are_those_of_the_types() {
         ("camera_status.schema.json", schemars::schema_for!(CameraStatus)),
         ("coverage.schema.json", schemars::schema_for!(gatewatch::coverage::Answer)),
         ("evidence_manifest.schema.json", schemars::schema_for!(Manifest)),
+        ("camera_health.schema.json", schemars::schema_for!(HealthMessage)),
         ("outbox_dropped.schema.json", schemars::schema_for!(OutboxDropped)),
         ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),
     ];

@@ -13,6 +13,7 @@ mod evidence;
 mod evidence_tools;
 mod fetch;
 mod footage;
+mod health;
 mod model;
 mod mqtt;
 mod parity;

@@ -149,6 +149,7 @@ impl Watched {
             record_url: None,
             stall_timeout_ms: 10_000,
             onvif_topic: None,
+            health_off: Vec::new(),
             areas: areas.collect(),
             lines: lines.collect(),
         })

@@ -78,6 +78,7 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         record: true,
         record_url: None,
         onvif_topic: None,
+        health_off: Vec::new(),
         areas: Vec::new(),
         lines: Vec::new(),
     }

@@ -1,0 +1,293 @@
+//! Camera health, live: a tap takes a small grey picture a few times a second where frames pass, a thread looks at
+//! pictures, streams and clocks of all cameras and records what begins and ends. Works whether there is a detector or not,
+//! and never holds up a frame.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::camera::health::{ActiveCondition, HealthMonitor, Luma, Now, StreamView};
+use crate::camera::{CameraHandle, CameraId, CameraStatus, Frame, FrameSink};
+use crate::clock::{MonoMillis, mono_now, precise_now, utc_now};
+use crate::config::Config;
+use crate::event::health::{HealthCamera, HealthLog, HealthMessage, HealthSender, KIND_PREFIXES};
+use crate::rules::Phase;
+use crate::store::{NewNotice, Store, StoreError};
+use crate::telemetry::health::{Health, Level};
+use crate::telemetry::metrics::{CAMERA_CONDITION, CAMERA_CONDITIONS, HEALTH_LOOK};
+
+/// How often streams and clocks are looked at, and pictures fetched.
+const EVERY: Duration = Duration::from_millis(250);
+/// Pictures kept for the thread; more are only left when it is stuck.
+const KEPT: usize = 4;
+/// A thread that has not turned for this long is stuck.
+const STUCK_MS: i64 = 60_000;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the parts tell each other about the health of cameras. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct HealthBoard(Arc<Mutex<BTreeMap<CameraId, Entry>>>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    active: Vec<ActiveCondition>,
+    filled: Option<(MonoMillis, f32)>,
+}
+
+impl HealthBoard {
+    /// A worker analysed a picture: the largest tracked thing covers this share of it.
+    pub fn filled(&self, camera: &CameraId, at: MonoMillis, share: f32) {
+        lock(&self.0).entry(camera.clone()).or_default().filled = Some((at, share));
+    }
+
+    /// What lasts at a camera now.
+    #[must_use]
+    pub fn active(&self, camera: &CameraId) -> Vec<ActiveCondition> {
+        lock(&self.0).get(camera).map(|e| e.active.clone()).unwrap_or_default()
+    }
+
+    fn exchange(&self, camera: &CameraId, active: Vec<ActiveCondition>) -> Option<(MonoMillis, f32)> {
+        let mut board = lock(&self.0);
+        let entry = board.entry(camera.clone()).or_default();
+        entry.active = active;
+        entry.filled
+    }
+}
+
+/// Passes frames on and looks at some of them.
+pub struct PictureTap {
+    next: Arc<dyn FrameSink>,
+    every_ms: i64,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    last: Option<MonoMillis>,
+    pictures: Vec<(MonoMillis, Luma)>,
+}
+
+impl PictureTap {
+    /// Frames go on to `next`.
+    #[must_use]
+    pub fn new(next: Arc<dyn FrameSink>, pictures_per_second: f32) -> Self {
+        let every_ms = (1000.0 / pictures_per_second.max(0.01)) as i64;
+        Self { next, every_ms, taken: Mutex::default() }
+    }
+
+    fn take(&self) -> Vec<(MonoMillis, Luma)> {
+        std::mem::take(&mut lock(&self.taken).pictures)
+    }
+
+    /// A tenth early is on time, as for the analysis; time that went back is another stream.
+    fn is_due(&self, at: MonoMillis) -> bool {
+        let gone = |last: MonoMillis| at.since(last);
+        lock(&self.taken).last.is_none_or(|last| gone(last) * 10 >= self.every_ms * 9 || gone(last) < 0)
+    }
+}
+
+impl FrameSink for PictureTap {
+    fn frame(&self, frame: Frame) {
+        // The analysis first: it waits for nothing here.
+        self.next.frame(frame.clone());
+        let at = frame.time.mono;
+        if !self.is_due(at) {
+            return;
+        }
+        let begin = precise_now();
+        let Some(luma) = Luma::of(&frame) else { return };
+        let mut taken = lock(&self.taken);
+        taken.last = Some(at);
+        if taken.pictures.len() == KEPT {
+            taken.pictures.remove(0);
+        }
+        taken.pictures.push((at, luma));
+        drop(taken);
+        metrics::histogram!(HEALTH_LOOK, "part" => "take").record((precise_now() - begin).as_secs_f64());
+    }
+}
+
+/// One camera under watch.
+pub struct Watched {
+    /// As messages name it.
+    pub camera: HealthCamera,
+    /// Its pictures.
+    pub tap: Arc<PictureTap>,
+    /// What is known of it.
+    pub monitor: HealthMonitor,
+}
+
+/// Everything the thread needs.
+pub struct CameraHealth {
+    // injected
+    /// Where messages are kept.
+    pub store: Store,
+    /// Shown in `/readyz` and `/livez`.
+    pub health: Arc<Health>,
+    /// Runs the store's futures.
+    pub runtime: Handle,
+    /// In the order of `cameras`. Weak: whoever stops the agent must be the last to hold them.
+    pub handles: Weak<Vec<CameraHandle>>,
+    /// What the parts tell each other.
+    pub board: HealthBoard,
+    /// Ends the thread.
+    pub stop: CancellationToken,
+    /// Ends its patience with a store that refuses, after `stop`.
+    pub give_up: CancellationToken,
+    // own state
+    /// The cameras.
+    pub cameras: Vec<Watched>,
+    /// Makes the messages.
+    pub log: HealthLog,
+    /// Messages that are not recorded yet, in order.
+    pub waiting: Vec<NewNotice>,
+}
+
+impl CameraHealth {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("health".into()).spawn(move || self.run())
+    }
+
+    /// Looks until stopped, then ends what lasts.
+    fn run(mut self) {
+        while !self.stop.is_cancelled() {
+            self.health.tick("health", STUCK_MS);
+            self.look();
+            self.record();
+            let wait = async { tokio::time::timeout(EVERY, self.stop.cancelled()).await };
+            // Either way the loop says what comes next.
+            let _ = self.runtime.block_on(wait);
+        }
+        self.close();
+        self.health.ended("health");
+    }
+
+    fn look(&mut self) {
+        let Some(handles) = self.handles.upgrade() else { return };
+        for (watched, handle) in self.cameras.iter_mut().zip(handles.iter()) {
+            let begin = precise_now();
+            let view = view(&handle.status(), handle);
+            for (at, luma) in watched.tap.take() {
+                watched.monitor.picture(at, &luma, view.keyframes);
+            }
+            let now = Now { mono: mono_now(), utc: utc_now() };
+            let changes = watched.monitor.look(now, &view);
+            let filled = self.board.exchange(&watched.camera.id, watched.monitor.active());
+            if let Some((at, share)) = filled {
+                watched.monitor.filled(at, share);
+            }
+            for change in changes {
+                let offset = view.clock_offset_ms;
+                self.waiting.push(self.log.notice(&watched.camera, change, offset));
+            }
+            metrics::histogram!(HEALTH_LOOK, "part" => "look").record((precise_now() - begin).as_secs_f64());
+        }
+    }
+
+    /// What cannot be recorded now stays in front of what comes later.
+    fn record(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        match self.runtime.block_on(self.store.record_notices(self.waiting.clone())) {
+            Ok(_) => self.waiting.drain(..).for_each(|n| announce(&n)),
+            Err(error) => {
+                self.health.set("store", Level::Failed, format!("health of cameras cannot be written: {error}"));
+                tracing::error!(waiting = self.waiting.len(), %error, "health of cameras cannot be written; trying again");
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let now = Now { mono: mono_now(), utc: utc_now() };
+        for watched in &mut self.cameras {
+            for change in watched.monitor.close(now) {
+                self.waiting.push(self.log.notice(&watched.camera, change, None));
+            }
+        }
+        loop {
+            self.record();
+            if self.waiting.is_empty() || self.give_up.is_cancelled() {
+                break;
+            }
+            std::thread::sleep(EVERY);
+        }
+        for lost in &self.waiting {
+            tracing::error!(id = lost.id, kind = lost.kind, "a message about a camera's health is lost at stop");
+        }
+    }
+}
+
+fn view(status: &CameraStatus, handle: &CameraHandle) -> StreamView {
+    let vitals = handle.vitals();
+    StreamView {
+        state: status.state,
+        reason: status.reason.clone(),
+        codec: status.codec,
+        width: status.width,
+        height: status.height,
+        received: status.received,
+        keyframes: vitals.keyframes,
+        broken: vitals.broken,
+        unreferenced: vitals.unreferenced,
+        clock_offset_ms: vitals.clock_offset_ms,
+    }
+}
+
+/// One line in the log, and the counts.
+fn announce(notice: &NewNotice) {
+    let (data, camera) = (&notice.data, notice.subject.trim_start_matches("camera/").to_owned());
+    let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    let condition = text("condition");
+    tracing::info!(%camera, condition, phase = text("phase"), duration_ms = data["duration_ms"].as_i64(),
+        reason = text("reason"), id = notice.id, "camera health");
+    if data["phase"] == serde_json::json!(Phase::New) {
+        metrics::counter!(CAMERA_CONDITIONS, "camera" => camera.clone(), "condition" => condition.clone()).increment(1);
+    }
+    let lasts = if notice.open { 1.0 } else { 0.0 };
+    metrics::gauge!(CAMERA_CONDITION, "camera" => camera, "condition" => condition).set(lasts);
+}
+
+/// One monitor a camera, with the switches of its configuration.
+#[must_use]
+pub fn watched(config: &Config, taps: &[Arc<PictureTap>]) -> Vec<Watched> {
+    let each = config.cameras.iter().zip(taps).map(|(c, tap)| {
+        let name = if c.name.is_empty() { c.id.0.clone() } else { c.name.clone() };
+        let monitor = HealthMonitor::new(config.health.clone(), &c.health_off);
+        Watched { camera: HealthCamera { id: c.id.clone(), name }, tap: Arc::clone(tap), monitor }
+    });
+    each.collect()
+}
+
+/// Ends the conditions that the last run left open; returns how many.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub async fn close_open_conditions(store: &Store, sender: &HealthSender) -> Result<usize, StoreError> {
+    let mut ends = Vec::new();
+    for prefix in KIND_PREFIXES {
+        for message in store.open_notices(prefix).await? {
+            match serde_json::from_value::<HealthMessage>(message) {
+                Ok(last) => ends.push(sender.ended_by_restart(last)),
+                Err(error) => tracing::error!(%error, "a camera's open condition cannot be read and stays open"),
+            }
+        }
+    }
+    let count = ends.len();
+    store.record_notices(ends).await?;
+    if count > 0 {
+        tracing::warn!(count, "conditions of cameras were open and are ended at their last written sight");
+    }
+    Ok(count)
+}

@@ -1,0 +1,86 @@
+//! Tests of the monitor as a whole. How well it sees is measured by the scripted set in `simulate/health`.
+
+use super::*;
+
+const START: i64 = 1_770_000_000_000;
+
+/// Four looks a second; what was said, by seconds.
+fn play(
+    monitor: &mut HealthMonitor,
+    looks: std::ops::Range<i64>,
+    view: impl Fn(i64) -> StreamView,
+) -> Vec<(f64, HealthChange)> {
+    let mut said = Vec::new();
+    for i in looks {
+        let ms = i * 250;
+        let now = Now { mono: MonoMillis(ms), utc: UtcMillis(START + ms) };
+        said.extend(monitor.look(now, &view(i)).into_iter().map(|c| (ms as f64 / 1000.0, c)));
+    }
+    said
+}
+
+fn running(i: i64) -> StreamView {
+    StreamView {
+        state: CameraState::Running,
+        codec: Some(Codec::H264),
+        width: 640,
+        height: 360,
+        received: u64::try_from(i * 2).unwrap(),
+        ..StreamView::default()
+    }
+}
+
+fn lost(reason: &str) -> StreamView {
+    StreamView { state: CameraState::Lost, reason: Some(reason.into()), ..running(0) }
+}
+
+#[test]
+fn a_lost_camera_is_told_updated_when_the_reason_changes_and_ended() {
+    let mut monitor = HealthMonitor::new(HealthConfig::default(), &[]);
+    let said = play(&mut monitor, 0..400, |i| match i {
+        100..160 => lost("no answer"),
+        160..200 => StreamView { state: CameraState::Refused, ..lost("refuses the password") },
+        _ => running(i),
+    });
+    let brief: Vec<_> = said.iter().map(|(at, c)| (*at, c.condition, c.phase, c.reason.as_str())).collect();
+    assert_eq!(
+        brief,
+        [
+            (28.0, Condition::SignalLost, Phase::New, "no answer"),
+            (40.0, Condition::SignalLost, Phase::Update, "refuses the password"),
+            (55.0, Condition::SignalLost, Phase::End, "refuses the password"),
+        ]
+    );
+    assert_eq!(said[0].1.start, UtcMillis(START + 25_000), "since it was lost, not since it was sure");
+    let end = &said[2].1;
+    assert_eq!((end.end, end.duration_ms), (Some(UtcMillis(START + 50_000)), 25_000));
+    assert_eq!(end.end_reason, Some(HealthEnd::Recovered));
+}
+
+#[test]
+fn what_lasts_is_told_again_now_and_then_and_named_as_active() {
+    let limits = HealthConfig { update_every_s: 60, ..HealthConfig::default() };
+    let mut monitor = HealthMonitor::new(limits, &[]);
+    let said = play(&mut monitor, 0..1000, |_| lost("no answer"));
+    let phases: Vec<_> = said.iter().map(|(_, c)| c.phase).collect();
+    assert_eq!(phases, [Phase::New, Phase::Update, Phase::Update, Phase::Update, Phase::Update]);
+    assert_eq!(monitor.active(), [ActiveCondition { condition: Condition::SignalLost, since: UtcMillis(START) }]);
+}
+
+#[test]
+fn what_is_switched_off_is_not_told() {
+    let mut monitor = HealthMonitor::new(HealthConfig::default(), &[Condition::SignalLost]);
+    assert!(play(&mut monitor, 0..200, |_| lost("no answer")).is_empty());
+    assert!(monitor.active().is_empty());
+}
+
+#[test]
+fn a_stop_ends_what_lasts_once() {
+    let mut monitor = HealthMonitor::new(HealthConfig::default(), &[]);
+    play(&mut monitor, 0..100, |_| lost("no answer"));
+    let now = Now { mono: MonoMillis(30_000), utc: UtcMillis(START + 30_000) };
+    let ended = monitor.close(now);
+    assert_eq!(ended.len(), 1);
+    assert_eq!((ended[0].end, ended[0].end_reason), (Some(now.utc), Some(HealthEnd::Restart)));
+    assert!(monitor.close(now).is_empty());
+}

@@ -1,0 +1,167 @@
+//! Camera health from end to end: drawn cameras over RTSP that misbehave, the agent as a process, Mosquitto. No model is
+//! there, since health must work without one. One test at a time: each needs the machine for itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gatewatch::camera::Codec;
+use gatewatch::config::Config;
+use gatewatch::event::health::HealthMessage;
+use gatewatch::simulate::{Misbehaviour, ServerOptions, SimServer};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::support::gate::{Gate, bay, camera, serve};
+use crate::support::listener::Listener;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::until;
+
+static ONE: Mutex<()> = Mutex::const_new(());
+
+struct Bench {
+    gate: Gate,
+    server: SimServer,
+    desk: Listener,
+    _broker: Mosquitto,
+}
+
+impl Bench {
+    async fn start(id: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let broker = Mosquitto::open();
+        let server = serve(bay(), Codec::H264, ServerOptions::default());
+        let desk = Listener::start(broker.url(), id).await;
+        let mut gate = Gate::new("absent.onnx".into(), broker.url(), vec![camera("bay", server.url("bay"))]);
+        (gate.config.health.recover_ms, gate.config.health.lost_ms) = (2000, 1000);
+        change(&mut gate.config);
+        gate.start();
+        Self { gate, server, desk, _broker: broker }
+    }
+
+    /// Waits until this process has decoded so many pictures: enough to know the view.
+    async fn decoded(&self, pictures: u64) {
+        // A slow machine draws slowly: one wait for each part.
+        for part in 1..=pictures.div_ceil(40) {
+            let wanted = (part * 40).min(pictures);
+            until(&format!("{wanted} pictures"), async || {
+                let status: Value = serde_json::from_str(&self.gate.get("/api/status").await?.1).ok()?;
+                status["cameras"][0]["decoded"].as_u64().filter(|n| *n >= wanted)
+            })
+            .await;
+        }
+    }
+
+    fn misbehave(&self, what: &Misbehaviour) {
+        self.server.misbehave("bay", what).unwrap();
+    }
+
+    fn told(&self, condition: &str) -> Vec<Value> {
+        self.desk.notices(&format!("camera_{condition}"))
+    }
+
+    async fn until_told(&self, condition: &str, phase: &str) -> Value {
+        let found = || self.told(condition).into_iter().rev().find(|m| m["data"]["phase"] == phase);
+        until(&format!("{condition} {phase}"), async || found()).await
+    }
+
+    /// A condition comes and goes, and is in the camera's state meanwhile.
+    async fn comes_and_goes(&self, condition: &str, what: &Misbehaviour) {
+        self.misbehave(what);
+        self.until_told(condition, "new").await;
+        let active = |state: &Value| state["conditions"][0]["condition"] == condition;
+        until("the camera's state", async || self.desk.camera("bay").filter(active)).await;
+        let (_, ready) = self.gate.get("/readyz").await.unwrap();
+        assert!(ready.contains(condition), "{ready}");
+        let end = self.until_told(condition, "end").await;
+        assert_eq!(end["data"]["end_reason"], "recovered", "{end}");
+    }
+}
+
+/// Every condition has the revisions 1, 2, 3 …, begins once and ends once; the messages are those of the schema.
+fn assert_lives_are_whole(messages: &[Value]) -> BTreeMap<String, Vec<(String, String)>> {
+    let schema = serde_json::to_value(schemars::schema_for!(HealthMessage)).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut lives = BTreeMap::<String, Vec<HealthMessage>>::new();
+    for message in messages {
+        let problems: Vec<String> = validator.iter_errors(message).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?}\n{message}");
+        let read: HealthMessage = serde_json::from_value(message.clone()).unwrap();
+        lives.entry(read.id.clone()).or_default().push(read);
+    }
+    let mut brief = BTreeMap::<String, Vec<(String, String)>>::new();
+    for life in lives.values() {
+        let revisions: Vec<u32> = life.iter().map(|m| m.data.revision).collect();
+        assert_eq!(revisions, (1..=u32::try_from(life.len()).unwrap()).collect::<Vec<_>>(), "{life:?}");
+        let over: Vec<bool> = life.iter().map(|m| m.data.told.capture.end.is_some()).collect();
+        assert!(over.iter().rev().enumerate().all(|(i, over)| *over == (i == 0)), "ends once, at the end: {life:?}");
+        let last = &life[life.len() - 1].data.told;
+        let why = last.end_reason.map_or("instant".into(), |r| serde_json::to_value(r).unwrap().as_str().unwrap().into());
+        brief.entry(last.condition.as_str().into()).or_default().push((last.camera.id.0.clone(), why));
+    }
+    brief
+}
+
+fn all(bench: &Bench) -> Vec<Value> {
+    let conditions = gatewatch::camera::health::Condition::ALL;
+    conditions.iter().flat_map(|c| bench.told(c.as_str())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_with_a_camera_is_told_once_and_ended_once() {
+    let _one = ONE.lock().await;
+    let mut bench = Bench::start("health", |_| {}).await;
+    // Forty seconds: the view is known, and that the camera is alive.
+    bench.decoded(320).await;
+    bench.comes_and_goes("covered", &Misbehaviour::Cover { ms: 15_000 }).await;
+    bench.comes_and_goes("frozen", &Misbehaviour::Freeze { ms: 25_000 }).await;
+    bench.comes_and_goes("stalled", &Misbehaviour::Stall { ms: 12_000 }).await;
+    until("the camera again", async || bench.desk.camera("bay").filter(|s| s["state"] == "running")).await;
+    bench.comes_and_goes("signal_lost", &Misbehaviour::Cut { ms: 10_000 }).await;
+    bench.misbehave(&Misbehaviour::ChangeResolution { width: 480, height: 270 });
+    let changed = bench.until_told("picture_changed", "new").await;
+    assert!(changed["data"]["reason"].as_str().unwrap().contains("480x270"), "{changed}");
+    until("the camera's clock", async || bench.desk.camera("bay").filter(|s| s["clock_offset_ms"].is_i64())).await;
+    bench.misbehave(&Misbehaviour::Clock { off_ms: 30_000 });
+    let jump = bench.until_told("clock_jump", "new").await;
+    let step = jump["data"]["figures"][0]["value"].as_f64().unwrap();
+    assert!((step - 30_000.0).abs() < 1000.0, "{jump}");
+    assert!(bench.gate.terminate().success());
+    let lives = assert_lives_are_whole(&all(&bench));
+    for condition in ["covered", "frozen", "stalled", "picture_changed", "clock_jump"] {
+        assert_eq!(lives.get(condition).map(Vec::len), Some(1), "{condition}: {lives:?}");
+    }
+    // A loaded machine draws too few pictures a second, and a camera that stalls is lost in the end: true alarms both.
+    let others = ["moved", "defocused", "too_dark", "too_bright", "clock_drift"];
+    let wrong: BTreeSet<_> = lives.keys().filter(|c| others.contains(&c.as_str())).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_lasts_over_a_restart_is_ended_once_whether_the_agent_was_asked_or_killed() {
+    let _one = ONE.lock().await;
+    let mut bench = Bench::start("health-restart", |config| {
+        config.cameras[0].health_off = vec![gatewatch::camera::health::Condition::LowFrameRate];
+    })
+    .await;
+    bench.decoded(120).await;
+    bench.misbehave(&Misbehaviour::Cover { ms: 30_000 });
+    bench.until_told("covered", "new").await;
+    assert!(bench.gate.terminate().success());
+    let end = bench.until_told("covered", "end").await;
+    assert_eq!(end["data"]["end_reason"], "restart");
+
+    bench.gate.start();
+    // The new run must learn the view, not the cover.
+    bench.misbehave(&Misbehaviour::Cover { ms: 0 });
+    until("the camera again", async || bench.gate.get("/readyz").await).await;
+    bench.decoded(120).await;
+    bench.misbehave(&Misbehaviour::Cut { ms: 20_000 });
+    bench.until_told("signal_lost", "new").await;
+    bench.gate.kill();
+    bench.gate.start();
+    let end = bench.until_told("signal_lost", "end").await;
+    assert_eq!((&end["data"]["end_reason"], &end["data"]["revision"]), (&Value::from("restart"), &Value::from(2)));
+    bench.decoded(20).await;
+    assert!(bench.gate.terminate().success());
+    let lives = assert_lives_are_whole(&all(&bench));
+    assert_eq!(lives["covered"].len(), 1, "{lives:?}");
+    assert!(lives["signal_lost"].iter().any(|(_, why)| why == "restart"), "{lives:?}");
+}
