@@ -106,7 +106,7 @@ mod tests {
             bytes: 1,
             pictures: 1,
             sha256: Sum::ZERO,
-            gap_before_ms: 0,
+            gap_before_ms: Some(0),
             time_source: "rtcp_ntp".into(),
             clock_offset_ms: Some(start / 1000),
         };

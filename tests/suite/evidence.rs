@@ -106,7 +106,7 @@ impl Scene {
             bytes: bytes.len() as i64,
             pictures: 750,
             sha256: Sum::of(&bytes),
-            gap_before_ms: late * 1000,
+            gap_before_ms: Some(late * 1000),
             time_source: "rtcp_ntp".into(),
             clock_offset_ms: Some(-12),
         };
