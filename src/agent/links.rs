@@ -83,9 +83,9 @@ impl InboundHandler for Handler {
             "status" => Ok((self.status)().await),
             "resync" => self.resync(&ResyncRange::read(payload)?).await,
             "coverage" => self.coverage(payload).await,
-            _ => {
-                Err(InboundError::Invalid(format!("unknown command {name:?}; there are: resync, ping, status, coverage")))
-            }
+            _ => Err(InboundError::Invalid(format!(
+                "unknown command {name:?}; there are: resync, ping, status, coverage"
+            ))),
         }
     }
 }

@@ -169,7 +169,14 @@ impl Agent {
         tasks.spawn(stop.clone().run_until_cancelled_owned(tend).map(|_| ()));
         let watching = stop.clone();
         tasks.spawn(async move { watcher.run(watching).await });
-        let http = serve_http(&config, &metrics, &stop, &mut tasks, ApiParts { health: &health, status, clearance: &clearance, coverage: &coverage }).await?;
+        let http = serve_http(
+            &config,
+            &metrics,
+            &stop,
+            &mut tasks,
+            ApiParts { health: &health, status, clearance: &clearance, coverage: &coverage },
+        )
+        .await?;
         Ok(Self {
             store,
             clearance,
