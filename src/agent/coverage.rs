@@ -12,9 +12,7 @@ use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{FrameTime, UtcMillis, mono_now, utc_now};
 use crate::config::Config;
 use crate::coverage::areas::views;
-use crate::coverage::{
-    Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, tolerated_ms,
-};
+use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, tolerated_ms};
 use crate::rules::AreaId;
 use crate::store::{Store, StoreError};
 use crate::telemetry::rate::Limiter;
@@ -142,9 +140,8 @@ impl CoverageKeeper {
         let wrong = |what: String| AskError::Invalid(what);
         // A plus sign in a query means a space.
         let plus = |text: &str| text.replace(' ', "+");
-        let time = |name: &str, text: &str| {
-            UtcMillis::parse_rfc3339(&plus(text)).map_err(|e| wrong(format!("{name}: {e}")))
-        };
+        let time =
+            |name: &str, text: &str| UtcMillis::parse_rfc3339(&plus(text)).map_err(|e| wrong(format!("{name}: {e}")));
         let from = q.from.as_deref().ok_or_else(|| wrong("from: missing, e.g. 2026-03-02T10:00:00+07:00".into()))?;
         let from = time("from", from)?;
         let to = q.to.as_deref().map_or(Ok(now), |to| time("to", to))?;

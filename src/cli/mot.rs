@@ -104,13 +104,15 @@ fn read(path: &Path, score_scale: f32) -> anyhow::Result<BTreeMap<i64, Vec<Detec
 }
 
 fn track(frames: &BTreeMap<i64, Vec<Detection>>, fps: f32, every: i64, confirmed: bool) -> anyhow::Result<()> {
-    let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::counted(1)).with_minimum(&DetectorConfig::default());
+    let mut tracker =
+        Tracker::new(TrackerConfig::default(), IdSource::counted(1)).with_minimum(&DetectorConfig::default());
     let (mut boxes, mut believed): (Vec<(i64, TrackId, Rect, f32)>, Vec<TrackId>) = (Vec::new(), Vec::new());
     let last = frames.keys().last().copied().unwrap_or(0);
     for number in (1..=last).step_by(usize::try_from(every)?) {
         let ms = (number as f32 * 1000.0 / fps).round() as i64;
         let (source, uncertainty_ms) = (TimeSource::File, 0);
-        let time = FrameTime { utc: UtcMillis(ms), mono: MonoMillis(ms), source, uncertainty_ms, clock_offset_ms: None };
+        let time =
+            FrameTime { utc: UtcMillis(ms), mono: MonoMillis(ms), source, uncertainty_ms, clock_offset_ms: None };
         for t in tracker.update(time, frames.get(&number).map_or(&[], Vec::as_slice)) {
             if t.confirmed && !believed.contains(&t.id) {
                 believed.push(t.id);

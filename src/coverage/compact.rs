@@ -90,9 +90,11 @@ mod tests {
     #[test]
     fn a_flapping_camera_becomes_one_gap_and_long_watches_stay() {
         let (s, o) = (Some(BlindReason::Signal), Some(BlindReason::Overload));
-        let before = intervals(&[(60_000, None), (5000, s), (900, None), (5000, s), (90_000, None), (1000, o), (500, None)]);
+        let before =
+            intervals(&[(60_000, None), (5000, s), (900, None), (5000, s), (90_000, None), (1000, o), (500, None)]);
         let after = apply(&before, &compact(before.clone()));
-        let told: Vec<(i64, bool)> = after.iter().map(|i| (i.span.ms(), matches!(i.look, Look::Watched { .. }))).collect();
+        let told: Vec<(i64, bool)> =
+            after.iter().map(|i| (i.span.ms(), matches!(i.look, Look::Watched { .. }))).collect();
         assert_eq!(told, [(60_000, true), (10_900, false), (90_000, true), (1000, false), (500, true)]);
     }
 

@@ -611,7 +611,8 @@ fn a_privacy_mask_blackens_the_published_picture_and_not_the_kept_one() {
     assert!(light(drawn.get_pixel(20, bar + 20)) < 30 && light(clean.get_pixel(20, 20)) > 200);
     assert!(light(drawn.get_pixel(20, bar + 120)) > 200, "only the mask");
     let (w, h) = (clean.width() * 15 / 100, clean.height() * 20 / 100);
-    let shown = (0..h).flat_map(|y| (0..w).map(move |x| (x, y))).find(|(x, y)| light(drawn.get_pixel(*x, bar + y)) > 60);
+    let shown =
+        (0..h).flat_map(|y| (0..w).map(move |x| (x, y))).find(|(x, y)| light(drawn.get_pixel(*x, bar + y)) > 60);
     assert_eq!(shown, None, "up to the edge");
 }
 

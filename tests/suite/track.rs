@@ -6,6 +6,11 @@ use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::TrackerConfig;
 use gatewatch::geometry::Rect;
 use gatewatch::ids::IdSource;
+use gatewatch::simulate::light::{Hour, Light};
+use gatewatch::simulate::mesh::Kind;
+use gatewatch::simulate::scene::{Mount, Script};
+use gatewatch::simulate::space::V3;
+use gatewatch::simulate::{Renderer, Scene};
 use gatewatch::track::{TrackId, Tracker};
 use gatewatch::vision::Detection;
 
@@ -84,4 +89,68 @@ fn pedestrians_of_a_real_street_keep_their_ids() {
         assert!(score > bound, "IDF1 {score} at every {every}. frame");
         assert_eq!(tracks, run(&found, every), "same input, same tracks");
     }
+}
+
+/// A motorcycle passes behind a container, hidden for so long.
+struct Passage {
+    hidden_ms: i64,
+    ids: Vec<TrackId>,
+}
+
+/// Five pictures a second with the true boxes, except what is hidden.
+fn pass_behind_a_container(metres_a_second: f32) -> Passage {
+    let script = |kind: Kind, keys: Vec<(f32, f32, f32)>| Script {
+        kind,
+        colour: [0.7, 0.2, 0.2],
+        second: [0.3; 3],
+        keys,
+        open: Vec::new(),
+        rest: 0.0,
+    };
+    let seconds = 36.0 / metres_a_second;
+    let scene = Scene {
+        mount: Mount { eye: V3(0.0, 0.0, 9.0), yaw: 0.0, pitch: 0.32, fov: 1.25 },
+        light: Light::of(Hour::Day, 3.6, Vec::new()),
+        rain: false,
+        props: Vec::new(),
+        markings: Vec::new(),
+        paved: [-60.0, -30.0, 60.0, 60.0],
+        scripts: vec![
+            script(Kind::Container, vec![(0.0, 0.0, 27.0), (100.0, 0.0, 27.0)]),
+            script(Kind::TwoWheeler, vec![(0.0, -18.0, 29.5), (seconds, 18.0, 29.5)]),
+        ],
+        period: 100_000.0,
+        zones: Vec::new(),
+        seed: 1,
+    };
+    let mut renderer = Renderer::new(scene, (960, 540)).unwrap();
+    let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::counted(1));
+    let (mut seen_at, mut hidden_ms, mut ids) = (None, 0, Vec::new());
+    for ms in (0..(seconds * 1000.0) as i64).step_by(200) {
+        let truth = renderer.truth(ms as f64 / 1000.0, UtcMillis(ms));
+        let seen = truth.objects.iter().filter(|o| o.occluded < 0.7);
+        let found: Vec<Detection> =
+            seen.map(|o| Detection { label: o.label.as_str().into(), score: 0.9, rect: o.rect }).collect();
+        if found.iter().any(|d| d.label.as_str() == "two_wheeler") {
+            hidden_ms = hidden_ms.max(ms - seen_at.unwrap_or(ms) - 200);
+            seen_at = Some(ms);
+        }
+        let (utc, mono, source) = (UtcMillis(ms), MonoMillis(ms), TimeSource::File);
+        let time = FrameTime { utc, mono, source, uncertainty_ms: 0, clock_offset_ms: None };
+        let tracks = tracker.update(time, &found).iter();
+        ids.extend(tracks.filter(|t| t.matched && t.label.as_str() == "two_wheeler").map(|t| t.id));
+    }
+    ids.dedup();
+    Passage { hidden_ms, ids }
+}
+
+#[test]
+fn two_seconds_behind_a_container_in_the_simulator_keep_the_id() {
+    let all: Vec<Passage> = (4..=24).map(|v| pass_behind_a_container(v as f32 * 0.25)).collect();
+    let hidden: Vec<(i64, usize)> = all.iter().map(|p| (p.hidden_ms, p.ids.len())).collect();
+    println!("hidden for, number of ids: {hidden:?}");
+    let about_two = all.iter().filter(|p| (1800..=2400).contains(&p.hidden_ms));
+    assert!(about_two.clone().count() >= 2, "{hidden:?}");
+    assert!(about_two.clone().all(|p| p.ids.len() == 1), "{hidden:?}");
+    assert!(all.iter().any(|p| p.hidden_ms > 4000 && p.ids.len() > 1), "longer is another one: {hidden:?}");
 }

@@ -77,14 +77,8 @@ pub(super) fn sample_at(renderer: &mut Renderer, drill: &Drill, t: f64) -> Sampl
     for o in renderer.truth(t, START).objects {
         let Some(actor) = actors.get(&o.id) else { continue };
         let foot = Point { x: o.foot.x / SIZE.0 as f32, y: o.foot.y / SIZE.1 as f32 };
-        let seen = Seen {
-            id: o.id,
-            label: o.label.as_str().into(),
-            rect: o.rect,
-            foot,
-            at: actor.at,
-            occluded: o.occluded,
-        };
+        let seen =
+            Seen { id: o.id, label: o.label.as_str().into(), rect: o.rect, foot, at: actor.at, occluded: o.occluded };
         if actor.open > 0.5 {
             objects.push(doors(&seen));
         }
