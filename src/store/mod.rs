@@ -49,7 +49,8 @@ use std::sync::{Arc, Mutex};
 
 pub use error::StoreError;
 pub use footage::{
-    Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened,
+    Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound,
+    SegmentOpened,
 };
 pub use notice::NewNotice;
 pub use open::{StoreOptions, in_use};

@@ -351,7 +351,8 @@ async fn check_whole(store: &Store, root: &Path) -> usize {
     }
     let cameras: Vec<_> = rows.iter().map(|r| r.0.split('/').next().unwrap().to_owned()).collect();
     for camera in cameras.iter().collect::<std::collections::BTreeSet<_>>() {
-        let all = store.segments(&CameraId(camera.clone()), UtcMillis(START), UtcMillis(START + 3_000_000)).await.unwrap();
+        let all =
+            store.segments(&CameraId(camera.clone()), UtcMillis(START), UtcMillis(START + 3_000_000)).await.unwrap();
         for s in all {
             assert_eq!(s.sha256, Some(reconcile::digest(&root.join(&s.path)).unwrap()), "{}", s.path);
         }
@@ -556,9 +557,10 @@ async fn a_full_disk_stops_recording_and_not_events() {
     let tap = &taps[&camera()];
     (n..n + 50).for_each(|n| tap.unit(&unit(n, 100, 10, 5000), false));
     until("the refusal", async || (footage.statuses()[0].lost >= before + 50).then_some(())).await;
-    let event: gatewatch::event::EventMessage =
-        serde_json::from_value(serde_json::from_str::<Value>(include_str!("../data/event_visit.json")).unwrap()[0].clone())
-            .unwrap();
+    let event: gatewatch::event::EventMessage = serde_json::from_value(
+        serde_json::from_str::<Value>(include_str!("../data/event_visit.json")).unwrap()[0].clone(),
+    )
+    .unwrap();
     let message = gatewatch::store::NewMessage {
         event,
         pictures: None,
@@ -632,7 +634,11 @@ async fn a_hundred_thousand_segments_are_reconciled_in_seconds() {
     let found = reconcile::reconcile(&store, &root, utc_now()).await.unwrap();
     let took = started.elapsed();
     assert_eq!((found.rows, found.files), (100_000, 99_991));
-    assert_eq!((found.missing, found.damaged, found.orphans.len()), (11, 0, 1), "a file without a picture is as good as none");
+    assert_eq!(
+        (found.missing, found.damaged, found.orphans.len()),
+        (11, 0, 1),
+        "a file without a picture is as good as none"
+    );
     println!("100,000 rows and files reconciled in {took:?}");
     assert!(took < Duration::from_secs(30), "{took:?}");
     let started = Instant::now();
@@ -680,7 +686,10 @@ async fn an_event_has_its_clip_at_once_and_after_a_kill() {
     let event = listener.until_event("an event with footage", |e| e.data.footage.is_some()).await;
     let (code, headers, body) = fetch(&gate, &format!("/api/events/{}/clip", event.id), None).await;
     assert_eq!(code, 200, "{}", String::from_utf8_lossy(&body));
-    assert_eq!((&headers["content-type"], &headers["accept-ranges"]), (&"video/mp4".parse().unwrap(), &"bytes".parse().unwrap()));
+    assert_eq!(
+        (&headers["content-type"], &headers["accept-ranges"]),
+        (&"video/mp4".parse().unwrap(), &"bytes".parse().unwrap())
+    );
     let path = gate.dir.path().join("clip.mp4");
     std::fs::write(&path, &body).unwrap();
     let first = gst_times(&path).len();
@@ -706,7 +715,8 @@ async fn an_event_has_its_clip_at_once_and_after_a_kill() {
     let from = event.data.footage.as_ref().unwrap().from;
     let query = format!("camera=bay&from={}&to={}", from.to_rfc3339(), utc_now().to_rfc3339());
     let found: Value = until("both runs", async || {
-        let found: Value = serde_json::from_slice(&fetch(&gate, &format!("/api/footage/manifest?{query}"), None).await.2).ok()?;
+        let found: Value =
+            serde_json::from_slice(&fetch(&gate, &format!("/api/footage/manifest?{query}"), None).await.2).ok()?;
         found["gaps"].as_array()?.iter().any(|g| g["reason"] == "restart").then_some(found)
     })
     .await;
@@ -732,7 +742,8 @@ async fn an_event_has_its_clip_at_once_and_after_a_kill() {
     let (code, _, body) = fetch(&gate, none, None).await;
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((code, &body["error"], &body["gaps"][0]["reason"]), (404, &"no_footage".into(), &"not_recorded".into()));
-    for bad in ["camera=bay&from=x&to=y", "camera=bay", "camera=bay&from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z"] {
+    for bad in ["camera=bay&from=x&to=y", "camera=bay", "camera=bay&from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z"]
+    {
         assert_eq!(fetch(&gate, &format!("/api/footage?{bad}"), None).await.0, 400, "{bad}");
     }
     let mut text = String::new();
