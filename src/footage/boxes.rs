@@ -69,11 +69,16 @@ const MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 pub(super) fn init(descriptions: &[&ParameterSets], length_ticks: Option<u64>) -> Vec<u8> {
     let ftyp = boxed(b"ftyp", &[b"isom", &[0, 0, 2, 0], b"isom", b"iso6", b"mp41"]);
     let Some(first) = descriptions.first() else { return ftyp };
-    let mvhd = full(b"mvhd", 0, 0, &[
-        &words(&[0, 0, TICKS_PER_S, 0, 0x1_0000, 0x0100_0000, 0, 0]),
-        &words(&MATRIX),
-        &words(&[0, 0, 0, 0, 0, 0, 2]),
-    ]);
+    let mvhd = full(
+        b"mvhd",
+        0,
+        0,
+        &[
+            &words(&[0, 0, TICKS_PER_S, 0, 0x1_0000, 0x0100_0000, 0, 0]),
+            &words(&MATRIX),
+            &words(&[0, 0, 0, 0, 0, 0, 2]),
+        ],
+    );
     let trex = full(b"trex", 0, 0, &[&words(&[1, 1, 0, 0, 0])]);
     let mehd = length_ticks.map(|t| full(b"mehd", 1, 0, &[&t.to_be_bytes()])).unwrap_or_default();
     let mvex = boxed(b"mvex", &[&mehd, &trex]);
@@ -82,11 +87,12 @@ pub(super) fn init(descriptions: &[&ParameterSets], length_ticks: Option<u64>) -
 }
 
 fn track(first: &ParameterSets, descriptions: &[&ParameterSets]) -> Vec<u8> {
-    let tkhd = full(b"tkhd", 0, 3, &[
-        &words(&[0, 0, 1, 0, 0, 0, 0, 0, 0]),
-        &words(&MATRIX),
-        &words(&[first.width << 16, first.height << 16]),
-    ]);
+    let tkhd = full(
+        b"tkhd",
+        0,
+        3,
+        &[&words(&[0, 0, 1, 0, 0, 0, 0, 0, 0]), &words(&MATRIX), &words(&[first.width << 16, first.height << 16])],
+    );
     let mdhd = full(b"mdhd", 0, 0, &[&words(&[0, 0, TICKS_PER_S, 0]), &[0x55, 0xc4, 0, 0]]);
     let hdlr = full(b"hdlr", 0, 0, &[&words(&[0]), b"vide", &words(&[0, 0, 0]), b"gatewatch\0"]);
     let vmhd = full(b"vmhd", 0, 1, &[&[0; 8]]);
@@ -112,17 +118,20 @@ fn sample_entry(sets: &ParameterSets) -> Vec<u8> {
         Codec::H265 => (b"hvc1", b"hvcC"),
     };
     let half = |v: u32| u16::try_from(v).unwrap_or(u16::MAX).to_be_bytes();
-    boxed(entry, &[
-        &[0, 0, 0, 0, 0, 0, 0, 1],
-        &[0; 16],
-        &half(sets.width),
-        &half(sets.height),
-        &words(&[0x48_0000, 0x48_0000, 0]),
-        &[0, 1],
-        &[0; 32],
-        &[0, 0x18, 0xff, 0xff],
-        &boxed(record, &[&sets.record()]),
-    ])
+    boxed(
+        entry,
+        &[
+            &[0, 0, 0, 0, 0, 0, 0, 1],
+            &[0; 16],
+            &half(sets.width),
+            &half(sets.height),
+            &words(&[0x48_0000, 0x48_0000, 0]),
+            &[0, 1],
+            &[0; 32],
+            &[0, 0x18, 0xff, 0xff],
+            &boxed(record, &[&sets.record()]),
+        ],
+    )
 }
 
 /// Everything of a fragment in front of its pictures' bytes.
@@ -130,11 +139,12 @@ pub(super) fn fragment_head(number: u32, start_ticks: u64, samples: &[Sample], s
     let first_utc = samples.first().map_or(0, |s| s.utc_ms);
     let first_shown = samples.first().map_or(0, |s| i64::from(s.shown_after));
     let mut out = times(samples, stamp);
-    out.extend(full(b"prft", 1, 0, &[
-        &words(&[1]),
-        &ntp(first_utc).to_be_bytes(),
-        &start_ticks.saturating_add_signed(first_shown).to_be_bytes(),
-    ]));
+    out.extend(full(
+        b"prft",
+        1,
+        0,
+        &[&words(&[1]), &ntp(first_utc).to_be_bytes(), &start_ticks.saturating_add_signed(first_shown).to_be_bytes()],
+    ));
     let mfhd = full(b"mfhd", 0, 0, &[&words(&[number])]);
     // Offsets count from the `moof`; the sample description is named, so that a clip may have several.
     let tfhd = full(b"tfhd", 0, 0x02_0002, &[&words(&[1, 1])]);
@@ -158,16 +168,19 @@ pub(super) fn fragment_head(number: u32, start_ticks: u64, samples: &[Sample], s
 /// Capture times: UTC milliseconds of each picture in order of decoding.
 fn times(samples: &[Sample], stamp: &Stamp) -> Vec<u8> {
     let each: Vec<u8> = samples.iter().flat_map(|s| s.utc_ms.to_be_bytes()).collect();
-    boxed(b"uuid", &[
-        &TIMES_UUID,
-        &[1, stamp.source, 0, 0],
-        &stamp.uncertainty_ms.to_be_bytes(),
-        &stamp.clock_offset_ms.to_be_bytes(),
-        &stamp.session.to_be_bytes(),
-        &stamp.ticks.to_be_bytes(),
-        &words(&[u32::try_from(samples.len()).unwrap_or(u32::MAX)]),
-        &each,
-    ])
+    boxed(
+        b"uuid",
+        &[
+            &TIMES_UUID,
+            &[1, stamp.source, 0, 0],
+            &stamp.uncertainty_ms.to_be_bytes(),
+            &stamp.clock_offset_ms.to_be_bytes(),
+            &stamp.session.to_be_bytes(),
+            &stamp.ticks.to_be_bytes(),
+            &words(&[u32::try_from(samples.len()).unwrap_or(u32::MAX)]),
+            &each,
+        ],
+    )
 }
 
 /// NTP time: seconds since 1900 and their binary fraction.
@@ -192,12 +205,17 @@ pub(super) fn index(entries: &[IndexEntry], first_ticks: u64) -> Vec<u8> {
     for e in entries.iter().take(usize::from(count)) {
         rows.extend(words(&[e.bytes & 0x7fff_ffff, e.duration, if e.keyframe { 0x9000_0000 } else { 0 }]));
     }
-    full(b"sidx", 1, 0, &[
-        &words(&[1, TICKS_PER_S]),
-        &first_ticks.to_be_bytes(),
-        &0u64.to_be_bytes(),
-        &[0, 0],
-        &count.to_be_bytes(),
-        &rows,
-    ])
+    full(
+        b"sidx",
+        1,
+        0,
+        &[
+            &words(&[1, TICKS_PER_S]),
+            &first_ticks.to_be_bytes(),
+            &0u64.to_be_bytes(),
+            &[0, 0],
+            &count.to_be_bytes(),
+            &rows,
+        ],
+    )
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::boxes::{self, IndexEntry, TICKS_PER_S};
+use super::nal;
 use super::params::ParameterSets;
 use super::read::{self, FragmentMap, PatchPlaces};
-use super::nal;
 use crate::camera::Codec;
 use crate::clock::UtcMillis;
 use crate::store::Segment;

@@ -139,8 +139,15 @@ impl Footage {
         let found = reconcile::reconcile(&store, &root, utc_now()).await?;
         let took_ms = (crate::clock::precise_now() - started).as_millis();
         tracing::info!(
-            rows = found.rows, files = found.files, completed = found.completed, empty = found.empty,
-            damaged = found.damaged, missing = found.missing, orphans = found.orphans.len(), took_ms, "footage open"
+            rows = found.rows,
+            files = found.files,
+            completed = found.completed,
+            empty = found.empty,
+            damaged = found.damaged,
+            missing = found.missing,
+            orphans = found.orphans.len(),
+            took_ms,
+            "footage open"
         );
         let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
         let (mut states, mut writers, mut taps) = (Vec::new(), Vec::new(), Taps::new());

@@ -138,7 +138,8 @@ impl Quota<'_> {
         }
         let held = out.bytes.held;
         if held > self.config.held_max_bytes / 10 * 9 {
-            out.warnings.push(format!("{held} bytes are held, {} are foreseen; release holds", self.config.held_max_bytes));
+            out.warnings
+                .push(format!("{held} bytes are held, {} are foreseen; release holds", self.config.held_max_bytes));
         }
         let oldest = now.plus_ms(-i64::from(self.config.held_days) * DAY_MS);
         if let Some(since) = out.bytes.held_since.filter(|since| *since < oldest) {
@@ -199,7 +200,8 @@ impl Quota<'_> {
 
     /// Bytes free for us, and of the whole disk.
     fn room(&self) -> Result<(u64, u64), StoreError> {
-        let disk = rustix::fs::statvfs(self.root).map_err(|e| StoreError::io("ask the disk of", self.root, e.into()))?;
+        let disk =
+            rustix::fs::statvfs(self.root).map_err(|e| StoreError::io("ask the disk of", self.root, e.into()))?;
         Ok((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
     }
 }

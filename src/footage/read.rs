@@ -29,7 +29,8 @@ impl SegmentMap {
     /// Capture time of the earliest picture and the end of the latest.
     #[must_use]
     pub fn span(&self) -> Option<(UtcMillis, UtcMillis)> {
-        let (first, last) = (self.fragments.iter().map(|f| f.first).min()?, self.fragments.iter().map(|f| f.last).max()?);
+        let (first, last) =
+            (self.fragments.iter().map(|f| f.first).min()?, self.fragments.iter().map(|f| f.last).max()?);
         let end = self.fragments.last()?;
         let step_ms = end.duration.checked_div(end.pictures.len() as u64)? / 90;
         Some((first, last.plus_ms(i64::try_from(step_ms).unwrap_or(0))))

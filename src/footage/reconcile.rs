@@ -143,7 +143,11 @@ fn compare(root: &Path, rows: Vec<(String, String, u64)>, mut files: HashMap<Str
     let mut out = Difference::default();
     for (path, state, bytes) in rows {
         let Some(size) = files.remove(&path) else {
-            if state == "writing" { out.discard.push(path) } else { out.missing.push(path) }
+            if state == "writing" {
+                out.discard.push(path)
+            } else {
+                out.missing.push(path)
+            }
             continue;
         };
         if state == "writing" {

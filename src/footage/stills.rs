@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::read::{self, FragmentMap, PictureMap};
 use super::nal;
+use super::read::{self, FragmentMap, PictureMap};
 use crate::camera::{AccessUnit, Codec};
 use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 use crate::store::Segment;

@@ -139,7 +139,8 @@ impl Writer {
             }
             return Ok(());
         };
-        let fits = self.work.open.as_ref().is_some_and(|open| open.sets == sets && !open.is_over(at, self.segment_ticks));
+        let fits =
+            self.work.open.as_ref().is_some_and(|open| open.sets == sets && !open.is_over(at, self.segment_ticks));
         if fits && self.work.source == Some(unit.time.source) {
             return Ok(());
         }

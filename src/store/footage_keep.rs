@@ -108,11 +108,7 @@ impl Store {
     }
 
     /// Remembers what a recorded event wants kept, in the transaction that records it; segments there become its.
-    pub(super) async fn keep_footage(
-        &self,
-        tx: &mut SqliteConnection,
-        event: &EventMessage,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn keep_footage(&self, tx: &mut SqliteConnection, event: &EventMessage) -> Result<(), StoreError> {
         let Some(footage) = &event.data.footage else { return Ok(()) };
         let upsert = "INSERT INTO footage_event (event_id, camera, from_ms, to_ms, ended) VALUES (?1, ?2, ?3, ?4, ?5)
                       ON CONFLICT (event_id) DO UPDATE SET from_ms = MIN(from_ms, ?3), to_ms = MAX(to_ms, ?4), ended = ?5";

@@ -66,7 +66,8 @@ pub use chain_check::{ChainCheck, remember_head};
 pub use chain_items::{HoldItem, SegmentItem};
 pub use error::StoreError;
 pub use footage::{
-    Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened,
+    Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound,
+    SegmentOpened,
 };
 pub use holds::{Hold, HoldState, NewHold};
 pub use notice::NewNotice;
