@@ -116,6 +116,117 @@ fn cases() {
     }
 }
 
+/// Takes facts as the box does and links an event of `bay-1` in minutes 70 to 75.
+fn seen(facts: &[(&str, serde_json::Value)]) -> LinkOutcome {
+    let register = Register::restore(vec![], Some(at(70)));
+    for (kind, body) in facts {
+        let kind = crate::customs::FactKind::parse(kind).unwrap();
+        let fact = Fact::from_json(kind, body.to_string().as_bytes()).unwrap().value;
+        let rehearsed = register.rehearse(vec![fact], at(70), &RegisterConfig::default());
+        let all = rehearsed.given.into_iter().map(|(fact, _)| fact).chain(rehearsed.derived);
+        register.apply_all(all.collect(), Some(at(70)));
+    }
+    link_at(&register.snapshot(), at(70), Some(at(75)), 0, at(75))
+}
+
+fn read(kind: &str, raw: &str, confidence: f64) -> (&'static str, serde_json::Value) {
+    let id = format!("o-{raw}");
+    let at = at(71).to_rfc3339();
+    ("observation", json!({"id": id, "kind": kind, "raw": raw, "area": "bay-1", "at": at, "confidence": confidence}))
+}
+
+fn booked(id: &str, area: &str, decl: u8, more: serde_json::Value) -> (&'static str, serde_json::Value) {
+    let mut body = json!({"id": id, "version": 1, "area": area, "decl_keys": [format!("1000000123{decl}")],
+        "start": at(60).to_rfc3339(), "end": at(120).to_rfc3339()});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    ("booking", body)
+}
+
+fn declared(decl: u8, more: serde_json::Value) -> (&'static str, serde_json::Value) {
+    let mut body = json!({"decl_no": format!("1000000123{decl}"), "version": 1});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    ("declaration", body)
+}
+
+/// Verdict, rule, then each link with its confidence.
+fn weighed(facts: &[(&str, serde_json::Value)]) -> String {
+    let o = seen(facts);
+    let links = o.links.iter().map(|l| format!("{}@{:.2}", &l.decl_key.0[10..], l.confidence));
+    format!("{:?} {:?} {}", o.verdict, o.rule, links.collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn ways_by_themselves_have_the_weights_of_the_configuration() {
+    let has = || declared(1, json!({"containers": ["CSQU3054383"], "seals": ["VN123456"]}));
+    for (name, facts, expected) in [
+        ("container", vec![has(), read("container", "CSQU 305438 3", 0.95)], "Linked Margin 1@0.95"),
+        ("read less surely", vec![has(), read("container", "CSQU3054383", 0.5)], "Linked Margin 1@0.85"),
+        ("put right", vec![has(), read("container", "C5QU3O54383", 0.95)], "Proposed NotSure 1@0.75"),
+        (
+            "check digit fails: never by itself",
+            vec![declared(1, json!({"containers": ["CSQU3054384"]})), read("container", "CSQU3054384", 0.99)],
+            "Unlinked None ",
+        ),
+        ("seal", vec![has(), read("seal", "vn-123456", 1.0)], "Linked Margin 1@0.90"),
+        (
+            "seal of two declarations",
+            vec![has(), declared(2, json!({"seals": ["VN123456"]})), read("seal", "VN123456", 1.0)],
+            "Unlinked None ",
+        ),
+        (
+            "plate of a vehicle booked elsewhere",
+            vec![booked("b", "bay-2", 1, json!({"plates": ["51C12345"]})), read("plate_head", "51C-123.45", 0.9)],
+            "Linked Margin 1@0.85",
+        ),
+        ("unknown plate", vec![read("plate_head", "51C-123.45", 0.9)], "Unlinked None "),
+    ] {
+        assert_eq!(weighed(&facts), expected, "{name}");
+    }
+}
+
+#[test]
+fn independent_ways_add_up_and_dependent_ones_do_not() {
+    let here = |more| booked("b", "bay-1", 1, more);
+    let container = read("container", "CSQU3054383", 0.95);
+    let both = [here(json!({"containers": ["CSQU3054383"]})), container.clone()];
+    assert_eq!(weighed(&both), "Linked Margin 1@0.98", "0.99, capped without an officer");
+    let near = [here(json!({"plates": ["51C12345"]})), read("plate_head", "5IC12345", 0.9)];
+    assert_eq!(weighed(&near), "Linked Margin 1@0.91", "1 - 0.2 * 0.45");
+    let stay = json!([{"area": "bay-1", "at": at(70).to_rfc3339(), "until": at(75).to_rfc3339()}]);
+    let visit = json!({"id": "v", "version": 1, "in_at": at(50).to_rfc3339(), "booking_id": "b", "stays": stay});
+    assert_eq!(weighed(&[here(json!({})), ("visit", visit.clone())]), "Linked Margin 1@0.80", "the booking opened it");
+    let own = {
+        let mut own = visit;
+        own["booking_id"] = serde_json::Value::Null;
+        own["decl_keys"] = json!(["10000001231"]);
+        own["confidence"] = 0.5.into();
+        own
+    };
+    assert_eq!(weighed(&[here(json!({})), ("visit", own)]), "Linked Margin 1@0.89", "1 - 0.2 * 0.55");
+}
+
+#[test]
+fn what_contradicts_is_never_resolved_in_silence() {
+    let other = booked("c", "bay-2", 2, json!({"plates": ["51C12345"]}));
+    let plate = [booked("b", "bay-1", 1, json!({})), other, read("plate_head", "51C12345", 0.9)];
+    assert_eq!(weighed(&plate), "Ambiguous TooClose 2@0.85 1@0.80");
+    let unknown = [booked("b", "bay-1", 1, json!({"containers": ["CSQU3054383"]})), read("container", "MSKU0000080", 0.99)];
+    assert_eq!(weighed(&unknown), "Proposed UnknownContainer 1@0.40");
+    assert_eq!(seen(&unknown).contradiction.unwrap().booked, ["CSQU3054383"]);
+    let known = [unknown[0].clone(), declared(2, json!({"containers": ["MSKU0000080"]})), unknown[1].clone()];
+    assert_eq!(weighed(&known), "Linked ContainerOverBooking 2@0.95");
+    let bind = |id: &str, decl: u8| {
+        let (from, to) = (at(60).to_rfc3339(), at(90).to_rfc3339());
+        let body = json!({"id": id, "decl_no": format!("1000000123{decl}"), "officer": "17", "at": from, "area": "bay-1",
+            "from": from, "to": to});
+        ("bind", body)
+    };
+    let officer = [known[0].clone(), known[1].clone(), known[2].clone(), bind("x", 3)];
+    assert_eq!(weighed(&officer), "Linked Officer 3@0.99");
+    let two = [officer[3].clone(), bind("y", 4)];
+    assert_eq!(weighed(&two), "Ambiguous OfficersDisagree 3@0.99 4@0.99");
+}
+
 #[test]
 fn an_unlinked_event_says_so_and_a_stale_feed_is_said() {
     let out = run(vec![], 70, None, 0);
