@@ -106,7 +106,7 @@ impl Scene {
             bytes: bytes.len() as i64,
             pictures: 750,
             sha256: Sum::of(&bytes),
-            gap_before_ms: late * 1000,
+            gap_before_ms: Some(late * 1000),
             time_source: "rtcp_ntp".into(),
             clock_offset_ms: Some(-12),
         };
@@ -522,7 +522,7 @@ async fn the_manifest_says_what_was_found_and_what_is_missing() {
     assert_eq!(footage.verdict, Verdict::Partial);
     assert_eq!(footage.clock_offset_ms, Some((-12, -12)));
     let gaps: Vec<_> = footage.gaps.iter().map(|g| (g.from, g.to, g.why.as_str())).collect();
-    assert_eq!(gaps, [(at(30), at(70), "deleted")], "the lost file and the late one, as one");
+    assert_eq!(gaps, [(at(30), at(70), "lost")], "the lost file and the late one, as one");
     let missing: Vec<&str> = m.missing.iter().map(|x| x.what.as_str()).collect();
     assert!(missing.contains(&"originals/footage/cam-1/main/00030.mp4"), "{missing:?}");
     let altered = m.missing.iter().find(|x| x.what.contains("as recorded")).unwrap();
