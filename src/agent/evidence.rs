@@ -48,7 +48,7 @@ impl Evidence {
                 this.signer = Some(Arc::new(signer));
             }
             Err(error) => {
-                this.health.set(PART, Level::Failed, format!("nothing can be signed: {error}"));
+                this.health.set(PART, Level::Degraded, format!("nothing can be signed: {error}"));
                 tracing::error!(%error, "the box cannot sign its chain");
                 this.alert("not_signing", json!({"reason": error.to_string()})).await?;
             }
@@ -85,7 +85,7 @@ impl Evidence {
         for fault in &found.faults {
             tracing::error!(fault, "the chain of evidence is broken");
         }
-        self.health.set(PART, Level::Failed, format!("the chain is broken: {}", found.faults[0]));
+        self.health.set(PART, Level::Degraded, format!("the chain is broken: {}", found.faults[0]));
         let last = found.last.map(|(n, sha256)| json!({"n": n, "sha256": sha256}));
         self.alert("chain_broken", json!({"faults": found.faults, "last": last})).await
     }

@@ -236,8 +236,12 @@ async fn export_bundle(args: &Export) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let file = args.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let done = Action::Exported { request: request.id.clone(), file, sha256: written.sha256, bytes: written.bytes };
-    custody::submit(&options, &topic, &Request::new(args.person.who(), done)).await?;
-    written.publish(&args.out)?;
+    let told = custody::submit(&options, &topic, &Request::new(args.person.who(), done)).await;
+    if let Err(error) = told.map(|_| ()).and_then(|()| written.publish(&args.out)) {
+        // What is not in the chain is not handed over.
+        let _ = std::fs::remove_file(&written.part);
+        return Err(error);
+    }
     println!("{}", summary(&args.out, &written, &entry, key.public()));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::chain::{Entry, Kind, Sum};
 use super::footage;
 use super::manifest::{
-    Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Role,
+    Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role,
 };
 use super::proof::{self, Proof};
 use super::request::{Action, Request, Selection};
@@ -285,6 +285,7 @@ impl<'a> Collector<'a> {
     }
 
     async fn footage(&mut self) -> anyhow::Result<()> {
+        let deletions = self.archive.entries_by_kind(Kind::SegmentDeleted, self.entry.n).await?;
         for asked in self.out.asked.clone() {
             let mut segments = self.archive.segments(&asked.camera, asked.from, asked.to).await?;
             segments.retain(|s| s.chain_n.is_none_or(|n| n <= self.entry.n) && s.item.start < self.entry.at);
@@ -296,7 +297,7 @@ impl<'a> Collector<'a> {
                 s.gone = s.gone || !(known || self.add(&path, &file, s.item.sha256, Role::Original, None));
             }
             let name = |s: &crate::store::ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
-            self.out.footage.extend(footage::answer(&asked, &segments, name));
+            self.out.footage.extend(footage::answer(&asked, &segments, &deleted(&deletions, &asked.camera), name));
         }
         Ok(())
     }
@@ -364,6 +365,16 @@ fn segment_path(path: &str) -> anyhow::Result<String> {
 /// Was it there when entry `n` was written?
 fn existed(message: &ArchivedMessage, n: i64) -> bool {
     message.chain_n.is_none_or(|m| m <= n)
+}
+
+/// Times of a camera that the box deleted.
+fn deleted(entries: &[Entry], camera: &str) -> Vec<Range> {
+    let read = |e: &Entry| -> Option<Range> {
+        let item: Value = serde_json::from_str(e.item.as_deref()?).ok()?;
+        let range = Range { from: time_of(&item["start"])?, to: time_of(&item["end"])? };
+        (item["camera"] == camera).then_some(range)
+    };
+    entries.iter().filter_map(read).collect()
 }
 
 fn time_of(value: &Value) -> Option<UtcMillis> {

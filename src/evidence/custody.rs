@@ -147,16 +147,22 @@ impl Slot {
 
     /// Puts the request there if it is not, and looks for the answer.
     fn exchange(&self) -> std::io::Result<Option<Answer>> {
-        match fs::read(self.path.with_extension(ANSWER)) {
-            Ok(bytes) => return Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-        if !self.path.exists() {
+        let there = self.path.exists();
+        // The answer is written before the request is removed: without both, it was never there.
+        let answer = self.answer()?;
+        if answer.is_none() && !there {
             fs::create_dir_all(self.path.parent().expect("it is in a folder"))?;
             write_whole(&self.path, &self.text)?;
         }
-        Ok(None)
+        Ok(answer)
+    }
+
+    fn answer(&self) -> std::io::Result<Option<Answer>> {
+        match fs::read(self.path.with_extension(ANSWER)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -7,10 +7,15 @@ use crate::store::ArchivedSegment;
 /// Segments follow each other with less than this between them: the time of one picture at a slow rate.
 const JOIN_MS: i64 = 1_500;
 
-/// What there is of `asked`, one answer a stream; one with `none` when there is no stream at all. `file` names a segment
-/// in the bundle.
+/// What there is of `asked`, one answer a stream; one with `none` when there is no stream at all. `deleted`: times of
+/// segments that the box deleted. `file` names a segment in the bundle.
 #[must_use]
-pub fn answer(asked: &Asked, segments: &[ArchivedSegment], file: impl Fn(&ArchivedSegment) -> String) -> Vec<Footage> {
+pub fn answer(
+    asked: &Asked,
+    segments: &[ArchivedSegment],
+    deleted: &[Range],
+    file: impl Fn(&ArchivedSegment) -> String,
+) -> Vec<Footage> {
     let mut streams: Vec<&str> = segments.iter().map(|s| s.item.stream.as_str()).collect();
     streams.dedup();
     if streams.is_empty() {
@@ -18,7 +23,7 @@ pub fn answer(asked: &Asked, segments: &[ArchivedSegment], file: impl Fn(&Archiv
     }
     let each = streams.into_iter().map(|stream| {
         let of: Vec<&ArchivedSegment> = segments.iter().filter(|s| s.item.stream == stream).collect();
-        of_stream(asked, stream, &of, &file)
+        of_stream(asked, stream, &of, deleted, &file)
     });
     each.collect()
 }
@@ -27,11 +32,12 @@ fn of_stream(
     asked: &Asked,
     stream: &str,
     segments: &[&ArchivedSegment],
+    deleted: &[Range],
     file: &impl Fn(&ArchivedSegment) -> String,
 ) -> Footage {
     let there: Vec<&ArchivedSegment> = segments.iter().copied().filter(|s| !s.gone).collect();
     let found = found(asked, &there);
-    let gaps = gaps(asked, &found, segments);
+    let gaps = gaps(asked, &found, segments, deleted);
     let verdict = match (found.is_empty(), gaps.is_empty()) {
         (true, _) => Verdict::None,
         (false, true) => Verdict::Complete,
@@ -71,22 +77,28 @@ fn found(asked: &Asked, segments: &[&ArchivedSegment]) -> Vec<Range> {
     out
 }
 
-fn gaps(asked: &Asked, found: &[Range], segments: &[&ArchivedSegment]) -> Vec<Gap> {
+fn gaps(asked: &Asked, found: &[Range], segments: &[&ArchivedSegment], deleted: &[Range]) -> Vec<Gap> {
     let mut out = Vec::new();
     let mut at = asked.from;
     let end = Range { from: asked.to, to: asked.to };
     for range in found.iter().chain([&end]) {
         if range.from.since(at) > JOIN_MS {
-            out.push(Gap { from: at, to: range.from, why: why(at, range.from, segments) });
+            out.push(Gap { from: at, to: range.from, why: why(at, range.from, segments, deleted) });
         }
         at = at.max(range.to);
     }
     out
 }
 
-fn why(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment]) -> String {
-    let deleted = segments.iter().any(|s| s.gone && s.item.start < to && s.item.end > from);
-    if deleted { "deleted" } else { "not_recorded" }.to_owned()
+/// The first reason that explains a part of it; what was deleted by whom is in the custody log.
+fn why(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment], deleted: &[Range]) -> String {
+    let lost = segments.iter().any(|s| s.gone && s.item.start < to && s.item.end > from);
+    match (deleted.iter().any(|d| d.from < to && d.to > from), lost) {
+        (true, _) => "deleted",
+        (false, true) => "lost",
+        (false, false) => "not_recorded",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -118,7 +130,8 @@ mod tests {
     }
 
     fn answers(segments: &[ArchivedSegment]) -> (Verdict, Vec<(i64, i64)>, Vec<(i64, i64, String)>) {
-        let mut all = answer(&asked(), segments, |s| s.item.path.clone());
+        let deleted = [Range { from: UtcMillis(45_000), to: UtcMillis(46_000) }];
+        let mut all = answer(&asked(), segments, &deleted, |s| s.item.path.clone());
         assert_eq!(all.len(), 1);
         let a = all.remove(0);
         let found = a.found.iter().map(|r| (r.from.0, r.to.0)).collect();
@@ -132,15 +145,15 @@ mod tests {
         let holes = [segment(15_000, 20_000, false), segment(20_000, 30_000, true), segment(30_000, 45_000, false)];
         let gaps = vec![
             (10_000, 15_000, "not_recorded".to_owned()),
-            (20_000, 30_000, "deleted".to_owned()),
-            (45_000, 50_000, "not_recorded".to_owned()),
+            (20_000, 30_000, "lost".to_owned()),
+            (45_000, 50_000, "deleted".to_owned()),
         ];
         assert_eq!(answers(&holes), (Verdict::Partial, vec![(15_000, 20_000), (30_000, 45_000)], gaps));
-        let nothing = vec![(10_000, 50_000, "not_recorded".to_owned())];
+        let nothing = vec![(10_000, 50_000, "deleted".to_owned())];
         assert_eq!(answers(&[]), (Verdict::None, vec![], nothing));
-        let gone = answer(&asked(), &[segment(0, 60_000, true)], |s| s.item.path.clone());
+        let gone = answer(&asked(), &[segment(0, 60_000, true)], &[], |s| s.item.path.clone());
         assert_eq!((gone[0].verdict, gone[0].segments[0].file.as_deref()), (Verdict::None, None));
-        let offsets = answer(&asked(), &whole, |s| s.item.path.clone())[0].clock_offset_ms;
+        let offsets = answer(&asked(), &whole, &[], |s| s.item.path.clone())[0].clock_offset_ms;
         assert_eq!(offsets, Some((0, 40)));
     }
 }

@@ -124,7 +124,7 @@ pub struct Gap {
     pub from: UtcMillis,
     /// Last moment.
     pub to: UtcMillis,
-    /// `not_recorded` or `deleted`.
+    /// `not_recorded`, `deleted` by the box, or `lost`: it was recorded and its file is gone.
     pub why: String,
 }
 

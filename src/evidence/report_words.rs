@@ -24,6 +24,7 @@ const TABLE: &[(&str, Words)] = &[
     ("partial", ("một phần", "partial")),
     ("none", ("không có", "none")),
     ("deleted", ("đã xóa", "deleted")),
+    ("lost", ("tệp đã mất", "file lost")),
     ("not_recorded", ("không ghi hình", "not recorded")),
     (
         "footage_note",

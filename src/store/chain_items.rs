@@ -123,38 +123,39 @@ struct HoldRow {
 }
 
 impl Store {
-    /// Appends the finished segment of row `id` to the chain, within the transaction that finishes it.
+    /// Appends the finished segment at `path` to the chain, within the transaction that finishes it.
     ///
     /// # Errors
     /// When the database refuses, or the segment is not there or not finished.
-    pub async fn chain_segment(&self, tx: &mut SqliteConnection, id: i64) -> Result<Entry, StoreError> {
-        let item = self.segment_item(tx, id).await?;
+    pub async fn chain_segment(&self, tx: &mut SqliteConnection, path: &str) -> Result<Entry, StoreError> {
+        let what = || self.content(format!("segment {path} is not there or not finished"));
+        let item = self.segment_item(tx, path).await?.ok_or_else(what)?;
         let text = self.to_json(&item)?;
         self.chain_append(tx, Kind::Segment, &item.path, &text).await
     }
 
-    /// Appends that the segment of row `id` is deleted, within the transaction that says so in its row. One that was never
-    /// finished was never in the chain and is left out.
+    /// Appends that the segment at `path` is deleted, within the transaction that says so in its row and before it does. One
+    /// that was never finished was never in the chain and is left out.
     ///
     /// # Errors
-    /// When the database refuses or there is no such segment.
+    /// When the database refuses.
     pub async fn chain_segment_deleted(
         &self,
         tx: &mut SqliteConnection,
-        id: i64,
+        path: &str,
         why: &str,
     ) -> Result<Option<Entry>, StoreError> {
-        let Ok(item) = self.segment_item(tx, id).await else { return Ok(None) };
+        let Some(item) = self.segment_item(tx, path).await? else { return Ok(None) };
         let text = serde_json::json!({"path": item.path, "camera": item.camera, "start": item.start, "end": item.end,
             "sha256": item.sha256, "why": why});
         self.chain_append(tx, Kind::SegmentDeleted, &item.path, &text.to_string()).await.map(Some)
     }
 
-    async fn segment_item(&self, tx: &mut SqliteConnection, id: i64) -> Result<SegmentItem, StoreError> {
-        let select = format!("SELECT {SEGMENT_COLUMNS} FROM segment WHERE id = ?");
-        let row = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(id).fetch_optional(&mut *tx).await;
+    async fn segment_item(&self, tx: &mut SqliteConnection, path: &str) -> Result<Option<SegmentItem>, StoreError> {
+        let select = format!("SELECT {SEGMENT_COLUMNS} FROM segment WHERE path = ?");
+        let row = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(path).fetch_optional(&mut *tx).await;
         let row: Option<SegmentRow> = row.map_err(|e| self.sql(e))?;
-        row.and_then(SegmentRow::item).ok_or_else(|| self.content(format!("segment {id} is not there or not finished")))
+        Ok(row.and_then(SegmentRow::item))
     }
 
     /// Appends how the hold `id` stands now, within the transaction that places, changes or releases it.
