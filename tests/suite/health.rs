@@ -165,3 +165,23 @@ async fn a_condition_that_lasts_over_a_restart_is_ended_once_whether_the_agent_w
     assert_eq!(lives["covered"].len(), 1, "{lives:?}");
     assert!(lives["signal_lost"].iter().any(|(_, why)| why == "restart"), "{lives:?}");
 }
+
+#[test]
+fn the_scripted_cases_of_a_scene_are_noticed_and_its_weather_is_not() {
+    use gatewatch::simulate::health::{faults, harmless, judge, judge_harmless, play};
+    let limits = gatewatch::config::HealthConfig::default();
+    let ours = |name: &str| name.ends_with(", bay, day") || name.ends_with("packets, bay") || name.ends_with("late, bay");
+    let mut played = 0;
+    for case in faults().unwrap().into_iter().filter(|c| ours(&c.name)) {
+        let (said, _) = play(case.script, &limits).unwrap();
+        let outcome = judge(&case.truth, &said);
+        assert!(outcome.clean(), "{}: {outcome:?}", case.name);
+        played += 1;
+    }
+    assert!(played >= 11, "{played} cases");
+    let quiet = ["night at once, bay", "rain begins, bay", "headlamps into the lens, bay", "truck passes slowly, day"];
+    for case in harmless().unwrap().into_iter().filter(|c| quiet.contains(&c.name.as_str())) {
+        let (said, _) = play(case.script, &limits).unwrap();
+        assert_eq!(judge_harmless(&said), [], "{}", case.name);
+    }
+}

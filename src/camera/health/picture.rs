@@ -96,12 +96,6 @@ impl PictureWatch {
         self.focus = Focus::default();
     }
 
-    /// Whether a reference of the view is learnt.
-    #[must_use]
-    pub fn knows_view(&self) -> bool {
-        self.scene.knows()
-    }
-
     fn covered_by_nothing(&mut self, now: MonoMillis, mean: f32, dark: bool) -> bool {
         let abrupt = self.scene.look_at_nothing(now, mean);
         let since = *self.nothing_since.get_or_insert(now);

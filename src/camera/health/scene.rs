@@ -188,12 +188,6 @@ impl SceneWatch {
         self.abrupt.is_some()
     }
 
-    /// Whether there is something to compare with.
-    #[must_use]
-    pub fn knows(&self) -> bool {
-        self.looks >= LEARN_LOOKS
-    }
-
     fn begin(&mut self, edges: Edges, busy: f32, learn: bool) {
         if !learn {
             return;
