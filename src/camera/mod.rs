@@ -28,8 +28,8 @@ pub use file::FileSource;
 pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
 pub use gate::{Decision, Gate, SkipReason};
 pub use mailbox::Mailbox;
-pub use retry::RetryPolicy;
 pub use report::Vitals;
+pub use retry::RetryPolicy;
 pub use supervisor::{CameraHandle, spawn, spawn_with};
 
 /// Identity of a configured camera: 1..=32 of `a-z 0-9 -`, unique in a box. Safe in topics, file names and labels.

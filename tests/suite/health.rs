@@ -107,7 +107,8 @@ fn assert_lives_are_whole(messages: &[Value]) -> BTreeMap<String, Vec<(String, S
         let over: Vec<bool> = life.iter().map(|m| m.data.told.capture.end.is_some()).collect();
         assert!(over.iter().rev().enumerate().all(|(i, over)| *over == (i == 0)), "ends once, at the end: {life:?}");
         let last = &life[life.len() - 1].data.told;
-        let why = last.end_reason.map_or("instant".into(), |r| serde_json::to_value(r).unwrap().as_str().unwrap().into());
+        let why =
+            last.end_reason.map_or("instant".into(), |r| serde_json::to_value(r).unwrap().as_str().unwrap().into());
         brief.entry(last.condition.as_str().into()).or_default().push((last.camera.id.0.clone(), why));
     }
     brief
@@ -187,7 +188,8 @@ async fn a_condition_that_lasts_over_a_restart_is_ended_once_whether_the_agent_w
 fn the_scripted_cases_of_a_scene_are_noticed_and_its_weather_is_not() {
     use gatewatch::simulate::health::{faults, harmless, judge, judge_harmless, play};
     let limits = gatewatch::config::HealthConfig::default();
-    let ours = |name: &str| name.ends_with(", bay, day") || name.ends_with("packets, bay") || name.ends_with("late, bay");
+    let ours =
+        |name: &str| name.ends_with(", bay, day") || name.ends_with("packets, bay") || name.ends_with("late, bay");
     let mut played = 0;
     for case in faults().unwrap().into_iter().filter(|c| ours(&c.name)) {
         let (said, _) = play(case.script, &limits).unwrap();
