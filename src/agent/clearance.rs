@@ -166,7 +166,8 @@ impl Clearance {
         let good = read.iter().filter_map(|r| r.as_ref().ok().cloned()).collect();
         // Only the clearance side says how fresh the feed is; a camera's reading or an officer's word does not.
         let of_feed = matches!(kind, FactKind::Declaration | FactKind::Booking | FactKind::Stop);
-        let outcomes = self.take(good, said.filter(|_| of_feed)).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
+        let outcomes =
+            self.take(good, said.filter(|_| of_feed)).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
         let mut outcomes = outcomes.into_iter();
         let answer =
             |fact: Result<Fact, SinkError>| fact.and_then(|_| outcomes.next().map_or(Ok(Applied::Unchanged), applied));

@@ -42,7 +42,10 @@ impl Evidence {
             Ok(signer) => {
                 if signer.unvouched() {
                     let id = signer.public().id();
-                    tracing::error!(key = id, "the box's key was lost or replaced: no earlier key vouches for the one in force");
+                    tracing::error!(
+                        key = id,
+                        "the box's key was lost or replaced: no earlier key vouches for the one in force"
+                    );
                     this.alert("key_lost", json!({"key": signer.public()})).await?;
                 }
                 this.signer = Some(Arc::new(signer));

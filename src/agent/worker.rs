@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::coverage::CoverageKeeper;
 use super::camera_health::HealthBoard;
+use super::coverage::CoverageKeeper;
 use super::lane::Lane;
 use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};

@@ -11,9 +11,9 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 
 use super::elements::{self, RawUnit, broken, make};
-use super::{nal, stamp};
 use super::stamp::{ArrivalClock, CaptureClock};
 use super::{AccessUnit, CameraError, Codec, shown_url};
+use super::{nal, stamp};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::config::{CameraConfig, Secret, Transport};
 

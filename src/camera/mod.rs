@@ -29,8 +29,8 @@ pub use file::FileSource;
 pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
 pub use gate::{Decision, Gate, SkipReason};
 pub use mailbox::Mailbox;
-pub use retry::RetryPolicy;
 pub use report::Vitals;
+pub use retry::RetryPolicy;
 pub use still::decode_stills;
 pub use supervisor::{CameraHandle, spawn, spawn_recorded, spawn_recorder, spawn_with};
 

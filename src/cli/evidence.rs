@@ -182,7 +182,9 @@ fn site(config: &Config) -> Site {
 fn signing_key(config: &Config) -> anyhow::Result<BoxKey> {
     let dir = &config.store.dir;
     let key = KeyFolder::of_store(dir).current()?;
-    key.with_context(|| format!("the box of {} has no key yet; it is made at the first start of the agent", dir.display()))
+    key.with_context(|| {
+        format!("the box of {} has no key yet; it is made at the first start of the agent", dir.display())
+    })
 }
 
 impl Export {
@@ -271,7 +273,8 @@ fn summary(out: &Path, w: &Written, entry: &Entry, key: PublicKey) -> String {
 }
 
 fn verify_bundle(args: &Verify) -> anyhow::Result<ExitCode> {
-    let known = Known { key: args.key.as_deref().map(read_key).transpose()?, heads: read_heads(args.heads.as_deref())? };
+    let known =
+        Known { key: args.key.as_deref().map(read_key).transpose()?, heads: read_heads(args.heads.as_deref())? };
     let length = std::fs::metadata(&args.bundle).map_or(0, |m| m.len());
     let bar = progress_bar(&args.bundle);
     bar.set_length(length);
@@ -305,15 +308,23 @@ fn sentences(bundle: &Path, c: &Checked) -> String {
         text += &format!("missing, as the box says itself: {missing}\n");
     }
     let whose = c.origin.as_ref().map_or("unknown box".into(), |o| format!("box {}/{}", o.office, o.box_id));
-    let counts = format!("{} files, {} events, {} messages, {} entries of the chain", c.files, c.events, c.messages, c.entries);
+    let counts =
+        format!("{} files, {} events, {} messages, {} entries of the chain", c.files, c.events, c.messages, c.entries);
     if c.heads_compared > 0 {
         text += &format!("{} published heads agree with it\n", c.heads_compared);
     }
     let key = c.key.map_or("nobody".into(), |k| format!("key {}", k.id()));
     text + &match (c.good, c.key_compared) {
-        (true, true) => format!("{}: GOOD. {counts}; of {whose}, signed by {key}, which the key given vouches for\n", bundle.display()),
+        (true, true) => format!(
+            "{}: GOOD. {counts}; of {whose}, signed by {key}, which the key given vouches for\n",
+            bundle.display()
+        ),
         (true, false) => format!("{}: GOOD in itself. {counts}; of {whose}, signed by {key}\n", bundle.display()),
-        (false, _) => format!("{}: NOT GOOD, {} faults. {counts}; of {whose}, signed by {key}\n", bundle.display(), c.faults.len()),
+        (false, _) => format!(
+            "{}: NOT GOOD, {} faults. {counts}; of {whose}, signed by {key}\n",
+            bundle.display(),
+            c.faults.len()
+        ),
     }
 }
 
@@ -322,7 +333,8 @@ fn read_key(text: &str) -> anyhow::Result<PublicKey> {
     if let Ok(key) = PublicKey::parse(text) {
         return Ok(key);
     }
-    let file = std::fs::read_to_string(text).with_context(|| format!("--key {text}: neither 64 hex digits nor a file that can be read"))?;
+    let file = std::fs::read_to_string(text)
+        .with_context(|| format!("--key {text}: neither 64 hex digits nor a file that can be read"))?;
     PublicKey::parse(&file).map_err(|e| anyhow::anyhow!("--key {text}: {e}"))
 }
 
@@ -334,9 +346,14 @@ fn read_heads(file: Option<&Path>) -> anyhow::Result<Vec<(Origin, SignedHead)>> 
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let read = || -> Result<_, serde_json::Error> {
             let message: serde_json::Value = serde_json::from_str(line)?;
-            Ok((serde_json::from_value(message["data"].clone())?, serde_json::from_value(message["data"]["head"].clone())?))
+            Ok((
+                serde_json::from_value(message["data"].clone())?,
+                serde_json::from_value(message["data"]["head"].clone())?,
+            ))
         };
-        heads.push(read().with_context(|| format!("--heads {}, line {}: not a message of the topic `chain`", file.display(), i + 1))?);
+        heads.push(read().with_context(|| {
+            format!("--heads {}, line {}: not a message of the topic `chain`", file.display(), i + 1)
+        })?);
     }
     Ok(heads)
 }
@@ -377,6 +394,10 @@ async fn rotate(args: &Rotate) -> anyhow::Result<ExitCode> {
     let old = signing_key(&config)?.public();
     custody::submit(&options, &topic, &Request::new(args.person.who(), Action::RotateKey)).await?;
     let new = signing_key(&config)?.public();
-    println!("key {} handed over to key {} ({new}); keep the new public key elsewhere too (`gatewatch evidence key`)", old.id(), new.id());
+    println!(
+        "key {} handed over to key {} ({new}); keep the new public key elsewhere too (`gatewatch evidence key`)",
+        old.id(),
+        new.id()
+    );
     Ok(ExitCode::SUCCESS)
 }

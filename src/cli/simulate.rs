@@ -10,9 +10,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::camera::Codec;
 use crate::clock::UtcMillis;
-use crate::config::{Config, Secret};
+use crate::config::{Config, HealthConfig, Secret};
 use crate::event::EventMessage;
-use crate::config::HealthConfig;
 use crate::simulate::health::{self, Day, Said};
 use crate::simulate::light::Hour;
 use crate::simulate::record::{Recording, record};

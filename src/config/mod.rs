@@ -17,8 +17,8 @@ pub mod secret;
 use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
-pub use footage::FootageConfig;
 pub use evidence::EvidenceConfig;
+pub use footage::FootageConfig;
 pub use health::HealthConfig;
 pub use load::{Loaded, inspect, load, parse, parse_as, schema};
 pub use problems::{Level, Problem, Problems};

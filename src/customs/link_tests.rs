@@ -210,7 +210,8 @@ fn what_contradicts_is_never_resolved_in_silence() {
     let other = booked("c", "bay-2", 2, json!({"plates": ["51C12345"]}));
     let plate = [booked("b", "bay-1", 1, json!({})), other, read("plate_head", "51C12345", 0.9)];
     assert_eq!(weighed(&plate), "Ambiguous TooClose 2@0.85 1@0.80");
-    let unknown = [booked("b", "bay-1", 1, json!({"containers": ["CSQU3054383"]})), read("container", "MSKU0000080", 0.99)];
+    let unknown =
+        [booked("b", "bay-1", 1, json!({"containers": ["CSQU3054383"]})), read("container", "MSKU0000080", 0.99)];
     assert_eq!(weighed(&unknown), "Proposed UnknownContainer 1@0.40");
     assert_eq!(seen(&unknown).contradiction.unwrap().booked, ["CSQU3054383"]);
     let known = [unknown[0].clone(), declared(2, json!({"containers": ["MSKU0000080"]})), unknown[1].clone()];

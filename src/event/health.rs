@@ -220,10 +220,11 @@ mod tests {
     #[test]
     fn a_condition_has_one_id_and_rising_revisions() {
         let mut log = HealthLog::new(sender(2), IdSource::random(), "0".repeat(16));
-        let said: Vec<NewNotice> = [change(Phase::New, None), change(Phase::Update, None), change(Phase::End, Some(9000))]
-            .into_iter()
-            .map(|c| log.notice(&camera(), c, Some(20)))
-            .collect();
+        let said: Vec<NewNotice> =
+            [change(Phase::New, None), change(Phase::Update, None), change(Phase::End, Some(9000))]
+                .into_iter()
+                .map(|c| log.notice(&camera(), c, Some(20)))
+                .collect();
         assert!(said.iter().all(|n| n.id == said[0].id && n.kind == "gatewatch.alert.camera_covered.v1"));
         let brief: Vec<_> = said.iter().map(|n| (n.revision, n.open)).collect();
         assert_eq!(brief, [(1, true), (2, true), (3, false)]);

@@ -100,15 +100,8 @@ impl Kind {
     /// The reverse of [`Kind::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [
-            Self::Genesis,
-            Self::Key,
-            Self::Message,
-            Self::Hold,
-            Self::Segment,
-            Self::SegmentDeleted,
-            Self::Custody,
-        ];
+        let all =
+            [Self::Genesis, Self::Key, Self::Message, Self::Hold, Self::Segment, Self::SegmentDeleted, Self::Custody];
         all.into_iter().find(|k| k.as_str() == text)
     }
 }
@@ -199,9 +192,8 @@ impl Entry {
         if self.n != before.n + 1 {
             return Some(format!("{} is missing", missing(before.n + 1, self.n - 1)));
         }
-        (self.prev_sha256 != before.sha256).then(|| {
-            format!("entry {} does not continue entry {}: one of them was replaced", self.n, before.n)
-        })
+        (self.prev_sha256 != before.sha256)
+            .then(|| format!("entry {} does not continue entry {}: one of them was replaced", self.n, before.n))
     }
 }
 

@@ -8,9 +8,7 @@ use serde_json::Value;
 
 use super::chain::{Entry, Kind, Sum};
 use super::footage;
-use super::manifest::{
-    Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role,
-};
+use super::manifest::{Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role};
 use super::proof::{self, Proof};
 use super::request::{Action, Request, Selection};
 use super::statement::SignedHead;
@@ -104,7 +102,13 @@ pub struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     /// A collector that has found nothing yet.
-    pub fn new(archive: &'a mut Archive, site: &'a Site, entry: &'a Entry, as_of: &'a SignedHead, masked: bool) -> Self {
+    pub fn new(
+        archive: &'a mut Archive,
+        site: &'a Site,
+        entry: &'a Entry,
+        as_of: &'a SignedHead,
+        masked: bool,
+    ) -> Self {
         Self { archive, site, entry, as_of, masked, out: Collected::default(), wanted: BTreeSet::new() }
     }
 
@@ -254,7 +258,8 @@ impl<'a> Collector<'a> {
             }
             return Ok(());
         };
-        let (clean_file, annotated_file) = (self.archive.dir().join(&row.clean_path), self.archive.dir().join(&row.annotated_path));
+        let (clean_file, annotated_file) =
+            (self.archive.dir().join(&row.clean_path), self.archive.dir().join(&row.annotated_path));
         let original = format!("originals/pictures/{name}");
         if self.add(&original, &clean_file, clean, Role::Original, None) {
             record.clean = Some(original);
@@ -307,7 +312,9 @@ impl<'a> Collector<'a> {
         let mut log = Vec::new();
         for kind in [Kind::Hold, Kind::SegmentDeleted, Kind::Custody] {
             for entry in self.archive.entries_by_kind(kind, self.entry.n).await? {
-                let Some(item) = entry.item.as_deref().and_then(|t| serde_json::from_str::<Value>(t).ok()) else { continue };
+                let Some(item) = entry.item.as_deref().and_then(|t| serde_json::from_str::<Value>(t).ok()) else {
+                    continue;
+                };
                 if self.concerns(kind, &item, selection, &log) || entry.n == self.entry.n {
                     self.wanted.insert(entry.n);
                     log.push(CustodyRecord { n: entry.n, at: entry.at, kind, item });
@@ -327,7 +334,9 @@ impl<'a> Collector<'a> {
         match kind {
             Kind::Hold => overlaps(&item["camera"], &item["from"], &item["to"]),
             Kind::SegmentDeleted => overlaps(&item["camera"], &item["start"], &item["end"]),
-            _ => serde_json::from_value::<Request>(item.clone()).is_ok_and(|r| self.request_concerns(&r, selection, log)),
+            _ => {
+                serde_json::from_value::<Request>(item.clone()).is_ok_and(|r| self.request_concerns(&r, selection, log))
+            }
         }
     }
 
@@ -422,11 +431,15 @@ fn update_event(record: &mut EventRecord, json: &Value) {
 /// Event ids of a correlation: texts, or objects with an `id`.
 fn ids_of(events: &Value) -> Vec<String> {
     let each = events.as_array().into_iter().flatten();
-    each.filter_map(|e| e.as_str().or_else(|| e["id"].as_str()).or_else(|| e["event_id"].as_str())).map(str::to_owned).collect()
+    each.filter_map(|e| e.as_str().or_else(|| e["id"].as_str()).or_else(|| e["event_id"].as_str()))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn ranges_of(ranges: &Value) -> Vec<Asked> {
     let each = ranges.as_array().into_iter().flatten();
-    each.filter_map(|r| Some(Asked { camera: r["camera"].as_str()?.into(), from: time_of(&r["from"])?, to: time_of(&r["to"])? }))
-        .collect()
+    each.filter_map(|r| {
+        Some(Asked { camera: r["camera"].as_str()?.into(), from: time_of(&r["from"])?, to: time_of(&r["to"])? })
+    })
+    .collect()
 }

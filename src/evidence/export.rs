@@ -141,7 +141,13 @@ struct Bundle<'a> {
 impl Bundle<'_> {
     fn write(&self, collected: Collected, part: &Path, progress: Progress<'_>) -> anyhow::Result<Written> {
         let file = File::create(part).with_context(|| format!("cannot create {}", part.display()))?;
-        let mut out = Out { zip: Writer::new(BufWriter::new(file)), files: Vec::new(), done: 0, all: total(&collected.parts), progress };
+        let mut out = Out {
+            zip: Writer::new(BufWriter::new(file)),
+            files: Vec::new(),
+            done: 0,
+            all: total(&collected.parts),
+            progress,
+        };
         let mut manifest = self.manifest(&collected);
         for p in &collected.parts {
             let record = out.part(p, self.site).with_context(|| format!("cannot put {} into the bundle", p.path))?;
@@ -150,7 +156,8 @@ impl Bundle<'_> {
                 manifest.missing.push(Missing { what: format!("{} as recorded", p.path), why: why.into() });
             }
         }
-        let chain: String = collected.proof.lines.iter().map(|e| serde_json::to_string(e).unwrap_or_default() + "\n").collect();
+        let chain: String =
+            collected.proof.lines.iter().map(|e| serde_json::to_string(e).unwrap_or_default() + "\n").collect();
         out.bytes(CHAIN, Role::Chain, chain.as_bytes())?;
         let pictures = |path: &str| picture(&collected.parts, path);
         out.bytes("report.html", Role::Report, report::html(&manifest, &pictures)?.as_bytes())?;
@@ -214,7 +221,8 @@ impl Out<'_> {
     fn part(&mut self, part: &Part, site: &Site) -> anyhow::Result<FileRecord> {
         let (bytes, sha256) = match &part.content {
             Content::File(path) => {
-                let mut file = File::open(path).with_context(|| format!("{} is gone; place a hold and export again", path.display()))?;
+                let mut file = File::open(path)
+                    .with_context(|| format!("{} is gone; place a hold and export again", path.display()))?;
                 self.copy(&part.path, file.metadata()?.len(), &mut file)?
             }
             Content::Masked(path, camera) => {

@@ -208,8 +208,7 @@ impl KeyFolder {
         fs::create_dir_all(&self.0).map_err(io("make the folder of"))?;
         self.drop_next()?;
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io("create"))?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io("create"))?;
         file.write_all(pkcs8.as_ref()).and_then(|()| file.sync_all()).map_err(io("write"))?;
         sync(&self.0)?;
         read(&path)?.ok_or(KeyError::Damaged { path })

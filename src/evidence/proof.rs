@@ -23,11 +23,7 @@ pub struct Proof {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn collect(
-    archive: &mut Archive,
-    wanted: &BTreeSet<i64>,
-    as_of: &SignedHead,
-) -> Result<Proof, StoreError> {
+pub async fn collect(archive: &mut Archive, wanted: &BTreeSet<i64>, as_of: &SignedHead) -> Result<Proof, StoreError> {
     let mut proof = Proof::default();
     for n in wanted {
         if proof.runs.last().is_some_and(|run| run.1 >= *n) {

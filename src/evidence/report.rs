@@ -122,7 +122,12 @@ impl Page {
         vec![
             format!("{} {}", escape(&f.asked.camera), escape(&f.stream)),
             format!("{} – {}", self.time(f.asked.from), self.time(f.asked.to)),
-            format!("{}<br><i>{}</i><br>{} ×", verdict.0, verdict.1, f.segments.iter().filter(|s| s.file.is_some()).count()),
+            format!(
+                "{}<br><i>{}</i><br>{} ×",
+                verdict.0,
+                verdict.1,
+                f.segments.iter().filter(|s| s.file.is_some()).count()
+            ),
             gaps.collect::<Vec<_>>().join("<br>"),
             format!("{}{offset}", escape(&f.time_sources.join(", "))),
         ]
@@ -199,7 +204,8 @@ impl Page {
 
     fn digests(&mut self, m: &Manifest) {
         self.heading("h2", words("digests"));
-        let models: Vec<String> = m.models.iter().map(|x| format!("{} <code>{}</code>", escape(&x.name), escape(&x.sha256))).collect();
+        let models: Vec<String> =
+            m.models.iter().map(|x| format!("{} <code>{}</code>", escape(&x.name), escape(&x.sha256))).collect();
         let head = m.chain.heads.last();
         self.pairs(&[
             ("models", models.join("<br>")),

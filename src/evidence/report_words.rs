@@ -76,7 +76,8 @@ mod tests {
     fn every_key_of_the_report_has_words_in_both_languages() {
         let source = include_str!("report.rs");
         let quoted = source.split('"').skip(1).step_by(2);
-        let keys = quoted.filter(|t| source.contains(&format!("words(\"{t}\")")) || source.contains(&format!("(\"{t}\", ")));
+        let keys =
+            quoted.filter(|t| source.contains(&format!("words(\"{t}\")")) || source.contains(&format!("(\"{t}\", ")));
         let mut seen = 0;
         for key in keys.filter(|k| k.chars().all(|c| c.is_ascii_lowercase() || c == '_') && k.len() > 2) {
             assert_ne!(words(key).0, "?", "{key}");

@@ -112,10 +112,14 @@ impl Request {
             return Err(format!("--operator must name the person, in at most {MAX_TEXT} bytes"));
         }
         if reason.chars().count() < MIN_REASON || reason.len() > MAX_TEXT {
-            return Err(format!("--reason must say for what in {MIN_REASON} characters to {MAX_TEXT} bytes, e.g. the number of the case"));
+            return Err(format!(
+                "--reason must say for what in {MIN_REASON} characters to {MAX_TEXT} bytes, e.g. the number of the case"
+            ));
         }
         match &self.action {
-            Action::Export { selection: Selection::Window { cameras, from, to }, .. } if to <= from || cameras.is_empty() => {
+            Action::Export { selection: Selection::Window { cameras, from, to }, .. }
+                if to <= from || cameras.is_empty() =>
+            {
                 Err("a time needs at least one camera, and --to after --from".into())
             }
             Action::Export { selection: Selection::Event { before_ms, after_ms, .. }, .. }

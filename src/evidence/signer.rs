@@ -109,7 +109,8 @@ impl Signer {
         let entry = self.store.chain_append_once(Kind::Custody, &request.id, &item).await?;
         let who = &request.who;
         if request.action == Action::RotateKey {
-            let done = self.store.chain_keys().await?.last().is_some_and(|k| k.at >= entry.at && k.reason == who.reason);
+            let done =
+                self.store.chain_keys().await?.last().is_some_and(|k| k.at >= entry.at && k.reason == who.reason);
             if !done {
                 self.rotate(who).await?;
             }

@@ -188,7 +188,10 @@ mod tests {
         let head = Head { n: 3, sha256: Sum::of(b"x"), at: UtcMillis(0) };
         assert_eq!(
             head.statement(&origin()),
-            format!("gatewatch chain head v1\noffice 15BB\nbox gate-01\nepoch 7\nn 3\nsha256 {}\nat 1970-01-01T00:00:00.000Z\n", Sum::of(b"x"))
+            format!(
+                "gatewatch chain head v1\noffice 15BB\nbox gate-01\nepoch 7\nn 3\nsha256 {}\nat 1970-01-01T00:00:00.000Z\n",
+                Sum::of(b"x")
+            )
         );
         let signed = head.sign(&origin(), &key);
         assert!(signed.holds(&origin()) && !signed.holds(&Origin { epoch: 8, ..origin() }));
@@ -207,7 +210,9 @@ mod tests {
         };
         let text = statement.text();
         assert_eq!(BundleStatement::parse(&text), Some(statement));
-        for bad in [text.replace("n 3", "n 03"), text.replace("v1", "v2"), format!("{text}more\n"), text[5..].to_owned()] {
+        for bad in
+            [text.replace("n 3", "n 03"), text.replace("v1", "v2"), format!("{text}more\n"), text[5..].to_owned()]
+        {
             assert_eq!(BundleStatement::parse(&bad), None, "{bad}");
         }
     }

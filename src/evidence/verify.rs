@@ -244,7 +244,10 @@ fn signed_statement(
         return Ok(None);
     };
     if !statement.key.verify(&signed, &signature) {
-        let text = format!("the signature is not that of key {} over {SIGNED}: one of the two was changed", statement.key.id());
+        let text = format!(
+            "the signature is not that of key {} over {SIGNED}: one of the two was changed",
+            statement.key.id()
+        );
         faults.add(FaultKind::Signature, SIGNATURE, text);
     }
     if pem.is_some_and(|pem| pem != statement.key.to_pem()) {

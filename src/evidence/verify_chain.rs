@@ -34,7 +34,12 @@ impl<'a> ChainView<'a> {
             lines,
             manifest,
             by_n: lines.iter().map(|l| (l.entry.n, &l.entry)).collect(),
-            messages: lines.iter().map(|l| &l.entry).filter(|e| e.kind == Kind::Message).map(|e| (e.reference.as_str(), e)).collect(),
+            messages: lines
+                .iter()
+                .map(|l| &l.entry)
+                .filter(|e| e.kind == Kind::Message)
+                .map(|e| (e.reference.as_str(), e))
+                .collect(),
         };
         view.check_runs(faults);
         view
@@ -98,14 +103,25 @@ impl<'a> ChainView<'a> {
         for head in &chain.heads {
             let subject = format!("head {}", head.head.n);
             if !head.holds(&self.manifest.origin) {
-                faults.add(FaultKind::Head, &subject, format!("the signature of the head at entry {} is wrong", head.head.n));
+                faults.add(
+                    FaultKind::Head,
+                    &subject,
+                    format!("the signature of the head at entry {} is wrong", head.head.n),
+                );
             }
             if keys.at(head.head.n) != Some(head.key) {
-                let text = format!("the head at entry {} is signed by key {}, which was not in force", head.head.n, head.key.id());
+                let text = format!(
+                    "the head at entry {} is signed by key {}, which was not in force",
+                    head.head.n,
+                    head.key.id()
+                );
                 faults.add(FaultKind::Head, &subject, text);
             }
             if self.by_n.get(&head.head.n).is_none_or(|e| e.sha256 != head.head.sha256) {
-                let text = format!("the chain does not lead to the signed head at entry {}: an entry before it was changed, put in or taken out", head.head.n);
+                let text = format!(
+                    "the chain does not lead to the signed head at entry {}: an entry before it was changed, put in or taken out",
+                    head.head.n
+                );
                 faults.add(FaultKind::Head, &subject, text);
             }
         }
@@ -116,7 +132,11 @@ impl<'a> ChainView<'a> {
         }
         let last = chain.heads.last().map(|h| &h.head);
         if statement.is_some_and(|s| last != Some(&s.head)) {
-            faults.add(FaultKind::Head, "signed.txt", "the last head of the manifest is not the one that was signed with the bundle");
+            faults.add(
+                FaultKind::Head,
+                "signed.txt",
+                "the last head of the manifest is not the one that was signed with the bundle",
+            );
         }
     }
 
@@ -126,7 +146,8 @@ impl<'a> ChainView<'a> {
         for (origin, head) in heads.iter().filter(|(o, _)| *o == self.manifest.origin) {
             let Some(entry) = self.by_n.get(&head.head.n) else { continue };
             if !head.holds(origin) {
-                let text = format!("the published head of entry {} has a wrong signature; it says nothing", head.head.n);
+                let text =
+                    format!("the published head of entry {} has a wrong signature; it says nothing", head.head.n);
                 faults.add(FaultKind::Published, format!("entry {}", head.head.n), text);
             } else if entry.sha256 == head.head.sha256 {
                 agree += 1;
@@ -157,7 +178,11 @@ impl<'a> ChainView<'a> {
             return;
         };
         if m.chain_n != Some(entry.n) {
-            faults.add(FaultKind::Swapped, &m.file, format!("message {key} is entry {}, not the one the manifest says", entry.n));
+            faults.add(
+                FaultKind::Swapped,
+                &m.file,
+                format!("message {key} is entry {}, not the one the manifest says", entry.n),
+            );
         }
         let sum = Sum::of(bytes);
         if sum == entry.item_sha256 {
@@ -193,13 +218,25 @@ impl<'a> ChainView<'a> {
         let path = &segment.item.path;
         let item = self.by_n.get(&n).and_then(|e| e.item.as_deref()).and_then(|t| serde_json::from_str(t).ok());
         let Some(item): Option<crate::store::SegmentItem> = item else {
-            return faults.add(FaultKind::Chain, path, format!("the chain of the bundle has no entry {n} about {path}"));
+            return faults.add(
+                FaultKind::Chain,
+                path,
+                format!("the chain of the bundle has no entry {n} about {path}"),
+            );
         };
         if (item.start, item.end) != (segment.item.start, segment.item.end) {
-            let text = format!("{path} began at {}, not at {} as the manifest says", item.start.to_rfc3339(), segment.item.start.to_rfc3339());
+            let text = format!(
+                "{path} began at {}, not at {} as the manifest says",
+                item.start.to_rfc3339(),
+                segment.item.start.to_rfc3339()
+            );
             faults.add(FaultKind::TimeShifted, path, text);
         } else if item != segment.item {
-            faults.add(FaultKind::SegmentChanged, path, format!("what the manifest says of {path} is not what was recorded"));
+            faults.add(
+                FaultKind::SegmentChanged,
+                path,
+                format!("what the manifest says of {path} is not what was recorded"),
+            );
         }
     }
 
@@ -256,7 +293,8 @@ impl<'a> ChainView<'a> {
     fn check_revisions(&self, faults: &mut Faults) {
         for event in &self.manifest.events {
             let first = event.messages.first().map_or(1, |m| m.revision);
-            let of_event = self.messages.iter().filter_map(|(key, e)| Some((key.strip_prefix(&event.id)?.strip_prefix('/')?, e)));
+            let of_event =
+                self.messages.iter().filter_map(|(key, e)| Some((key.strip_prefix(&event.id)?.strip_prefix('/')?, e)));
             for (revision, entry) in of_event {
                 let revision: u32 = revision.parse().unwrap_or(0);
                 let younger = entry.n > self.manifest.request.n;
@@ -278,7 +316,12 @@ fn shifted(event: Option<&EventRecord>, m: &MessageRecord, bytes: &[u8]) -> Opti
     let said = time(&capture["best"]).or(time(&json["time"]))?;
     let differs = |what: &str, said: UtcMillis, listed: UtcMillis| {
         (said != listed).then(|| {
-            format!("a time was shifted: {} says {what} {}, the manifest {}", m.file, said.to_rfc3339(), listed.to_rfc3339())
+            format!(
+                "a time was shifted: {} says {what} {}, the manifest {}",
+                m.file,
+                said.to_rfc3339(),
+                listed.to_rfc3339()
+            )
         })
     };
     differs("the picture is of", said, m.time)
@@ -301,9 +344,18 @@ impl Keys {
     }
 
     /// Is the signer the box's, and does the key given vouch for it?
-    pub fn check_signer(&self, signer: PublicKey, given: Option<PublicKey>, faults: &mut Faults, notes: &mut Vec<String>) {
+    pub fn check_signer(
+        &self,
+        signer: PublicKey,
+        given: Option<PublicKey>,
+        faults: &mut Faults,
+        notes: &mut Vec<String>,
+    ) {
         if self.all.last().map(|k| k.1) != Some(signer) {
-            let text = format!("the bundle is signed by key {}, which is not the key of the box in its chain: somebody else signed it", signer.id());
+            let text = format!(
+                "the bundle is signed by key {}, which is not the key of the box in its chain: somebody else signed it",
+                signer.id()
+            );
             return faults.add(FaultKind::ForeignKey, "signed.txt", text);
         }
         let Some(given) = given else {
@@ -315,7 +367,11 @@ impl Keys {
             return;
         };
         let Some(at) = self.all.iter().position(|(_, key)| *key == given) else {
-            let text = format!("the bundle is signed by key {}, and the key given ({}) is nowhere in its chain", signer.id(), given.id());
+            let text = format!(
+                "the bundle is signed by key {}, and the key given ({}) is nowhere in its chain",
+                signer.id(),
+                given.id()
+            );
             return faults.add(FaultKind::ForeignKey, "signed.txt", text);
         };
         for (_, key) in &self.all[at + 1..] {

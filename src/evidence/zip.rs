@@ -283,7 +283,10 @@ impl<R: Read + Seek> Reader<R> {
     /// When it cannot be read or is larger.
     pub fn read(&mut self, item: &Item, limit: u64) -> io::Result<Vec<u8>> {
         if item.size > limit {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is larger than {limit} bytes", item.name)));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} is larger than {limit} bytes", item.name),
+            ));
         }
         let mut out = Vec::new();
         self.content(item)?.read_to_end(&mut out)?;
@@ -311,7 +314,8 @@ fn find_directory(file: &mut (impl Read + Seek), length: u64) -> io::Result<(u64
     if u32_at(&end, 0) != Some(END) {
         return Err(bad());
     }
-    let (mut size, mut at) = (u64::from(u32_at(&end, 12).ok_or_else(bad)?), u64::from(u32_at(&end, 16).ok_or_else(bad)?));
+    let (mut size, mut at) =
+        (u64::from(u32_at(&end, 12).ok_or_else(bad)?), u64::from(u32_at(&end, 16).ok_or_else(bad)?));
     // Locator (20 bytes) and record (56 bytes) stand right in front, if they are needed.
     if let Some(record) = end_at.checked_sub(76).and_then(|r| read_at(file, r, 56).ok())
         && u32_at(&record, 0) == Some(END64)

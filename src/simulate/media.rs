@@ -136,7 +136,14 @@ fn configure(stage: &Arc<Stage>, show: &Show, ends: &Ends, media: &rtsp::RTSPMed
     let started = match show {
         Show::Drawn { drawing, fps, .. } => {
             let (stage, drawing) = (Arc::clone(stage), Arc::clone(drawing));
-            let feed = DrawnFeed { stage: Arc::clone(&stage), drawing, fps: *fps, to: source, shown: Cell::default(), slot: Cell::default() };
+            let feed = DrawnFeed {
+                stage: Arc::clone(&stage),
+                drawing,
+                fps: *fps,
+                to: source,
+                shown: Cell::default(),
+                slot: Cell::default(),
+            };
             feed.announce();
             stage.spawn_feed(move |ticker| feed.run(ticker))
         }

@@ -205,7 +205,12 @@ impl Archive {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn events_between(&mut self, camera: &str, from: UtcMillis, to: UtcMillis) -> Result<Vec<String>, StoreError> {
+    pub async fn events_between(
+        &mut self,
+        camera: &str,
+        from: UtcMillis,
+        to: UtcMillis,
+    ) -> Result<Vec<String>, StoreError> {
         let select = "SELECT event_id, MIN(seq) AS first FROM (
                           SELECT seq, event_id, payload FROM message WHERE best_ms BETWEEN ?1 AND ?2
                           UNION ALL SELECT seq, event_id, payload FROM kept_message WHERE best_ms BETWEEN ?1 AND ?2)
@@ -220,7 +225,8 @@ impl Archive {
     /// # Errors
     /// When the database cannot be read.
     pub async fn picture(&mut self, seq: i64) -> Result<Option<ArchivedPicture>, StoreError> {
-        let select = "SELECT seq, clean_path, clean_sha256, annotated_path, annotated_sha256 FROM picture WHERE seq = ?";
+        let select =
+            "SELECT seq, clean_path, clean_sha256, annotated_path, annotated_sha256 FROM picture WHERE seq = ?";
         sqlx::query_as(select).bind(seq).fetch_optional(&mut self.conn).await.map_err(|e| self.sql(e))
     }
 

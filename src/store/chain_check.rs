@@ -112,12 +112,11 @@ impl Archive {
         let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(from).bind(PAGE);
         let rows: Result<Vec<Row>, _> = select.fetch_all(self.conn()).await;
         let rows = rows.map_err(|e| self.sql(e))?;
-        let each = rows.into_iter().map(|r| Some((r.entry.entry()?, Kept { payload: r.payload, expected: r.expected })));
+        let each =
+            rows.into_iter().map(|r| Some((r.entry.entry()?, Kept { payload: r.payload, expected: r.expected })));
         let what = "the chain has an entry of a kind this version does not know";
-        each.collect::<Option<_>>().ok_or_else(|| StoreError::Content {
-            path: self.dir().join(super::open::DATABASE),
-            what: what.into(),
-        })
+        each.collect::<Option<_>>()
+            .ok_or_else(|| StoreError::Content { path: self.dir().join(super::open::DATABASE), what: what.into() })
     }
 
     /// Messages that were written down past the chain.
@@ -129,7 +128,8 @@ impl Archive {
                       AND seq > (SELECT MAX(seq) FROM message) - ?
                       AND NOT EXISTS (SELECT 1 FROM chain WHERE kind = 'message' AND ref = m.event_id || '/' || m.revision)
                       ORDER BY seq LIMIT 10";
-        let seqs: Vec<i64> = sqlx::query_scalar(select).bind(tail).fetch_all(self.conn()).await.map_err(|e| self.sql(e))?;
+        let seqs: Vec<i64> =
+            sqlx::query_scalar(select).bind(tail).fetch_all(self.conn()).await.map_err(|e| self.sql(e))?;
         for seq in seqs {
             found.fault(format!("message {seq} is in the store but not in the chain"));
         }
@@ -141,7 +141,8 @@ impl Archive {
         let Some(kept) = remembered(self.dir()) else { return Ok(()) };
         let (n, last) = (kept.head.n, found.last.map_or(0, |l| l.0));
         if n > last {
-            let text = "the box signed entry {n}, but the chain ends at {last}: the database is an older copy or was cut";
+            let text =
+                "the box signed entry {n}, but the chain ends at {last}: the database is an older copy or was cut";
             found.fault(text.replace("{n}", &n.to_string()).replace("{last}", &last.to_string()));
         } else if n >= from && self.entries(n, n).await?.first().is_some_and(|e| e.sha256 != kept.head.sha256) {
             found.fault(format!("entry {n} is not the one that the box signed: the chain was written anew"));

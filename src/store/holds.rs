@@ -209,7 +209,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn release_hold(&self, id: &str, by: &str, why: &str) -> Result<Option<Hold>, StoreError> {
-        let update = "UPDATE hold SET released_ms = ?, released_by = ?, release_why = ? WHERE id = ? AND released_ms IS NULL";
+        let update =
+            "UPDATE hold SET released_ms = ?, released_by = ?, release_why = ? WHERE id = ? AND released_ms IS NULL";
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let update = sqlx::query(update).bind(utc_now().0).bind(by).bind(why).bind(id);

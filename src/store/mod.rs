@@ -33,11 +33,11 @@
 //! * while pruning: files go first, then the row; the next prune finds the file gone and goes on.
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
 
-mod coverage;
 mod archive;
 mod chain;
 mod chain_check;
 mod chain_items;
+mod coverage;
 mod error;
 mod footage;
 mod footage_find;

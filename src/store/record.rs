@@ -9,8 +9,8 @@ use sqlx::{Connection, SqliteConnection};
 use super::{LANE_CRITICAL, Store, StoreError, Timing, pictures};
 use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::event::message::{Sequence, SnapshotRef};
-use crate::evidence::chain::Kind;
 use crate::event::{EventData, EventMessage};
+use crate::evidence::chain::Kind;
 use crate::rules::Phase;
 use crate::telemetry::metrics::{FRAME_TO_STORED, OUTBOX_DROPPED};
 

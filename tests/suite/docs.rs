@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use gatewatch::camera::CameraStatus;
 use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
-use gatewatch::evidence::manifest::Manifest;
 use gatewatch::event::health::HealthMessage;
+use gatewatch::evidence::manifest::Manifest;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 use gatewatch::vision::sidecar::SideCar;
 

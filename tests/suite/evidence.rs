@@ -137,7 +137,8 @@ impl Scene {
         };
         let insert = "INSERT INTO hold (id, camera, from_ms, to_ms, reason, tip_id, placed_by, placed_ms)
             VALUES (?, ?, ?, ?, 'tin báo', ?, 'desk', ?)";
-        let insert = sqlx::query(insert).bind(id).bind(camera).bind(item.from.0).bind(item.to.0).bind(tip).bind(at(100).0);
+        let insert =
+            sqlx::query(insert).bind(id).bind(camera).bind(item.from.0).bind(item.to.0).bind(tip).bind(at(100).0);
         insert.execute(&mut self.sql().await).await.unwrap();
         let text = serde_json::to_string(&item).unwrap();
         self.store.chain_append_once(Kind::Hold, id, &text).await.unwrap();
@@ -306,7 +307,10 @@ fn bytes_changed() -> Vec<Tampering> {
     use FaultKind::{Chain, FileChanged, ManifestChanged, MessageChanged, SegmentChanged, Signature};
     let files: [(&'static str, Vec<(FaultKind, &str)>); 10] = [
         ("originals/pictures/", vec![(FileChanged, "originals/pictures/")]),
-        ("originals/footage/", vec![(FileChanged, "cam-1/main/00000.mp4 was changed"), (SegmentChanged, "cam-1/main/00000.mp4")]),
+        (
+            "originals/footage/",
+            vec![(FileChanged, "cam-1/main/00000.mp4 was changed"), (SegmentChanged, "cam-1/main/00000.mp4")],
+        ),
         ("annotated/", vec![(FileChanged, "annotated/")]),
         ("masked/", vec![(FileChanged, "masked/")]),
         ("messages/", vec![(FileChanged, "messages/"), (MessageChanged, "is not the message that entry")]),
@@ -341,9 +345,13 @@ fn files_and_signature() -> Vec<Tampering> {
         tampering("another key beside it", &[(FileChanged, "is not the key that signed.txt names")], |f| {
             *f.bytes("public-key.pem") = PublicKey([9; 32]).to_pem().into_bytes();
         }),
-        tampering("reason changed", &[(ManifestChanged, "not the one that was signed"), (FaultKind::CustodyChanged, "")], |f| {
-            f.forge(|m| m["request"]["reason"] = json!("quite another reason"));
-        }),
+        tampering(
+            "reason changed",
+            &[(ManifestChanged, "not the one that was signed"), (FaultKind::CustodyChanged, "")],
+            |f| {
+                f.forge(|m| m["request"]["reason"] = json!("quite another reason"));
+            },
+        ),
         tampering("signed anew by another key", &[(ForeignKey, "somebody else signed it")], |f| {
             let dir = tempfile::tempdir().unwrap();
             f.forge(|m| m["site"] = json!("elsewhere"));
@@ -355,11 +363,15 @@ fn files_and_signature() -> Vec<Tampering> {
 fn events_and_times() -> Vec<Tampering> {
     use FaultKind::{Chain, CustodyChanged, EventDropped, ManifestChanged, SegmentChanged, Swapped, TimeShifted};
     vec![
-        tampering("event dropped", &[(EventDropped, "message 1 of event"), (EventDropped, "message 2 of event"), (ManifestChanged, "")], |f| {
-            let id = f.manifest().events[0].id.clone();
-            f.0.retain(|(name, _)| !name.contains(&id));
-            f.forge(|m| drop(m["events"].as_array_mut().unwrap().remove(0)));
-        }),
+        tampering(
+            "event dropped",
+            &[(EventDropped, "message 1 of event"), (EventDropped, "message 2 of event"), (ManifestChanged, "")],
+            |f| {
+                let id = f.manifest().events[0].id.clone();
+                f.0.retain(|(name, _)| !name.contains(&id));
+                f.forge(|m| drop(m["events"].as_array_mut().unwrap().remove(0)));
+            },
+        ),
         tampering("one message dropped, the chain's mark too", &[(EventDropped, "message 2 of event")], |f| {
             let record = f.manifest().events[0].messages[1].clone();
             f.0.retain(|(name, _)| *name != record.file);
@@ -446,7 +458,8 @@ async fn a_bundle_is_good_and_each_tampering_is_named() {
     let copy = gate.dir.path().join("copy.zip");
     files.pack(&copy);
     assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&path).unwrap(), "the container has one form only");
-    let all: Vec<Tampering> = bytes_changed().into_iter().chain(files_and_signature()).chain(events_and_times()).collect();
+    let all: Vec<Tampering> =
+        bytes_changed().into_iter().chain(files_and_signature()).chain(events_and_times()).collect();
     assert!(all.len() > 30, "{}", all.len());
     for t in all {
         let mut bad = files.clone();
@@ -465,7 +478,9 @@ async fn a_bundle_is_good_and_each_tampering_is_named() {
 #[tokio::test]
 async fn a_byte_changed_anywhere_in_the_container_is_seen() {
     let gate = Scene::new().await;
-    let path = gate.make(gate.ask(Selection::Event { event: gate.events[1].clone(), before_ms: 0, after_ms: 0 }).await, "b.zip").await;
+    let path = gate
+        .make(gate.ask(Selection::Event { event: gate.events[1].clone(), before_ms: 0, after_ms: 0 }).await, "b.zip")
+        .await;
     let good = std::fs::read(&path).unwrap();
     let copy = gate.dir.path().join("copy.zip");
     let step = (good.len() / 300).max(1);
@@ -496,7 +511,8 @@ async fn the_same_request_gives_the_same_bytes_whatever_happens_meanwhile() {
     let later = gate.window_bundle("later.zip").await;
     let custody = |path: &Path| Files::unpack(path).manifest().custody;
     assert_eq!(custody(&first).len(), 2, "the hold and the request itself");
-    let actions: Vec<String> = custody(&later).iter().map(|r| r.item["do"].as_str().unwrap_or("hold").to_owned()).collect();
+    let actions: Vec<String> =
+        custody(&later).iter().map(|r| r.item["do"].as_str().unwrap_or("hold").to_owned()).collect();
     assert_eq!(actions, ["hold", "export", "hold", "repeat", "export"]);
     let refused = written_again(&gate, 2).await.unwrap_err().to_string();
     assert!(refused.contains("is no export"), "{refused}");
@@ -504,7 +520,9 @@ async fn the_same_request_gives_the_same_bytes_whatever_happens_meanwhile() {
 
 async fn written_again(gate: &Scene, n: i64) -> anyhow::Result<()> {
     let key = KeyFolder::of_store(gate.dir.path()).current()?.unwrap();
-    export::export(gate.dir.path(), &gate.site(), &key, n, &gate.dir.path().join("x.zip"), &mut |_, _| {}).await.map(|_| ())
+    export::export(gate.dir.path(), &gate.site(), &key, n, &gate.dir.path().join("x.zip"), &mut |_, _| {})
+        .await
+        .map(|_| ())
 }
 
 #[tokio::test]
@@ -533,7 +551,8 @@ async fn the_manifest_says_what_was_found_and_what_is_missing() {
     assert_eq!(m.events[0].messages.iter().map(|x| x.revision).collect::<Vec<_>>(), [1, 2]);
     assert!(m.files.iter().any(|f| f.path.starts_with("masked/") && f.made_by.as_deref().unwrap().contains("c0ffee")));
     let report = String::from_utf8(Files::unpack(&path).bytes("report.html").clone()).unwrap();
-    for text in ["Hồ sơ chứng cứ", "Camera evidence", "Nguyễn Văn A", "data:image/jpeg;base64,", "một phần", "hold"] {
+    for text in ["Hồ sơ chứng cứ", "Camera evidence", "Nguyễn Văn A", "data:image/jpeg;base64,", "một phần", "hold"]
+    {
         assert!(report.contains(text), "the report lacks {text:?}");
     }
     assert!(!report.contains("http:") && !report.contains("https:"), "nothing from elsewhere");
@@ -686,7 +705,8 @@ async fn the_box_sees_what_was_done_to_its_store() {
         let part = health.readiness().parts["evidence"].clone();
         assert!(part.level == Level::Degraded && part.message.contains("the chain is broken"), "{part:?}");
         let alerts = gate.store.outbox_next(10_000, &[]).await.unwrap();
-        let alert = alerts.iter().find(|i| String::from_utf8_lossy(&i.payload).contains("gatewatch.alert.chain_broken.v1"));
+        let alert =
+            alerts.iter().find(|i| String::from_utf8_lossy(&i.payload).contains("gatewatch.alert.chain_broken.v1"));
         let alert: Value = serde_json::from_slice(&alert.expect("an alert").payload).unwrap();
         assert_eq!((&alert["data"]["severity"], &alert["subject"]), (&json!(4), &json!("chain")));
         drop(evidence);
@@ -704,7 +724,8 @@ async fn the_database_put_back_to_an_earlier_day_is_seen() {
     let back = tempfile::tempdir().unwrap();
     std::fs::rename(&copy, back.path().join("gatewatch.db")).unwrap();
     std::fs::copy(gate.dir.path().join("chain-head.json"), back.path().join("chain-head.json")).unwrap();
-    let older = |faults: Vec<String>| assert!(faults[0].contains("the database is an older copy or was cut"), "{faults:?}");
+    let older =
+        |faults: Vec<String>| assert!(faults[0].contains("the database is an older copy or was cut"), "{faults:?}");
     older(chain_faults(back.path()).await);
     // However long the box goes on with it.
     let store = Store::open(options(back.path())).await.unwrap();

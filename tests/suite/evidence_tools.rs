@@ -151,7 +151,8 @@ fn tools_that_are_not_ours_agree_after_the_document() {
         let blocks = text.split(&fence).skip(1).map(|b| b.split("```").next().unwrap());
         blocks.into_iter().find(|b| b.contains(mark)).unwrap_or_else(|| panic!("no {language} with {mark}")).to_owned()
     };
-    let shell = |folder: &Path| Command::new("sh").args(["-ec", &block("sh", "pkeyutl")]).current_dir(folder).output().unwrap();
+    let shell =
+        |folder: &Path| Command::new("sh").args(["-ec", &block("sh", "pkeyutl")]).current_dir(folder).output().unwrap();
     let python = |folder: &Path| Command::new("python3").args(["-c", &block("python", "hashlib")]).arg(folder).output();
     if Command::new("openssl").arg("version").output().is_ok() {
         let good = shell(&folder);
@@ -246,7 +247,9 @@ fn kill_9_leaves_whole_chains_and_whole_bundles() {
             let _ = std::fs::remove_file(path);
         }
     }
-    println!("kill -9 {rounds} times: {entries} entries, broken chains 0; {good} bundles whole, {half} half-written under .part only");
+    println!(
+        "kill -9 {rounds} times: {entries} entries, broken chains 0; {good} bundles whole, {half} half-written under .part only"
+    );
 }
 
 /// The store opens after the kill and its chain is whole; more entries than before.

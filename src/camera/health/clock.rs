@@ -106,7 +106,9 @@ impl ClockWatch {
             sight.reason = if unset {
                 "the camera's clock is not set; give it a time server. Events use the box's clock meanwhile".into()
             } else {
-                format!("the camera's clock is {level} ms off; give it a time server. Events use the box's clock meanwhile")
+                format!(
+                    "the camera's clock is {level} ms off; give it a time server. Events use the box's clock meanwhile"
+                )
             };
             sight.figures = vec![Figure::against("offset_ms", level as f64, f64::from(limits.clock_offset_ms), "ms")];
         }
@@ -124,7 +126,8 @@ impl ClockWatch {
         }
         let n = self.points.len() as f64;
         let hours = |at: &MonoMillis| at.0 as f64 / 3_600_000.0;
-        let (mean_t, mean_o) = self.points.iter().fold((0.0, 0.0), |s, (t, o)| (s.0 + hours(t) / n, s.1 + *o as f64 / n));
+        let (mean_t, mean_o) =
+            self.points.iter().fold((0.0, 0.0), |s, (t, o)| (s.0 + hours(t) / n, s.1 + *o as f64 / n));
         let (up, down) = self.points.iter().fold((0.0, 0.0), |s, (t, o)| {
             let dt = hours(t) - mean_t;
             (s.0 + dt * (*o as f64 - mean_o), s.1 + dt * dt)

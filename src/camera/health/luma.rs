@@ -209,7 +209,8 @@ pub(crate) mod tests {
     fn steepness_knows_sharp_from_soft_whatever_the_contrast() {
         let ramp = |soft: i64, contrast: i64| {
             move |x: u32, _: u32| {
-                let at = (i64::from(x % 80) - 40).clamp(-soft, soft) + soft;
+                let turning = 80 - (i64::from(x % 160) - 80).abs();
+                let at = (turning - 40).clamp(-soft, soft) + soft;
                 u8::try_from(60 + contrast * at / (2 * soft)).unwrap()
             }
         };

@@ -370,8 +370,8 @@ fn jump_words(jump: clock::Jump) -> (String, Vec<Figure>) {
         "the camera's clock made a step of {step} ms: it was {} ms off and is {} ms off now; give it a time server",
         jump.before_ms, jump.after_ms
     );
-    let figures = [("step_ms", step), ("offset_ms", jump.after_ms)]
-        .map(|(name, ms)| Figure::measured(name, ms as f64, "ms"));
+    let figures =
+        [("step_ms", step), ("offset_ms", jump.after_ms)].map(|(name, ms)| Figure::measured(name, ms as f64, "ms"));
     (text, figures.into())
 }
 

@@ -96,12 +96,6 @@ impl PictureWatch {
         self.focus = Focus::default();
     }
 
-    /// Whether a reference of the view is learnt.
-    #[must_use]
-    pub fn knows_view(&self) -> bool {
-        self.scene.knows()
-    }
-
     fn covered_by_nothing(&mut self, now: MonoMillis, mean: f32, dark: bool) -> bool {
         let abrupt = self.scene.look_at_nothing(now, mean);
         let since = *self.nothing_since.get_or_insert(now);
@@ -151,9 +145,11 @@ fn moved(scene: Option<SceneReading>, explained: bool, slow: bool) -> Sight {
                 x * 100.0,
                 y * 100.0
             ),
-            None => "the camera looks at something else since a moment; point it back, or draw areas and lines anew and \
+            None => {
+                "the camera looks at something else since a moment; point it back, or draw areas and lines anew and \
                      restart the agent"
-                .into(),
+                    .into()
+            }
         };
         sight.figures = vec![Figure::against("likeness", s.alike, 0.6, "of usual")];
         if let Some((x, y)) = s.shift {
@@ -167,9 +163,10 @@ fn moved(scene: Option<SceneReading>, explained: bool, slow: bool) -> Sight {
 fn cover_sight(seen: Option<bool>, spread: f32, alike: f32, busy: f32) -> Sight {
     let mut sight = Sight::of(Condition::Covered, seen);
     if seen == Some(true) {
-        sight.reason = "nothing is left of the view: something hangs over the lens, it is painted over, or all light went \
+        sight.reason =
+            "nothing is left of the view: something hangs over the lens, it is painted over, or all light went \
                         at once; look at the camera"
-            .into();
+                .into();
         sight.figures = vec![
             Figure::against("spread", spread, NOTHING_SPREAD, "levels"),
             Figure::against("likeness", alike, 0.3, "of usual"),
@@ -192,7 +189,8 @@ fn dark_sight(dark: bool, mean: f32, limit: f32) -> Sight {
 fn bright_sight(bright: bool, white: f32, limits: &HealthConfig) -> Sight {
     let mut sight = Sight::of(Condition::TooBright, Some(bright));
     if bright {
-        sight.reason = "most of the picture is washed out; look at the exposure of the camera and at what shines into it".into();
+        sight.reason =
+            "most of the picture is washed out; look at the exposure of the camera and at what shines into it".into();
         sight.figures = vec![Figure::against("white", white, limits.bright_share, "of picture")];
     }
     sight

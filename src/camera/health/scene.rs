@@ -172,7 +172,7 @@ impl SceneWatch {
         let (gone, abrupt) = (left < GONE, self.abrupt.is_some());
         let relit = self.abrupt.is_some_and(|(_, before)| !RELIT.contains(&(luma.mean() / before.max(1.0))));
         let reading = SceneReading { alike, gone, empty, abrupt, relit, shift, busy: share, moving, unlike_ms };
-        if std::env::var("HS").is_ok() { eprintln!("{} raw {raw:.2} mean {:.0} {:?} {reading:?}", now.0, luma.mean(), self.recent); } //DEBUG
+        tracing::trace!(?reading, mean = luma.mean(), "the view beside the known one");
         if learn && shift.is_none() {
             self.follow(now, edges, busy, raw, alike, gone_ms);
         }
@@ -186,12 +186,6 @@ impl SceneWatch {
             self.note(now, 0.0, 0.0, mean);
         }
         self.abrupt.is_some()
-    }
-
-    /// Whether there is something to compare with.
-    #[must_use]
-    pub fn knows(&self) -> bool {
-        self.looks >= LEARN_LOOKS
     }
 
     fn begin(&mut self, edges: Edges, busy: f32, learn: bool) {

@@ -151,8 +151,7 @@ impl SignalWatch {
             sight.reason = format!(
                 "{lost} of {received} pictures could not be decoded; look for packet loss on the line, or lower the bit rate"
             );
-            sight.figures =
-                vec![Figure::against("lost", share, f64::from(limits.decode_error_share), "of pictures")];
+            sight.figures = vec![Figure::against("lost", share, f64::from(limits.decode_error_share), "of pictures")];
         }
         sight
     }

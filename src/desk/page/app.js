@@ -23,6 +23,7 @@ const WORDS = {
     state: { connecting: "đang kết nối", running: "hoạt động", stalled: "đứng hình", refused: "sai mật khẩu", lost: "mất kết nối", stopped: "đã dừng" },
     online: "trực tuyến", offline: "ngoại tuyến", historical: "gửi trễ",
     counters: { unique: "Sự kiện", shown: "Đang hiện", ok: "Ảnh khớp", bad: "Ảnh sai", gaps: "Thiếu", dup: "Trùng" },
+    condition: { signal_lost: "mất tín hiệu", stalled: "không có hình", frozen: "hình đứng", covered: "bị che", defocused: "mất nét", moved: "lệch góc nhìn", too_dark: "quá tối", too_bright: "quá sáng", low_frame_rate: "ít khung hình", decode_errors: "lỗi giải mã", clock_suspect: "sai giờ", clock_drift: "đồng hồ trôi" },
     reason: { track_lost: "mất dấu đối tượng", camera_lost: "mất camera", restart: "khởi động lại", resolved: "đã hết lý do" },
   },
   en: {
@@ -46,6 +47,7 @@ const WORDS = {
     state: { connecting: "connecting", running: "running", stalled: "stalled", refused: "password refused", lost: "lost", stopped: "stopped" },
     online: "online", offline: "offline", historical: "sent late",
     counters: { unique: "Events", shown: "Shown", ok: "Pictures matched", bad: "Pictures wrong", gaps: "Missing", dup: "Duplicates" },
+    condition: { signal_lost: "signal lost", stalled: "stalled", frozen: "frozen", covered: "covered", defocused: "out of focus", moved: "moved", too_dark: "too dark", too_bright: "too bright", low_frame_rate: "low frame rate", decode_errors: "decode errors", clock_suspect: "clock wrong", clock_drift: "clock drifts" },
     reason: { track_lost: "object lost from view", camera_lost: "camera lost", restart: "restarted", resolved: "no longer a reason" },
   },
 };
@@ -169,7 +171,10 @@ function place(card) {
 function chips() {
   const chip = (name, good, word, why) => el("span", { class: "chip " + (good ? "ok" : "not"), title: why || null }, name + " ", el("b", {}, word));
   $("boxes").replaceChildren(...[...boxes].sort().map(([n, b]) => chip(n, b.online, b.online ? t.online : t.offline)));
-  $("cameras").replaceChildren(...[...cameras].sort().map(([n, b]) => chip(n, b.state === "running", t.state[b.state] || b.state, b.reason)));
+  $("cameras").replaceChildren(...[...cameras].sort().map(([n, b]) => {
+    const wrong = (b.conditions || []).map((c) => t.condition[c.condition] || c.condition);
+    return chip(n, b.state === "running" && wrong.length === 0, [t.state[b.state] || b.state, ...wrong].join(", "), b.reason);
+  }));
 }
 
 function count() {

@@ -1,7 +1,7 @@
 //! The scripted set: what goes wrong, on every scene and hour that it makes sense for, and what only looks like it.
 
 use super::play::Script;
-use super::views::{View, clouds, cloth, fade, glare, insect, low_gate, plain, shaking};
+use super::views::{View, cloth, clouds, fade, glare, insect, low_gate, plain, shaking};
 use crate::camera::Codec;
 use crate::camera::health::Condition;
 use crate::simulate::light::Hour;
@@ -76,7 +76,8 @@ fn case(name: String, condition: Condition, lasting: bool, view: View, orders: V
 fn picture_faults(scenario: Scenario, hour: Hour) -> Result<Vec<Case>, String> {
     let scene = || plain(scenario.scene(7, hour, false));
     let ms = (LASTS * 1000.0) as u64;
-    let back = |dx, dy| vec![(QUIET, Misbehaviour::Shift { dx, dy }), (QUIET + LASTS, Misbehaviour::Shift { dx: 0, dy: 0 })];
+    let back =
+        |dx, dy| vec![(QUIET, Misbehaviour::Shift { dx, dy }), (QUIET + LASTS, Misbehaviour::Shift { dx: 0, dy: 0 })];
     let one = |what| vec![(QUIET, what)];
     let name = |what: &str| format!("{what}, {scenario:?}, {hour:?}").to_lowercase();
     let other = SCENARIOS[(SCENARIOS.iter().position(|s| *s == scenario).unwrap_or(0) + 1) % SCENARIOS.len()];
@@ -170,7 +171,11 @@ fn trucks(hour: Hour) -> Result<Vec<Harmless>, String> {
         ("truck passes slowly", 140.0, vec![(70.0, -22.0), (100.0, 22.0)]),
         ("truck passes fast", 120.0, vec![(70.0, -22.0), (73.0, 22.0)]),
         ("truck stops for minutes", 420.0, vec![(70.0, -22.0), (80.0, -1.0), (350.0, -1.0), (360.0, 22.0)]),
-        ("truck brakes hard", 240.0, vec![(70.0, -22.0), (72.0, -6.0), (73.0, -2.0), (74.0, -0.5), (75.0, 0.0), (180.0, 0.0), (183.0, 22.0)]),
+        (
+            "truck brakes hard",
+            240.0,
+            vec![(70.0, -22.0), (72.0, -6.0), (73.0, -2.0), (74.0, -0.5), (75.0, 0.0), (180.0, 0.0), (183.0, 22.0)],
+        ),
         (
             "stop and go",
             240.0,

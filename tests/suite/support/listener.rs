@@ -64,7 +64,9 @@ impl Listener {
 
     /// Sequence numbers of all messages about the box itself.
     pub fn notice_seqs(&self) -> Vec<i64> {
-        self.all(|m| if let SeenMessage::Notice { body, .. } = m { body["data"]["sequence"]["seq"].as_i64() } else { None })
+        self.all(
+            |m| if let SeenMessage::Notice { body, .. } = m { body["data"]["sequence"]["seq"].as_i64() } else { None },
+        )
     }
 
     /// States of a box, oldest first.
