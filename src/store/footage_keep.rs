@@ -61,17 +61,16 @@ impl Store {
                           sha256 = ?6,
                           class = CASE WHEN EXISTS (SELECT 1 FROM footage_event e WHERE e.camera = segment.camera
                               AND e.to_ms >= ?2 AND e.from_ms <= ?3) THEN 'event' ELSE class END
-                      WHERE path = ?1 RETURNING id";
-        let update = sqlx::query_scalar(update)
+                      WHERE path = ?1";
+        let update = sqlx::query(update)
             .bind(&s.path)
             .bind(s.first.0)
             .bind(s.end.0)
             .bind(i64::try_from(s.bytes).unwrap_or(i64::MAX))
             .bind(i64::try_from(s.pictures).unwrap_or(i64::MAX))
             .bind(&s.sha256);
-        let id: Option<i64> = update.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
-        if let Some(id) = id {
-            self.chain_segment(tx, id).await?;
+        if update.execute(&mut *tx).await.map_err(|e| self.sql(e))?.rows_affected() > 0 {
+            self.chain_segment(tx, &s.path).await?;
         }
         Ok(())
     }
@@ -181,7 +180,7 @@ impl Store {
         let mut writer = self.inner.writer.lock().await;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for d in gone {
-            self.chain_segment_deleted(&mut tx, d.id, why).await?;
+            self.chain_segment_deleted(&mut tx, &d.path, why).await?;
             let joined = sqlx::query(
                 "UPDATE segment SET end_ms = MAX(end_ms, ?3), gone_ms = ?4, pictures = pictures
                      + (SELECT pictures FROM segment WHERE id = ?7)
