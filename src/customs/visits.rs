@@ -92,7 +92,8 @@ fn naming(register: &RegisterSnapshot, seen: &Observation) -> Option<Arc<Visit>>
     };
     let visits = register.found(&handle).visits;
     let by = |v: &&&Arc<Visit>| v.parts.iter().any(|p| p.observation.as_deref() == Some(&seen.id));
-    visits.iter().find(by).or_else(|| visits.iter().find(|v| v.state == VisitState::Open)).map(|v| Arc::clone(v))
+    let latest = || visits.iter().filter(|v| v.state != VisitState::ClosedUnseen).max_by_key(|v| v.in_at);
+    visits.iter().find(by).or_else(latest).map(|v| Arc::clone(v))
 }
 
 fn come_in(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
@@ -137,7 +138,11 @@ fn go_out(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: O
 
 fn inside(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
     match (known, together) {
-        (Some(own), Some(other)) if own.id != other.id && part == Part::Container => loaded_over(seen, &own, &other),
+        (Some(own), Some(other))
+            if own.id != other.id && part == Part::Container && other.state == VisitState::Open =>
+        {
+            loaded_over(seen, &own, &other)
+        }
         (Some(own), _) => vec![stayed(newer(&own), seen)],
         // Another tractor on a trailer or container of the site.
         (None, Some(visit)) if part == Part::Head && visit.state == VisitState::Open => {

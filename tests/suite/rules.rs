@@ -130,7 +130,7 @@ async fn events_of_every_lasting_rule_that_a_kill_left_open_are_ended_once() {
             }
         }
     }
-    assert_eq!(open.len(), 10, "{open:?}");
+    assert_eq!(open.len(), 11, "{open:?}");
     drop(store);
 
     let store = Store::open(options()).await.unwrap();
