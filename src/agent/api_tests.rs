@@ -134,9 +134,10 @@ async fn bodies_that_are_no_items_are_refused_with_a_reason() {
 #[tokio::test]
 async fn a_token_guards_everything_but_the_probes() {
     let api = Api::new(Some("s3cret"));
-    for path in
-        ["/metrics", "/api/status", "/api/bookings", "/api/coverage?camera=bay", "/api/footage", "/api/events/x/clip"]
-    {
+    for path in ["/api/footage", "/api/events/x/clip", "/api/tips", "/api/holds"] {
+        assert_eq!(api.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for path in ["/metrics", "/api/status", "/api/bookings", "/api/coverage?camera=bay"] {
         assert_eq!(api.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
         for (header, expected) in [
             ("Bearer s3cret", StatusCode::OK),

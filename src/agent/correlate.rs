@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::camera::CameraId;
 use crate::clock::UtcMillis;
 use crate::config::{Config, RegisterConfig};
+use crate::coverage::{Blind, BlindReason, Span};
 use crate::customs::correlation::{
     Candidate, Correlation, Footage, FootageRange, FoundEvent, Gap, Spot, Standing, ranges, together, uncovered,
 };
@@ -279,13 +281,12 @@ impl Correlator {
         let going_on = |to: UtcMillis| if now.since(to) < BEING_WRITTEN_MS * 2 { end } else { to };
         let gaps = missing.into_iter().map(|(from, to)| Gap { from, to: going_on(to), why: why(from, to).into() });
         range.judge(until, gaps.collect());
-        let blind = self.store.blind_times(&range.camera, range.from, until).await?;
-        let gap = |w: crate::store::Watched| Gap {
-            from: UtcMillis(w.from_ms),
-            to: going_on(UtcMillis(w.to_ms)),
-            why: w.reason.unwrap_or_else(|| "not watched".into()),
-        };
-        range.unwatched = blind.into_iter().take(MAX_GAPS).map(gap).collect();
+        let span = Span { from: range.from, to: until };
+        let seen = self.store.coverage_between(&CameraId(range.camera.clone()), None, span).await?;
+        // The newest seconds are not written down yet, which is no news.
+        let blind = seen.blind.into_iter().filter(|b| b.reason != BlindReason::NotYet);
+        let gap = |b: Blind| Gap { from: b.span.from, to: going_on(b.span.to), why: b.reason.as_str().into() };
+        range.unwatched = blind.take(MAX_GAPS).map(gap).collect();
         Ok(())
     }
 

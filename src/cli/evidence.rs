@@ -173,7 +173,7 @@ fn site(config: &Config) -> Site {
     Site {
         name: config.site.name.clone(),
         time_zone: config.site.time_zone.clone(),
-        footage: config.store.dir.join("footage"),
+        footage: crate::footage::folder(&config.footage, &config.store),
         masks: masks.collect(),
         config_digest: config.digest(),
     }

@@ -77,7 +77,7 @@ pub use prune::Pruned;
 pub use record::{NewMessage, OutboxDropped, Pictures, Recorded};
 pub use report::{CountRow, Latency};
 pub use resync::ResyncReply;
-pub use tips::{KeptCorrelation, Piece, Watched};
+pub use tips::{KeptCorrelation, Piece};
 pub use trace::Traced;
 
 use crate::clock::MonoMillis;

@@ -28,17 +28,6 @@ pub struct Piece {
     pub state: String,
 }
 
-/// A time in which a camera was watched, or not.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Watched {
-    /// First moment, unix milliseconds.
-    pub from_ms: i64,
-    /// End, unix milliseconds.
-    pub to_ms: i64,
-    /// Why not, of a gap.
-    pub reason: Option<String>,
-}
-
 /// No segment is longer, milliseconds.
 const LONGEST_MS: i64 = 3_600_000;
 
@@ -105,16 +94,5 @@ impl Store {
     pub async fn was_recorded(&self, camera: &str) -> Result<bool, StoreError> {
         let select = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM segment WHERE camera = ?)").bind(camera);
         select.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))
-    }
-
-    /// Times within `from` to `to` in which the camera was known not to be watched; oldest first, at most 100.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn blind_times(&self, camera: &str, from: UtcMillis, to: UtcMillis) -> Result<Vec<Watched>, StoreError> {
-        let select = "SELECT MAX(from_ms, ?2) AS from_ms, MIN(to_ms, ?3) AS to_ms, reason FROM coverage
-                      WHERE camera = ?1 AND from_ms < ?3 AND to_ms > ?2 AND watched = 0 ORDER BY from_ms LIMIT 100";
-        let select = sqlx::query_as(select).bind(camera).bind(from.0).bind(to.0);
-        select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))
     }
 }
