@@ -14,7 +14,7 @@ pub mod secret;
 use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
-pub use load::{Loaded, inspect, load, parse, parse_as, schema};
+pub use load::{Loaded, inspect, load, load_checked, parse, parse_as, parse_checked, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
     BayConfig, ClosedConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,

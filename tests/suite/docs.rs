@@ -152,6 +152,8 @@ fn links_between_documents_lead_to_files() {
         "CHANGELOG.md",
         "docs/install.md",
         "docs/configuration.md",
+        "docs/desk.md",
+        "docs/desk-configuration.md",
         "docs/models.md",
         "docs/rules.md",
     ] {

@@ -6,6 +6,8 @@ mod agent;
 mod camera;
 mod config;
 mod customs;
+mod desk;
+mod desk_browser;
 mod docs;
 mod event;
 mod fetch;
