@@ -12,7 +12,7 @@ const SECOND: &str = "01JC0000000000000000000002";
 /// What a screen reader would stumble over.
 const AUDIT: &str = r#"
 const out = [];
-const named = (e) => e.getAttribute("aria-label") || e.textContent.trim() || e.title;
+const named = (e) => e.getAttribute("aria-label") || e.textContent.trim() || e.title || e.querySelector("img")?.alt;
 for (const e of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
   if (!e.closest("label") && !e.getAttribute("aria-label")) out.push("no label: " + e.outerHTML);
 for (const e of document.querySelectorAll("button, a[href], summary"))
