@@ -137,7 +137,7 @@ async fn arrives_live(room: &Room, people: &mut People) {
     let base = "gatewatch/v1/15BB/gate-01";
     let messages = vec![
         (format!("{base}/state"), br#"{"online": true, "epoch": 7, "session": "1"}"#.to_vec()),
-        (format!("{base}/camera/gate/state"), br#"{"camera": "gate", "state": "streaming"}"#.to_vec()),
+        (format!("{base}/camera/gate/state"), br#"{"camera": "gate", "state": "running"}"#.to_vec()),
         (format!("{base}/snapshot/{FIRST}"), picture.clone()),
         said.clone(),
         said,

@@ -62,7 +62,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     let state = (format!("{base}/state"), br#"{"online": true}"#.to_vec());
     let camera = (
         format!("{base}/camera/gate/state"),
-        br#"{"camera": "gate", "state": "streaming", "analysed_fps": 5.0}"#.to_vec(),
+        br#"{"camera": "gate", "state": "running", "width": 1920, "height": 1080, "codec": "h264", "reconnects": 0, "clock_offset_ms": 12}"#.to_vec(),
     );
     let snapshot = (format!("{base}/snapshot/{FIRST}"), picture.clone());
     room.say(vec![

@@ -36,7 +36,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 p.line { (parts::severity(&ctx, row.severity)) span.state data-state=(row.state) { (ctx.value("state", &row.state)) }
                     @if let Some(outcome) = &row.outcome { span { (ctx.value("outcome", outcome)) } }
                     @if row.escalated_ms.is_some() { span.up { (ctx.t("escalated")) } }
-                    (parts::age(&ctx, row.at_ms)) }
+                    span.soft { (ctx.t("age")) " " (parts::age(&ctx, row.at_ms)) } }
                 (picture(&ctx, &row, &pictures))
                 (declarations(&ctx, &body))
                 p.line { (parts::answer(&ctx, &body)) }
@@ -85,7 +85,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
             @if !row.place.is_empty() { dt { (ctx.t("area")) } dd { (row.place) } }
             dt { (ctx.t("office")) } dd { (offices.name(&row.office)) " · " (ctx.t("box")) " " (row.box_id) }
             dt { (ctx.t("happened")) } dd { (parts::time(ctx, row.at_ms)) @if row.historical != 0 { " · " (ctx.t("historical")) } }
-            dt { (ctx.t("duty_day")) } dd { (row.duty_day) }
+            dt { (ctx.t("duty_day")) } dd { (parts::day(&row.duty_day)) }
             dt { (ctx.t("phase")) } dd { (ctx.value("phase", &row.phase))
                 @if let Some(ms) = number("/dwell_ms") { " · " (ctx.t("lasted")) " " (parts::duration(ctx, ms)) } }
             @if let Some(object) = object { dt { (ctx.t("object")) } dd { (object) } }

@@ -23,6 +23,11 @@ pub(crate) fn time(ctx: &Ctx, ms: i64) -> Markup {
     html! { time datetime=(exact) { (local(ctx, ms, "%d/%m/%Y %H:%M:%S")) } }
 }
 
+/// `2026-03-02` as `02/03/2026`.
+pub(crate) fn day(iso: &str) -> String {
+    iso.split('-').rev().collect::<Vec<_>>().join("/")
+}
+
 /// As [`time`], or a dash.
 pub(crate) fn maybe_time(ctx: &Ctx, ms: Option<i64>) -> Markup {
     match ms {
@@ -156,7 +161,7 @@ pub(crate) fn grouped(amount: i64) -> String {
     if amount < 0 { format!("-{out}") } else { out }
 }
 
-/// `2,5 tỷ đồng`, `457 triệu đồng`: cut off after one decimal, as the bulletin does ("more than").
+/// `2,5 tỷ đồng`, `457 triệu đồng`, nothing below a million: cut off after one decimal, as the bulletin does ("more than").
 pub(crate) fn amount_words(ctx: &Ctx, amount: i64) -> String {
     let tenths = |unit: i64| {
         let n = amount / (unit / 10);
@@ -165,7 +170,7 @@ pub(crate) fn amount_words(ctx: &Ctx, amount: i64) -> String {
     match amount.abs() {
         1_000_000_000.. => format!("{} {}", tenths(1_000_000_000), ctx.t("report.billion")),
         1_000_000.. => format!("{} {}", tenths(1_000_000), ctx.t("report.million")),
-        _ => format!("{} {}", grouped(amount), ctx.t("report.dong")),
+        _ => String::new(),
     }
 }
 
