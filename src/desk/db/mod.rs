@@ -145,7 +145,7 @@ fn refused(url: &str, error: &sqlx::Error) -> DbError {
     DbError::Open(format!("the desk's database at {place} cannot be opened: {error}; check `database` and `desk.dir`"))
 }
 
-/// Whose rows somebody sees: `*`, or office codes between commas. Bound as a parameter of the condition [`IN_SCOPE`].
+/// Whose rows somebody sees: `*`, or office codes between commas. Bound as a parameter of conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scope(pub(crate) String);
 

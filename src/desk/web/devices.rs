@@ -71,7 +71,7 @@ fn camera(ctx: &Ctx, birth: &Value, c: &CameraRow) -> Markup {
     let state = text(&body, "/state").unwrap_or_default();
     let number = |key: &str| body.get(key).and_then(Value::as_i64);
     let known = birth.get("cameras").and_then(Value::as_array).into_iter().flatten();
-    let name = known.filter(|k| text(k, "/id").as_deref() == Some(&c.id)).find_map(|k| text(k, "/name"));
+    let name = known.filter(|k| text(k, "/id").as_deref() == Some(c.id.as_str())).find_map(|k| text(k, "/name"));
     let size = number("width").zip(number("height")).filter(|(w, h)| *w > 0 && *h > 0);
     let reasons = ["/reason", "/not_analysed"].iter().filter_map(|p| text(&body, p)).collect::<Vec<_>>();
     let class = if state == "running" && reasons.is_empty() { "good" } else { "bad" };
