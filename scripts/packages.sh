@@ -8,7 +8,7 @@ ca-certificates fonts-dejavu-core gcc libc6-dev make pkg-config python3 python3-
 libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 "
-test_packages="mosquitto openssl ffmpeg"
+test_packages="chromium chromium-driver ffmpeg mosquitto openssl postgresql"
 
 case "${1:-run}" in
 run) packages=$run_packages ;;

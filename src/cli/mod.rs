@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod check;
 pub mod demo;
+pub mod desk;
 pub mod evidence;
 pub mod model;
 pub mod mot;
@@ -40,6 +41,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Watch the cameras of a configuration and publish events until stopped.
     Agent(agent::Args),
+    /// The duty room: take the messages of all boxes, keep them, and serve the pages.
+    Desk(desk::Args),
     /// Run the same analysis over a recorded file, faster than real time, and print the events.
     Replay(replay::Args),
     /// Inspect, measure or fetch a detector model.
@@ -71,6 +74,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => Ok(check::run(&args)),
         Command::Demo(args) => demo::run(&args),
         Command::Agent(args) => agent::run(&args),
+        Command::Desk(args) => desk::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Mot(args) => mot::run(&args),

@@ -72,6 +72,34 @@ pub fn parse_as<T: DeserializeOwned + JsonSchema>(text: &str, file: &str) -> Res
     typed(&doc).map_err(|(problem, _)| Problems::new(vec![problem]))
 }
 
+/// As [`parse_as`], and then what the values mean together: `check` gives pairs of key and message.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn parse_checked<T: DeserializeOwned + JsonSchema>(
+    text: &str,
+    file: &str,
+    check: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<T, Problems> {
+    let value: T = parse_as(text, file)?;
+    let (doc, _) = Document::parse(file, text);
+    let problems: Vec<_> = check(&value).into_iter().map(|(key, m)| doc.problem(&key, m, Level::Error)).collect();
+    if problems.is_empty() { Ok(value) } else { Err(Problems::new(problems)) }
+}
+
+/// Reads a file of ours and hands it to [`parse_checked`].
+///
+/// # Errors
+/// When it cannot be read, or everything that is wrong in it.
+pub fn load_checked<T: DeserializeOwned + JsonSchema>(
+    path: &Path,
+    check: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<T, Problems> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| Problems::unreadable(&name, &e))?;
+    parse_checked(&text, &name, check)
+}
+
 /// The JSON Schema of the file, for editors; `config/schema/config.schema.json` is this.
 #[must_use]
 pub fn schema() -> Value {

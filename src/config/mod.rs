@@ -20,7 +20,7 @@ pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, Li
 pub use evidence::EvidenceConfig;
 pub use footage::FootageConfig;
 pub use health::HealthConfig;
-pub use load::{Loaded, inspect, load, parse, parse_as, schema};
+pub use load::{Loaded, inspect, load, load_checked, parse, parse_as, parse_checked, schema};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
     BayConfig, ClosedConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,

@@ -1,7 +1,27 @@
-//! The duty room. Here so far: the live page of one or more boxes (`live.rs`) and what it shows (`board.rs`). It reads
-//! the broker only through `mqtt::Subscriber`.
+//! The duty room. `gatewatch desk` is [`Desk`]: it takes the messages of all boxes from the broker, keeps them, and serves
+//! pages to duty officers and those who answer for them. The demo's live page (`live.rs`, `board.rs`) is apart from it:
+//! it keeps nothing and needs no sign-in.
 
+mod access;
+mod alert;
 mod board;
+pub mod config;
+mod db;
+mod duty;
+mod hub;
+mod ingest;
 pub mod live;
+mod message;
+mod password;
+mod pictures;
+mod report;
+mod room;
+mod throttle;
+mod tip;
+mod tips_duty;
+mod web;
+mod words;
 
+pub use config::DeskConfig;
 pub use live::{LiveDesk, LiveDeskError};
+pub use room::{Desk, DeskError, FIRST_ACCOUNT};

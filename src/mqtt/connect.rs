@@ -165,6 +165,14 @@ fn set_credentials(options: &mut MqttOptions, config: &MqttConfig) -> Result<(),
     }
 }
 
+/// Whether `url` is a broker's address; says what is wanted when not.
+///
+/// # Errors
+/// What is wrong with it, naming `mqtt.url`.
+pub(crate) fn plain_address(url: &str) -> Result<(), String> {
+    Address::parse(url).map(|_| ())
+}
+
 /// A broker's address.
 #[derive(Debug, PartialEq, Eq)]
 struct Address {

@@ -6,6 +6,7 @@ mod backoff;
 pub mod broker;
 pub mod connect;
 pub mod deliver;
+pub(crate) mod desk;
 pub mod inbound;
 mod intake;
 pub mod outbox;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use gatewatch::config::{self, Config};
+use gatewatch::desk::DeskConfig;
 use serde_json::Value;
 
 use crate::support::generated_file;
@@ -80,7 +81,28 @@ fn the_schema_file_is_the_generated_one() {
 
 #[test]
 fn the_reference_is_the_generated_one() {
-    generated_file("docs/configuration.md", &reference(&config::schema()));
+    let agent = Reference { head: AGENT_HEAD, schema: config::schema(), defaults: as_json(&Config::default()) };
+    generated_file("docs/configuration.md", &agent.page());
+    let desk = Reference { head: DESK_HEAD, schema: DeskConfig::schema(), defaults: as_json(&DeskConfig::default()) };
+    generated_file("docs/desk-configuration.md", &desk.page());
+}
+
+fn as_json(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap()
+}
+
+#[test]
+fn the_shipped_file_of_the_desk_is_its_defaults_and_names_every_key() {
+    let text = read("config/desk.toml");
+    assert_eq!(DeskConfig::parse(&text, "config/desk.toml").unwrap(), DeskConfig::default());
+    let mut names = Vec::new();
+    keys(&DeskConfig::schema(), &mut names);
+    assert!(names.len() > 35, "the schema was understood: {}", names.len());
+    let words: std::collections::HashSet<_> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let missing: Vec<_> = names.iter().filter(|n| !words.contains(n.as_str())).collect();
+    assert!(missing.is_empty(), "config/desk.toml lacks {missing:?}");
+    let schema = serde_json::to_string_pretty(&DeskConfig::schema()).unwrap() + "\n";
+    generated_file("config/schema/desk.schema.json", &schema);
 }
 
 #[test]
@@ -136,23 +158,41 @@ fn files_that_are_named_must_exist_except_those_that_may_come_later() {
 }
 
 /// `docs/configuration.md` from the schema: one table a section.
-fn reference(schema: &Value) -> String {
-    let mut out = String::from(concat!(
-        "# Configuration\n\nOne TOML file, read once at start. `gatewatch check FILE` names every mistake at once, each with ",
-        "file, line, column, key, what is wrong and what is allowed. Unknown keys are refused. Key paths count from 0: ",
-        "`camera[1].area[0]` is the first area of the second camera. Relative paths are relative to the working directory.\n\n",
-        "`config/gatewatch.toml` holds every key with its default and an example camera. Editors understand ",
-        "`config/schema/config.schema.json`. This page is generated from the same types ",
-        "(`GATEWATCH_UPDATE=1 cargo test --test suite config`).\n\n",
-        "Files that the configuration names must exist when the agent starts; only `register.file`, the model and its library may appear later (a ",
-        "warning). Secrets are never written into this file: `file` or `env` says where they are.\n",
-    ));
-    let root = schema["properties"].as_object().unwrap();
-    for (name, property) in root {
-        let title = if name == "camera" { "[[camera]]".into() } else { format!("[{name}]") };
-        section(schema, &title, name, property, &mut out);
+const AGENT_HEAD: &str = concat!(
+    "# Configuration\n\nOne TOML file, read once at start. `gatewatch check FILE` names every mistake at once, each with ",
+    "file, line, column, key, what is wrong and what is allowed. Unknown keys are refused. Key paths count from 0: ",
+    "`camera[1].area[0]` is the first area of the second camera. Relative paths are relative to the working directory.\n\n",
+    "`config/gatewatch.toml` holds every key with its default and an example camera. Editors understand ",
+    "`config/schema/config.schema.json`. This page is generated from the same types ",
+    "(`GATEWATCH_UPDATE=1 cargo test --test suite config`).\n\n",
+    "Files that the configuration names must exist when the agent starts; only `register.file`, the model and its library may appear later (a ",
+    "warning). Secrets are never written into this file: `file` or `env` says where they are.\n",
+);
+const DESK_HEAD: &str = concat!(
+    "# Configuration of the desk\n\nOne TOML file of its own, read once at start by `gatewatch desk --config FILE`; with ",
+    "`--check` it is only checked. Unknown keys are refused, every mistake is named with its place. `config/desk.toml` ",
+    "holds every key with its default, editors understand `config/schema/desk.schema.json`. This page is generated from ",
+    "the same types (`GATEWATCH_UPDATE=1 cargo test --test suite config`). How the desk is set up and used: ",
+    "[the desk](desk.md).\n\nSecrets are never written into this file: `file` or `env` says where they are.\n",
+);
+
+/// A page made from a schema.
+struct Reference {
+    head: &'static str,
+    schema: Value,
+    defaults: Value,
+}
+
+impl Reference {
+    fn page(&self) -> String {
+        let mut out = String::from(self.head);
+        for (name, property) in self.schema["properties"].as_object().unwrap() {
+            let many = property["type"] == "array";
+            let title = if many { format!("[[{name}]]") } else { format!("[{name}]") };
+            section(self, &title, name, property, &mut out);
+        }
+        out
     }
-    out
 }
 
 fn target<'a>(schema: &'a Value, property: &'a Value) -> Option<&'a Value> {
@@ -162,7 +202,8 @@ fn target<'a>(schema: &'a Value, property: &'a Value) -> Option<&'a Value> {
     schema.pointer(reference.strip_prefix('#')?)
 }
 
-fn section(schema: &Value, title: &str, path: &str, property: &Value, out: &mut String) {
+fn section(page: &Reference, title: &str, path: &str, property: &Value, out: &mut String) {
+    let schema = &page.schema;
     let Some(table) = target(schema, property) else { return };
     let Some(properties) = table["properties"].as_object() else { return };
     let about = |v: &Value| v["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
@@ -177,7 +218,7 @@ fn section(schema: &Value, title: &str, path: &str, property: &Value, out: &mut 
         let default = if required.contains(&Value::from(name.as_str())) {
             "compulsory".into()
         } else {
-            default_of(schema, path, name, p)
+            default_of(page, path, name, p)
         };
         writeln!(out, "| `{name}` | {} | {default} | {} |", form(schema, p), about(p)).unwrap();
     }
@@ -186,13 +227,13 @@ fn section(schema: &Value, title: &str, path: &str, property: &Value, out: &mut 
         let inner = format!("{path}.{name}");
         let title = if many { format!("[[{inner}]]") } else { format!("[{inner}]") };
         if !title.contains("password") && !title.contains("token") {
-            section(schema, &title, &inner, p, out);
+            section(page, &title, &inner, p, out);
         }
     }
 }
 
-fn default_of(schema: &Value, path: &str, name: &str, property: &Value) -> String {
-    let written = serde_json::to_value(Config::default()).unwrap();
+fn default_of(page: &Reference, path: &str, name: &str, property: &Value) -> String {
+    let (schema, written) = (&page.schema, &page.defaults);
     let pointer = format!("/{}/{name}", path.replace('.', "/"));
     match written.pointer(&pointer).or_else(|| property.get("default")) {
         None | Some(Value::Null) => "none".into(),

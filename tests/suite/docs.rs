@@ -178,6 +178,8 @@ fn links_between_documents_lead_to_files() {
         "docs/configuration.md",
         "docs/coverage.md",
         "docs/evidence.md",
+        "docs/desk.md",
+        "docs/desk-configuration.md",
         "docs/models.md",
         "docs/rules.md",
         "docs/integration.md",

@@ -7,6 +7,8 @@ mod camera;
 mod config;
 mod coverage;
 mod customs;
+mod desk;
+mod desk_browser;
 mod docs;
 mod event;
 mod evidence;

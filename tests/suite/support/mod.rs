@@ -1,9 +1,12 @@
 //! What several themes need: servers to talk to, waiting with a deadline, generated files of the repository.
 
+pub mod desk;
 pub mod gate;
 pub mod listener;
 pub mod mosquitto;
+pub mod postgres;
 pub mod rtsp_server;
+pub mod webdriver;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,0 +1,295 @@
+//! The life of an alert: which steps there are, who may take them when, and what they make of it. Values in, values
+//! out; rows are in `db/alerts.rs`, who may do what at all is in `access.rs`.
+//!
+//! ```text
+//! new ─look→ seen ─acknowledge→ acked ─close→ closed(information)
+//! new, seen, acked ─dismiss(reason)→ closed(dismissed)      severity 4: a second person must agree
+//! any open ─escalate(reason)→ the same, at the shift leader  new for too long ─→ escalated by the desk
+//! any open ─tip→ closed(tip)                                 new at the end of the duty day ─→ unseen
+//! closed ─new facts that matter→ new
+//! ```
+
+/// Reasons of a dismissal; `other` needs words.
+pub(crate) const REASONS: [&str; 7] = ["false_alarm", "weather", "permitted", "duplicate", "test", "handled", "other"];
+
+/// Where an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nobody looked.
+    New,
+    /// Somebody looked.
+    Seen,
+    /// Somebody took it on.
+    Acked,
+    /// Done.
+    Closed,
+    /// Nobody looked in its duty day; still open, and counted.
+    Unseen,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 5] = [Self::New, Self::Seen, Self::Acked, Self::Closed, Self::Unseen];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Seen => "seen",
+            Self::Acked => "acked",
+            Self::Closed => "closed",
+            Self::Unseen => "unseen",
+        }
+    }
+
+    /// As stored; what is not known counts as not looked at.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).unwrap_or(Self::New)
+    }
+}
+
+/// What decides about an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Core {
+    pub state: State,
+    pub outcome: Option<String>,
+    pub severity: i64,
+    pub escalated_ms: Option<i64>,
+    /// Who asked for a dismissal that needs a second person.
+    pub asked_by: Option<String>,
+    pub closed_ms: Option<i64>,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Look,
+    Acknowledge,
+    Dismiss {
+        reason: String,
+        note: String,
+    },
+    Escalate {
+        note: String,
+    },
+    /// Nobody looked for too long.
+    EscalateByTime,
+    /// A tip was made of it.
+    Tip {
+        number: String,
+    },
+    /// Known and done; nothing to do.
+    Close {
+        note: String,
+    },
+    /// Nobody looked until the end of the duty day.
+    EndOfDay,
+    /// The box says something new. Reopens what is closed when it `matters`.
+    News {
+        severity: i64,
+        matters: bool,
+    },
+}
+
+/// What goes into the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub action: &'static str,
+    pub reason: String,
+    pub note: String,
+}
+
+/// Why a step is not taken; the key of a sentence in `words.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Closed,
+    NeedsReason,
+    NeedsNote,
+    NeedsSecondPerson,
+    NotAcknowledged,
+}
+
+impl Refusal {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Closed => "refusal.closed",
+            Self::NeedsReason => "refusal.reason",
+            Self::NeedsNote => "refusal.note",
+            Self::NeedsSecondPerson => "refusal.second",
+            Self::NotAcknowledged => "refusal.not_acked",
+        }
+    }
+}
+
+/// Takes a step. `None` = nothing changes and nothing is written.
+pub(crate) fn step(core: &Core, step: &Step, who: &str, now_ms: i64) -> Result<Option<(Core, Entry)>, Refusal> {
+    let open = core.state != State::Closed;
+    let mut next = core.clone();
+    let entry = match step {
+        Step::Look if matches!(core.state, State::New | State::Unseen) => {
+            next.state = State::Seen;
+            entry("look", "", "")
+        }
+        Step::Look => return Ok(None),
+        Step::Acknowledge if core.state == State::Acked => return Ok(None),
+        Step::Acknowledge if open => {
+            next.state = State::Acked;
+            entry("ack", "", "")
+        }
+        Step::Dismiss { reason, note } if open => return dismiss(core, reason, note, who, now_ms).map(Some),
+        Step::Escalate { note } if open => {
+            if note.trim().is_empty() {
+                return Err(Refusal::NeedsNote);
+            }
+            next.escalated_ms = Some(now_ms);
+            entry("escalate", "", note)
+        }
+        Step::EscalateByTime if core.state == State::New && core.escalated_ms.is_none() => {
+            next.escalated_ms = Some(now_ms);
+            entry("escalate_time", "", "")
+        }
+        Step::Tip { number } if open => {
+            close(&mut next, "tip", now_ms);
+            entry("tip", "", number)
+        }
+        Step::Close { .. } if open && core.state != State::Acked => return Err(Refusal::NotAcknowledged),
+        Step::Close { note } if open => {
+            close(&mut next, "information", now_ms);
+            entry("close", "", note)
+        }
+        Step::EndOfDay if core.state == State::New => {
+            next.state = State::Unseen;
+            entry("unseen", "", "")
+        }
+        Step::EscalateByTime | Step::EndOfDay => return Ok(None),
+        Step::News { severity, matters } => return Ok(news(core, *severity, *matters)),
+        _ => return Err(Refusal::Closed),
+    };
+    Ok(Some((next, entry)))
+}
+
+fn dismiss(core: &Core, reason: &str, note: &str, who: &str, now_ms: i64) -> Result<(Core, Entry), Refusal> {
+    if !REASONS.contains(&reason) {
+        return Err(Refusal::NeedsReason);
+    }
+    if reason == "other" && note.trim().is_empty() {
+        return Err(Refusal::NeedsNote);
+    }
+    let mut next = core.clone();
+    match core.asked_by.as_deref() {
+        Some(first) if core.severity >= 4 && first == who => return Err(Refusal::NeedsSecondPerson),
+        None if core.severity >= 4 => {
+            next.asked_by = Some(who.to_owned());
+            next.state = State::Acked;
+            Ok((next, entry("dismiss_ask", reason, note)))
+        }
+        _ => {
+            close(&mut next, "dismissed", now_ms);
+            Ok((next, entry("dismiss", reason, note)))
+        }
+    }
+}
+
+fn news(core: &Core, severity: i64, matters: bool) -> Option<(Core, Entry)> {
+    let mut next = core.clone();
+    next.severity = severity;
+    let reopened = core.state == State::Closed && (matters || severity > core.severity);
+    if reopened {
+        next = Core { state: State::New, outcome: None, escalated_ms: None, asked_by: None, closed_ms: None, severity };
+    }
+    let said = if reopened { "reopen" } else { "news" };
+    (next != *core).then(|| (next, entry(said, "", "")))
+}
+
+fn close(core: &mut Core, outcome: &str, now_ms: i64) {
+    core.state = State::Closed;
+    core.outcome = Some(outcome.to_owned());
+    core.closed_ms = Some(now_ms);
+}
+
+fn entry(action: &'static str, reason: &str, note: &str) -> Entry {
+    Entry { action, reason: reason.trim().to_owned(), note: note.trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core(state: State, severity: i64) -> Core {
+        Core { state, outcome: None, severity, escalated_ms: None, asked_by: None, closed_ms: None }
+    }
+
+    fn dismissal(reason: &str, note: &str) -> Step {
+        Step::Dismiss { reason: reason.into(), note: note.into() }
+    }
+
+    fn go(c: &Core, s: &Step, who: &str) -> Core {
+        step(c, s, who, 5).unwrap().unwrap().0
+    }
+
+    #[test]
+    fn an_alert_is_looked_at_taken_on_and_closed() {
+        let c = go(&core(State::New, 3), &Step::Look, "an");
+        assert_eq!(c.state, State::Seen);
+        assert_eq!(step(&c, &Step::Look, "an", 5), Ok(None));
+        assert_eq!(step(&c, &Step::Close { note: String::new() }, "an", 5), Err(Refusal::NotAcknowledged));
+        let c = go(&c, &Step::Acknowledge, "an");
+        let c = go(&c, &Step::Close { note: "ok".into() }, "an");
+        assert_eq!((c.state, c.outcome.as_deref(), c.closed_ms), (State::Closed, Some("information"), Some(5)));
+        for s in [Step::Acknowledge, dismissal("test", ""), Step::Escalate { note: "x".into() }] {
+            assert_eq!(step(&c, &s, "an", 5), Err(Refusal::Closed));
+        }
+    }
+
+    #[test]
+    fn a_dismissal_needs_a_reason_and_other_needs_words() {
+        let c = core(State::New, 2);
+        assert_eq!(step(&c, &dismissal("", ""), "an", 5), Err(Refusal::NeedsReason));
+        assert_eq!(step(&c, &dismissal("because", ""), "an", 5), Err(Refusal::NeedsReason));
+        assert_eq!(step(&c, &dismissal("other", " "), "an", 5), Err(Refusal::NeedsNote));
+        let (next, e) = step(&c, &dismissal("weather", " rain "), "an", 5).unwrap().unwrap();
+        assert_eq!(
+            (next.outcome.as_deref(), e.reason.as_str(), e.note.as_str()),
+            (Some("dismissed"), "weather", "rain")
+        );
+    }
+
+    #[test]
+    fn severity_four_is_dismissed_by_two_persons() {
+        let c = go(&core(State::New, 4), &dismissal("false_alarm", ""), "an");
+        assert_eq!((c.state, c.asked_by.as_deref()), (State::Acked, Some("an")));
+        assert_eq!(step(&c, &dismissal("false_alarm", ""), "an", 6), Err(Refusal::NeedsSecondPerson));
+        assert_eq!(go(&c, &dismissal("false_alarm", ""), "binh").state, State::Closed);
+    }
+
+    #[test]
+    fn who_is_not_looked_at_goes_up_once_and_is_unseen_at_the_end_of_the_day() {
+        let c = go(&core(State::New, 3), &Step::EscalateByTime, "");
+        assert_eq!((c.state, c.escalated_ms), (State::New, Some(5)));
+        assert_eq!(step(&c, &Step::EscalateByTime, "", 6), Ok(None));
+        let c = go(&c, &Step::EndOfDay, "");
+        assert_eq!(c.state, State::Unseen);
+        assert_eq!(go(&c, &Step::Look, "an").state, State::Seen);
+        assert_eq!(step(&core(State::Seen, 3), &Step::EscalateByTime, "", 6), Ok(None));
+        assert_eq!(
+            step(&core(State::Seen, 3), &Step::Escalate { note: String::new() }, "an", 6),
+            Err(Refusal::NeedsNote)
+        );
+    }
+
+    #[test]
+    fn news_reopens_what_is_closed_only_when_it_matters() {
+        let closed = go(&core(State::New, 2), &dismissal("test", ""), "an");
+        assert_eq!(step(&closed, &Step::News { severity: 2, matters: false }, "", 6), Ok(None));
+        for (severity, matters) in [(2, true), (4, false)] {
+            let (next, e) = step(&closed, &Step::News { severity, matters }, "", 6).unwrap().unwrap();
+            assert_eq!((next.state, next.outcome, next.severity, e.action), (State::New, None, severity, "reopen"));
+        }
+        assert_eq!(go(&core(State::Acked, 2), &Step::News { severity: 4, matters: true }, "").state, State::Acked);
+    }
+
+    #[test]
+    fn every_state_is_read_back() {
+        for s in State::ALL {
+            assert_eq!(State::parse(s.as_str()), s);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+// The desk's script: live alerts, ticking ages, sound, keys. Every page works without it.
+"use strict";
+
+const list = document.getElementById("alerts");
+const units = (document.querySelector("[data-units]")?.dataset.units || "").split("|");
+
+// ---- ages
+function words(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  const parts = [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60, s % 60];
+  let first = parts.findIndex((n) => n > 0);
+  if (first < 0) first = 3;
+  const shown = [];
+  for (let i = first; i < Math.min(first + 2, 4); i++) if (parts[i] > 0) shown.push(parts[i] + " " + units[i]);
+  return shown.length ? shown.join(" ") : "0 " + units[3];
+}
+function tick() {
+  if (units.length < 4) return;
+  for (const age of document.querySelectorAll(".age")) age.textContent = words(Date.now() - Number(age.dataset.since));
+}
+setInterval(tick, 1000);
+
+// ---- sound: a browser makes none before somebody asked for it
+const soundButton = document.getElementById("sound");
+let sound = null;
+function setSound(on) {
+  if (on && !sound) sound = new AudioContext();
+  if (!on && sound) { sound.close(); sound = null; }
+  soundButton.setAttribute("aria-pressed", String(on));
+  soundButton.textContent = on ? soundButton.dataset.off : soundButton.dataset.on;
+}
+soundButton?.addEventListener("click", () => setSound(!sound));
+function beep(severity) {
+  if (!sound) return;
+  const tones = severity >= 4 ? [880, 660, 880, 660] : [740, 740];
+  tones.forEach((hz, i) => {
+    const at = sound.currentTime + i * 0.22;
+    const tone = sound.createOscillator();
+    const loud = sound.createGain();
+    tone.frequency.value = hz;
+    loud.gain.setValueAtTime(0.0001, at);
+    loud.gain.exponentialRampToValueAtTime(0.3, at + 0.02);
+    loud.gain.exponentialRampToValueAtTime(0.0001, at + 0.2);
+    tone.connect(loud).connect(sound.destination);
+    tone.start(at);
+    tone.stop(at + 0.21);
+  });
+}
+
+// ---- live alerts
+const at = (card) => Number(card.dataset.at);
+function place(card) {
+  const later = [...list.children].find((other) => at(other) <= at(card));
+  list.insertBefore(card, later || null);
+}
+function show(change) {
+  const counts = document.getElementById("counts");
+  if (counts) counts.textContent = change.counts;
+  const old = document.getElementById("a-" + change.id);
+  const had = old && old.contains(document.activeElement);
+  if (!change.html) {
+    if (had) (old.nextElementSibling || old.previousElementSibling)?.focus();
+    old?.remove();
+    return;
+  }
+  const made = document.createElement("template");
+  made.innerHTML = change.html;
+  const card = made.content.firstElementChild;
+  if (old) old.replaceWith(card);
+  else {
+    place(card);
+    card.classList.add("fresh");
+    setTimeout(() => card.classList.remove("fresh"), 8000);
+  }
+  if (had) card.focus();
+  if (change.sound) {
+    beep(change.severity);
+    const say = document.getElementById("say");
+    if (say) say.textContent = change.say;
+  }
+  tick();
+}
+function listen() {
+  const lost = document.getElementById("lost");
+  let broken = false;
+  const stream = new EventSource(list.dataset.stream);
+  stream.addEventListener("alert", (event) => show(JSON.parse(event.data)));
+  stream.addEventListener("reload", () => location.reload());
+  stream.onopen = () => {
+    lost.hidden = true;
+    // What happened while the line was down is not sent again: take the list anew.
+    if (broken) refresh();
+    broken = false;
+  };
+  stream.onerror = () => {
+    broken = true;
+    setTimeout(() => { if (broken) lost.hidden = false; }, 4000);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  };
+}
+async function refresh() {
+  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  if (!answer.ok || answer.redirected) { location.reload(); return; }
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const id = document.activeElement?.closest?.(".alert")?.id;
+  list.replaceChildren(...fresh.getElementById("alerts").children);
+  document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;
+  if (id) document.getElementById(id)?.focus();
+  tick();
+}
+if (list) listen();
+
+// ---- forms of a card: sent without leaving the page
+list?.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.matches(".quick")) return;
+  event.preventDefault();
+  const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+  if (!answer.ok) location.href = form.closest(".alert").querySelector("strong a").href;
+});
+
+// ---- dialogs
+function ask(what, id) {
+  const dialog = document.getElementById("dialog-" + what);
+  if (!dialog) return false;
+  dialog.querySelector("form").action = "/alerts/" + encodeURIComponent(id) + "/" + what;
+  dialog.showModal();
+  return true;
+}
+document.addEventListener("click", (event) => {
+  const close = event.target.closest("[data-close]");
+  if (close) {
+    const dialog = close.closest("dialog");
+    if (dialog) dialog.close();
+    else close.closest("details")?.removeAttribute("open");
+    return;
+  }
+  const act = event.target.closest(".alert a[data-act]");
+  if (act && act.dataset.act !== "tip" && ask(act.dataset.act, act.closest(".alert").dataset.id)) event.preventDefault();
+});
+if (location.hash === "#dismiss" || location.hash === "#escalate") {
+  document.querySelector("details" + location.hash)?.setAttribute("open", "");
+}
+
+// ---- keys: on the list for the chosen card, on an alert's page for that alert
+const acts = { a: "ack", d: "dismiss", e: "escalate", t: "tip" };
+function move(step) {
+  const cards = [...list.children];
+  const now = cards.indexOf(document.activeElement?.closest(".alert"));
+  cards[now < 0 ? 0 : Math.min(cards.length - 1, Math.max(0, now + step))]?.focus();
+}
+document.addEventListener("keydown", (event) => {
+  const target = event.target;
+  if (event.ctrlKey || event.altKey || event.metaKey || target.closest("input, select, textarea, dialog")) return;
+  if (list && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+    event.preventDefault();
+    move(event.key === "ArrowDown" ? 1 : -1);
+    return;
+  }
+  const card = list ? document.activeElement?.closest(".alert") : document.querySelector("[data-keys]");
+  if (!card) return;
+  if (event.key === "Enter" && card === target && list) {
+    card.querySelector("strong a").click();
+    return;
+  }
+  const act = acts[event.key.toLowerCase()];
+  if (!act) return;
+  const found = card.querySelector('[data-act="' + act + '"], button[value="' + act + '"]');
+  if (found) {
+    event.preventDefault();
+    found.click();
+    found.closest("details[open]")?.querySelector("select, textarea")?.focus();
+  }
+});

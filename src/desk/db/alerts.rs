@@ -1,0 +1,213 @@
+//! Alerts and their history as rows. What a step makes of an alert is in `desk/alert.rs`.
+
+use super::{Db, DbError, Scope, Tx, like};
+use crate::desk::alert::{Core, Entry, State};
+
+/// An alert.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub(crate) struct AlertRow {
+    pub id: String,
+    pub office: String,
+    #[sqlx(rename = "box")]
+    pub box_id: String,
+    pub camera: String,
+    pub place: String,
+    pub rule: String,
+    pub severity: i64,
+    pub revision: i64,
+    pub phase: String,
+    pub at_ms: i64,
+    pub opened_ms: i64,
+    pub duty_day: String,
+    pub historical: i64,
+    pub group_key: String,
+    pub picture: Option<String>,
+    pub search: String,
+    pub body: String,
+    pub state: String,
+    pub outcome: Option<String>,
+    pub escalated_ms: Option<i64>,
+    pub asked_by: Option<String>,
+    pub closed_ms: Option<i64>,
+    pub version: i64,
+}
+
+impl AlertRow {
+    pub(crate) fn core(&self) -> Core {
+        Core {
+            state: State::parse(&self.state),
+            outcome: self.outcome.clone(),
+            severity: self.severity,
+            escalated_ms: self.escalated_ms,
+            asked_by: self.asked_by.clone(),
+            closed_ms: self.closed_ms,
+        }
+    }
+
+    pub(crate) fn set_core(&mut self, core: &Core) {
+        core.state.as_str().clone_into(&mut self.state);
+        self.outcome.clone_from(&core.outcome);
+        self.severity = core.severity;
+        self.escalated_ms = core.escalated_ms;
+        self.asked_by.clone_from(&core.asked_by);
+        self.closed_ms = core.closed_ms;
+    }
+}
+
+/// One line of an alert's history.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct ActionRow {
+    pub at_ms: i64,
+    pub account: String,
+    pub action: String,
+    pub reason: String,
+    pub note: String,
+}
+
+/// Which alerts are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// `open`, `mine` (escalated and open), `closed`, `all`.
+    pub view: String,
+    /// At least.
+    pub severity: i64,
+    /// Empty = all.
+    pub office: String,
+    /// Empty = all.
+    pub duty_day: String,
+    /// Words to find.
+    pub words: String,
+    /// Only one rule; empty = all.
+    pub rule: String,
+    /// At most.
+    pub limit: i64,
+}
+
+const COLUMNS: &str = "id, office, box, camera, place, rule, severity, revision, phase, at_ms, opened_ms, duty_day, historical, group_key, picture, search, body, state, outcome, escalated_ms, asked_by, closed_ms, version";
+
+fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
+    // Only texts of this file are put together.
+    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM alert {rest}"))
+}
+
+impl Db {
+    pub(crate) async fn alert(&self, id: &str) -> Result<Option<AlertRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE id = $1")).bind(id).fetch_optional(&self.pool).await?)
+    }
+
+    /// Newest first.
+    pub(crate) async fn alerts(&self, scope: &Scope, w: &Wanted) -> Result<Vec<AlertRow>, DbError> {
+        let rest = "WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%')
+                    AND ($2 = 'all' OR ($2 = 'open' AND state <> 'closed') OR ($2 = 'closed' AND state = 'closed')
+                         OR ($2 = 'escalated' AND state <> 'closed' AND escalated_ms IS NOT NULL)
+                         OR ($2 = 'new' AND state = 'new') OR ($2 = 'unseen' AND state = 'unseen'))
+                    AND severity >= $3 AND ($4 = '' OR office = $4) AND ($5 = '' OR duty_day = $5)
+                    AND search LIKE $6 AND ($7 = '' OR rule = $7)
+                    ORDER BY at_ms DESC, id DESC LIMIT $8";
+        let query = sqlx::query_as(select(rest)).bind(&scope.0).bind(&w.view).bind(w.severity).bind(&w.office);
+        let query = query.bind(&w.duty_day).bind(like(&w.words)).bind(&w.rule).bind(w.limit);
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+
+    /// How many alerts stand in each state, by severity: state, severity, how many.
+    pub(crate) async fn alert_counts(&self, scope: &Scope) -> Result<Vec<(String, i64, i64)>, DbError> {
+        let select = "SELECT state, severity, COUNT(*) FROM alert
+                      WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%') AND state <> 'closed'
+                      GROUP BY state, severity";
+        Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
+    }
+
+    pub(crate) async fn alert_history(&self, id: &str) -> Result<Vec<ActionRow>, DbError> {
+        let select =
+            "SELECT at_ms, account, action, reason, note FROM alert_action WHERE alert_id = $1 ORDER BY at_ms, id";
+        Ok(sqlx::query_as(select).bind(id).fetch_all(&self.pool).await?)
+    }
+
+    /// New alerts that nobody looked at since before these times, and new ones of an earlier duty day.
+    pub(crate) async fn alerts_due(
+        &self,
+        before: i64,
+        critical_before: i64,
+        day: &str,
+    ) -> Result<Vec<AlertRow>, DbError> {
+        let rest = "WHERE state = 'new' AND (duty_day < $3 OR (historical = 0 AND escalated_ms IS NULL
+                    AND ((severity >= 4 AND opened_ms <= $2) OR opened_ms <= $1))) ORDER BY opened_ms LIMIT 200";
+        let query = sqlx::query_as(select(rest)).bind(before).bind(critical_before).bind(day);
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn alert(&mut self, id: &str) -> Result<Option<AlertRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE id = $1")).bind(id).fetch_optional(&mut **self).await?)
+    }
+
+    pub(crate) async fn add_alert(&mut self, a: &AlertRow) -> Result<(), DbError> {
+        // Only texts of this file are put together.
+        let insert = sqlx::AssertSqlSafe(format!(
+            "INSERT INTO alert ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)"
+        ));
+        let q = sqlx::query(insert).bind(&a.id).bind(&a.office).bind(&a.box_id).bind(&a.camera).bind(&a.place);
+        let q = q.bind(&a.rule).bind(a.severity).bind(a.revision).bind(&a.phase).bind(a.at_ms).bind(a.opened_ms);
+        let q = q.bind(&a.duty_day).bind(a.historical).bind(&a.group_key).bind(&a.picture).bind(&a.search);
+        let q = q.bind(&a.body).bind(&a.state).bind(&a.outcome).bind(a.escalated_ms).bind(&a.asked_by);
+        q.bind(a.closed_ms).bind(a.version).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Writes what may change, if nobody else did since it was read.
+    pub(crate) async fn change_alert(&mut self, a: &AlertRow) -> Result<(), DbError> {
+        let update =
+            "UPDATE alert SET severity = $2, revision = $3, phase = $4, opened_ms = $5, picture = $6, search = $7,
+                      body = $8, state = $9, outcome = $10, escalated_ms = $11, asked_by = $12, closed_ms = $13,
+                      rule = $14, place = $15, group_key = $16, version = version + 1 WHERE id = $1 AND version = $17";
+        let q = sqlx::query(update).bind(&a.id).bind(a.severity).bind(a.revision).bind(&a.phase).bind(a.opened_ms);
+        let q = q.bind(&a.picture).bind(&a.search).bind(&a.body).bind(&a.state).bind(&a.outcome);
+        let q = q.bind(a.escalated_ms).bind(&a.asked_by).bind(a.closed_ms).bind(&a.rule).bind(&a.place);
+        let done = q.bind(&a.group_key).bind(a.version).execute(&mut **self).await?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(DbError::Changed(format!("alert {}", a.id))) }
+    }
+
+    pub(crate) async fn add_alert_action(
+        &mut self,
+        id: &str,
+        alert: &str,
+        at: i64,
+        who: &str,
+        e: &Entry,
+    ) -> Result<(), DbError> {
+        let insert = "INSERT INTO alert_action (id, alert_id, at_ms, account, action, reason, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let query = sqlx::query(insert).bind(id).bind(alert).bind(at).bind(who).bind(e.action);
+        query.bind(&e.reason).bind(&e.note).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Replaces what an event says about declarations.
+    pub(crate) async fn set_links(
+        &mut self,
+        event: &str,
+        office: &str,
+        at_ms: i64,
+        links: &[LinkRow],
+    ) -> Result<(), DbError> {
+        sqlx::query("DELETE FROM event_link WHERE event_id = $1").bind(event).execute(&mut **self).await?;
+        let insert = "INSERT INTO event_link (event_id, decl_key, office, at_ms, state, method, permille, channel)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+        for link in links {
+            let query = sqlx::query(insert).bind(event).bind(&link.decl_key).bind(office).bind(at_ms);
+            let query = query.bind(&link.state).bind(&link.method).bind(link.permille).bind(link.channel);
+            query.execute(&mut **self).await?;
+        }
+        Ok(())
+    }
+}
+
+/// One declaration of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LinkRow {
+    pub decl_key: String,
+    pub state: String,
+    pub method: String,
+    pub permille: i64,
+    pub channel: Option<i64>,
+}

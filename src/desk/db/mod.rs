@@ -1,0 +1,225 @@
+//! The desk's database: SQLite or PostgreSQL with the same statements. Here: opening it, and transactions. The
+//! statements of each part are in the files beside this one; what a state may become is in `alert.rs` and `tip.rs`.
+//!
+//! **Limits and invariants**
+//! * One transaction writes at a time in a process; readers do not wait for it. Two processes on one PostgreSQL are kept
+//!   apart by versions of rows and by the primary key of the audit chain: the later one gets an error and tries again.
+//! * A message is acknowledged to the broker only after the transaction that stored it.
+//! * What the desk publishes is a row first (`outgoing`), removed from work only by the broker's acknowledgement.
+//! * Placeholders are `$1`: both databases know them.
+
+pub(crate) mod accounts;
+pub(crate) mod alerts;
+pub(crate) mod audit;
+pub(crate) mod messages;
+pub(crate) mod outgoing;
+pub(crate) mod places;
+pub(crate) mod snapshots;
+pub(crate) mod tips;
+
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::config::DatabaseConfig;
+
+/// Connections at most.
+const CONNECTIONS: u32 = 12;
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DbError {
+    /// Cannot be opened; says what to do.
+    #[error("{0}")]
+    Open(String),
+    /// A statement failed.
+    #[error("the desk's database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// Somebody else changed the row in between.
+    #[error("somebody else has just changed {0}; look at it again")]
+    Changed(String),
+    /// A picture file cannot be written or read.
+    #[error("picture {path}: {source}")]
+    Picture {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The open database. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Db {
+    pub(super) pool: AnyPool,
+    writer: Arc<Mutex<()>>,
+}
+
+/// A transaction that writes. Dropped without [`Tx::commit`] it leaves nothing behind.
+pub(crate) struct Tx {
+    tx: Transaction<'static, Any>,
+    _alone: OwnedMutexGuard<()>,
+}
+
+impl Deref for Tx {
+    type Target = AnyConnection;
+    fn deref(&self) -> &AnyConnection {
+        &self.tx
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+}
+
+impl Tx {
+    pub(crate) async fn commit(self) -> Result<(), DbError> {
+        Ok(self.tx.commit().await?)
+    }
+}
+
+impl Db {
+    /// Opens the database of `config`, or SQLite in `dir`, and brings its tables up to date.
+    pub(crate) async fn open(config: &DatabaseConfig, dir: &Path) -> Result<Self, DbError> {
+        sqlx::any::install_default_drivers();
+        let url = address(config, dir)?;
+        let sqlite = url.starts_with("sqlite:");
+        let options = AnyConnectOptions::from_str(&url).map_err(|e| refused(&url, &e))?;
+        let mut pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(30));
+        if sqlite {
+            pool = pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000";
+                    connection.execute(settings).await.map(drop)
+                })
+            });
+        }
+        let pool = pool.connect_with(options).await.map_err(|e| refused(&url, &e))?;
+        let migrations = sqlx::migrate!("src/desk/db/migrations");
+        migrations.run(&pool).await.map_err(|e| {
+            DbError::Open(format!("the tables of the desk's database cannot be made or brought up to date: {e}; a newer version may have used it"))
+        })?;
+        Ok(Self { pool, writer: Arc::default() })
+    }
+
+    /// Begins a transaction that writes; waits for the one before.
+    pub(crate) async fn write(&self) -> Result<Tx, DbError> {
+        let alone = Arc::clone(&self.writer).lock_owned().await;
+        Ok(Tx { tx: self.pool.begin().await?, _alone: alone })
+    }
+
+    /// Waits until nobody uses it any more.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn address(config: &DatabaseConfig, dir: &Path) -> Result<String, DbError> {
+    let Some(url) = &config.url else {
+        return Ok(format!("sqlite://{}?mode=rwc", dir.join("desk.db").display()));
+    };
+    let password = config.password.resolve().map_err(|e| DbError::Open(format!("database.password: {e}")))?;
+    let Some(password) = password else { return Ok(url.clone()) };
+    // The driver takes it from the address only; what is not plain is escaped.
+    let escaped: String = password.expose().bytes().map(|b| format!("%{b:02X}")).collect();
+    match url.split_once('@') {
+        Some((before, after)) => Ok(format!("{before}:{escaped}@{after}")),
+        None => Err(DbError::Open("database.url: a password needs a user name, like postgres://desk@host/desk".into())),
+    }
+}
+
+/// The address without its password, and what to do.
+fn refused(url: &str, error: &sqlx::Error) -> DbError {
+    let place = match url.rsplit_once('@') {
+        Some((_, place)) => place,
+        None => url,
+    };
+    DbError::Open(format!("the desk's database at {place} cannot be opened: {error}; check `database` and `desk.dir`"))
+}
+
+/// Whose rows somebody sees: `*`, or office codes between commas. Bound as a parameter of conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scope(pub(crate) String);
+
+impl Scope {
+    /// All offices.
+    pub(crate) fn all() -> Self {
+        Self("*".into())
+    }
+
+    /// From `*` or codes between commas, as stored; what is no code is left out.
+    pub(crate) fn parse(text: &str) -> Self {
+        if text.trim() == "*" {
+            return Self::all();
+        }
+        let codes = text.split([',', ' ', ';']).map(str::trim).filter(|c| super::config::is_office(c));
+        let codes: Vec<&str> = codes.collect();
+        if codes.is_empty() { Self(",".into()) } else { Self(format!(",{},", codes.join(","))) }
+    }
+
+    pub(crate) fn holds(&self, office: &str) -> bool {
+        self.0 == "*" || self.0.contains(&format!(",{office},"))
+    }
+
+    /// For people: `*` or `15BB, 15BC`.
+    pub(crate) fn shown(&self) -> String {
+        self.0.trim_matches(',').replace(',', ", ")
+    }
+}
+
+/// Lower case without diacritics, đ as d: how people search.
+pub(crate) fn folded(text: &str) -> String {
+    use unicode_normalization::UnicodeNormalization;
+    use unicode_normalization::char::is_combining_mark;
+    let plain = text.nfd().filter(|c| !is_combining_mark(*c)).map(|c| match c {
+        'Đ' | 'đ' => 'd',
+        c => c,
+    });
+    plain.collect::<String>().to_lowercase()
+}
+
+/// `%…%` for LIKE, folded; the characters that LIKE itself uses are left out.
+pub(crate) fn like(text: &str) -> String {
+    let plain: String = folded(text).chars().filter(|c| !matches!(c, '%' | '_' | '\\')).collect();
+    format!("%{}%", plain.split_whitespace().collect::<Vec<_>>().join("%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_needs_no_diacritics_and_d_is_d() {
+        assert_eq!(folded("Đồng Đăng – Hữu Nghị"), "dong dang – huu nghi");
+        assert_eq!(like("Đồng  ĐĂNG%"), "%dong%dang%");
+    }
+
+    #[test]
+    fn a_scope_holds_its_offices_only() {
+        let scope = Scope::parse("15BB, 15BC;x");
+        assert!(scope.holds("15BB") && scope.holds("15BC") && !scope.holds("10BB"));
+        assert!(Scope::parse("*").holds("10BB") && !Scope::parse("").holds("10BB"));
+        assert_eq!(scope.shown(), "15BB, 15BC");
+    }
+
+    #[test]
+    fn a_password_goes_into_the_address_escaped_and_never_into_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pw");
+        std::fs::write(&file, "a@b:c\n").unwrap();
+        let password = crate::config::SecretSource { file: Some(file), env: None };
+        let config = DatabaseConfig { url: Some("postgres://desk@h/d".into()), password };
+        let url = address(&config, dir.path()).unwrap();
+        assert_eq!(url, "postgres://desk:%61%40%62%3A%63@h/d");
+        let error = refused(&url, &sqlx::Error::PoolTimedOut).to_string();
+        assert!(error.contains("h/d") && !error.contains("%61"), "{error}");
+    }
+}

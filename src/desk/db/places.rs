@@ -1,0 +1,133 @@
+//! Offices, boxes and cameras as rows: names from the configuration, states as the boxes publish them.
+
+use super::{Db, DbError, Scope, Tx};
+use crate::desk::config::OfficeConfig;
+
+/// A box.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct BoxRow {
+    pub office: String,
+    pub id: String,
+    pub online: i64,
+    pub changed_ms: i64,
+    pub seen_ms: i64,
+    pub birth: Option<String>,
+}
+
+/// A camera.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct CameraRow {
+    pub office: String,
+    #[sqlx(rename = "box")]
+    pub box_id: String,
+    pub id: String,
+    pub body: String,
+    pub seen_ms: i64,
+}
+
+/// An office with its names.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct OfficeRow {
+    pub code: String,
+    pub name_vi: String,
+    pub name_en: String,
+}
+
+/// Numbers of a box that are missing.
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
+pub(crate) struct Missing {
+    pub office: String,
+    #[sqlx(rename = "box")]
+    pub box_id: String,
+    /// Asked for.
+    pub waiting: i64,
+    /// The box has them no more.
+    pub lost: i64,
+}
+
+impl Db {
+    pub(crate) async fn boxes(&self, scope: &Scope) -> Result<Vec<BoxRow>, DbError> {
+        let select = "SELECT office, id, online, changed_ms, seen_ms, birth FROM box
+                      WHERE $1 = '*' OR $1 LIKE '%,' || office || ',%' ORDER BY office, id";
+        Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
+    }
+
+    pub(crate) async fn cameras(&self, scope: &Scope) -> Result<Vec<CameraRow>, DbError> {
+        let select = "SELECT office, box, id, body, seen_ms FROM camera
+                      WHERE $1 = '*' OR $1 LIKE '%,' || office || ',%' ORDER BY office, box, id";
+        Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
+    }
+
+    pub(crate) async fn offices(&self) -> Result<Vec<OfficeRow>, DbError> {
+        let select = "SELECT code, name_vi, name_en FROM office ORDER BY code";
+        Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
+    }
+
+    /// Missing numbers by box.
+    pub(crate) async fn missing(&self, scope: &Scope) -> Result<Vec<Missing>, DbError> {
+        let select = "SELECT s.office, s.box,
+                        CAST(SUM(CASE WHEN g.lost = 0 THEN g.to_seq - g.from_seq + 1 ELSE 0 END) AS BIGINT) AS waiting,
+                        CAST(SUM(CASE WHEN g.lost = 1 THEN g.to_seq - g.from_seq + 1 ELSE 0 END) AS BIGINT) AS lost
+                      FROM gap g JOIN stream s ON s.source = g.source AND s.epoch = g.epoch
+                      WHERE $1 = '*' OR $1 LIKE '%,' || s.office || ',%' GROUP BY s.office, s.box";
+        Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
+    }
+}
+
+impl Tx {
+    /// Takes the names of the configuration.
+    pub(crate) async fn name_offices(&mut self, offices: &[OfficeConfig]) -> Result<(), DbError> {
+        let upsert = "INSERT INTO office (code, name_vi, name_en) VALUES ($1, $2, $3)
+                      ON CONFLICT (code) DO UPDATE SET name_vi = excluded.name_vi, name_en = excluded.name_en";
+        for office in offices {
+            let english = office.name_en.as_ref().unwrap_or(&office.name);
+            let query = sqlx::query(upsert).bind(&office.code).bind(&office.name).bind(english);
+            query.execute(&mut **self).await?;
+        }
+        Ok(())
+    }
+
+    /// A box says something; an office that nobody named is called by its code.
+    pub(crate) async fn box_seen(&mut self, office: &str, box_id: &str, now_ms: i64) -> Result<(), DbError> {
+        let name = "INSERT INTO office (code, name_vi, name_en) VALUES ($1, $1, $1) ON CONFLICT DO NOTHING";
+        sqlx::query(name).bind(office).execute(&mut **self).await?;
+        let seen = "INSERT INTO box (office, id, online, changed_ms, seen_ms) VALUES ($1, $2, 1, $3, $3)
+                    ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms";
+        sqlx::query(seen).bind(office).bind(box_id).bind(now_ms).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Online or not; `true` when that is a change.
+    pub(crate) async fn box_online(
+        &mut self,
+        office: &str,
+        box_id: &str,
+        online: bool,
+        now: i64,
+    ) -> Result<bool, DbError> {
+        let update = "UPDATE box SET online = $3, changed_ms = $4 WHERE office = $1 AND id = $2 AND online <> $3";
+        let query = sqlx::query(update).bind(office).bind(box_id).bind(i64::from(online)).bind(now);
+        Ok(query.execute(&mut **self).await?.rows_affected() > 0)
+    }
+
+    pub(crate) async fn box_birth(&mut self, office: &str, box_id: &str, birth: &str) -> Result<(), DbError> {
+        let update = "UPDATE box SET birth = $3 WHERE office = $1 AND id = $2";
+        sqlx::query(update).bind(office).bind(box_id).bind(birth).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn camera_state(
+        &mut self,
+        office: &str,
+        box_id: &str,
+        camera: &str,
+        body: &str,
+        now_ms: i64,
+    ) -> Result<(), DbError> {
+        let upsert = "INSERT INTO camera (office, box, id, body, seen_ms) VALUES ($1, $2, $3, $4, $5)
+                      ON CONFLICT (office, box, id) DO UPDATE SET body = excluded.body, seen_ms = excluded.seen_ms";
+        let query = sqlx::query(upsert).bind(office).bind(box_id).bind(camera).bind(body).bind(now_ms);
+        query.execute(&mut **self).await?;
+        Ok(())
+    }
+}

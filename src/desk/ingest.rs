@@ -1,0 +1,274 @@
+//! From the broker into the database: each message once, in its place, and acknowledged only when it is stored. Holes in
+//! a box's numbers are asked back. What a message means is in `message.rs`; the connection is `mqtt/desk.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::alert::{self, Step};
+use super::config::is_office;
+use super::db::messages::{DueGap, Kept, Message};
+use super::db::outgoing::Outgoing;
+use super::db::{DbError, Tx};
+use super::hub::Change;
+use super::message;
+use super::pictures;
+use super::room::{Room, new_id};
+use crate::clock::utc_now;
+use crate::mqtt::desk::Arrived;
+
+/// Messages stored in one transaction, at most: a backlog of thousands must not cost a disk flush each.
+const BATCH: usize = 200;
+/// Wait before a batch that the database refused is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A gap is asked for again after this.
+const ASK_AGAIN_MS: i64 = 60_000;
+
+/// Topic of answers to this desk. `desk` is no office code, so no box has it.
+pub(crate) fn reply_topic(prefix: &str, client_id: &str) -> String {
+    format!("{prefix}/desk/{client_id}/reply")
+}
+
+/// What the desk listens to: boxes of these offices, or all; and answers.
+pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str) -> Vec<String> {
+    let any = ["+".to_owned()];
+    let offices = if offices.is_empty() { &any[..] } else { offices };
+    let kinds = ["state", "birth", "camera/+/state", "event", "alert", "correlation", "snapshot/+"];
+    let of = |office: &String| kinds.map(|kind| format!("{prefix}/{office}/+/{kind}"));
+    let mut all: Vec<String> = offices.iter().flat_map(of).collect();
+    all.push(reply_topic(prefix, client_id));
+    all
+}
+
+/// Stores what arrives until the connection's side of the queue is gone.
+pub(crate) async fn run(room: Arc<Room>, mut arrived: mpsc::Receiver<Arrived>) {
+    let mut batch = Vec::new();
+    while arrived.recv_many(&mut batch, BATCH).await > 0 {
+        let changes = loop {
+            match store(&room, &batch).await {
+                Ok(changes) => break changes,
+                Err(error) => {
+                    tracing::warn!(%error, messages = batch.len(), "messages cannot be stored now; trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        batch.drain(..).for_each(|a| a.acknowledge());
+        room.hub.tell(changes);
+    }
+}
+
+/// One transaction for all of them.
+async fn store(room: &Room, batch: &[Arrived]) -> Result<Vec<Change>, DbError> {
+    let mut tx = room.db.write().await?;
+    let mut changes = Vec::new();
+    for one in batch {
+        changes.extend(take(room, &mut tx, one).await?);
+    }
+    tx.commit().await?;
+    Ok(changes)
+}
+
+async fn take(room: &Room, tx: &mut Tx, one: &Arrived) -> Result<Option<Change>, DbError> {
+    let prefix = &room.prefix;
+    if one.topic == reply_topic(prefix, &room.config.mqtt.client_id) {
+        return answer(tx, one).await.map(|()| None);
+    }
+    let Some((office, box_id, kind)) = levels(prefix, &one.topic) else { return Ok(None) };
+    let now = utc_now().0;
+    tx.box_seen(office, box_id, now).await?;
+    match kind.as_slice() {
+        ["state"] => {
+            let online = json_of(one).pointer("/online").and_then(Value::as_bool).unwrap_or(false);
+            tx.box_online(office, box_id, online, now).await?;
+        }
+        ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
+        ["camera", camera, "state"] if is_local_id(camera) => {
+            tx.camera_state(office, box_id, camera, &json_of(one).to_string(), now).await?;
+        }
+        ["snapshot", event] => return picture(room, tx, office, event, one).await,
+        ["event" | "alert" | "correlation"] => match message::read(&one.payload, office, box_id) {
+            Ok(m) => return keep(room, tx, &m, now).await,
+            Err(why) => tracing::warn!(topic = one.topic, why, bytes = one.payload.len(), "message cannot be read"),
+        },
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// Office, box and the levels after them. Not the box's own parser: a box may speak on topics that it does not know.
+fn levels<'a>(prefix: &str, topic: &'a str) -> Option<(&'a str, &'a str, Vec<&'a str>)> {
+    let mut levels = topic.strip_prefix(prefix)?.strip_prefix('/')?.split('/');
+    let (office, box_id) = (levels.next()?, levels.next()?);
+    (is_office(office) && is_local_id(box_id)).then(|| (office, box_id, levels.collect()))
+}
+
+fn json_of(one: &Arrived) -> Value {
+    serde_json::from_slice(&one.payload).unwrap_or(Value::Null)
+}
+
+fn is_local_id(id: &str) -> bool {
+    (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+async fn picture(
+    room: &Room,
+    tx: &mut Tx,
+    office: &str,
+    event: &str,
+    one: &Arrived,
+) -> Result<Option<Change>, DbError> {
+    if !one.payload.starts_with(&[0xff, 0xd8, 0xff]) {
+        tracing::warn!(topic = one.topic, "a picture that is no JPEG is not kept");
+        return Ok(None);
+    }
+    let sha256 = hex::encode(Sha256::digest(&one.payload));
+    pictures::write(&room.config.desk.dir, &sha256, &one.payload).await?;
+    let bytes = i64::try_from(one.payload.len()).unwrap_or(i64::MAX);
+    tx.keep_picture(event, &sha256, bytes, utc_now().0).await?;
+    Ok(Some(Change { office: office.into(), alert: event.into(), fresh: false }))
+}
+
+/// Keeps a message; what is new becomes links, an alert, and a box's word about tips.
+async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<Option<Change>, DbError> {
+    match tx.keep(m, now).await? {
+        Kept::Known => return Ok(None),
+        Kept::Conflict => {
+            tracing::error!(
+                source = m.source,
+                epoch = m.epoch,
+                seq = m.seq,
+                id = m.id,
+                "two different messages have the same number or revision; the later one is kept aside"
+            );
+            return Ok(None);
+        }
+        Kept::New => {}
+    }
+    for tip in message::tips(m) {
+        tx.tip_answer(&tip, &m.source, &m.kind, &m.id, m.at_ms, &m.body.to_string()).await?;
+    }
+    let newest = tx.newest_revision(&m.id).await? <= m.revision;
+    if newest {
+        tx.set_links(&m.id, &m.office, m.at_ms, &message::links(m)).await?;
+    }
+    match tx.alert(&m.id).await? {
+        Some(row) if m.revision > row.revision => renew(tx, row, m, now).await.map(Some),
+        None if message::is_alert(m) => {
+            let mut row = message::alert(m, &room.zone, now, i64::from(room.config.alerts.live_limit_s) * 1000);
+            if !newest {
+                // It was overtaken by what happened after it.
+                let body = tx.newest_body(&m.id).await?;
+                message::read(body.as_bytes(), &m.office, &m.box_id)
+                    .iter()
+                    .for_each(|m| message::describe(&mut row, m));
+            }
+            tx.add_alert(&row).await?;
+            Ok(Some(Change { office: row.office, alert: row.id, fresh: row.historical == 0 }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A known alert hears something new.
+async fn renew(tx: &mut Tx, mut row: super::db::alerts::AlertRow, m: &Message, now: i64) -> Result<Change, DbError> {
+    let before: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+    let news = Step::News { severity: m.severity, matters: message::matters(&before, &m.body) };
+    message::describe(&mut row, m);
+    let mut fresh = false;
+    if let Ok(Some((core, entry))) = alert::step(&row.core(), &news, "", now) {
+        fresh = entry.action == "reopen" && row.historical == 0;
+        row.set_core(&core);
+        if entry.action == "reopen" {
+            row.opened_ms = now;
+        }
+        tx.add_alert_action(&new_id(now), &row.id, now, "", &entry).await?;
+    }
+    tx.change_alert(&row).await?;
+    Ok(Change { office: row.office, alert: row.id, fresh })
+}
+
+/// Asks boxes for the numbers that are missing; returns how many holes were asked for.
+pub(crate) async fn ask_back(room: &Room) -> Result<usize, DbError> {
+    let now = utc_now().0;
+    let found_before = now - i64::from(room.config.mqtt.gap_after_s) * 1000;
+    let due = room.db.gaps_due(found_before, now - ASK_AGAIN_MS).await?;
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let mut tx = room.db.write().await?;
+    for gap in &due {
+        tracing::info!(
+            source = gap.source,
+            from = gap.from_seq,
+            to = gap.to_seq,
+            "messages are missing; asking the box"
+        );
+        tx.publish(&resync(room, gap, now)).await?;
+        tx.gap_asked(gap, now).await?;
+    }
+    tx.commit().await?;
+    room.outgoing.notify_one();
+    Ok(due.len())
+}
+
+fn resync(room: &Room, gap: &DueGap, now: i64) -> Outgoing {
+    Outgoing {
+        id: new_id(now),
+        topic: format!("{}/{}/{}/cmd/resync", room.prefix, gap.office, gap.box_id),
+        payload: json!({"from_seq": gap.from_seq, "to_seq": gap.to_seq, "epoch": gap.epoch}).to_string(),
+        reply_topic: reply_topic(&room.prefix, &room.config.mqtt.client_id),
+        correlation: json!([gap.source, gap.epoch, gap.from_seq, gap.to_seq]).to_string(),
+    }
+}
+
+/// A box answers a request for missing numbers: what it has no more is lost, and that is said.
+async fn answer(tx: &mut Tx, one: &Arrived) -> Result<(), DbError> {
+    let asked = one.correlation.as_ref().and_then(|c| serde_json::from_slice::<(String, i64, i64, i64)>(c).ok());
+    let Some((source, epoch, from, to)) = asked else { return Ok(()) };
+    let body = json_of(one);
+    let Some(result) = body.get("result").filter(|_| body["ok"] == true) else {
+        tracing::warn!(source, error = %body["error"], "the box cannot repeat its messages");
+        return Ok(());
+    };
+    let number = |key: &str| result.get(key).and_then(Value::as_i64);
+    let lost_to = match (number("epoch") == Some(epoch), number("first_seq")) {
+        (false, _) | (true, None) => i64::MAX,
+        (true, Some(first)) if first > from => first - 1,
+        _ if number("queued") == Some(0) && number("already_pending") == Some(0) => to,
+        _ => return Ok(()),
+    };
+    let lost = tx.lose(&source, epoch, from, lost_to.min(to)).await?;
+    if lost > 0 {
+        tracing::error!(source, from, to = lost_to.min(to), "the box no longer has these messages: they are lost");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_topics_of_boxes_are_read() {
+        let read = |t| levels("gatewatch/v1", t);
+        assert_eq!(
+            read("gatewatch/v1/15BB/gate-01/camera/a/state"),
+            Some(("15BB", "gate-01", vec!["camera", "a", "state"]))
+        );
+        for other in [
+            "gatewatch/v1/desk/desk/reply",
+            "gatewatch/v1/15BB/Gate/alert",
+            "other/15BB/gate-01/alert",
+            "gatewatch/v1/15BB",
+            "gatewatch/v15BB/g/alert",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+        assert_eq!(filters("p", &["15BB".into()], "desk").len(), 8);
+        assert!(filters("p", &[], "desk").contains(&"p/+/+/alert".to_owned()));
+    }
+}

@@ -1,0 +1,230 @@
+//! The running desk: what its parts share, and the loops that keep it going. Pages are in `web/`, what comes in is in
+//! `ingest.rs`, what people decide in `duty.rs`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use super::config::DeskConfig;
+use super::db::accounts::Account;
+use super::db::audit::Act;
+use super::db::{Db, DbError};
+use super::hub::Hub;
+use super::throttle::Throttle;
+use super::{duty, ingest, password, web};
+use crate::clock::{UtcMillis, utc_now};
+use crate::event::zone::Zone;
+use crate::ids::IdSource;
+use crate::mqtt::desk::{Listening, listen, queue};
+use crate::mqtt::publish::{Outward, publish_outward};
+use crate::mqtt::{Problem, ProblemKind, connect};
+
+/// How often the desk looks for what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// Messages published with one connection, at most.
+const AT_ONCE: i64 = 200;
+/// Name of the first account.
+pub const FIRST_ACCOUNT: &str = "admin";
+
+/// Why the desk does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// The database says no.
+    #[error("{0}")]
+    Database(String),
+    /// The broker's address or credentials cannot be used.
+    #[error(transparent)]
+    Broker(#[from] Problem),
+    /// Something in the configuration cannot work on this machine.
+    #[error("{0}")]
+    Configuration(String),
+    /// The address is taken or may not be used.
+    #[error("the desk cannot listen on {addr}: {source}; choose another `http.listen`")]
+    Listen {
+        /// Address asked for.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl From<DbError> for DeskError {
+    fn from(e: DbError) -> Self {
+        Self::Database(e.to_string())
+    }
+}
+
+/// What the parts share.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub config: DeskConfig,
+    pub db: Db,
+    pub zone: Zone,
+    /// Topic prefix without a slash at the end.
+    pub prefix: String,
+    pub hub: Hub,
+    /// There is something to publish.
+    pub outgoing: Notify,
+    pub connected: watch::Receiver<bool>,
+    pub throttle: Throttle,
+}
+
+/// A running desk; stops when dropped.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where its pages are.
+    pub addr: SocketAddr,
+    /// Whether they are behind TLS of its own.
+    pub tls: bool,
+    /// Password of [`FIRST_ACCOUNT`] when there was no account yet: shown once, and changed at the first sign-in.
+    pub first_password: Option<String>,
+    room: Arc<Room>,
+    tasks: JoinSet<()>,
+}
+
+impl Desk {
+    /// Opens the database, connects and serves.
+    ///
+    /// # Errors
+    /// When the database, the address or the certificate cannot be used. A broker that is not there is waited for.
+    pub async fn start(config: DeskConfig) -> Result<Self, DeskError> {
+        let dir = &config.desk.dir;
+        std::fs::create_dir_all(dir)
+            .map_err(|e| DeskError::Configuration(format!("desk.dir {} cannot be made: {e}", dir.display())))?;
+        let zone = Zone::new(&config.desk.time_zone).map_err(|e| DeskError::Configuration(e.to_string()))?;
+        let broker = config.mqtt.connection();
+        connect::plain_options(&broker, &config.mqtt.client_id)?;
+        let db = Db::open(&config.database, dir).await?;
+        let first_password = first_account(&db).await?;
+        let (connected_tx, connected) = watch::channel(false);
+        let room = Arc::new(Room {
+            zone,
+            prefix: broker.topic_prefix.clone(),
+            db,
+            hub: Hub::default(),
+            outgoing: Notify::new(),
+            connected,
+            throttle: Throttle::default(),
+            config,
+        });
+        let mut tx = room.db.write().await?;
+        tx.name_offices(&room.config.offices).await?;
+        tx.commit().await?;
+        let served = web::serve(&room).await?;
+        let mut tasks = JoinSet::new();
+        let (arriving, arrived) = queue();
+        let mqtt = &room.config.mqtt;
+        let listening = Listening {
+            config: broker,
+            client_id: mqtt.client_id.clone(),
+            session_s: mqtt.session_hours.saturating_mul(3600),
+            filters: ingest::filters(&room.prefix, &mqtt.offices, &mqtt.client_id),
+        };
+        tasks.spawn(listen(listening, arriving, connected_tx));
+        tasks.spawn(ingest::run(room.clone(), arrived));
+        tasks.spawn(publish(room.clone()));
+        tasks.spawn(tick(room.clone()));
+        tasks.spawn(served.task);
+        Ok(Self { addr: served.addr, tls: served.tls, first_password, room, tasks })
+    }
+
+    /// Whether the broker accepted the subscriptions.
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.room.connected.clone()
+    }
+
+    /// Stops, and waits until the database is closed. What was not stored comes again from the broker.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.room.db.close().await;
+    }
+}
+
+/// A time-ordered id.
+pub(crate) fn new_id(now_ms: i64) -> String {
+    IdSource::random().next_id(UtcMillis(now_ms)).to_string()
+}
+
+/// SHA-256, hex: how tokens are stored.
+pub(crate) fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+/// Somebody must be able to sign in: the first account, with a password that is shown once.
+async fn first_account(db: &Db) -> Result<Option<String>, DeskError> {
+    if !db.accounts().await?.is_empty() {
+        return Ok(None);
+    }
+    let once = password::one_time();
+    let account = Account {
+        name: FIRST_ACCOUNT.into(),
+        display: "Administrator".into(),
+        password: password::hash(once.clone()).await.map_err(DeskError::Configuration)?,
+        must_change: 1,
+        role: "administrator".into(),
+        offices: "*".into(),
+        disabled: 0,
+    };
+    let mut tx = db.write().await?;
+    tx.add_account(&account, utc_now().0).await?;
+    tx.audit(Act { account: "", office: "", action: "account.first", object: FIRST_ACCOUNT, detail: "" }).await?;
+    tx.commit().await?;
+    Ok(Some(once))
+}
+
+/// Publishes what waits, as long as there is a broker.
+async fn publish(room: Arc<Room>) {
+    loop {
+        match publish_once(&room).await {
+            Ok(0) => {
+                let _ = tokio::time::timeout(TICK * 5, room.outgoing.notified()).await;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "decisions of the desk cannot be published now; trying again");
+                tokio::time::sleep(TICK * 5).await;
+            }
+        }
+    }
+}
+
+async fn publish_once(room: &Room) -> Result<usize, DeskError> {
+    let waiting = room.db.waiting(AT_ONCE).await?;
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    if !*room.connected.borrow() {
+        return Err(Problem::new(ProblemKind::Unreachable, "the broker is not there").into());
+    }
+    let given = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+    let outward = waiting.iter().map(|m| Outward {
+        topic: m.topic.clone(),
+        payload: m.payload.clone().into_bytes(),
+        reply_topic: given(&m.reply_topic),
+        correlation: given(&m.correlation).map(String::into_bytes),
+    });
+    let mqtt = &room.config.mqtt;
+    publish_outward(&mqtt.connection(), &format!("{}-out", mqtt.client_id), outward.collect()).await?;
+    room.db.sent(&waiting).await?;
+    Ok(waiting.len())
+}
+
+/// Every second: alerts that nobody looked at, numbers that are missing.
+async fn tick(room: Arc<Room>) {
+    let mut each = tokio::time::interval(TICK);
+    each.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        each.tick().await;
+        if let Err(error) = duty::escalate_by_time(&room).await {
+            tracing::warn!(%error, "alerts cannot be looked through for what is due");
+        }
+        if let Err(error) = ingest::ask_back(&room).await {
+            tracing::warn!(%error, "missing messages cannot be asked for");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What people decide about tips, in one transaction each: the step, its history, its audit, and the message to the boxes
+//! of the office. Which steps there are is in `tip.rs`; who may take them in `access.rs`.
+
+use serde_json::json;
+
+use super::access::User;
+use super::alert::{self, State as AlertState};
+use super::db::audit::Act;
+use super::db::outgoing::Outgoing;
+use super::db::tips::{Sample, TipRow};
+use super::db::{Tx, folded};
+use super::duty::DutyError;
+use super::hub::Change;
+use super::room::{Room, new_id};
+use super::tip::{self, Facts, Money, State, Step};
+use crate::clock::{UtcMillis, utc_now};
+
+/// Longest stretch of time a tip without a declaration, container or plate may be about: the boxes hold no more.
+const MAX_BARE_MS: i64 = 24 * 3_600_000;
+
+/// What somebody writes into a draft.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Draft {
+    pub office: String,
+    pub decl_key: Option<String>,
+    pub containers: String,
+    pub plates: String,
+    pub subject: String,
+    pub suspicion: String,
+    pub from_ms: Option<i64>,
+    pub to_ms: Option<i64>,
+    pub due_ms: Option<i64>,
+}
+
+impl Draft {
+    fn fill(self, tip: &mut TipRow) {
+        tip.search = folded(
+            &[&tip.number, &self.office, &self.containers, &self.plates, &self.subject].map(String::as_str).join(" "),
+        );
+        if let Some(key) = &self.decl_key {
+            tip.search.push(' ');
+            tip.search.push_str(key);
+        }
+        tip.office = self.office;
+        tip.decl_key = self.decl_key;
+        tip.containers = self.containers;
+        tip.plates = self.plates;
+        tip.subject = self.subject;
+        tip.suspicion = self.suspicion;
+        (tip.from_ms, tip.to_ms, tip.due_ms) = (self.from_ms, self.to_ms, self.due_ms);
+    }
+}
+
+/// Writes a draft, from an alert or blank. The alert it comes from is closed: what follows is the tip's.
+pub(crate) async fn create(
+    room: &Room,
+    user: &User,
+    draft: Draft,
+    alert_id: Option<&str>,
+) -> Result<TipRow, DutyError> {
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let unit = &room.config.desk.unit;
+    let year = room.zone.duty_day(UtcMillis(now)).split('-').next().unwrap_or("0000").to_owned();
+    let serial = tx.next(&format!("tip {unit} {year}")).await?;
+    let mut tip = blank(new_id(now), format!("{unit}/{year}/{serial:05}"), unit, &user.name, now);
+    draft.fill(&mut tip);
+    tip.alert_id = alert_id.map(str::to_owned);
+    let changed = match alert_id {
+        Some(id) => Some(close_alert(&mut tx, user, id, &tip.number, now).await?),
+        None => None,
+    };
+    tx.add_tip(&tip).await?;
+    record(&mut tx, user, &tip, "create", "", now).await?;
+    tx.commit().await?;
+    room.hub.tell(changed);
+    Ok(tip)
+}
+
+fn blank(id: String, number: String, unit: &str, by: &str, now: i64) -> TipRow {
+    TipRow {
+        id,
+        number,
+        unit: unit.into(),
+        office: String::new(),
+        alert_id: None,
+        decl_key: None,
+        containers: String::new(),
+        plates: String::new(),
+        subject: String::new(),
+        suspicion: String::new(),
+        from_ms: None,
+        to_ms: None,
+        due_ms: None,
+        state: State::Draft.as_str().into(),
+        version: 1,
+        created_by: by.into(),
+        created_ms: now,
+        issued_ms: None,
+        received_ms: None,
+        reported_ms: None,
+        settled_ms: None,
+        closed_ms: None,
+        result: None,
+        result_text: String::new(),
+        basis: String::new(),
+        no_amount: 0,
+        merged_into: None,
+        search: String::new(),
+    }
+}
+
+async fn close_alert(tx: &mut Tx, user: &User, id: &str, number: &str, now: i64) -> Result<Change, DutyError> {
+    let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
+    let mut row = found.ok_or(DutyError::NotFound)?;
+    if row.core().state != AlertState::Closed {
+        let step = alert::Step::Tip { number: number.into() };
+        let next = alert::step(&row.core(), &step, &user.name, now).map_err(|r| DutyError::Refused(r.key()))?;
+        if let Some((core, entry)) = next {
+            row.set_core(&core);
+            tx.change_alert(&row).await?;
+            tx.add_alert_action(&new_id(now), id, now, &user.name, &entry).await?;
+        }
+    }
+    Ok(Change { office: row.office, alert: row.id, fresh: false })
+}
+
+/// History and audit of one act.
+async fn record(tx: &mut Tx, user: &User, tip: &TipRow, action: &str, note: &str, now: i64) -> Result<(), DutyError> {
+    tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, note).await?;
+    let act = format!("tip.{action}");
+    let object = format!("tip {}", tip.number);
+    tx.audit(Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail: note }).await?;
+    Ok(())
+}
+
+/// Whether somebody sees a tip: his offices check it or issued it.
+pub(crate) fn is_seen(user: &User, tip: &TipRow) -> bool {
+    user.scope.holds(&tip.office) || user.scope.holds(&tip.unit)
+}
+
+async fn read(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
+    tx.tip(id).await?.filter(|t| is_seen(user, t)).ok_or(DutyError::NotFound)
+}
+
+/// Changes a draft.
+pub(crate) async fn edit(room: &Room, user: &User, id: &str, draft: Draft) -> Result<TipRow, DutyError> {
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let mut tip = read(&mut tx, user, id).await?;
+    if tip.state != State::Draft.as_str() {
+        return Err(DutyError::Refused(tip::Refusal::WrongState.key()));
+    }
+    draft.fill(&mut tip);
+    tx.change_tip(&tip).await?;
+    record(&mut tx, user, &tip, "edit", "", now).await?;
+    tx.commit().await?;
+    Ok(tip)
+}
+
+/// Takes a step.
+pub(crate) async fn step(room: &Room, user: &User, id: &str, step: Step) -> Result<TipRow, DutyError> {
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let mut tip = read(&mut tx, user, id).await?;
+    let money = tx.money(id).await?;
+    let state = State::parse(&tip.state).ok_or(DutyError::NotFound)?;
+    let next = tip::step(state, &step, &facts(&tip, &money)).map_err(|r| DutyError::Refused(r.key()))?;
+    next.as_str().clone_into(&mut tip.state);
+    let note = apply(&mut tip, &step, now);
+    tx.change_tip(&tip).await?;
+    tip.version += 1;
+    record(&mut tx, user, &tip, step.name(), &note, now).await?;
+    if let Some(message) = to_boxes(room, &tip, now) {
+        tx.publish(&message).await?;
+    }
+    tx.commit().await?;
+    room.outgoing.notify_one();
+    Ok(tip)
+}
+
+fn facts(tip: &TipRow, money: &[Money]) -> Facts {
+    let named = tip.decl_key.is_some() || !tip.containers.is_empty() || !tip.plates.is_empty();
+    let span = tip.from_ms.zip(tip.to_ms).map(|(from, to)| to - from);
+    Facts {
+        has_object: named || span.is_some_and(|ms| ms > 0 && ms <= MAX_BARE_MS),
+        has_office: super::config::is_office(&tip.office),
+        has_due: tip.due_ms.is_some(),
+        has_money: money.iter().map(|m| m.amount_vnd).sum::<i64>() != 0,
+    }
+}
+
+/// What the step leaves on the tip; returns the words for the history.
+fn apply(tip: &mut TipRow, step: &Step, now: i64) -> String {
+    match step {
+        Step::Issue => tip.issued_ms = Some(now),
+        Step::Receive => tip.received_ms = Some(now),
+        Step::Start => {}
+        Step::Report { text } => {
+            tip.reported_ms = Some(now);
+            tip.result_text.clone_from(text);
+            return text.clone();
+        }
+        Step::Settle { result, text, basis, no_amount } => {
+            tip.settled_ms = Some(now);
+            tip.result = Some(result.clone());
+            if !text.is_empty() {
+                tip.result_text.clone_from(text);
+            }
+            tip.basis.clone_from(basis);
+            tip.no_amount = i64::from(*no_amount);
+            return format!("{result} {basis}");
+        }
+        Step::Reopen { reason } => {
+            (tip.settled_ms, tip.result) = (None, None);
+            return reason.clone();
+        }
+        Step::Return { reason } => return reason.clone(),
+        Step::Cancel { reason } => {
+            tip.closed_ms = Some(now);
+            return reason.clone();
+        }
+        Step::Merge { into } => {
+            tip.closed_ms = Some(now);
+            tip.merged_into = Some(into.clone());
+            return into.clone();
+        }
+    }
+    String::new()
+}
+
+/// The message to all boxes of the office, once the tip is issued: they look back, watch and hold footage, until it is
+/// settled or withdrawn. Its form is the one of `in/tip`.
+fn to_boxes(room: &Room, tip: &TipRow, now: i64) -> Option<Outgoing> {
+    let issued = tip.issued_ms?;
+    let state = match State::parse(&tip.state)? {
+        State::Settled => "settled",
+        State::Cancelled | State::Merged => "withdrawn",
+        _ => "open",
+    };
+    let list =
+        |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let mut body = json!({
+        "id": tip.id, "version": tip.version, "issued_at": UtcMillis(issued).to_rfc3339(), "state": state,
+        "reason": format!("{}: {}", tip.number, tip.subject),
+    });
+    let mut put = |key: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            body[key] = value;
+        }
+    };
+    put("decl_no", tip.decl_key.clone().map(Into::into));
+    put("containers", Some(list(&tip.containers)).filter(|l| !l.is_empty()).map(Into::into));
+    put("plates", Some(list(&tip.plates)).filter(|l| !l.is_empty()).map(Into::into));
+    put("from", tip.from_ms.map(|ms| UtcMillis(ms).to_rfc3339().into()));
+    put("to", tip.to_ms.map(|ms| UtcMillis(ms).to_rfc3339().into()));
+    Some(Outgoing {
+        id: new_id(now),
+        topic: format!("{}/{}/in/tip", room.prefix, tip.office),
+        payload: body.to_string(),
+        reply_topic: String::new(),
+        correlation: String::new(),
+    })
+}
+
+/// A measure that was taken or is asked for; only while the tip is worked on.
+pub(crate) async fn measure(room: &Room, user: &User, id: &str, action: &str, note: &str) -> Result<(), DutyError> {
+    if !tip::ACTIONS.contains(&action) {
+        return Err(DutyError::Refused("refusal.kind"));
+    }
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let tip = worked_on(&mut tx, user, id).await?;
+    record(&mut tx, user, &tip, action, note, now).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Samples and measures belong to a tip that was issued and is not withdrawn.
+async fn worked_on(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
+    let tip = read(tx, user, id).await?;
+    let gone = matches!(State::parse(&tip.state), None | Some(State::Draft | State::Cancelled | State::Merged));
+    if gone { Err(DutyError::Refused(tip::Refusal::WrongState.key())) } else { Ok(tip) }
+}
+
+/// A sample that was taken.
+pub(crate) async fn sample(room: &Room, user: &User, id: &str, mut sample: Sample) -> Result<(), DutyError> {
+    if sample.code.is_empty() {
+        return Err(DutyError::Refused(tip::Refusal::NeedsText.key()));
+    }
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let tip = worked_on(&mut tx, user, id).await?;
+    sample.id = new_id(now);
+    tx.add_sample(id, &sample).await?;
+    record(&mut tx, user, &tip, "sample", &format!("{} {} {}", sample.code, sample.seal, sample.lab), now).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What the laboratory found.
+pub(crate) async fn sample_result(
+    room: &Room,
+    user: &User,
+    id: &str,
+    sample: &str,
+    result: &str,
+) -> Result<(), DutyError> {
+    if result.is_empty() {
+        return Err(DutyError::Refused(tip::Refusal::NeedsText.key()));
+    }
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let tip = worked_on(&mut tx, user, id).await?;
+    if !tx.sample_result(id, sample, result, now).await? {
+        return Err(DutyError::NotFound);
+    }
+    record(&mut tx, user, &tip, "sample_result", result, now).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A money line, also after the settlement: money arrives late.
+pub(crate) async fn money(room: &Room, user: &User, id: &str, mut line: Money) -> Result<(), DutyError> {
+    if !tip::MONEY.contains(&line.kind.as_str()) {
+        return Err(DutyError::Refused("refusal.kind"));
+    }
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let tip = worked_on(&mut tx, user, id).await?;
+    (line.id, line.at_ms, line.account) = (new_id(now), now, user.name.clone());
+    tx.add_money(id, &line).await?;
+    let note = format!("{} {} {}", line.kind, line.amount_vnd, line.decision);
+    record(&mut tx, user, &tip, "money", &note, now).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Takes a money line back with one of the opposite amount; nothing is overwritten.
+pub(crate) async fn reverse(room: &Room, user: &User, id: &str, entry: &str, note: &str) -> Result<(), DutyError> {
+    if note.is_empty() {
+        return Err(DutyError::Refused(tip::Refusal::NeedsReason.key()));
+    }
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let tip = worked_on(&mut tx, user, id).await?;
+    let all = tx.money(id).await?;
+    let found = all.iter().find(|m| m.id == entry).ok_or(DutyError::NotFound)?;
+    let amount_vnd = tip::reversal(found, &all).map_err(|r| DutyError::Refused(r.key()))?;
+    let line = Money {
+        id: new_id(now),
+        amount_vnd,
+        at_ms: now,
+        account: user.name.clone(),
+        reverses: Some(found.id.clone()),
+        ..found.clone()
+    };
+    tx.add_money(id, &line).await?;
+    record(&mut tx, user, &tip, "reverse", &format!("{} {amount_vnd} {note}", line.kind), now).await?;
+    Ok(tx.commit().await?)
+}

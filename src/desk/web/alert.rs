@@ -1,0 +1,190 @@
+//! One alert: picture, what is known and how surely, history, and the steps one may take.
+
+use axum::Extension;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::alerts::{declarations, dismiss_form, escalate_form, how};
+use super::form::Post;
+use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
+use super::parts::{self, Offices};
+use crate::desk::access::Need;
+use crate::desk::alert::{State, Step};
+use crate::desk::db::alerts::{ActionRow, AlertRow};
+use crate::desk::duty;
+use crate::desk::message::text;
+
+/// The page. Looking at it is a step of its own for those who may act.
+pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
+    let found = ctx.room.db.alert(&id).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
+    let mut row = found.or_problem(&ctx)?;
+    if ctx.may(Need::ActAlerts) {
+        row = duty::alert_step(&ctx.room, &ctx.user, &id, &Step::Look).await.or_problem(&ctx)?;
+    }
+    super::audit::viewed_of(&ctx, &row.office, "alert.view", &id, "").await.or_problem(&ctx)?;
+    let db = &ctx.room.db;
+    let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
+    let history = db.alert_history(&id).await.or_problem(&ctx)?;
+    let pictures = db.pictures(&id).await.or_problem(&ctx)?;
+    let revisions = db.revisions(&id).await.or_problem(&ctx)?;
+    let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+    let content = html! {
+        div.detail data-severity=(row.severity) data-units=(super::alerts::units(&ctx)) {
+            div.main-column {
+                p.line { (parts::severity(&ctx, row.severity)) span.state data-state=(row.state) { (ctx.value("state", &row.state)) }
+                    @if let Some(outcome) = &row.outcome { span { (ctx.value("outcome", outcome)) } }
+                    @if row.escalated_ms.is_some() { span.up { (ctx.t("escalated")) } }
+                    span.soft { (ctx.t("age")) " " (parts::age(&ctx, row.at_ms)) } }
+                (picture(&ctx, &row, &pictures))
+                (declarations(&ctx, &body))
+                p.line { (parts::answer(&ctx, &body)) }
+                (facts(&ctx, &row, &offices, &body))
+                (candidates(&ctx, &body))
+                (messages(&ctx, &revisions))
+            }
+            div.side-column { (steps(&ctx, &row)) (history_list(&ctx, &history)) }
+        }
+    };
+    Ok(page(&ctx, &ctx.value("rule", &row.rule), "/alerts", &content))
+}
+
+fn picture(ctx: &Ctx, row: &AlertRow, pictures: &[String]) -> Markup {
+    let named = row.picture.as_ref();
+    let here = named.filter(|p| pictures.contains(p));
+    html! {
+        figure.picture {
+            @match (here, named) {
+                (Some(sha), _) => {
+                    a href={ "/pictures/" (row.id) "/" (sha) } {
+                        img src={ "/pictures/" (row.id) "/" (sha) } alt={ (ctx.value("rule", &row.rule)) ", " (row.camera) };
+                    }
+                    figcaption { "SHA-256 " code { (sha) } }
+                },
+                (None, Some(_)) => p.hint { (ctx.t("picture.waiting")) },
+                (None, None) => p.hint { (ctx.t("picture.none")) },
+            }
+        }
+    }
+}
+
+fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
+    let data = |p: &str| text(body, &format!("/data{p}"));
+    let number = |p: &str| body.pointer(&format!("/data{p}")).and_then(Value::as_i64);
+    let basis =
+        body.pointer("/data/check/basis").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let basis: Vec<&str> = basis.collect();
+    let object = data("/object/label").map(|l| {
+        let score = body.pointer("/data/object/score").and_then(Value::as_f64).unwrap_or(0.0);
+        format!("{l} {:.0} %", score * 100.0)
+    });
+    html! {
+        dl.facts {
+            dt { (ctx.t("camera")) } dd { (row.camera) }
+            @if !row.place.is_empty() { dt { (ctx.t("area")) } dd { (row.place) } }
+            dt { (ctx.t("office")) } dd { (offices.name(&row.office)) " · " (ctx.t("box")) " " (row.box_id) }
+            dt { (ctx.t("happened")) } dd { (parts::time(ctx, row.at_ms)) @if row.historical != 0 { " · " (ctx.t("historical")) } }
+            dt { (ctx.t("duty_day")) } dd { (parts::day(&row.duty_day)) }
+            dt { (ctx.t("phase")) } dd { (ctx.value("phase", &row.phase))
+                @if let Some(ms) = number("/dwell_ms") { " · " (ctx.t("lasted")) " " (parts::duration(ctx, ms)) } }
+            @if let Some(object) = object { dt { (ctx.t("object")) } dd { (object) } }
+            @if let Some(source) = data("/capture/time_source") {
+                dt { (ctx.t("time_source")) }
+                dd { (ctx.value("time_source", &source))
+                    @if let Some(ms) = number("/capture/uncertainty_ms") { " · " (ctx.t("uncertainty")) " ±" (ms) " ms" }
+                    @if let Some(ms) = number("/capture/clock_offset_ms") { " · " (ctx.t("clock_offset")) " " (ms) " ms" } }
+            }
+            @if !basis.is_empty() { dt { (ctx.t("basis")) } dd { @for b in &basis { (b) br; } } }
+            @if let Some(reason) = data("/link/reason") { dt { (ctx.t("method")) } dd { (reason) } }
+            @if let Some(model) = data("/model/name") { dt { (ctx.t("model")) } dd { (model) } }
+        }
+    }
+}
+
+fn candidates(ctx: &Ctx, body: &Value) -> Markup {
+    let links = body.pointer("/data/link/links").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let containers = |l: &Value| {
+        let list = l.get("containers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        list.collect::<Vec<_>>().join(", ")
+    };
+    html! {
+        @if !links.is_empty() {
+            h2 { (ctx.t("candidates")) }
+            div.scroll { table {
+                thead { tr { th scope="col" { (ctx.t("declaration")) } th scope="col" { (ctx.t("method")) }
+                    th scope="col" { (ctx.t("containers")) } th scope="col" { (ctx.t("reason")) } } }
+                tbody { @for l in links {
+                    tr { td { @if let Some(key) = text(l, "/decl_key") { (parts::declaration(&key)) } " "
+                            (parts::channel(ctx, l.get("channel").and_then(Value::as_i64))) }
+                        td { (how(ctx, l)) } td { (containers(l)) } td.wrap { (text(l, "/reason").unwrap_or_default()) } }
+                } }
+            } }
+        }
+    }
+}
+
+fn messages(ctx: &Ctx, revisions: &[(i64, i64, String)]) -> Markup {
+    html! {
+        details { summary { (ctx.t("messages")) " (" (revisions.len()) ")" }
+            @for (revision, at, body) in revisions {
+                p.line.soft { (ctx.t("revision")) " " (revision) " · " (parts::time(ctx, *at)) }
+                pre { (pretty(body)) }
+            }
+        }
+    }
+}
+
+fn pretty(body: &str) -> String {
+    let parsed = serde_json::from_str::<Value>(body).and_then(|v| serde_json::to_string_pretty(&v));
+    parsed.unwrap_or_else(|_| body.to_owned())
+}
+
+fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
+    let open = row.state != State::Closed.as_str();
+    let button = |step: &str, key: &str, mark: &str| {
+        html! {
+            form method="post" action={ "/alerts/" (row.id) "/" (step) } { (token(ctx)) button data-act=(step) { (ctx.t(key)) @if !mark.is_empty() { kbd { (mark) } } } }
+        }
+    };
+    html! {
+        @if open && ctx.may(Need::ActAlerts) {
+            section.steps data-keys="" {
+                @if row.state != State::Acked.as_str() { (button("ack", "act.ack", "A")) } @else { (button("close", "act.close", "")) }
+                a.button href={ "/tips/new?alert=" (row.id) } data-act="tip" { (ctx.t("act.tip")) kbd { "T" } }
+                @if let Some(who) = &row.asked_by { p.up { (ctx.t("asked_by")) " " (who) } }
+                details #dismiss { summary data-act="dismiss" { (ctx.t(if row.asked_by.is_some() { "act.dismiss_second" } else { "act.dismiss" })) kbd { "D" } } (dismiss_form(ctx, &row.id)) }
+                details #escalate { summary data-act="escalate" { (ctx.t("act.escalate")) kbd { "E" } } (escalate_form(ctx, &row.id)) }
+            }
+        }
+    }
+}
+
+fn history_list(ctx: &Ctx, history: &[ActionRow]) -> Markup {
+    html! {
+        h2 { (ctx.t("history")) }
+        @if history.is_empty() { p.hint { (ctx.t("none")) } }
+        ol.history { @for a in history {
+            li { (parts::time(ctx, a.at_ms)) " · "
+                strong { @if a.account.is_empty() { (ctx.t("desk_itself")) } @else { (a.account) } } " " (ctx.value("did", &a.action))
+                @if !a.reason.is_empty() { " · " (ctx.value("dismiss", &a.reason)) }
+                @if !a.note.is_empty() { " · " q { (a.note) } } }
+        } }
+    }
+}
+
+/// Takes a step; back to the alert, or to the list where it was taken.
+pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let note = post.get("note").chars().take(1000).collect::<String>();
+    let step = match step.as_str() {
+        "ack" => Step::Acknowledge,
+        "dismiss" => Step::Dismiss { reason: post.get("reason").into(), note },
+        "escalate" => Step::Escalate { note },
+        "close" => Step::Close { note },
+        _ => return Err(Problem::not_found(ctx.language)),
+    };
+    duty::alert_step(&ctx.room, &ctx.user, &id, &step).await.or_problem(ctx)?;
+    let back = if post.get("back") == "list" { "/alerts".to_owned() } else { format!("/alerts/{id}") };
+    Ok(Redirect::to(&back).into_response())
+}

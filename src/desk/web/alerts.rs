@@ -1,0 +1,255 @@
+//! The alerts page: newest first, one card for alerts of one situation, filters in the address.
+
+use std::collections::HashMap;
+
+use axum::Extension;
+use axum::extract::Query;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::page::{Answer, Ctx, OrProblem, page};
+use super::parts::{self, Offices};
+use crate::desk::access::Need;
+use crate::desk::alert::{REASONS, State};
+use crate::desk::db::alerts::{AlertRow, Wanted};
+use crate::desk::message::text;
+
+/// Alerts on one page.
+const LIMIT: i64 = 150;
+/// Alerts of one place and rule within this are one card, milliseconds.
+const TOGETHER_MS: i64 = 30 * 60_000;
+/// What may be looked at.
+const VIEWS: [&str; 6] = ["open", "new", "escalated", "unseen", "closed", "all"];
+
+/// What the address asks for.
+pub(crate) fn wanted(query: &HashMap<String, String>) -> Wanted {
+    let get = |name: &str| query.get(name).map_or("", |v| v.trim()).to_owned();
+    let view = get("view");
+    Wanted {
+        view: if VIEWS.contains(&view.as_str()) { view } else { "open".into() },
+        severity: get("severity").parse().unwrap_or(1),
+        office: get("office"),
+        duty_day: get("day"),
+        words: get("q").chars().take(100).collect(),
+        rule: get("rule"),
+        limit: LIMIT,
+    }
+}
+
+/// The page.
+pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<HashMap<String, String>>) -> Answer {
+    let wanted = wanted(&query);
+    let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
+    let rows = ctx.room.db.alerts(&ctx.user.scope, &wanted).await.or_problem(&ctx)?;
+    let counts = ctx.room.db.alert_counts(&ctx.user.scope).await.or_problem(&ctx)?;
+    super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
+    let single = query.get("similar").is_some_and(|s| s == "show");
+    let mut cards = html! {};
+    for (row, similar) in grouped(rows, single) {
+        let pictures = ctx.room.db.pictures(&row.id).await.or_problem(&ctx)?;
+        cards = html! { (cards) (card(&ctx, &offices, &row, similar, &pictures)) };
+    }
+    let content = html! {
+        (filters(&ctx, &offices, &wanted, single))
+        div.bar {
+            p #counts { (count_words(&ctx, &counts)) }
+            button #sound type="button" aria-pressed="false" title=(ctx.t("alerts.sound_why"))
+                data-on=(ctx.t("alerts.sound_on")) data-off=(ctx.t("alerts.sound_off")) { (ctx.t("alerts.sound_on")) }
+        }
+        p.hint { (ctx.t("alerts.keys")) }
+        p #say .unseen aria-live="assertive" {}
+        section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) } {
+            (cards)
+        }
+        p #empty .hint { (ctx.t("nothing")) " " (ctx.t("alerts.new_from_now")) }
+        (dialogs(&ctx))
+    };
+    Ok(page(&ctx, ctx.t("alerts"), "/alerts", &content))
+}
+
+/// Words for the script that keeps ages ticking.
+pub(crate) fn units(ctx: &Ctx) -> String {
+    ["unit.day", "unit.hour", "unit.minute", "unit.second"].map(|key| ctx.t(key)).join("|")
+}
+
+/// The filters as in an address.
+fn address(w: &Wanted) -> String {
+    let pairs = [
+        ("view", w.view.as_str()),
+        ("severity", &w.severity.to_string()),
+        ("office", &w.office),
+        ("day", &w.duty_day),
+        ("q", &w.words),
+        ("rule", &w.rule),
+    ]
+    .map(|(k, v)| format!("{k}={}", escaped(v)));
+    pairs.join("&")
+}
+
+/// A text within an address.
+pub(crate) fn escaped(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Newest of each situation with how many more there are.
+fn grouped(rows: Vec<AlertRow>, single: bool) -> Vec<(AlertRow, usize)> {
+    let mut out: Vec<(AlertRow, usize, i64)> = Vec::new();
+    for row in rows {
+        let open = row.state != State::Closed.as_str();
+        let same = |(first, _, oldest): &(AlertRow, usize, i64)| {
+            first.group_key == row.group_key && first.state == row.state && oldest - row.at_ms <= TOGETHER_MS
+        };
+        match out.iter_mut().find(|o| same(o)).filter(|_| open && !single) {
+            Some(group) => {
+                group.1 += 1;
+                group.2 = row.at_ms;
+            }
+            None => {
+                let at = row.at_ms;
+                out.push((row, 0, at));
+            }
+        }
+    }
+    out.into_iter().map(|(row, more, _)| (row, more)).collect()
+}
+
+pub(crate) fn count_words(ctx: &Ctx, counts: &[(String, i64, i64)]) -> String {
+    let of = |wanted: &str| counts.iter().filter(|(s, _, _)| s == wanted).map(|(_, _, n)| n).sum::<i64>();
+    let states = [State::New, State::Seen, State::Acked, State::Unseen].map(State::as_str);
+    states.map(|s| format!("{}: {}", ctx.value("state", s), of(s))).join(" · ")
+}
+
+fn filters(ctx: &Ctx, offices: &Offices, w: &Wanted, single: bool) -> Markup {
+    let levels: Vec<_> = ["1", "2", "3", "4"].map(|s| (s.to_owned(), ctx.value("severity", s))).into();
+    html! {
+        form.filters method="get" action="/alerts" role="search" {
+            label { (ctx.t("view")) (parts::select("view", &w.view, None, &parts::options(ctx, "view", &VIEWS))) }
+            label { (ctx.t("severity.from")) (parts::select("severity", &w.severity.to_string(), None, &levels)) }
+            label { (ctx.t("office")) (parts::select("office", &w.office, Some(ctx.t("all")), &offices.options(ctx))) }
+            label { (ctx.t("duty_day")) input type="date" name="day" value=(w.duty_day); }
+            label { (ctx.t("search")) input type="search" name="q" value=(w.words); }
+            label.tick { input type="checkbox" name="similar" value="show" checked[single]; (ctx.t("alerts.similar")) }
+            button { (ctx.t("filter")) }
+        }
+    }
+}
+
+/// One alert on the page.
+pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize, pictures: &[String]) -> Markup {
+    let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+    let title = ctx.value("rule", &row.rule);
+    let open = row.state != State::Closed.as_str();
+    html! {
+        article.alert #{ "a-" (row.id) } tabindex="0" data-id=(row.id) data-severity=(row.severity) data-at=(row.at_ms)
+            data-state=(row.state) data-group=(row.group_key) aria-label={ (title) " – " (row.place) } {
+            (thumbnail(ctx, row, pictures))
+            div.text {
+                p.line { (parts::severity(ctx, row.severity)) strong { a href={ "/alerts/" (row.id) } { (title) } }
+                    span.state data-state=(row.state) { (ctx.value("state", &row.state)) }
+                    @if let Some(outcome) = &row.outcome { span { (ctx.value("outcome", outcome)) } }
+                    @if row.escalated_ms.is_some() && open { span.up { (ctx.t("escalated")) } }
+                    @if row.historical != 0 { span.late { (ctx.t("historical")) } }
+                }
+                (declarations(ctx, &body))
+                p.line { (parts::answer(ctx, &body)) }
+                p.line.soft { (row.camera) @if !row.place.is_empty() { " · " (row.place) } " · " (offices.name(&row.office)) " · " (row.box_id) }
+                p.line.soft { (parts::time(ctx, row.at_ms)) " · " (ctx.t("age")) " " (parts::age(ctx, row.at_ms))
+                    " · " (ctx.value("phase", &row.phase))
+                    @if similar > 0 { span.more { "+" (similar) " " (ctx.t("alerts.similar")) } }
+                }
+                @if let Some(who) = row.asked_by.as_ref().filter(|_| open) { p.line.up { (ctx.t("asked_by")) " " (who) } }
+                @if open && ctx.may(Need::ActAlerts) { (quick(ctx, row)) }
+            }
+        }
+    }
+}
+
+fn thumbnail(ctx: &Ctx, row: &AlertRow, pictures: &[String]) -> Markup {
+    let here = row.picture.as_ref().filter(|p| pictures.contains(p));
+    html! {
+        a.thumb href={ "/alerts/" (row.id) } tabindex="-1" aria-hidden="true" {
+            @match (here, &row.picture) {
+                (Some(sha), _) => img src={ "/pictures/" (row.id) "/" (sha) } alt="" loading="lazy" width="320" height="180";,
+                (None, Some(_)) => span { (ctx.t("picture.waiting")) },
+                (None, None) => span { (ctx.t("picture.none")) },
+            }
+        }
+    }
+}
+
+/// Which declarations, by what and how surely.
+pub(crate) fn declarations(ctx: &Ctx, body: &Value) -> Markup {
+    let verdict = text(body, "/data/link/verdict");
+    let links = body.pointer("/data/link/links").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    html! {
+        @if let Some(verdict) = verdict {
+            p.line.decls {
+                @for link in links.iter().take(3) {
+                    span.pair {
+                        @if let Some(key) = text(link, "/decl_key") { (parts::declaration(&key)) }
+                        (parts::channel(ctx, link.get("channel").and_then(Value::as_i64)))
+                        small { (how(ctx, link)) }
+                    }
+                }
+                @if links.len() > 3 { span { "+" (links.len() - 3) } }
+                span.verdict data-verdict=(verdict) { (ctx.value("verdict", &verdict)) }
+            }
+        }
+    }
+}
+
+/// `lịch đặt ô kiểm tra, 80 %`.
+pub(crate) fn how(ctx: &Ctx, link: &Value) -> String {
+    let method = text(link, "/method").map(|m| ctx.value("method", &m)).unwrap_or_default();
+    let confidence = link.get("confidence").and_then(Value::as_f64).unwrap_or(0.0);
+    format!("{method}, {:.0} %", (confidence * 100.0).floor())
+}
+
+fn quick(ctx: &Ctx, row: &AlertRow) -> Markup {
+    let acked = row.state == State::Acked.as_str();
+    html! {
+        form.quick method="post" action={ "/alerts/" (row.id) "/ack" } {
+            (super::page::token(ctx))
+            input type="hidden" name="back" value="list";
+            @if !acked { button name="act" value="ack" { (ctx.t("act.ack")) kbd { "A" } } }
+            a.button href={ "/alerts/" (row.id) "#dismiss" } data-act="dismiss" { (ctx.t("act.dismiss")) kbd { "D" } }
+            a.button href={ "/alerts/" (row.id) "#escalate" } data-act="escalate" { (ctx.t("act.escalate")) kbd { "E" } }
+            a.button href={ "/tips/new?alert=" (row.id) } data-act="tip" { (ctx.t("act.tip")) kbd { "T" } }
+        }
+    }
+}
+
+/// What the keys D and E open; without script the links lead to the same forms on the alert's page.
+fn dialogs(ctx: &Ctx) -> Markup {
+    html! {
+        @if ctx.may(Need::ActAlerts) {
+            dialog #dialog-dismiss aria-labelledby="h-dismiss" { h2 #h-dismiss { (ctx.t("act.dismiss")) } (dismiss_form(ctx, "")) }
+            dialog #dialog-escalate aria-labelledby="h-escalate" { h2 #h-escalate { (ctx.t("act.escalate")) } (escalate_form(ctx, "")) }
+        }
+    }
+}
+
+/// The form behind D.
+pub(crate) fn dismiss_form(ctx: &Ctx, id: &str) -> Markup {
+    html! {
+        form.stack method="post" action={ "/alerts/" (id) "/dismiss" } {
+            (super::page::token(ctx))
+            label { (ctx.t("reason")) (parts::select("reason", "", Some(ctx.t("choose")), &parts::options(ctx, "dismiss", &REASONS))) }
+            label { (ctx.t("note")) textarea name="note" rows="2" maxlength="1000" {} }
+            p.hint { (ctx.t("act.needs_second")) }
+            p.line { button.main { (ctx.t("act.dismiss")) } button type="button" data-close="" { (ctx.t("back")) } }
+        }
+    }
+}
+
+/// The form behind E.
+pub(crate) fn escalate_form(ctx: &Ctx, id: &str) -> Markup {
+    html! {
+        form.stack method="post" action={ "/alerts/" (id) "/escalate" } {
+            (super::page::token(ctx))
+            label { (ctx.t("reason")) textarea name="note" rows="2" maxlength="1000" required {} }
+            p.line { button.main { (ctx.t("act.escalate")) } button type="button" data-close="" { (ctx.t("back")) } }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Styles, script and icon from the binary; pictures of events from the folder of the desk.
+
+use axum::Extension;
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::page::{Answer, Ctx, OrProblem};
+use crate::desk::pictures;
+
+/// Styles, script, icon.
+pub(crate) async fn asset(Path(name): Path<String>) -> Response {
+    let found = match name.as_str() {
+        "desk.css" => ("text/css; charset=utf-8", include_str!("../asset/desk.css")),
+        "desk.js" => ("text/javascript; charset=utf-8", include_str!("../asset/desk.js")),
+        "icon.svg" => ("image/svg+xml", include_str!("../asset/icon.svg")),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    ([(header::CONTENT_TYPE, found.0), (header::CACHE_CONTROL, "no-cache")], found.1).into_response()
+}
+
+/// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all.
+pub(crate) async fn picture(
+    Extension(ctx): Extension<Ctx>,
+    Path((event, sha256)): Path<(String, String)>,
+) -> Answer<Response> {
+    let alert = ctx.room.db.alert(&event).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
+    alert.or_problem(&ctx)?;
+    let known = ctx.room.db.pictures(&event).await.or_problem(&ctx)?;
+    let named = ctx.room.db.revisions(&event).await.or_problem(&ctx)?.iter().any(|(_, _, body)| body.contains(&sha256));
+    let sure = pictures::is_digest(&sha256) && known.contains(&sha256) && named;
+    sure.then_some(()).or_problem(&ctx)?;
+    let file = tokio::fs::read(pictures::path(&ctx.room.config.desk.dir, &sha256)).await.ok().or_problem(&ctx)?;
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
+    Ok((headers, file).into_response())
+}

@@ -1,0 +1,89 @@
+//! Boxes and cameras: who is there, how healthy, and which messages are missing.
+
+use axum::Extension;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::page::{Answer, Ctx, OrProblem, page};
+use super::parts::{self, Offices};
+use crate::desk::db::places::{BoxRow, CameraRow, Missing};
+use crate::desk::message::text;
+
+/// The page.
+pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
+    super::audit::viewed(&ctx, "devices", "", "").await.or_problem(&ctx)?;
+    let (db, scope) = (&ctx.room.db, &ctx.user.scope);
+    let boxes = db.boxes(scope).await.or_problem(&ctx)?;
+    let cameras = db.cameras(scope).await.or_problem(&ctx)?;
+    let missing = db.missing(scope).await.or_problem(&ctx)?;
+    let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
+    let content = html! {
+        @if boxes.is_empty() { p.hint { (ctx.t("nothing")) } }
+        @for b in &boxes {
+            section.device {
+                h2 { (offices.name(&b.office)) " · " (b.id) " " (lamp(&ctx, b)) }
+                (line(&ctx, b, missing.iter().find(|m| m.office == b.office && m.box_id == b.id)))
+                (table(&ctx, &birth(b), cameras.iter().filter(|c| c.office == b.office && c.box_id == b.id)))
+            }
+        }
+    };
+    Ok(page(&ctx, ctx.t("devices.title"), "/devices", &content))
+}
+
+fn lamp(ctx: &Ctx, b: &BoxRow) -> Markup {
+    let (class, key) = if b.online != 0 { ("good", "device.online") } else { ("bad", "device.offline") };
+    html! { span class=(class) { (ctx.t(key)) " " (ctx.t("device.since")) " " (parts::time(ctx, b.changed_ms)) } }
+}
+
+/// What the box said of itself when it connected.
+fn birth(b: &BoxRow) -> Value {
+    b.birth.as_ref().and_then(|t| serde_json::from_str(t).ok()).unwrap_or(Value::Null)
+}
+
+fn line(ctx: &Ctx, b: &BoxRow, missing: Option<&Missing>) -> Markup {
+    let birth = birth(b);
+    let model = text(&birth, "/model/name");
+    html! {
+        p.line.soft {
+            @if let Some(name) = text(&birth, "/name") { (name) " · " }
+            (ctx.t("device.last")) " " (parts::time(ctx, b.seen_ms))
+            @if let Some(version) = text(&birth, "/version") { " · " (ctx.t("device.version")) " " (version) }
+            @if let Some(model) = model { " · " (ctx.t("model")) " " (model) }
+            @if let Some(m) = missing.filter(|m| m.waiting > 0) { span.up { (m.waiting) " " (ctx.t("device.missing")) } }
+            @if let Some(m) = missing.filter(|m| m.lost > 0) { span.bad { (m.lost) " " (ctx.t("device.lost")) } }
+        }
+    }
+}
+
+fn table<'a>(ctx: &Ctx, birth: &Value, cameras: impl Iterator<Item = &'a CameraRow>) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("device.state")) } th scope="col" { (ctx.t("picture")) }
+                th.num scope="col" { (ctx.t("device.reconnects")) } th.num scope="col" { (ctx.t("device.clock")) }
+                th scope="col" { (ctx.t("device.last")) } th scope="col" { (ctx.t("reason")) } } }
+            tbody { @for c in cameras { (camera(ctx, birth, c)) } }
+        } }
+    }
+}
+
+fn camera(ctx: &Ctx, birth: &Value, c: &CameraRow) -> Markup {
+    let body: Value = serde_json::from_str(&c.body).unwrap_or(Value::Null);
+    let state = text(&body, "/state").unwrap_or_default();
+    let number = |key: &str| body.get(key).and_then(Value::as_i64);
+    let known = birth.get("cameras").and_then(Value::as_array).into_iter().flatten();
+    let name = known.filter(|k| text(k, "/id").as_deref() == Some(c.id.as_str())).find_map(|k| text(k, "/name"));
+    let size = number("width").zip(number("height")).filter(|(w, h)| *w > 0 && *h > 0);
+    let reasons = ["/reason", "/not_analysed"].iter().filter_map(|p| text(&body, p)).collect::<Vec<_>>();
+    let class = if state == "running" && reasons.is_empty() { "good" } else { "bad" };
+    html! {
+        tr {
+            td { (name.unwrap_or_default()) " " code { (c.id) } }
+            td { span class=(class) { (ctx.value("camera_state", &state)) } }
+            td { @if let Some((w, h)) = size { (w) "×" (h) } " " (text(&body, "/codec").unwrap_or_default()) }
+            td.num { @if let Some(n) = number("reconnects") { (n) } @else { "–" } }
+            td.num { @if let Some(ms) = number("clock_offset_ms") { (ms) " ms" } @else { "–" } }
+            td { (parts::time(ctx, c.seen_ms)) }
+            td.wrap { (reasons.join(" · ")) }
+        }
+    }
+}

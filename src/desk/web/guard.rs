@@ -1,0 +1,120 @@
+//! In front of every page: who is it, may he, and headers that keep a browser from doing what no page of ours asks for.
+
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::page::{Ctx, Problem, language_of};
+use super::server::Peer;
+use crate::clock::utc_now;
+use crate::desk::access::{Need, Role, User, need_of};
+use crate::desk::db::{DbError, Scope};
+use crate::desk::room::{Room, digest};
+
+/// Name of the session's cookie. The prefix makes browsers insist on `Secure` and on this host; over plain loopback it
+/// cannot be used.
+const COOKIE: &str = "gw-session";
+const SECURE_COOKIE: &str = "__Host-gw-session";
+/// `seen` of a session is written this often, milliseconds: not with every picture of a page.
+const TOUCH_MS: i64 = 60_000;
+/// Pages take script, styles and pictures from here only, and nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Whether cookies may carry `Secure`: the browser speaks TLS, with us or with the proxy.
+pub(crate) fn is_secure(room: &Room) -> bool {
+    room.config.http.tls_cert_file.is_some() || room.config.http.behind_proxy
+}
+
+/// `Set-Cookie` of a session; an empty token ends it.
+pub(crate) fn session_cookie(room: &Room, token: &str) -> String {
+    let (name, secure) = if is_secure(room) { (SECURE_COOKIE, "; Secure") } else { (COOKIE, "") };
+    let age = if token.is_empty() { 0 } else { room.config.http.session_hours * 3600 };
+    format!("{name}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// The value of a cookie.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    all.filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+/// Lets a request through, or says why not.
+pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, next: Next) -> Response {
+    let language = language_of(&room, request.headers());
+    let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
+    let path = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let Some(need) = need_of(method, &path) else { return Problem::denied(language).into_response() };
+    if need == Need::Nobody {
+        return next.run(request).await;
+    }
+    let user = match user_of(&room, request.headers()).await {
+        Ok(Some(user)) => user,
+        Ok(None) if request.method() == Method::GET => return Redirect::to("/login").into_response(),
+        Ok(None) => return Problem::signed_out(language).into_response(),
+        Err(error) => return Problem::from_db(language, &error).into_response(),
+    };
+    if user.must_change && !matches!(path.as_str(), "/password" | "/logout") {
+        return Redirect::to("/password").into_response();
+    }
+    if !user.role.may(need) {
+        return Problem::denied(language).into_response();
+    }
+    request.extensions_mut().insert(Ctx { room, user, language });
+    next.run(request).await
+}
+
+/// Who the session's cookie says it is.
+async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<User>, DbError> {
+    let name = if is_secure(room) { SECURE_COOKIE } else { COOKIE };
+    let Some(token) = cookie(headers, name).filter(|t| !t.is_empty()) else { return Ok(None) };
+    let token = digest(token);
+    let Some(session) = room.db.session(&token).await? else { return Ok(None) };
+    let (now, http) = (utc_now().0, &room.config.http);
+    let too_old = now - session.created_ms > i64::from(http.session_hours) * 3_600_000;
+    let idle = now - session.seen_ms > i64::from(http.idle_minutes) * 60_000;
+    let Some(role) = Role::parse(&session.role).filter(|_| !too_old && !idle) else { return Ok(None) };
+    if now - session.seen_ms > TOUCH_MS {
+        room.db.touch_session(&token, now).await?;
+    }
+    Ok(Some(User {
+        name: session.account,
+        display: session.display,
+        role,
+        scope: Scope::parse(&session.offices),
+        csrf: session.csrf,
+        session: token,
+        must_change: session.must_change != 0,
+    }))
+}
+
+/// Where a request comes from: the peer, or whom a declared proxy names.
+pub(crate) fn address_of(room: &Room, peer: Option<&ConnectInfo<Peer>>, headers: &HeaderMap) -> String {
+    let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
+    match forwarded.filter(|_| room.config.http.behind_proxy) {
+        Some(address) => address.trim().to_owned(),
+        None => peer.map_or_else(|| "unknown".into(), |p| p.0.0.ip().to_string()),
+    }
+}
+
+/// Headers of every answer.
+pub(crate) async fn headers(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if is_secure(&room) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    response
+}

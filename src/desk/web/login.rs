@@ -1,0 +1,194 @@
+//! Signing in and out, choosing a password and a language.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{ConnectInfo, Form, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use subtle::ConstantTimeEq;
+
+use super::form::Post;
+use super::guard::{address_of, cookie, is_secure, session_cookie};
+use super::page::{Answer, Ctx, LANGUAGE_COOKIE, OrProblem, Problem, document, language_of, page, switch, token};
+use super::server::Peer;
+use crate::clock::utc_now;
+use crate::desk::access::Need;
+use crate::desk::db::DbError;
+use crate::desk::db::audit::Act;
+use crate::desk::password;
+use crate::desk::room::{Room, digest};
+use crate::desk::words::term;
+
+/// Cookie that ties a sign-in form to the browser it was sent to: nobody signs somebody else in.
+const FORM_COOKIE: &str = "gw-form";
+
+/// The sign-in page.
+pub(crate) async fn form(State(room): State<Arc<Room>>, headers: HeaderMap) -> Response {
+    sign_in_page(&room, language_of(&room, &headers), StatusCode::OK, None)
+}
+
+fn sign_in_page(room: &Room, language: &'static str, status: StatusCode, problem: Option<&str>) -> Response {
+    let t = |key| term(language, key);
+    let secret = password::token();
+    let content = html! {
+        main #main .narrow tabindex="-1" {
+            h1 { (t("login.title")) }
+            @if let Some(problem) = problem { p.alarm role="alert" { (problem) } }
+            form.stack method="post" action="/login" {
+                input type="hidden" name="form" value=(secret);
+                label { (t("login.name")) input name="name" autocomplete="username" required autofocus; }
+                label { (t("login.password")) input name="password" type="password" autocomplete="current-password" required; }
+                button.main { (t("login.title")) }
+            }
+        }
+    };
+    let menu = html! { div.who { (switch(language)) } };
+    let secure = if is_secure(room) { "; Secure" } else { "" };
+    let cookie = format!("{FORM_COOKIE}={secret}; Path=/login; HttpOnly; SameSite=Strict{secure}");
+    (status, AppendHeaders([(header::SET_COOKIE, cookie)]), document(language, t("login.title"), &menu, &content))
+        .into_response()
+}
+
+/// Checks name and password; begins a session.
+pub(crate) async fn sign_in(
+    State(room): State<Arc<Room>>,
+    peer: Option<Extension<ConnectInfo<Peer>>>,
+    headers: HeaderMap,
+    Form(fields): Form<HashMap<String, String>>,
+) -> Response {
+    let language = language_of(&room, &headers);
+    let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let (sent, kept) = (field("form"), cookie(&headers, FORM_COOKIE).unwrap_or_default());
+    if sent.is_empty() || !bool::from(sent.as_bytes().ct_eq(kept.as_bytes())) {
+        return Problem::csrf(language).into_response();
+    }
+    let name = field("name").trim().to_lowercase();
+    let address = address_of(&room, peer.as_ref().map(|e| &e.0), &headers);
+    let keys = [format!("name {name}"), format!("address {address}")];
+    if let Some(seconds) = room.throttle.wait_s(&keys) {
+        let says = format!("{} {seconds}", term(language, "login.wait"));
+        return sign_in_page(&room, language, StatusCode::TOO_MANY_REQUESTS, Some(&says));
+    }
+    match begin_session(&room, &name, field("password"), &address).await {
+        Ok(Some(cookie)) => {
+            room.throttle.succeeded(&keys);
+            (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response()
+        }
+        Ok(None) => {
+            room.throttle.failed(&keys);
+            sign_in_page(&room, language, StatusCode::UNAUTHORIZED, Some(term(language, "login.wrong")))
+        }
+        Err(error) => Problem::from_db(language, &error).into_response(),
+    }
+}
+
+/// The cookie of a new session; `None` for a wrong name or password.
+async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -> Result<Option<String>, DbError> {
+    let account = room.db.account(name).await?.filter(|a| a.disabled == 0);
+    let right = password::is_right(secret, account.as_ref().map(|a| a.password.clone())).await;
+    let mut tx = room.db.write().await?;
+    let action = if right { "sign_in" } else { "sign_in.refused" };
+    let said: String = name.chars().filter(|c| *c != '\0').take(64).collect();
+    tx.audit(Act { account: if right { name } else { "" }, office: "", action, object: &said, detail: address })
+        .await?;
+    let cookie = if right {
+        let secret = password::token();
+        tx.add_session(&digest(&secret), name, &password::token(), utc_now().0).await?;
+        Some(session_cookie(room, &secret))
+    } else {
+        None
+    };
+    tx.commit().await?;
+    Ok(cookie)
+}
+
+/// Ends the session.
+pub(crate) async fn sign_out(post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let mut tx = ctx.room.db.write().await.or_problem(ctx)?;
+    tx.end_session(&ctx.user.session).await.or_problem(ctx)?;
+    let act = Act { account: &ctx.user.name, office: "", action: "sign_out", object: &ctx.user.name, detail: "" };
+    tx.audit(act).await.or_problem(ctx)?;
+    tx.commit().await.or_problem(ctx)?;
+    Ok((AppendHeaders([(header::SET_COOKIE, session_cookie(&ctx.room, ""))]), Redirect::to("/login")).into_response())
+}
+
+/// The first page somebody may see.
+pub(crate) async fn home(Extension(ctx): Extension<Ctx>) -> Redirect {
+    let pages = [("/alerts", Need::ViewAlerts), ("/accounts", Need::Accounts), ("/devices", Need::Devices)];
+    let first = pages.into_iter().find(|(_, need)| ctx.may(*need));
+    Redirect::to(first.map_or("/password", |(path, _)| path))
+}
+
+/// The page to choose a password on.
+pub(crate) async fn password_form(Extension(ctx): Extension<Ctx>) -> Markup {
+    password_page(&ctx, None)
+}
+
+fn password_page(ctx: &Ctx, problem: Option<&'static str>) -> Markup {
+    let field = |key: &str, name: &str, auto: &str| {
+        html! {
+            label { (ctx.t(key)) input name=(name) type="password" autocomplete=(auto) required; }
+        }
+    };
+    let content = html! {
+        @if ctx.user.must_change { p { (ctx.t("password.first")) } }
+        @if let Some(key) = problem { p.alarm role="alert" { (ctx.t(key)) } }
+        form.stack method="post" action="/password" {
+            (token(ctx))
+            (field("password.now", "now", "current-password"))
+            (field("password.new", "new", "new-password"))
+            (field("password.again", "again", "new-password"))
+            button.main { (ctx.t("save")) }
+        }
+    };
+    page(ctx, ctx.t("password.title"), "/password", &content)
+}
+
+/// Takes the chosen password; all other sessions of the account end.
+pub(crate) async fn change_password(post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let account = ctx.room.db.account(&ctx.user.name).await.or_problem(ctx)?.or_problem(ctx)?;
+    let chosen = post.raw("new");
+    let mut problem = password::problem(chosen, post.raw("again"), &account.name);
+    if problem.is_none() && chosen == post.raw("now") {
+        problem = Some("password.same");
+    }
+    if problem.is_none() && !password::is_right(post.raw("now").to_owned(), Some(account.password)).await {
+        problem = Some("password.wrong");
+    }
+    if problem.is_some() {
+        return Ok((StatusCode::BAD_REQUEST, password_page(ctx, problem)).into_response());
+    }
+    let hash = password::hash(chosen.to_owned()).await.map_err(|error| {
+        tracing::error!(error, "a password cannot be hashed");
+        Problem::bad_form(ctx.language)
+    })?;
+    let mut tx = ctx.room.db.write().await.or_problem(ctx)?;
+    tx.set_password(&ctx.user.name, &hash, false, &ctx.user.session).await.or_problem(ctx)?;
+    let act = Act { account: &ctx.user.name, office: "", action: "password", object: &ctx.user.name, detail: "" };
+    tx.audit(act).await.or_problem(ctx)?;
+    tx.commit().await.or_problem(ctx)?;
+    Ok(Redirect::to("/").into_response())
+}
+
+/// Keeps the chosen language in the browser. Harmless, so that it needs no session.
+pub(crate) async fn language(headers: HeaderMap, Form(fields): Form<HashMap<String, String>>) -> Response {
+    let chosen = if fields.get("language").is_some_and(|l| l == "en") { "en" } else { "vi" };
+    let cookie = format!("{LANGUAGE_COOKIE}={chosen}; Path=/; Max-Age=31536000; SameSite=Strict");
+    // Back to the page it was chosen on, as far as that is one of ours.
+    let from = headers.get(header::REFERER).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once("://"));
+    let path = from.and_then(|(_, rest)| rest.find('/').map(|i| &rest[i..])).filter(|p| !p.starts_with("//"));
+    (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(path.unwrap_or("/"))).into_response()
+}
+
+/// Whether alerts arrive: broker and database are there.
+pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
+    let database = room.db.offices().await.is_ok();
+    let broker = *room.connected.borrow();
+    let status = if database && broker { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(serde_json::json!({"database": database, "broker": broker}))).into_response()
+}

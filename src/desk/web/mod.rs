@@ -1,0 +1,79 @@
+//! The pages: a router, the guard in front of it, and the server. The only part of the desk that knows status codes.
+//! Each page is a file beside this one; who may reach which is the table in `desk/access.rs`.
+
+mod accounts;
+mod alert;
+mod alerts;
+mod assets;
+mod audit;
+mod declaration;
+mod devices;
+mod form;
+mod guard;
+mod login;
+mod page;
+mod parts;
+mod reports;
+mod server;
+mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tip;
+mod tip_edit;
+mod tips;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+
+use super::room::Room;
+
+pub(crate) use server::serve;
+
+/// Largest form, bytes.
+const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// All routes behind the guard.
+pub(crate) fn router(room: Arc<Room>) -> Router {
+    let routes = Router::new()
+        .route("/asset/{name}", get(assets::asset))
+        .route("/login", get(login::form).post(login::sign_in))
+        .route("/language", post(login::language))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(login::ready))
+        .route("/", get(login::home))
+        .route("/logout", post(login::sign_out))
+        .route("/password", get(login::password_form).post(login::change_password))
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/stream", get(stream::stream))
+        .route("/alerts/{id}", get(alert::detail))
+        .route("/alerts/{id}/{step}", post(alert::take_step))
+        .route("/pictures/{event}/{sha256}", get(assets::picture))
+        .route("/declarations", get(declaration::find))
+        .route("/declarations/{key}", get(declaration::show))
+        .route("/tips", get(tips::list))
+        .route("/tips/new", get(tip_edit::blank).post(tip_edit::create))
+        .route("/tips/{id}", get(tip::detail))
+        .route("/tips/{id}/edit", post(tip_edit::change))
+        .route("/tips/{id}/lead/{step}", post(tip::lead))
+        .route("/tips/{id}/work/{step}", post(tip::work))
+        .route("/reports", get(reports::show))
+        .route("/reports/tips", get(reports::list))
+        .route("/reports/csv", get(reports::csv))
+        .route("/reports/xlsx", get(reports::xlsx))
+        .route("/reports/print", post(reports::print))
+        .route("/reports/printed/{id}", get(reports::printed))
+        .route("/devices", get(devices::show))
+        .route("/audit", get(audit::show))
+        .route("/accounts", get(accounts::show).post(accounts::add))
+        .route("/accounts/{name}", post(accounts::change));
+    routes
+        .route_layer(middleware::from_fn_with_state(room.clone(), guard::guard))
+        .fallback(page::no_such_page)
+        .layer(middleware::from_fn_with_state(room.clone(), guard::headers))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .with_state(room)
+}

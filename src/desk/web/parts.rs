@@ -1,0 +1,188 @@
+//! Pieces that several pages use: times, ages, money, badges, lists to choose from.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::page::Ctx;
+use crate::desk::message::text;
+
+fn zone(ctx: &Ctx) -> TimeZone {
+    TimeZone::get(&ctx.room.config.desk.time_zone).unwrap_or(TimeZone::UTC)
+}
+
+fn local(ctx: &Ctx, ms: i64, form: &str) -> String {
+    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.to_zoned_datetime(zone(ctx)).strftime(form).to_string()
+}
+
+/// `dd/MM/yyyy HH:mm:ss`, with the exact time for machines.
+pub(crate) fn time(ctx: &Ctx, ms: i64) -> Markup {
+    let exact = crate::clock::UtcMillis(ms).to_rfc3339();
+    html! { time datetime=(exact) { (local(ctx, ms, "%d/%m/%Y %H:%M:%S")) } }
+}
+
+/// `2026-03-02` as `02/03/2026`.
+pub(crate) fn day(iso: &str) -> String {
+    iso.split('-').rev().collect::<Vec<_>>().join("/")
+}
+
+/// As [`time`], or a dash.
+pub(crate) fn maybe_time(ctx: &Ctx, ms: Option<i64>) -> Markup {
+    match ms {
+        Some(ms) => time(ctx, ms),
+        None => html! { "–" },
+    }
+}
+
+/// `dd/MM/yyyy HH:mm:ss` as plain text.
+pub(crate) fn time_text(ctx: &Ctx, ms: i64) -> String {
+    local(ctx, ms, "%d/%m/%Y %H:%M:%S")
+}
+
+/// For `<input type="datetime-local">`.
+pub(crate) fn input_time(ctx: &Ctx, ms: Option<i64>) -> String {
+    ms.map_or_else(String::new, |ms| local(ctx, ms, "%Y-%m-%dT%H:%M"))
+}
+
+/// What `<input type="datetime-local">` sends; `Ok(None)` when it is empty.
+pub(crate) fn read_time(ctx: &Ctx, sent: &str) -> Result<Option<i64>, ()> {
+    if sent.is_empty() {
+        return Ok(None);
+    }
+    let read: civil::DateTime = sent.parse().map_err(|_| ())?;
+    let at = read.to_zoned_datetime(zone(ctx)).map_err(|_| ())?;
+    Ok(Some(at.timestamp().as_millisecond()))
+}
+
+/// A duration in two units, e.g. `3 giờ 12 phút`.
+pub(crate) fn duration(ctx: &Ctx, ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    let parts = [
+        (seconds / 86_400, "unit.day"),
+        (seconds / 3600 % 24, "unit.hour"),
+        (seconds / 60 % 60, "unit.minute"),
+        (seconds % 60, "unit.second"),
+    ];
+    let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
+    let shown = parts.iter().skip(first).take(2).filter(|(n, _)| *n > 0);
+    let text: Vec<String> = shown.map(|(n, key)| format!("{n} {}", ctx.t(key))).collect();
+    if text.is_empty() { format!("0 {}", ctx.t("unit.second")) } else { text.join(" ") }
+}
+
+/// Age that the page's script keeps ticking.
+pub(crate) fn age(ctx: &Ctx, ms: i64) -> Markup {
+    let now = crate::clock::utc_now().0;
+    html! { span.age data-since=(ms) { (duration(ctx, now - ms)) } }
+}
+
+/// Colour and word.
+pub(crate) fn severity(ctx: &Ctx, severity: i64) -> Markup {
+    html! { span.sev data-severity=(severity) { (ctx.value("severity", &severity.to_string())) } }
+}
+
+/// Channel of a declaration.
+pub(crate) fn channel(ctx: &Ctx, channel: Option<i64>) -> Markup {
+    let known = channel.filter(|c| (1..=3).contains(c)).map(|c| c.to_string());
+    let name = known.unwrap_or_else(|| "unknown".into());
+    html! { span.channel data-channel=(name) { (ctx.value("channel", &name)) } }
+}
+
+/// A declaration's number with a link to its page.
+pub(crate) fn declaration(key: &str) -> Markup {
+    html! { a.decl href={ "/declarations/" (key) } { (key) } }
+}
+
+/// What customs answered to the rule's question.
+pub(crate) fn answer(ctx: &Ctx, body: &Value) -> Markup {
+    let ask = |p| text(body, p);
+    let (Some(question), Some(answer)) = (ask("/data/check/question"), ask("/data/check/answer")) else {
+        return html! {};
+    };
+    html! { span.answer data-answer=(answer) { (ctx.value("answer", &format!("{question}.{answer}"))) } }
+}
+
+/// A list to choose from: `(value, label)`.
+pub(crate) fn select(name: &str, chosen: &str, first: Option<&str>, options: &[(String, String)]) -> Markup {
+    html! {
+        select name=(name) {
+            @if let Some(first) = first { option value="" { (first) } }
+            @for (value, label) in options { option value=(value) selected[value == chosen] { (label) } }
+        }
+    }
+}
+
+/// Values of a family with their words, for [`select`].
+pub(crate) fn options(ctx: &Ctx, family: &str, values: &[&str]) -> Vec<(String, String)> {
+    values.iter().map(|v| ((*v).to_owned(), ctx.value(family, v))).collect()
+}
+
+/// Name of an office in the reader's language, with its code.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Offices(Vec<(String, String)>);
+
+impl Offices {
+    /// All that are known.
+    pub(crate) async fn load(ctx: &Ctx) -> Result<Self, crate::desk::db::DbError> {
+        let rows = ctx.room.db.offices().await?;
+        let name = |o: crate::desk::db::places::OfficeRow| {
+            let name = if ctx.language == "en" { o.name_en } else { o.name_vi };
+            (o.code, name)
+        };
+        Ok(Self(rows.into_iter().map(name).collect()))
+    }
+
+    /// `15BB Hữu Nghị`, or the code alone.
+    pub(crate) fn name(&self, code: &str) -> String {
+        match self.0.iter().find(|(c, _)| c == code) {
+            Some((c, name)) if c != name => format!("{c} {name}"),
+            _ => code.to_owned(),
+        }
+    }
+
+    /// For [`select`]: those of the scope.
+    pub(crate) fn options(&self, ctx: &Ctx) -> Vec<(String, String)> {
+        let seen = self.0.iter().filter(|(c, _)| ctx.user.scope.holds(c));
+        seen.map(|(c, _)| (c.clone(), self.name(c))).collect()
+    }
+}
+
+/// `2.500.000`.
+pub(crate) fn grouped(amount: i64) -> String {
+    let digits = amount.unsigned_abs().to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push('.');
+        }
+        out.push(c);
+    }
+    if amount < 0 { format!("-{out}") } else { out }
+}
+
+/// `2,5 tỷ đồng`, `457 triệu đồng`, nothing below a million: cut off after one decimal, as the bulletin does ("more than").
+pub(crate) fn amount_words(ctx: &Ctx, amount: i64) -> String {
+    let tenths = |unit: i64| {
+        let n = amount / (unit / 10);
+        if n % 10 == 0 { (n / 10).to_string() } else { format!("{},{}", n / 10, (n % 10).abs()) }
+    };
+    match amount.abs() {
+        1_000_000_000.. => format!("{} {}", tenths(1_000_000_000), ctx.t("report.billion")),
+        1_000_000.. => format!("{} {}", tenths(1_000_000), ctx.t("report.million")),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_grouped_with_dots() {
+        assert_eq!(
+            [0, 999, 1000, 2_500_000_123, -12_345].map(grouped),
+            ["0", "999", "1.000", "2.500.000.123", "-12.345"]
+        );
+    }
+}

@@ -1,0 +1,408 @@
+//! One tip: what it is about, its next step, measures, samples, money, what the boxes answer, and its history.
+
+use axum::Extension;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::declaration::key_of;
+use super::form::Post;
+use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
+use super::parts::{self, Offices};
+use crate::clock::utc_now;
+use crate::desk::access::Need;
+use crate::desk::db::tips::{Answer as BoxAnswer, Sample, TipAction, TipRow};
+use crate::desk::duty::DutyError;
+use crate::desk::message::{rule_of, text};
+use crate::desk::tip::{self, ACTIONS, MONEY, Money, RESULTS, State, Step};
+use crate::desk::tips_duty::{self, Draft, is_seen};
+
+/// The page.
+pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
+    let db = &ctx.room.db;
+    let t = db.tip(&id).await.or_problem(&ctx)?.filter(|t| is_seen(&ctx.user, t)).or_problem(&ctx)?;
+    super::audit::viewed_of(&ctx, &t.office, "tip.view", &format!("tip {}", t.number), "").await.or_problem(&ctx)?;
+    let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
+    let samples = db.samples(&id).await.or_problem(&ctx)?;
+    let money = db.money(&id).await.or_problem(&ctx)?;
+    let answers = db.answers(&id).await.or_problem(&ctx)?;
+    let history = db.tip_history(&id).await.or_problem(&ctx)?;
+    let merged = match &t.merged_into {
+        Some(into) => db.tip(into).await.or_problem(&ctx)?,
+        None => None,
+    };
+    let content = html! {
+        div.detail {
+            div.main-column {
+                p.line { span.state { (ctx.value("tip_state", &t.state)) } (super::tips::late(&ctx, &t))
+                    @if let Some(result) = &t.result { strong { (ctx.value("result", result)) } }
+                    @if let Some(into) = &merged { a href={ "/tips/" (into.id) } { (into.number) } } }
+                (facts(&ctx, &offices, &t))
+                (samples_part(&ctx, &t, &samples))
+                (money_part(&ctx, &t, &money))
+                (answers_part(&ctx, &answers))
+            }
+            div.side-column { (steps(&ctx, &offices, &t)) (history_part(&ctx, &history)) }
+        }
+    };
+    Ok(page(&ctx, &format!("{} {}", ctx.t("tip"), t.number), "/tips", &content))
+}
+
+fn facts(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
+    html! {
+        dl.facts {
+            dt { (ctx.t("tip.subject")) } dd { (t.subject) }
+            dt { (ctx.t("tip.suspicion")) } dd { (ctx.value("suspicion", &t.suspicion)) }
+            dt { (ctx.t("unit")) } dd { (offices.name(&t.unit)) }
+            dt { (ctx.t("tip.target")) } dd { (offices.name(&t.office)) }
+            @if let Some(key) = &t.decl_key { dt { (ctx.t("declaration")) } dd { (parts::declaration(key)) } }
+            @if !t.containers.is_empty() { dt { (ctx.t("containers")) } dd { (t.containers) } }
+            @if !t.plates.is_empty() { dt { (ctx.t("plates")) } dd { (t.plates) } }
+            @if t.from_ms.is_some() || t.to_ms.is_some() {
+                dt { (ctx.t("tip.from")) } dd { (parts::maybe_time(ctx, t.from_ms)) " " (ctx.t("until")) " " (parts::maybe_time(ctx, t.to_ms)) }
+            }
+            @if let Some(alert) = &t.alert_id { dt { (ctx.t("tip.alert")) } dd { a href={ "/alerts/" (alert) } { (ctx.t("act.open")) } } }
+            dt { (ctx.t("tip.created")) } dd { (parts::time(ctx, t.created_ms)) " · " (t.created_by) }
+            dt { (ctx.t("tip.issued")) } dd { (parts::maybe_time(ctx, t.issued_ms)) }
+            dt { (ctx.t("tip.due")) } dd { (parts::maybe_time(ctx, t.due_ms)) }
+            @if !t.result_text.is_empty() { dt { (ctx.t("result.text")) } dd { (t.result_text) } }
+            @if t.settled_ms.is_some() {
+                dt { (ctx.t("tip.settled")) } dd { (parts::maybe_time(ctx, t.settled_ms)) }
+                @if !t.basis.is_empty() { dt { (ctx.t("basis.legal")) } dd { (t.basis) } }
+                @if t.no_amount != 0 { dt { (ctx.t("money")) } dd { (ctx.t("no_amount")) } }
+            }
+        }
+    }
+}
+
+/// Who takes a step.
+fn need_of_step(step: &str) -> Need {
+    if matches!(step, "receive" | "start" | "report") { Need::WorkTips } else { Need::IssueTips }
+}
+
+fn steps(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
+    let all = State::parse(&t.state).map(tip::steps).unwrap_or_default();
+    let mine: Vec<&str> = all.iter().copied().filter(|s| ctx.may(need_of_step(s))).collect();
+    let draft = t.state == State::Draft.as_str() && ctx.may(Need::DraftTips);
+    html! {
+        section.steps.noprint {
+            @if !all.is_empty() { h2 { (ctx.t("tip.next")) } }
+            @if mine.is_empty() && !all.is_empty() && !draft { p.hint { (ctx.t("tip.wait_other")) } }
+            @for (i, step) in mine.iter().enumerate() { (step_form(ctx, t, step, i == 0)) }
+            @if draft { details { summary data-act="edit" { (ctx.t("tip.edit")) } (edit_form(ctx, offices, t)) } }
+            @if ctx.may(Need::WorkTips) && is_worked_on(t) { details { summary data-act="measure" { (ctx.t("actions")) } (measure_form(ctx, t)) } }
+        }
+    }
+}
+
+fn is_worked_on(t: &TipRow) -> bool {
+    State::parse(&t.state).is_some_and(|s| !matches!(s, State::Draft | State::Cancelled | State::Merged))
+}
+
+fn step_form(ctx: &Ctx, t: &TipRow, step: &str, first: bool) -> Markup {
+    let kind = if need_of_step(step) == Need::WorkTips { "work" } else { "lead" };
+    let label = ctx.value("step", step);
+    let area = |name: &str, key: &str, given: &str| {
+        html! {
+            label { (ctx.t(key)) textarea name=(name) rows="2" maxlength="4000" { (given) } }
+        }
+    };
+    let fields = match step {
+        "report" => area("text", "result.text", &t.result_text),
+        "return" | "reopen" | "cancel" => area("reason", "reason", ""),
+        "merge" => html! { label { (ctx.t("step.merge_into")) input name="into" autocomplete="off"; } },
+        "settle" => html! {
+            label { (ctx.t("result")) (parts::select("result", "", Some(ctx.t("choose")), &parts::options(ctx, "result", &RESULTS))) }
+            (area("text", "result.text", &t.result_text))
+            (area("basis", "basis.legal", &t.basis))
+            label.tick { input type="checkbox" name="no_amount" value="1"; (ctx.t("no_amount")) }
+        },
+        _ => html! {},
+    };
+    let bare = matches!(step, "issue" | "receive" | "start");
+    html! {
+        @if bare {
+            form method="post" action={ "/tips/" (t.id) "/" (kind) "/" (step) } { (token(ctx)) button.main[first] { (label) } }
+        } @else {
+            details open[first] {
+                summary data-act=(step) { (label) }
+                form.stack method="post" action={ "/tips/" (t.id) "/" (kind) "/" (step) } { (token(ctx)) (fields) p { button.main { (label) } } }
+            }
+        }
+    }
+}
+
+fn edit_form(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
+    let draft = Draft {
+        office: t.office.clone(),
+        decl_key: t.decl_key.clone(),
+        containers: t.containers.clone(),
+        plates: t.plates.clone(),
+        subject: t.subject.clone(),
+        suspicion: t.suspicion.clone(),
+        from_ms: t.from_ms,
+        to_ms: t.to_ms,
+        due_ms: t.due_ms,
+    };
+    html! {
+        form method="post" action={ "/tips/" (t.id) "/edit" } {
+            (token(ctx)) (super::tip_edit::fields(ctx, offices, &draft)) p { button.main { (ctx.t("save")) } }
+        }
+    }
+}
+
+fn measure_form(ctx: &Ctx, t: &TipRow) -> Markup {
+    html! {
+        form.stack method="post" action={ "/tips/" (t.id) "/work/measure" } {
+            (token(ctx))
+            label { (ctx.t("action")) (parts::select("action", "", Some(ctx.t("choose")), &parts::options(ctx, "action", &ACTIONS))) }
+            label { (ctx.t("note")) textarea name="note" rows="2" maxlength="2000" {} }
+            p { button { (ctx.t("save")) } }
+        }
+    }
+}
+
+fn samples_part(ctx: &Ctx, t: &TipRow, samples: &[Sample]) -> Markup {
+    let may = ctx.may(Need::WorkTips) && is_worked_on(t);
+    html! {
+        @if may || !samples.is_empty() {
+            h2 { (ctx.t("samples")) }
+            @if !samples.is_empty() { div.scroll { table {
+                thead { tr { th scope="col" { (ctx.t("sample.code")) } th scope="col" { (ctx.t("sample.seal")) } th scope="col" { (ctx.t("sample.lab")) }
+                    th scope="col" { (ctx.t("sample.taken")) } th scope="col" { (ctx.t("sample.result")) } } }
+                tbody { @for s in samples {
+                    tr { td { (s.code) } td { (s.seal) } td { (s.lab) } td { (parts::time(ctx, s.taken_ms)) }
+                        td.wrap { (s.result) " " @if s.result_ms.is_some() { small { (parts::maybe_time(ctx, s.result_ms)) } }
+                            @if may && s.result_ms.is_none() { (result_form(ctx, t, s)) } } }
+                } }
+            } } }
+            @if may { (sample_form(ctx, t)) }
+        }
+    }
+}
+
+fn result_form(ctx: &Ctx, t: &TipRow, s: &Sample) -> Markup {
+    html! {
+        form.filters.noprint method="post" action={ "/tips/" (t.id) "/work/sample_result" } {
+            (token(ctx)) input type="hidden" name="sample" value=(s.id);
+            input name="result" required aria-label=(ctx.t("sample.result")); button { (ctx.t("save")) }
+        }
+    }
+}
+
+fn sample_form(ctx: &Ctx, t: &TipRow) -> Markup {
+    html! {
+        form.filters.noprint method="post" action={ "/tips/" (t.id) "/work/sample" } {
+            (token(ctx))
+            label { (ctx.t("sample.code")) input name="code" required autocomplete="off"; }
+            label { (ctx.t("sample.seal")) input name="seal" autocomplete="off"; }
+            label { (ctx.t("sample.lab")) input name="lab" autocomplete="off"; }
+            button { (ctx.t("sample.add")) }
+        }
+    }
+}
+
+fn money_part(ctx: &Ctx, t: &TipRow, money: &[Money]) -> Markup {
+    let may = ctx.may(Need::WorkTips) && is_worked_on(t);
+    let sum = |kind: &str| money.iter().filter(|m| m.kind == kind).map(|m| m.amount_vnd).sum::<i64>();
+    html! {
+        @if may || !money.is_empty() {
+            h2 { (ctx.t("money")) }
+            @if !money.is_empty() { div.scroll { table {
+                thead { tr { th scope="col" { (ctx.t("when")) } th scope="col" { (ctx.t("money.kind")) } th.num scope="col" { (ctx.t("money.amount")) }
+                    th scope="col" { (ctx.t("money.decision")) } th scope="col" { (ctx.t("declaration")) } th scope="col" { (ctx.t("note")) } } }
+                tbody { @for m in money { (money_row(ctx, t, m, money, may)) } }
+                tfoot { @for kind in MONEY.iter().filter(|k| money.iter().any(|m| m.kind == **k)) {
+                    tr { td colspan="2" { (ctx.t("money.sum")) " " (ctx.value("money", kind)) } td.num { (parts::grouped(sum(kind))) } td colspan="3" {} }
+                } }
+            } } }
+            @if may { (money_form(ctx, t)) }
+        }
+    }
+}
+
+fn money_row(ctx: &Ctx, t: &TipRow, m: &Money, all: &[Money], may: bool) -> Markup {
+    let late = t.settled_ms.is_some_and(|settled| m.at_ms > settled);
+    html! {
+        tr { td { (parts::time(ctx, m.at_ms)) " · " (m.account) } td { (ctx.value("money", &m.kind)) } td.num { (parts::grouped(m.amount_vnd)) }
+            td { (m.decision) } td { @if let Some(key) = &m.decl_key { (parts::declaration(key)) } }
+            td { @if m.reverses.is_some() { (ctx.t("money.reversal")) " " } @if late { (ctx.t("money.late")) }
+                @if may && tip::reversal(m, all).is_ok() {
+                    details.noprint { summary { (ctx.t("money.reverse")) }
+                        form.filters method="post" action={ "/tips/" (t.id) "/work/reverse" } {
+                            (token(ctx)) input type="hidden" name="entry" value=(m.id);
+                            input name="note" required aria-label=(ctx.t("reason")) placeholder=(ctx.t("reason")); button { (ctx.t("money.reverse")) }
+                        } }
+                } } }
+    }
+}
+
+fn money_form(ctx: &Ctx, t: &TipRow) -> Markup {
+    html! {
+        form.filters.noprint method="post" action={ "/tips/" (t.id) "/work/money" } {
+            (token(ctx))
+            label { (ctx.t("money.kind")) (parts::select("kind", "", Some(ctx.t("choose")), &parts::options(ctx, "money", &MONEY))) }
+            label { (ctx.t("money.amount")) input name="amount" inputmode="numeric" required autocomplete="off"; }
+            label { (ctx.t("money.decision")) input name="decision" autocomplete="off"; }
+            label { (ctx.t("money.decl")) input name="decl" inputmode="numeric" autocomplete="off"; }
+            button { (ctx.t("money.add")) }
+        }
+    }
+}
+
+fn answers_part(ctx: &Ctx, answers: &[BoxAnswer]) -> Markup {
+    html! {
+        h2 { (ctx.t("boxes_say")) }
+        @if answers.is_empty() { p.hint { (ctx.t("boxes_say.nothing")) } }
+        ol.timeline { @for a in answers {
+            li { (parts::time(ctx, a.at_ms)) " · " (a.source) " · " (ctx.value("rule", &rule_of(&a.kind))) (answer_words(ctx, a)) }
+        } }
+    }
+}
+
+/// What the box says in words, its footage by camera, and what it says exactly.
+fn answer_words(ctx: &Ctx, a: &BoxAnswer) -> Markup {
+    let body: Value = serde_json::from_str(&a.body).unwrap_or(Value::Null);
+    let data = body.get("data").cloned().unwrap_or(Value::Null);
+    let list = |key: &str| data.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let said = ["/summary", "/reason"].iter().filter_map(|p| text(&data, p)).collect::<Vec<_>>();
+    let total = data.get("events_total").and_then(Value::as_i64);
+    html! {
+        @if !said.is_empty() { p { (said.join(" · ")) } }
+        p.line {
+            @if let Some(state) = text(&data, "/state") { span.state { (ctx.value("standing", &state)) } }
+            @if let Some(footage) = text(&data, "/footage") { span { (ctx.t("footage")) ": " strong { (ctx.value("footage", &footage)) } } }
+            @if let Some(n) = total { span { (n) " " (ctx.t("boxes_say.events")) } }
+        }
+        (ranges(ctx, &list("ranges")))
+        @for e in list("events").iter().take(20) { (found_event(ctx, e)) }
+        details { summary { "JSON" } pre { (serde_json::to_string_pretty(&data).unwrap_or_default()) } }
+    }
+}
+
+fn ranges(ctx: &Ctx, ranges: &[Value]) -> Markup {
+    html! {
+        @if !ranges.is_empty() { div.scroll { table {
+            thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("footage.range")) } th scope="col" { (ctx.t("footage")) }
+                th scope="col" { (ctx.t("footage.gaps")) } th scope="col" { (ctx.t("footage.hold")) } } }
+            tbody { @for r in ranges {
+                tr { td { (text(r, "/camera").unwrap_or_default()) } td { (said_time(ctx, r, "/from")) " – " (said_time(ctx, r, "/to")) }
+                    td { (ctx.value("footage", &text(r, "/footage").unwrap_or_default())) " " (text(r, "/why").unwrap_or_default()) }
+                    td { @for gap in r.get("gaps").and_then(Value::as_array).into_iter().flatten() {
+                        (said_time(ctx, gap, "/from")) " – " (said_time(ctx, gap, "/to")) " " (text(gap, "/why").unwrap_or_default()) br; } }
+                    td { (text(r, "/hold_id").unwrap_or_else(|| "–".into())) } }
+            } }
+        } } }
+    }
+}
+
+fn found_event(ctx: &Ctx, e: &Value) -> Markup {
+    let rule = ctx.value("rule", &text(e, "/rule").unwrap_or_default());
+    let places = [text(e, "/camera"), text(e, "/area")].into_iter().flatten().collect::<Vec<_>>();
+    html! { p.line.soft { (said_time(ctx, e, "/start")) " · " (rule) " · " (places.join(" · ")) } }
+}
+
+/// A time as a box says it, in the duty room's time.
+fn said_time(ctx: &Ctx, value: &Value, pointer: &str) -> String {
+    let at = text(value, pointer).and_then(|t| crate::clock::UtcMillis::parse_rfc3339(&t).ok());
+    at.map_or_else(|| "…".into(), |at| parts::time_text(ctx, at.0))
+}
+
+fn history_part(ctx: &Ctx, history: &[TipAction]) -> Markup {
+    let word = |action: &str| {
+        let family = if ACTIONS.contains(&action) { "action" } else { "step" };
+        ctx.value(family, action)
+    };
+    html! {
+        h2 { (ctx.t("history")) }
+        ol.history { @for a in history {
+            li { (parts::time(ctx, a.at_ms)) " · " strong { (a.account) } " " (word(&a.action)) @if !a.note.is_empty() { " · " q { (a.note) } } }
+        } }
+    }
+}
+
+fn back(id: &str) -> Response {
+    Redirect::to(&format!("/tips/{id}")).into_response()
+}
+
+/// Steps of the unit that issues.
+pub(crate) async fn lead(Path((id, name)): Path<(String, String)>, post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let text = |name: &str| post.get(name).chars().take(4000).collect::<String>();
+    let step = match name.as_str() {
+        "issue" => Step::Issue,
+        "return" => Step::Return { reason: text("reason") },
+        "reopen" => Step::Reopen { reason: text("reason") },
+        "cancel" => Step::Cancel { reason: text("reason") },
+        "settle" => Step::Settle {
+            result: text("result"),
+            text: text("text"),
+            basis: text("basis"),
+            no_amount: post.is_ticked("no_amount"),
+        },
+        "merge" => {
+            let into = ctx.room.db.tip_by_number(post.get("into")).await.or_problem(ctx)?;
+            let fits =
+                |t: &TipRow| t.id != id && is_seen(&ctx.user, t) && State::parse(&t.state).is_some_and(State::is_open);
+            let into = into.filter(fits).ok_or_else(|| Problem::refused(ctx.language, "refusal.merge"))?;
+            Step::Merge { into: into.id }
+        }
+        _ => return Err(Problem::not_found(ctx.language)),
+    };
+    tips_duty::step(&ctx.room, &ctx.user, &id, step).await.or_problem(ctx)?;
+    Ok(back(&id))
+}
+
+/// Steps and entries of the office that checks.
+pub(crate) async fn work(Path((id, name)): Path<(String, String)>, post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let (room, user) = (&ctx.room, &ctx.user);
+    let text = |name: &str| post.get(name).chars().take(4000).collect::<String>();
+    let tip = id.as_str();
+    let step = |step| async move { tips_duty::step(room, user, tip, step).await.map(drop) };
+    let done = match name.as_str() {
+        "receive" => step(Step::Receive).await,
+        "start" => step(Step::Start).await,
+        "report" => step(Step::Report { text: text("text") }).await,
+        "measure" => tips_duty::measure(room, user, &id, post.get("action"), &text("note")).await,
+        "sample" => tips_duty::sample(room, user, &id, read_sample(&post)).await,
+        "sample_result" => tips_duty::sample_result(room, user, &id, post.get("sample"), &text("result")).await,
+        "money" => match read_money(&post) {
+            Ok(line) => tips_duty::money(room, user, &id, line).await,
+            Err(key) => Err(DutyError::Refused(key)),
+        },
+        "reverse" => tips_duty::reverse(room, user, &id, post.get("entry"), &text("note")).await,
+        _ => Err(DutyError::NotFound),
+    };
+    done.or_problem(ctx)?;
+    Ok(back(&id))
+}
+
+fn read_sample(post: &Post) -> Sample {
+    let short = |name: &str| post.get(name).chars().take(200).collect::<String>();
+    Sample {
+        id: String::new(),
+        code: short("code"),
+        seal: short("seal"),
+        lab: short("lab"),
+        taken_ms: utc_now().0,
+        result: String::new(),
+        result_ms: None,
+    }
+}
+
+fn read_money(post: &Post) -> Result<Money, &'static str> {
+    let typed = post.get("decl");
+    let decl_key = if typed.is_empty() { None } else { Some(key_of(typed).ok_or("refusal.decl")?) };
+    Ok(Money {
+        id: String::new(),
+        kind: post.get("kind").into(),
+        amount_vnd: tip::read_amount(post.get("amount")).map_err(tip::Refusal::key)?,
+        decision: post.get("decision").chars().take(200).collect(),
+        decl_key,
+        at_ms: 0,
+        account: String::new(),
+        reverses: None,
+    })
+}

@@ -1,0 +1,121 @@
+//! The desk's connection: one session that the broker keeps while the desk is away, and an acknowledgement only when
+//! the desk says that it has stored what came. What the messages mean is in `desk/ingest.rs`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish};
+use rumqttc::v5::{AsyncClient, Event};
+use tokio::sync::{mpsc, watch};
+
+use super::backoff::Backoff;
+use super::connect::{self, Problem, ProblemKind};
+use crate::config::MqttConfig;
+
+/// Messages the broker may send before the earlier ones are acknowledged.
+const RECEIVE_MAXIMUM: u16 = 256;
+/// Messages read and not yet stored. More than [`RECEIVE_MAXIMUM`] and than a broker sends that ignores it (the embedded
+/// one 100), so that reading never waits for the database: it could not send acknowledgements meanwhile.
+const WAITING: usize = 1024;
+
+/// One message with what acknowledges it.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// Where it came.
+    pub topic: String,
+    /// As it came.
+    pub payload: Bytes,
+    /// Comes back from whoever was asked.
+    pub correlation: Option<Bytes>,
+    publish: Publish,
+    client: AsyncClient,
+}
+
+impl Arrived {
+    /// It is stored: the broker may forget it. When the connection is gone it comes again.
+    pub(crate) fn acknowledge(&self) {
+        if let Err(error) = self.client.try_ack(&self.publish) {
+            tracing::debug!(%error, "acknowledgement not sent; the message comes again");
+        }
+    }
+}
+
+/// What the desk listens to.
+#[derive(Debug, Clone)]
+pub(crate) struct Listening {
+    /// Broker.
+    pub config: MqttConfig,
+    /// Name of the session.
+    pub client_id: String,
+    /// Seconds the broker keeps it.
+    pub session_s: u32,
+    /// Topics.
+    pub filters: Vec<String>,
+}
+
+/// Keeps the connection until its receiver is gone. A broker that is not there is waited for.
+pub(crate) async fn listen(what: Listening, arrived: mpsc::Sender<Arrived>, connected: watch::Sender<bool>) {
+    let mut waits = Backoff::new(Duration::from_millis(300), Duration::from_secs(15));
+    while !arrived.is_closed() {
+        let problem = run_once(&what, &arrived, &connected).await;
+        if connected.send_replace(false) {
+            waits.reset();
+        }
+        let wait = waits.wait();
+        tracing::warn!(kind = problem.kind.as_str(), reason = %problem, retry_in_ms = wait.as_millis() as u64, "the desk has no broker");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// The queue between connection and database.
+pub(crate) fn queue() -> (mpsc::Sender<Arrived>, mpsc::Receiver<Arrived>) {
+    mpsc::channel(WAITING)
+}
+
+async fn run_once(what: &Listening, arrived: &mpsc::Sender<Arrived>, connected: &watch::Sender<bool>) -> Problem {
+    let mut options = match connect::kept_options(&what.config, &what.client_id, what.session_s) {
+        Ok(options) => options,
+        Err(problem) => return problem,
+    };
+    options.set_receive_maximum(Some(RECEIVE_MAXIMUM));
+    let (client, mut events) = AsyncClient::new(options, WAITING);
+    loop {
+        let event = match events.poll().await {
+            Ok(event) => event,
+            Err(e) => return connect::explain(&e, &what.config.url, *connected.borrow()),
+        };
+        match event {
+            Event::Incoming(Packet::ConnAck(_)) => {
+                let filters = what.filters.iter().map(|t| Filter::new(t.clone(), QoS::AtLeastOnce));
+                if let Err(e) = client.try_subscribe_many(filters) {
+                    return Problem::new(ProblemKind::Lost, e.to_string());
+                }
+            }
+            Event::Incoming(Packet::SubAck(ack)) => {
+                use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
+                let granted = ack.return_codes.iter().all(|c| matches!(c, Success(_)));
+                if !granted {
+                    tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: alerts will not arrive; allow this user to read them");
+                }
+                connected.send_replace(granted);
+            }
+            Event::Incoming(Packet::Publish(publish)) => {
+                if arrived.send(taken(publish, &client)).await.is_err() {
+                    return Problem::new(ProblemKind::Lost, "the desk is stopping");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn taken(publish: Publish, client: &AsyncClient) -> Arrived {
+    Arrived {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        payload: publish.payload.clone(),
+        correlation: publish.properties.as_ref().and_then(|p| p.correlation_data.clone()),
+        publish,
+        client: client.clone(),
+    }
+}

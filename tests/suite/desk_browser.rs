@@ -1,0 +1,161 @@
+//! The desk in a real browser: signing in, an alert that appears by itself, keys, and pages that work without anything a
+//! strict policy refuses. With `GATEWATCH_SCREENSHOTS` naming a folder every page is also pictured there.
+
+use gatewatch::desk::config::DatabaseConfig;
+
+use crate::support::desk::{PASSWORD, Room, alert, jpeg};
+use crate::support::webdriver::Chromium;
+
+const FIRST: &str = "01JC0000000000000000000001";
+const SECOND: &str = "01JC0000000000000000000002";
+
+/// What a screen reader would stumble over.
+const AUDIT: &str = r#"
+const out = [];
+const named = (e) => e.getAttribute("aria-label") || e.textContent.trim() || e.title || e.querySelector("img")?.alt;
+for (const e of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+  if (!e.closest("label") && !e.getAttribute("aria-label")) out.push("no label: " + e.outerHTML);
+for (const e of document.querySelectorAll("button, a[href], summary"))
+  if (!named(e) && e.getAttribute("aria-hidden") !== "true") out.push("no name: " + e.outerHTML);
+for (const e of document.querySelectorAll("img")) if (!e.hasAttribute("alt")) out.push("no alt: " + e.outerHTML);
+const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
+for (const id of new Set(ids)) if (ids.filter((i) => i === id).length > 1) out.push("id twice: " + id);
+if (!document.documentElement.lang) out.push("no language");
+if (document.querySelectorAll("h1").length !== 1 || document.querySelectorAll("main").length !== 1) out.push("h1 or main");
+if (document.documentElement.scrollWidth > innerWidth + 1) out.push("wider than the window: " + document.documentElement.scrollWidth);
+const light = (c) => { const [r, g, b] = c.match(/[\d.]+/g).map(Number).map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/, 0\)$|transparent/.test(c)) return c; } return "rgb(255, 255, 255)"; };
+for (const e of document.querySelectorAll("main *, header *")) {
+  if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) || !e.offsetParent || e.closest("[data-state=closed], option, select")) continue;
+  const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < 4.5) out.push("contrast " + ratio.toFixed(2) + ": " + e.outerHTML.slice(0, 120));
+}
+return out;
+"#;
+
+async fn is_clean(browser: &Chromium, page: &str) {
+    let found = browser.run(AUDIT).await;
+    assert_eq!(found, serde_json::json!([]), "{page}");
+    let complaints = browser.complaints().await;
+    assert!(complaints.is_empty(), "{page}: {complaints:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_appears_by_itself_and_keys_work() {
+    gatewatch::install_crypto();
+    let Some(browser) = Chromium::start().await else {
+        println!("skipped: no browser (Debian packages `chromium` and `chromium-driver`)");
+        return;
+    };
+    let room = Room::start(DatabaseConfig::default(), |_| {}).await;
+    let mut admin = room.administrator().await;
+    room.account(&mut admin, "binh", "shift_leader", "*").await;
+    room.account(&mut admin, "dung", "auditor", "*").await;
+    browser.look(1366, 768, false).await;
+    sign_in(&browser, &room, "binh").await;
+    browser.until("document.querySelector('#alerts')").await;
+    is_clean(&browser, "empty alerts").await;
+
+    let picture = picture();
+    let base = "gatewatch/v1/15BB/gate-01";
+    let state = (format!("{base}/state"), br#"{"online": true}"#.to_vec());
+    let camera = (
+        format!("{base}/camera/gate/state"),
+        br#"{"camera": "gate", "state": "running", "width": 1920, "height": 1080, "codec": "h264", "reconnects": 0, "clock_offset_ms": 12}"#.to_vec(),
+    );
+    let snapshot = (format!("{base}/snapshot/{FIRST}"), picture.clone());
+    room.say(vec![
+        state,
+        camera,
+        snapshot,
+        alert("15BB", FIRST, 1, 4, Some(&picture)),
+        alert("15BB", SECOND, 2, 3, None),
+    ])
+    .await;
+    browser.until(&format!("document.getElementById('a-{FIRST}') && document.getElementById('a-{SECOND}')")).await;
+    for (name, width, height, dark) in
+        [("alerts", 1366, 768, false), ("alerts-dark", 1366, 768, true), ("alerts-phone", 390, 844, false)]
+    {
+        browser.look(width, height, dark).await;
+        browser.picture(name).await;
+        is_clean(&browser, name).await;
+    }
+    browser.look(1366, 768, false).await;
+
+    browser.run(&format!("document.getElementById('a-{FIRST}').focus()")).await;
+    browser.press("a").await;
+    browser.until(&format!("document.getElementById('a-{FIRST}').dataset.state === 'acked'")).await;
+    browser.press("d").await;
+    browser.until("document.getElementById('dialog-dismiss').open").await;
+    browser.picture("dismiss").await;
+    browser.press("\u{e00c}").await;
+    browser.press("t").await;
+    browser.until("location.pathname === '/tips/new'").await;
+    browser.picture("tip-new").await;
+    is_clean(&browser, "tip-new").await;
+    browser.run("document.querySelector('[name=suspicion]').value = 'unreleased'").await;
+    browser.run("document.querySelector('main form button').click()").await;
+    browser.until("location.pathname.startsWith('/tips/0')").await;
+    browser.run("document.querySelector('.steps form button').click()").await;
+    browser.until("document.body.textContent.includes('Đã phát')").await;
+    browser.picture("tip").await;
+    is_clean(&browser, "tip").await;
+    pages(&browser, &room).await;
+    room.desk.stop().await;
+}
+
+async fn sign_in(browser: &Chromium, room: &Room, name: &str) {
+    browser.open(&room.url("/login")).await;
+    browser.picture("login").await;
+    is_clean(browser, "login").await;
+    browser.type_into("[name=name]", name).await;
+    browser.type_into("[name=password]", PASSWORD).await;
+    browser.run("document.querySelector('main button').click()").await;
+    browser.until("location.pathname !== '/login'").await;
+}
+
+/// Every page in both languages, light and dark, on the duty room's screen and on a phone.
+async fn pages(browser: &Chromium, room: &Room) {
+    let paths = ["/alerts", "/tips", "/reports?period=year", "/devices", "/declarations/10000001234", "/password"];
+    let alert = format!("/alerts/{FIRST}");
+    for language in ["vi", "en"] {
+        for path in paths.iter().copied().chain([alert.as_str()]) {
+            browser.open(&room.url(path)).await;
+            let name = path.trim_start_matches('/').split(['?', '/']).next().unwrap().to_owned();
+            let name = if path == alert { "alert".into() } else { name };
+            for (kind, width, height, dark) in
+                [("", 1366, 768, false), ("-dark", 1366, 768, true), ("-phone", 390, 844, false)]
+            {
+                browser.look(width, height, dark).await;
+                browser.picture(&format!("{name}-{language}{kind}")).await;
+                is_clean(browser, &format!("{name} {language}{kind}")).await;
+            }
+        }
+        browser.look(1366, 768, false).await;
+        browser.run("document.querySelector('form[action=\"/language\"] button').click()").await;
+        let other = if language == "vi" { "en" } else { "vi" };
+        browser.until(&format!("document.documentElement.lang === '{other}'")).await;
+    }
+    browser.run("document.querySelector('form[action=\"/logout\"] button').click()").await;
+    browser.until("location.pathname === '/login'").await;
+    sign_in(browser, room, "dung").await;
+    browser.open(&room.url("/audit")).await;
+    browser.picture("audit").await;
+    is_clean(browser, "audit").await;
+}
+
+/// A real picture, so that it can be looked at.
+fn picture() -> Vec<u8> {
+    let mut pixels = Vec::new();
+    for y in 0..180_u32 {
+        for x in 0..320_u32 {
+            pixels.extend([(x / 2) as u8, (y + 40) as u8, if (x / 40 + y / 40) % 2 == 0 { 90 } else { 130 }]);
+        }
+    }
+    let mut out = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut out, 85);
+    encoder.encode(&pixels, 320, 180, jpeg_encoder::ColorType::Rgb).unwrap();
+    assert!(out.starts_with(&jpeg(0)[..3]));
+    out
+}

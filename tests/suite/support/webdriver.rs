@@ -1,0 +1,119 @@
+//! A headless Chromium, driven over the `WebDriver` protocol: just what the desk's browser test asks for.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::mosquitto::free_port;
+use super::until;
+
+/// Killed when dropped.
+pub struct Chromium {
+    driver: Child,
+    session: String,
+    client: reqwest::Client,
+    _profile: tempfile::TempDir,
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Chromium {
+    /// `None` when browser or driver are not installed.
+    pub async fn start() -> Option<Self> {
+        let driver = ["/usr/bin/chromedriver"].into_iter().find(|p| Path::new(p).exists())?;
+        let port = free_port();
+        let mut command = Command::new(driver);
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let driver = command.spawn().unwrap();
+        let (client, profile) = (reqwest::Client::new(), tempfile::tempdir().unwrap());
+        let base = format!("http://127.0.0.1:{port}");
+        let mut this = Self { driver, session: String::new(), client, _profile: profile };
+        until("chromedriver", async || this.client.get(format!("{base}/status")).send().await.ok()).await;
+        let profile = format!("--user-data-dir={}", this._profile.path().display());
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            &profile,
+        ];
+        let options = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": {"args": args}, "goog:loggingPrefs": {"browser": "ALL"}}}});
+        let made = this.send(&format!("{base}/session"), &options).await;
+        this.session = format!("{base}/session/{}", made["sessionId"].as_str().unwrap());
+        Some(this)
+    }
+
+    async fn send(&self, url: &str, body: &Value) -> Value {
+        let answer = self.client.post(url).json(body).send().await.unwrap();
+        let body: Value = answer.json().await.unwrap();
+        assert!(body["value"].get("error").is_none(), "{url}: {body}");
+        body["value"].clone()
+    }
+
+    async fn post(&self, what: &str, body: Value) -> Value {
+        self.send(&format!("{}/{what}", self.session), &body).await
+    }
+
+    pub async fn open(&self, url: &str) {
+        self.post("url", json!({"url": url})).await;
+    }
+
+    /// What the script returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.post("execute/sync", json!({"script": script, "args": []})).await
+    }
+
+    /// Waits until the expression is true.
+    pub async fn until(&self, expression: &str) {
+        let script = format!("return Boolean({expression})");
+        until(expression, async || (self.run(&script).await == json!(true)).then_some(())).await;
+    }
+
+    /// Types into what the selector finds.
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        let found = self.post("element", json!({"using": "css selector", "value": selector})).await;
+        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
+        self.post(&format!("element/{id}/value"), json!({"text": text})).await;
+    }
+
+    /// Presses a key on the page.
+    pub async fn press(&self, key: &str) {
+        let keys = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
+        self.post("actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})).await;
+    }
+
+    /// Size of the page, and whether the system asks for dark.
+    pub async fn look(&self, width: u32, height: u32, dark: bool) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.post("goog/cdp/execute", json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size})).await;
+        let scheme = if dark { "dark" } else { "light" };
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.post("goog/cdp/execute", json!({"cmd": "Emulation.setEmulatedMedia", "params": media})).await;
+    }
+
+    /// A picture of the page, when somebody named a folder for them (`GATEWATCH_SCREENSHOTS`).
+    pub async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("GATEWATCH_SCREENSHOTS").map(PathBuf::from) else { return };
+        let png = self.client.get(format!("{}/screenshot", self.session)).send().await.unwrap();
+        let png: Value = png.json().await.unwrap();
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(png["value"].as_str().unwrap()).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), bytes).unwrap();
+    }
+
+    /// What the page complained about since last asked: errors of scripts, refused by the policy.
+    pub async fn complaints(&self) -> Vec<String> {
+        let log = self.post("se/log", json!({"type": "browser"})).await;
+        let lines = log.as_array().unwrap().iter().filter(|l| l["level"] == "SEVERE");
+        lines.map(|l| l["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
