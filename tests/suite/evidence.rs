@@ -111,8 +111,8 @@ impl Scene {
             clock_offset_ms: Some(-12),
         };
         let insert = "INSERT INTO segment (camera, stream, path, codec, start_ms, end_ms, bytes, pictures, sha256,
-            gap_before_ms, time_source, clock_offset_ms, class, state)
-            VALUES (?, 'main', ?, 'h264', ?, ?, ?, 750, ?, ?, 'rtcp_ntp', -12, 'ring', 'kept')";
+            gap_before_ms, time_source, clock_offset_ms, class, state, width, height, dropped, uncertainty_ms)
+            VALUES (?, 'main', ?, 'h264', ?, ?, ?, 750, ?, ?, 'rtcp_ntp', -12, 'ring', 'kept', 1920, 1080, 0, 40)";
         let insert = sqlx::query(insert).bind(camera).bind(&path).bind(item.start.0).bind(item.end.0).bind(item.bytes);
         let insert = insert.bind(item.sha256.to_string()).bind(item.gap_before_ms);
         insert.execute(&mut self.sql().await).await.unwrap();

@@ -206,8 +206,8 @@ async fn fill(path: &std::path::Path, from: i64, payload: &str) {
             .unwrap();
     }
     let segments = format!("{counted} INSERT INTO segment (camera, stream, path, codec, start_ms, end_ms, bytes, pictures, sha256, gap_before_ms,
-        time_source, class, state) SELECT 'cam-' || (i % {CAMERAS}), 'main', 'p' || i, 'h264', ?2 + (i / {CAMERAS}) * ?3,
-        ?2 + (i / {CAMERAS} + 1) * ?3, 1000000, 1500, '00', 0, 'rtcp_ntp', 'ring', CASE WHEN i % 97 = 0 THEN 'expired' ELSE 'kept' END FROM n");
+        time_source, class, state, width, height, dropped, uncertainty_ms) SELECT 'cam-' || (i % {CAMERAS}), 'main', 'p' || i, 'h264', ?2 + (i / {CAMERAS}) * ?3,
+        ?2 + (i / {CAMERAS} + 1) * ?3, 1000000, 1500, '00', 0, 'rtcp_ntp', 'ring', CASE WHEN i % 97 = 0 THEN 'expired' ELSE 'kept' END, 1920, 1080, 0, 40 FROM n");
     let length = 30 * day / (SEGMENTS / CAMERAS);
     sqlx::query(sqlx::AssertSqlSafe(segments)).bind(SEGMENTS).bind(from).bind(length).execute(&mut db).await.unwrap();
     sqlx::query("UPDATE meta SET last_seq = ?").bind(EVENTS).execute(&mut db).await.unwrap();
