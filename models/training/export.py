@@ -1,4 +1,4 @@
-"""A checkpoint's averaged weights as ONNX: norms folded, YOLOX columns, facts in the metadata.
+"""A checkpoint's averaged weights as ONNX: YOLOX columns, facts in the metadata.
 
 Input `images` [1, 3, S, S] f32 BGR 0..255; output `output` [1, cells, 5 + classes].
 Refuses to write a file whose answers differ from the network's.
@@ -14,7 +14,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from model import CLASSES, ConvBN, Detector, as_yolox, flat
+from model import CLASSES, Detector, as_yolox, flat
 
 OPSET = 17
 MEAN, SCALE = 114.0, 58.0  # of Detector.forward
@@ -30,20 +30,8 @@ class Exported(nn.Module):
     def forward(self, images):
         # Raw pixels minus the pad: the subtraction keeps the zero padding of the first
         # convolution at "pad grey", which no bias could do at the picture's edge.
-        levels = self.neck(self.backbone(images - MEAN))
-        return as_yolox(flat(head(f)[0] for head, f in zip(self.heads, levels)))
-
-
-def fold(block):
-    """Batch norm into its convolution."""
-    conv, bn = block.conv, block.bn
-    gain = bn.weight / (bn.running_var + bn.eps).sqrt()
-    out = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups
-    )
-    out.weight.data = conv.weight * gain[:, None, None, None]
-    out.bias.data = bn.bias - bn.running_mean * gain
-    block.conv, block.bn = out, nn.Identity()
+        levels = self.neck(*self.backbone(images - MEAN))
+        return as_yolox(flat([head(f) for head, f in zip(self.heads, levels)]))
 
 
 def network(checkpoint):
@@ -56,9 +44,6 @@ def network(checkpoint):
 @torch.no_grad()
 def write(model, size, path, facts):
     reference = as_yolox(model(probe := torch.rand(1, 3, size, size) * 255)).numpy()
-    for block in model.modules():
-        if isinstance(block, ConvBN) and isinstance(block.bn, nn.BatchNorm2d):
-            fold(block)
     stem = model.backbone.stem.conv
     stem.weight.data = stem.weight / SCALE
     torch.onnx.export(
