@@ -200,6 +200,18 @@ class Imitation(unittest.TestCase):
         moved = {n.split(".")[1] for n, p in self.model.named_parameters() if p.grad is not None and p.grad.any()}
         self.assertEqual(moved, {"s16"})
 
+    def test_dead_channels_are_begun_anew_and_no_others(self):
+        images = torch.randint(0, 255, (2, 64, 96, 3), dtype=torch.uint8)
+        theirs = {}
+        self.model(train.pixels(images), lambda name, plane: theirs.setdefault(name, plane.detach()))
+        dead = self.model.backbone.to16.conv
+        dead.bias.data[3] = -300.0
+        before = dead.weight.detach().clone()
+        self.assertEqual(train.revive(self.model, images, theirs), 1)
+        changed = (dead.weight != before).flatten(1).any(1).nonzero()[:, 0]
+        self.assertEqual(changed.tolist(), [3])
+        self.assertGreater(dead.bias[3].item(), -100)
+
     def test_calibrated_layers_come_out_centred_with_spread_one(self):
         model_module.calibrate(self.model, lambda: self.model(self.images))
         seen = {}
