@@ -1,4 +1,4 @@
-"""A checkpoint's averaged weights as ONNX: norms folded, YOLOX columns, facts in the metadata.
+"""A checkpoint's averaged weights as ONNX: YOLOX columns, facts in the metadata.
 
 Input `images` [1, 3, S, S] f32 BGR 0..255; output `output` [1, cells, 5 + classes].
 Refuses to write a file whose answers differ from the network's.
@@ -14,7 +14,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from model import CLASSES, ConvBN, Detector, as_yolox, flat
+from model import CLASSES, Detector, as_yolox, flat
 
 OPSET = 17
 MEAN, SCALE = 114.0, 58.0  # of Detector.forward
@@ -30,20 +30,8 @@ class Exported(nn.Module):
     def forward(self, images):
         # Raw pixels minus the pad: the subtraction keeps the zero padding of the first
         # convolution at "pad grey", which no bias could do at the picture's edge.
-        levels = self.neck(self.backbone(images - MEAN))
-        return as_yolox(flat(head(f)[0] for head, f in zip(self.heads, levels)))
-
-
-def fold(block):
-    """Batch norm into its convolution."""
-    conv, bn = block.conv, block.bn
-    gain = bn.weight / (bn.running_var + bn.eps).sqrt()
-    out = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups
-    )
-    out.weight.data = conv.weight * gain[:, None, None, None]
-    out.bias.data = bn.bias - bn.running_mean * gain
-    block.conv, block.bn = out, nn.Identity()
+        levels = self.neck(*self.backbone(images - MEAN))
+        return as_yolox(flat([head(f) for head, f in zip(self.heads, levels)]))
 
 
 def network(checkpoint):
@@ -53,12 +41,23 @@ def network(checkpoint):
     return model.eval()
 
 
+def shorten(graph):
+    """Numbers for names, but of input and output: the exporter's long ones are 2 % of the file."""
+    keep = {v.name for v in (*graph.input, *graph.output)} | {""}
+    short = {}
+    new = lambda name: name if name in keep else short.setdefault(name, str(len(short)))
+    for tensor in graph.initializer:
+        tensor.name = new(tensor.name)
+    del graph.value_info[:]
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [new(n) for n in node.input]
+        node.output[:] = [new(n) for n in node.output]
+
+
 @torch.no_grad()
 def write(model, size, path, facts):
     reference = as_yolox(model(probe := torch.rand(1, 3, size, size) * 255)).numpy()
-    for block in model.modules():
-        if isinstance(block, ConvBN) and isinstance(block.bn, nn.BatchNorm2d):
-            fold(block)
     stem = model.backbone.stem.conv
     stem.weight.data = stem.weight / SCALE
     torch.onnx.export(
@@ -66,6 +65,7 @@ def write(model, size, path, facts):
         input_names=["images"], output_names=["output"],
     )
     doc = onnx.load(path)
+    shorten(doc.graph)
     onnx.helper.set_model_props(doc, facts)
     onnx.checker.check_model(doc)
     onnx.save(doc, path)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fast import likeness
 from model import decode
 
 TOP = 13  # cells whose overlaps are added up to find how many an object gets
 EPS = 1e-7
-PLANES = 3  # a stride has a backbone, a class tower and a box tower
 DOUBT = 0.05  # below this score the teacher's box is not asked for
 
 
@@ -120,26 +120,41 @@ def detection_loss(raw, targets, cells, strides, taught=None):
     return cls.sum() / norm, box.sum() / norm, int(on.sum())
 
 
-class Mimic(nn.Module):
-    """Learns to read the teacher's features out of ours, plane by plane; gone at export.
+class Likeness(nn.Module):
+    """How far planes are from the teacher's: mean squared error in spreads of the teacher's channels.
 
-    `channels`: ours and theirs of each plane, in the order of `Detector.levels`.
+    Spreads are running means. A channel that hardly moves counts less: the floor is a tenth of
+    the plane's.
     """
 
-    def __init__(self, channels):
+    def __init__(self, widths):
         super().__init__()
-        self.read = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in channels)
-        self.norm = nn.ModuleList(nn.BatchNorm2d(theirs, affine=False) for _, theirs in channels)
+        self.names = list(widths)
+        self.seen = dict.fromkeys(widths, 0)
+        for name, c in widths.items():
+            self.register_buffer(self.key(name), torch.zeros(c))
 
-    def forward(self, planes, taught):
-        """Mean squared error, in spreads of the teacher's channels.
+    @staticmethod
+    def key(name):
+        return "variance_" + name.replace(".", "_")
 
-        A cell counts by how much the teacher sees there, and a little everywhere.
-        """
-        first, loss, sure = 0, 0.0, taught.scores.amax(2) + 0.1
-        for i, (plane, theirs) in enumerate(zip(planes, taught.features)):
-            error = (self.read[i](plane[taught.rows]).float() - self.norm[i](theirs.float())).square().mean(1)
-            if i % PLANES == 0:
-                weight, first = sure[:, first : first + error[0].numel()], first + error[0].numel()
-            loss = loss + (error.flatten(1) * weight).sum() / weight.sum()
-        return loss / len(planes)
+    def forward(self, name, plane, theirs):
+        variance = getattr(self, self.key(name))
+        if self.training:
+            if self.seen[name] < 20 or self.seen[name] % 32 == 0:
+                variance.lerp_(theirs.var((0, 2, 3)), 0.1 if variance.any() else 1.0)
+            self.seen[name] += 1
+        return likeness(plane, theirs, 1 / (variance + 0.01 * variance.mean() + 1e-6))
+
+
+def answers_loss(raw, taught, cells, strides):
+    """Loss against the teacher's answers alone, for the classes it knows."""
+    raw, goal = raw.float(), taught.scores
+    logits = raw[..., 4 : 4 + goal.shape[-1]]
+    sure = goal.amax(-1)
+    focus = (goal - logits.sigmoid()).abs() ** 2
+    cls = F.binary_cross_entropy_with_logits(logits, goal, reduction="none") * focus
+    on = sure > DOUBT
+    giou = overlap(decode(raw, cells, strides)[on], decode(taught.boxes, cells, strides)[on], generalised=True)
+    norm = sure[on].sum().clamp(min=1)
+    return cls.sum() / norm, ((1 - giou) * sure[on]).sum() / norm

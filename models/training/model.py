@@ -1,9 +1,11 @@
-"""The network: a one-stage anchor-free detector of about one million parameters.
+"""The network: a one-stage anchor-free detector of about 1.2 million parameters.
 
-Backbone (split-transform-merge blocks of depthwise-separable convolutions), a small
-top-down/bottom-up neck, and one light decoupled head a stride. There is no learned
-objectness: `classes` alone carries the quality of a box, and `as_yolox` rewrites it
-into the objectness x class form at export. Losses live in loss.py.
+Backbone, neck (top-down, then bottom-up) and one decoupled head a stride have the widths of
+YOLOX-nano at every boundary between blocks, so that a teacher's planes can be asked of ours
+one by one (teach.py); inside a block ours is built differently. There is no learned
+objectness: `classes` alone carries the quality of a box, and `as_yolox` rewrites it into the
+objectness x class form at export. No batch norm: `calibrate` scales every layer once instead.
+Losses live in loss.py.
 """
 import math
 
@@ -11,39 +13,52 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from norm import norm
+from fast import silu
 
 CLASSES = ["person", "two_wheeler", "car", "bus", "truck", "container", "forklift"]
 STRIDES = (8, 16, 32)
-SLOPE = 0.1  # leaky: ONNX Runtime fuses it into the convolution, SiLU it does not
+LEVEL_WIDTHS = (64, 128, 256)
+TOWER = 64
 
 
-class ConvBN(nn.Module):
-    """Convolution, batch norm and (by default) the activation."""
+def own(_, plane):
+    """What a block hands on if nobody interferes: its own plane."""
+    return plane
 
-    def __init__(self, cin, cout, k=1, s=1, groups=1, act=True):
+
+class Conv(nn.Module):
+    """Convolution with bias and (by default) SiLU."""
+
+    def __init__(self, cin, cout, k=1, s=1, groups=1, act=silu):
         super().__init__()
-        self.conv = nn.Conv2d(cin, cout, k, s, k // 2, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(cout, eps=1e-3, momentum=0.03)
-        self.slope = SLOPE if act else 1.0
+        self.conv = nn.Conv2d(cin, cout, k, s, (k - 1) // 2, groups=groups)
+        nn.init.normal_(self.conv.weight, std=1 / math.sqrt(cin // groups * k * k))
+        nn.init.zeros_(self.conv.bias)
+        self.act = act
 
     def forward(self, x):
-        return norm(self.conv(x), self.bn, self.slope)
+        y = pointwise(self.conv, x) if self.training and self.conv.kernel_size == (1, 1) else self.conv(x)
+        return self.act(y) if self.act else y
 
 
-def separable(cin, cout):
-    """Depthwise 3x3 then pointwise; no activation between (cheaper).
+def leaky(x):
+    return F.leaky_relu(x, 0.1)
 
-    Only 3x3 at stride 1: the backward pass of larger or strided depthwise kernels
-    is five to ten times slower on CPUs with bf16 units, a dense strided one is not.
-    """
-    return nn.Sequential(ConvBN(cin, cin, 3, 1, cin, act=False), ConvBN(cin, cout))
+
+def pointwise(conv, x):
+    """A 1x1 convolution as one matrix product: for small batches PyTorch's own takes a slow path."""
+    return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
+
+
+def separable(cin, cout, s=1):
+    """Depthwise 3x3 then pointwise; no activation between: cheaper, and it imitates no worse."""
+    return nn.Sequential(Conv(cin, cin, 3, s, cin, act=None), Conv(cin, cout))
 
 
 class Bottleneck(nn.Module):
     def __init__(self, c, residual):
         super().__init__()
-        self.body = nn.Sequential(ConvBN(c, c), separable(c, c))
+        self.body = nn.Sequential(Conv(c, c), separable(c, c))
         self.residual = residual
 
     def forward(self, x):
@@ -56,20 +71,23 @@ class Split(nn.Module):
     def __init__(self, cin, cout, n, residual=True):
         super().__init__()
         half = cout // 2
-        self.main, self.around = ConvBN(cin, half), ConvBN(cin, half)
-        self.blocks = nn.Sequential(*(Bottleneck(half, residual) for _ in range(n)))
-        self.merge = ConvBN(2 * half, cout)
+        self.main, self.around = Conv(cin, half), Conv(cin, half)
+        self.blocks = nn.ModuleList(Bottleneck(half, residual) for _ in range(n))
+        self.merge = Conv(2 * half, cout)
 
-    def forward(self, x):
-        return self.merge(torch.cat((self.blocks(self.main(x)), self.around(x)), 1))
+    def forward(self, x, at=own, name=""):
+        y = self.main(x)
+        for i, block in enumerate(self.blocks):
+            y = block(y) if i == 0 else block(at(f"{name}.{i}", y))
+        return self.merge(torch.cat((y, self.around(x)), 1))
 
 
 class Pool(nn.Module):
-    """Wide context at the coarsest level: the same 5x5 maximum, three times over."""
+    """Wide context at the coarsest level: 5x5, 9x9 and 13x13 maxima, as 5x5 three times over."""
 
     def __init__(self, c):
         super().__init__()
-        self.reduce, self.merge = ConvBN(c, c // 2), ConvBN(2 * c, c)
+        self.reduce, self.merge = Conv(c, c // 2), Conv(2 * c, c)
 
     def forward(self, x):
         steps = [self.reduce(x)]
@@ -79,46 +97,58 @@ class Pool(nn.Module):
 
 
 class Backbone(nn.Module):
-    def __init__(self, w):
-        super().__init__()
-        self.stem = ConvBN(3, w, 3, 2)
-        self.s4 = nn.Sequential(ConvBN(w, 2 * w, 3, 2), Split(2 * w, 2 * w, 1))
-        self.s8 = nn.Sequential(ConvBN(2 * w, 4 * w, 3, 2), Split(4 * w, 4 * w, 2))
-        self.s16 = nn.Sequential(ConvBN(4 * w, 8 * w, 3, 2), Split(8 * w, 8 * w, 3))
-        self.s32 = nn.Sequential(ConvBN(8 * w, 16 * w, 3, 2), Pool(16 * w), Split(16 * w, 16 * w, 1))
+    """Dense strided convolutions, which imitate better than separable ones (half the error).
 
-    def forward(self, x):
-        c8 = self.s8(self.s4(self.stem(x)))
-        c16 = self.s16(c8)
-        return c8, c16, self.s32(c16)
+    The largest plane has a leaky ReLU, which ONNX Runtime fuses into the convolution, to pay for them.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.to4 = Conv(3, 16, 6, 2, act=leaky), Conv(16, 32, 3, 2)
+        self.s4 = Split(32, 32, 1)
+        self.to8, self.s8 = Conv(32, 64, 3, 2), Split(64, 64, 3)
+        self.to16, self.s16 = Conv(64, 128, 3, 2), Split(128, 128, 3)
+        self.to32, self.pool, self.s32 = Conv(128, 256, 3, 2), Pool(256), Split(256, 256, 1, False)
+
+    def forward(self, x, at=own):
+        c4 = at("s4", self.s4(at("to4", self.to4(self.stem(x)))))
+        c8 = at("s8", self.s8(at("to8", self.to8(c4)), at, "s8"))
+        c16 = at("s16", self.s16(at("to16", self.to16(c8)), at, "s16"))
+        return c8, c16, self.s32(at("pool", self.pool(at("to32", self.to32(c16)))))
 
 
 class Neck(nn.Module):
-    """Top-down then bottom-up, all levels `c` channels wide."""
+    """Top-down then bottom-up."""
 
-    def __init__(self, cins, c):
+    def __init__(self):
         super().__init__()
-        self.lateral = nn.ModuleList(ConvBN(i, c) for i in cins)
-        self.down16, self.down8 = Split(2 * c, c, 1, False), Split(2 * c, c, 1, False)
-        self.to16, self.to32 = ConvBN(c, c, 3, 2), ConvBN(c, c, 3, 2)
-        self.up16, self.up32 = Split(2 * c, c, 1, False), Split(2 * c, c, 1, False)
+        self.lateral, self.down16, self.reduce = Conv(256, 128), Split(256, 128, 1, False), Conv(128, 64)
+        self.down8 = Split(128, 64, 1, False)
+        self.to16, self.up16 = separable(64, 64, 2), Split(128, 128, 1, False)
+        self.to32, self.up32 = separable(128, 128, 2), Split(256, 256, 1, False)
 
-    def forward(self, feats):
-        p8, p16, p32 = (lat(f) for lat, f in zip(self.lateral, feats))
-        t16 = self.down16(torch.cat((p16, F.interpolate(p32, scale_factor=2.0)), 1))
-        n8 = self.down8(torch.cat((p8, F.interpolate(t16, scale_factor=2.0)), 1))
-        n16 = self.up16(torch.cat((t16, self.to16(n8)), 1))
-        return n8, n16, self.up32(torch.cat((p32, self.to32(n16)), 1))
+    def forward(self, c8, c16, c32, at=own):
+        p32 = at("lateral", self.lateral(c32))
+        p16 = at("reduce", self.reduce(self.down16(torch.cat((wider(p32), c16), 1))))
+        n8 = self.down8(torch.cat((wider(p16), c8), 1))
+        n16 = self.up16(torch.cat((self.to16(at("n8", n8)), p16), 1))
+        return n8, n16, self.up32(torch.cat((self.to32(at("n16", n16)), p32), 1))
+
+
+def wider(plane):
+    return F.interpolate(plane, scale_factor=2.0)
 
 
 class Head(nn.Module):
-    """Class scores and box of one stride, on towers of their own."""
+    """Class scores and box of one stride, on towers of their own; scores read both towers."""
 
-    def __init__(self, c, classes):
+    def __init__(self, cin, classes):
         super().__init__()
-        self.cls_tower = nn.Sequential(separable(c, c), separable(c, c))
-        self.box_tower = nn.Sequential(separable(c, c), separable(c, c))
-        self.cls, self.box = nn.Conv2d(c, classes, 1), nn.Conv2d(c, 4, 1)
+        c = TOWER
+        self.stem = Conv(cin, c)
+        self.cls_tower = nn.ModuleList((separable(c, c), separable(c, c)))
+        self.box_tower = nn.ModuleList((separable(c, c), separable(c, c)))
+        self.cls, self.box = nn.Conv2d(2 * c, classes, 1), nn.Conv2d(c, 4, 1)
         # Rare positives: start every class at 1 %. Never on the box outputs,
         # where the same bias would start all boxes displaced and shrunken.
         nn.init.constant_(self.cls.bias, -math.log(99.0))
@@ -126,31 +156,49 @@ class Head(nn.Module):
         nn.init.normal_(self.box.weight, std=0.01)
         nn.init.zeros_(self.box.bias)
 
-    def forward(self, x):
-        """Box and class outputs as one plane; the class and the box tower they are read from."""
-        cls, box = self.cls_tower(x), self.box_tower(x)
-        return torch.cat((self.box(box), self.cls(cls)), 1), cls, box
+    def forward(self, x, at=own, name=""):
+        """Box and class outputs as one plane."""
+        x = at(f"{name}.stem", self.stem(x))
+        cls, box = (
+            at(f"{name}.{kind}", tower[1](at(f"{name}.{kind}.mid", tower[0](x))))
+            for kind, tower in (("cls", self.cls_tower), ("box", self.box_tower))
+        )
+        return torch.cat((self.box(box), self.cls(torch.cat((cls, box), 1))), 1)
 
 
 class Detector(nn.Module):
-    """BGR 0..255 pictures in, raw `[batch, cells, 4 + classes]` out (logits)."""
+    """BGR 0..255 pictures in, raw `[batch, cells, 4 + classes]` out (logits).
 
-    def __init__(self, width=16, neck=64, classes=len(CLASSES)):
+    `at(name, plane)` sees the plane at every boundary between blocks and says what the next
+    block gets: the plane itself, or a teacher's.
+    """
+
+    def __init__(self, classes=len(CLASSES)):
         super().__init__()
-        w = width
-        self.backbone = Backbone(w)
-        self.neck = Neck((4 * w, 8 * w, 16 * w), neck)
-        self.heads = nn.ModuleList(Head(neck, classes) for _ in STRIDES)
+        self.backbone, self.neck = Backbone(), Neck()
+        self.heads = nn.ModuleList(Head(c, classes) for c in LEVEL_WIDTHS)
 
-    def forward(self, x):
-        return self.levels(x)[0]
-
-    def levels(self, x):
-        """The output, and of each stride the planes of backbone, class tower and box tower."""
+    def forward(self, x, at=own):
         # A fixed scale; export folds it into the first convolution.
-        stages = self.backbone((x - 114.0) / 58.0)
-        outs, cls, box = zip(*(head(f) for head, f in zip(self.heads, self.neck(stages))))
-        return flat(outs), [plane for level in zip(stages, cls, box) for plane in level]
+        levels = self.neck(*self.backbone((x - 114.0) / 58.0, at), at)
+        return flat([head(f, at, f"head{s}") for s, head, f in zip(STRIDES, self.heads, levels)])
+
+
+@torch.no_grad()
+def calibrate(model, run):
+    """Scales every convolution so that what `run()` shows it comes out with mean 0 and spread 1."""
+
+    def scale(module, inputs):
+        conv = module.conv
+        y = conv(inputs[0])
+        mean, spread = y.mean((0, 2, 3)), y.std((0, 2, 3)) + 1e-3
+        conv.weight /= spread[:, None, None, None]
+        conv.bias.copy_((conv.bias - mean) / spread)
+
+    hooks = [m.register_forward_pre_hook(scale) for m in model.modules() if isinstance(m, Conv)]
+    run()
+    for hook in hooks:
+        hook.remove()
 
 
 def flat(planes):

@@ -1,7 +1,7 @@
-"""Dense answers of a licensed teacher (YOLOX-nano, Apache-2.0): every cell's box, scores and features.
+"""Answers and planes of a licensed teacher (YOLOX-nano, Apache-2.0) for the very pictures the network sees.
 
-Teacher and network share strides, cell order and box coding, so one's cells teach the
-other's directly, on the very picture the network sees (but for night and rain).
+Teacher and network share strides, cell order, box coding and the widths between blocks, so the
+teacher's cells teach ours directly, and its planes can stand in for ours between blocks.
 """
 from dataclasses import dataclass
 
@@ -14,29 +14,42 @@ from detect import COCO_TO_OURS, session
 
 KNOWN = max(COCO_TO_OURS.values()) + 1  # classes the teacher knows come first in CLASSES
 
+# Where the teacher's graph has what `Detector` shows at a boundary: the how-manieth product
+# (each SiLU ends in one) or sum (residuals) of the graph, and how many channels.
+BOUNDARIES = {
+    "to4": ("Mul", 2, 32), "s4": ("Mul", 8, 32),
+    "to8": ("Mul", 10, 64), "s8.1": ("Add", 1, 32), "s8.2": ("Add", 2, 32), "s8": ("Mul", 22, 64),
+    "to16": ("Mul", 24, 128), "s16.1": ("Add", 4, 64), "s16.2": ("Add", 5, 64), "s16": ("Mul", 36, 128),
+    "to32": ("Mul", 38, 256), "pool": ("Mul", 40, 256),
+    "lateral": ("Mul", 47, 128), "reduce": ("Mul", 54, 64), "n8": ("Mul", 60, 64), "n16": ("Mul", 68, 128),
+    **{f"head{s}{part}": ("Mul", first + i, 64)
+       for s, first in ((8, 77), (16, 86), (32, 95))
+       for part, i in ((".stem", 0), (".cls.mid", 2), (".cls", 4), (".box.mid", 6), (".box", 8))},
+}
+FINE = "to4", "s4", "to8", "s8.1", "s8.2"  # many cells: few pictures say enough
+
 
 @dataclass
 class Taught:
     """What the teacher says about the pictures `rows` of a batch; a cell a row of each array.
 
     `boxes` [rows, cells, 4] raw (as the network codes them), `scores` [rows, cells, KNOWN] 0..1,
-    `features`: for each stride [rows, channels, height, width] of its backbone, and of the towers
-    before its class outputs and its box outputs, in the order of `Detector.levels`.
+    `planes`: by boundary, [rows, height, width, channels]; the FINE ones of the first pictures only.
     """
 
     rows: object
     boxes: object
     scores: object
-    features: list
+    planes: dict
 
     def tensors(self):
         """The same with tensors for arrays."""
         rows, boxes, scores = map(torch.from_numpy, (self.rows, self.boxes, self.scores))
-        return Taught(rows, boxes, scores, [torch.from_numpy(f) for f in self.features])
+        return Taught(rows, boxes, scores, {k: torch.from_numpy(p) for k, p in self.planes.items()})
 
 
 def any_size(model):
-    """The graph for any batch and input size, with the features of every stride as further outputs."""
+    """The graph for any batch and input size, with the planes of BOUNDARIES as further outputs."""
     graph = model.graph
     for dim, name in zip((0, 2, 3), ("batch", "height", "width")):
         graph.input[0].type.tensor_type.shape.dim[dim].dim_param = name
@@ -49,26 +62,10 @@ def any_size(model):
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
-    for name in features(graph):
-        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    made = {kind: [n.output[0] for n in graph.node if n.op_type == kind] for kind in ("Mul", "Add")}
+    for kind, index, _ in BOUNDARIES.values():
+        graph.output.append(onnx.helper.make_tensor_value_info(made[kind][index], onnx.TensorProto.FLOAT, None))
     return model
-
-
-def features(graph):
-    """Names of backbone, class tower and box tower of every stride."""
-    reads = {i: node for node in graph.node for i in node.input}
-    makes = {o: node for node in graph.node for o in node.output}
-    scaled = [node for node in graph.node if node.op_type in ("Resize", "Upsample")]
-    # The neck scales up what a 1x1 convolution made of the coarsest stage, joins the next finer
-    # stage to it, and does so once more.
-    source = makes[scaled[0].input[0]]
-    while source.op_type != "Conv":
-        source = makes[source.input[0]]
-    stages = [source.input[0], *(reads[node.output[0]].input[1] for node in scaled)]
-    for level, stage in enumerate(reversed(stages)):
-        yield stage
-        for kind in ("cls", "reg"):
-            yield reads[f"head.{kind}_preds.{level}.weight"].input[0]
 
 
 class Teacher:
@@ -76,11 +73,16 @@ class Teacher:
         self.session = session(any_size(onnx.load(path)).SerializeToString())
         self.input = self.session.get_inputs()[0].name
 
-    def __call__(self, rows, images):
-        """`Taught` about `images` [n, height, width, 3] BGR bytes, the pictures `rows` of a batch."""
+    def __call__(self, rows, images, fine):
+        """`Taught` about `images` [n, height, width, 3] BGR bytes, the pictures `rows` of a batch.
+
+        `fine`: of how many pictures the FINE planes are wanted.
+        """
         x = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
-        out, *features = self.session.run(None, {self.input: x})
+        out, *planes = self.session.run(None, {self.input: x})
         ours = np.zeros((*out.shape[:2], KNOWN), np.float32)
         for theirs, c in COCO_TO_OURS.items():
             np.maximum(ours[..., c], out[..., 4] * out[..., 5 + theirs], out=ours[..., c])
-        return Taught(np.asarray(rows), out[..., :4].copy(), ours, [f.astype(np.float16) for f in features])
+        planes = {k: p[:fine] if k in FINE else p for k, p in zip(BOUNDARIES, planes)}
+        planes = {k: p.transpose(0, 2, 3, 1).astype(np.float16, order="C") for k, p in planes.items()}
+        return Taught(np.asarray(rows), out[..., :4].copy(), ours, planes)

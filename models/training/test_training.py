@@ -13,9 +13,12 @@ import torch
 import augment
 import data
 import export
+import fast
 import loss
-import norm
+import model as model_module
+import optim
 import teach
+import train
 from loss import assign, detection_loss, ignored, overlap
 from model import CLASSES, Detector, as_yolox, grid
 
@@ -123,11 +126,14 @@ class Teaching(unittest.TestCase):
             onnx.save(small_teacher(), path)
             teacher = teach.Teacher(path)
             images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), np.uint8)
-            both, second = teacher([0, 1], images), teacher([1], images[1:])
+            both, second = teacher([0, 1], images, fine=1), teacher([1], images[1:], fine=1)
         cells = len(grid((64, 96))[0])
         self.assertEqual((both.boxes.shape, both.scores.shape), ((2, cells, 4), (2, cells, teach.KNOWN)))
-        sides = [(8, 12), (4, 6), (2, 3)]
-        self.assertEqual([f.shape for f in both.features], [(2, c, *s) for s in sides for c in (1, 2, 2)])
+        self.assertEqual(list(both.planes), list(teach.BOUNDARIES))
+        self.assertEqual((both.planes["s8"].shape, both.planes["to8"].shape), ((2, 8, 12, 1), (1, 8, 12, 1)))
+        for name in ("to32", "s8.2"):  # each is the plane at its place in the graph: the small teacher counts
+            ratio = both.planes[name].astype(float) / both.planes["to4"][:1]
+            self.assertAlmostEqual(ratio.mean(), (teach.BOUNDARIES[name][1] + 1) / 3, delta=0.2)
         np.testing.assert_allclose(both.scores[1:], second.scores, rtol=1e-4)
         # The first cell sees the first 8x8 pixels: its box is their mean, its class the graph's bus.
         self.assertAlmostEqual(both.boxes[0, 0, 0] / images[0, :8, :8, 0].mean(), 1, places=3)
@@ -162,12 +168,11 @@ def small_teacher():
             nodes.append(make.make_node("Sigmoid", [name], [name + ".score"]))
         nodes.append(make.make_node("Concat", [box, sure + ".score", kinds + ".score"], [f"plane{level}"], axis=1))
         nodes.append(make.make_node("Reshape", [f"plane{level}", "shape"], [f"flat{level}"]))
-    wider = constant("wider", np.float32([1, 1, 2, 2]))
-    neck = convolve("blue2", "lateral", np.ones((1, 1, 1, 1)), [0.0])
-    for level in (1, 0):
-        nodes.append(make.make_node("Resize", [neck, constant(f"roi{level}", np.float32([])), wider], [f"up{level}"]))
-        nodes.append(make.make_node("Concat", [f"up{level}", f"blue{level}"], [f"joined{level}"], axis=1))
-        neck = convolve(f"joined{level}", f"neck{level}", np.ones((1, 2, 1, 1)), [0.0])
+    for kind in ("Mul", "Add"):  # the n-th of each kind is n + 1 times the first plane
+        for n in range(104):
+            inputs = ["blue0", constant(f"{kind}{n}.by", np.float32(n + 1))] if kind == "Mul" else [f"Mul{n}", "zero"]
+            nodes.append(make.make_node(kind, inputs, [f"{kind}{n}"]))
+    constant("zero", np.float32(0))
     constant("shape", [1, 85, -1])
     nodes.append(make.make_node("Concat", [f"flat{level}" for level in range(3)], ["all"], axis=2))
     nodes.append(make.make_node("Transpose", ["all"], ["output"], perm=[0, 2, 1]))
@@ -176,27 +181,84 @@ def small_teacher():
     return make.make_model(graph, opset_imports=[make.make_opsetid("", 11)], ir_version=8)
 
 
-class Norms(unittest.TestCase):
-    def test_norm_c_agrees_with_pytorch(self):
-        if norm.library() is None:
+class Imitation(unittest.TestCase):
+    def setUp(self):
+        torch.manual_seed(0)
+        self.model = Detector()
+        self.images = torch.rand(2, 3, 64, 96) * 255
+        self.planes = {}
+        self.model(self.images, lambda name, plane: self.planes.setdefault(name, plane))
+
+    def test_every_boundary_of_the_teacher_has_a_plane_of_its_width(self):
+        widths = {name: c for name, (_, _, c) in teach.BOUNDARIES.items()}
+        self.assertEqual({name: p.shape[1] for name, p in self.planes.items()}, widths)
+
+    def test_a_block_learns_from_its_own_mistake_only(self):
+        theirs, mine = {k: torch.randn_like(p) for k, p in self.planes.items()}, {}
+        self.model(self.images, train.forced(theirs, mine))
+        mine["s16"].square().mean().backward()
+        moved = {n.split(".")[1] for n, p in self.model.named_parameters() if p.grad is not None and p.grad.any()}
+        self.assertEqual(moved, {"s16"})
+
+    def test_dead_channels_are_begun_anew_and_no_others(self):
+        images = torch.randint(0, 255, (2, 64, 96, 3), dtype=torch.uint8)
+        theirs = {}
+        self.model(train.pixels(images), lambda name, plane: theirs.setdefault(name, plane.detach()))
+        dead = self.model.backbone.to16.conv
+        dead.bias.data[3] = -300.0
+        before = dead.weight.detach().clone()
+        self.assertEqual(train.revive(self.model, images, theirs), 1)
+        changed = (dead.weight != before).flatten(1).any(1).nonzero()[:, 0]
+        self.assertEqual(changed.tolist(), [3])
+        self.assertGreater(dead.bias[3].item(), -100)
+
+    def test_calibrated_layers_come_out_centred_with_spread_one(self):
+        model_module.calibrate(self.model, lambda: self.model(self.images))
+        seen = {}
+        for name, part in self.model.named_modules():
+            if isinstance(part, model_module.Conv):
+                part.conv.register_forward_hook(lambda m, i, out, name=name: seen.update({name: out}))
+        self.model.eval()(self.images)
+        for name in ("backbone.stem", "backbone.s16.merge", "neck.lateral"):
+            self.assertLess(seen[name].mean().abs(), 0.01)
+            self.assertAlmostEqual(seen[name].std().item(), 1, places=1)
+
+    def test_likeness_counts_spreads(self):
+        like = loss.Likeness({"a": 2})
+        theirs = torch.randn(4, 2, 16, 16) * torch.tensor([1.0, 5.0])[:, None, None]
+        self.assertAlmostEqual(like("a", theirs.clone(), theirs).item(), 0)
+        self.assertAlmostEqual(like("a", torch.zeros_like(theirs), theirs).item(), 1, places=0)
+
+
+class Steps(unittest.TestCase):
+    def test_orthogonal_makes_all_directions_equally_long(self):
+        torch.manual_seed(0)
+        for shape in ((8, 30), (30, 8)):
+            sizes = torch.linalg.svdvals(optim.orthogonal(torch.randn(shape) * 1e-3))
+            self.assertTrue(((sizes > 0.5) & (sizes < 1.3)).all(), sizes)
+
+    def test_every_weight_has_one_optimiser(self):
+        both, every = optim.Both(model := Detector(), 0.01), []
+        for group in (*both.muon.param_groups, *both.adam.param_groups):
+            every += [id(p) for p in group["params"]]
+        self.assertEqual(sorted(every), sorted(id(p) for p in model.parameters()))
+
+
+class Fast(unittest.TestCase):
+    def test_fast_c_agrees_with_pytorch(self):
+        if fast.library() is None:
             self.skipTest("no C compiler")
-        for channels, side, slope in ((16, 33, 0.1), (24, 20, 1.0), (128, 7, 0.1)):
-            torch.manual_seed(0)
-            plane = lambda: torch.randn(3, channels, side, side).to(memory_format=torch.channels_last).bfloat16()
-            x, back = plane() * 3 + 5, plane()
-            ours, theirs = (torch.nn.BatchNorm2d(channels) for _ in range(2))
-            for bn in (ours, theirs):
-                torch.nn.init.normal_(bn.weight, generator=torch.Generator().manual_seed(1))
-                torch.nn.init.normal_(bn.bias, generator=torch.Generator().manual_seed(2))
-            a, b = x.clone().requires_grad_(), x.float().requires_grad_()
-            y, z = norm.norm(a, ours, slope), torch.nn.functional.leaky_relu(theirs(b), slope)
-            self.assertEqual(type(y.grad_fn).__name__, "NormBackward")
-            y.backward(back)
-            z.backward(back.float())
-            pairs = [(y, z), (a.grad, b.grad), (ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad),
-                     (ours.running_mean, theirs.running_mean), (ours.running_var, theirs.running_var)]
-            for got, expected in pairs:
-                self.assertLess((got.float() - expected).norm() / expected.norm(), 4e-3)
+        torch.manual_seed(0)
+        x, back = torch.randn(2, 5, 7, 9).to(memory_format=torch.channels_last) * 4, torch.randn(2, 5, 7, 9)
+        x[0, 0] *= 100
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        fast.silu(a).backward(back)
+        torch.nn.functional.silu(b).backward(back)
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-3)
+        weight, a.grad, b.grad = torch.rand(5), None, None
+        ours, plain = fast.likeness(a, back, weight), ((b - back).square() * weight[:, None, None]).mean()
+        ours.backward(), plain.backward()
+        torch.testing.assert_close((ours, a.grad), (plain, b.grad))
 
 
 class Truth(unittest.TestCase):
