@@ -336,13 +336,15 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     let state = until("a camera that runs and is not analysed", said).await;
     let why = state["not_analysed"].as_str().unwrap();
     assert!(why.starts_with("detector_failed: ") && why.contains("later.onnx"), "{why}");
-    let (code, ready) = gate.get("/readyz").await.unwrap();
-    let ready: Value = serde_json::from_str(&ready).unwrap();
-    let part = |name: &str| ready["parts"][name]["level"].as_str().unwrap().to_owned();
-    assert_eq!(
-        (code, part("analysis/0"), part("camera/bay"), part("mqtt")),
-        (503, "failed".into(), "ok".into(), "ok".into())
-    );
+    // A machine that is busy elsewhere may make the pictures come late for a moment, which is said of the camera too.
+    let levels = async || {
+        let (code, ready) = gate.get("/readyz").await?;
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        let part = |name: &str| ready["parts"][name]["level"].as_str().map(str::to_owned);
+        let all = (code, part("analysis/0")?, part("camera/bay")?, part("mqtt")?);
+        (all == (503, "failed".into(), "ok".into(), "ok".into())).then_some(())
+    };
+    until("a box in which only the analysis failed", levels).await;
 
     let failed = || desk.notices("detector_failed");
     until("the message about it", async || failed().pop()).await;
