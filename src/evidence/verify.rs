@@ -130,8 +130,11 @@ impl Faults {
 pub fn verify(path: &Path, known: &Known, progress: &mut dyn FnMut(u64)) -> io::Result<Checked> {
     let mut faults = Faults::default();
     let mut checked = empty();
-    match Reader::open(BufReader::new(File::open(path)?)) {
-        Ok(mut reader) => check(&mut reader, known, &mut faults, &mut checked, progress)?,
+    let whole = Reader::open(BufReader::new(File::open(path)?))
+        .and_then(|mut reader| check(&mut reader, known, &mut faults, &mut checked, progress));
+    match whole {
+        Ok(()) => {}
+        // Also in the middle: a changed size makes files too large or too short.
         Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
             faults.add(FaultKind::Container, "container", e.to_string());
         }

@@ -81,6 +81,10 @@ impl Scene {
 
     async fn event(&self, id: ulid::Ulid, revision: u32, phase: &str, best: UtcMillis, camera: Option<&str>) {
         let mut event = event_of(id, revision, phase, best);
+        if revision > 1 {
+            // An event begins once.
+            event.data.capture.start = UtcMillis(i64::try_from(id.timestamp_ms()).unwrap());
+        }
         if let Some(camera) = camera {
             event.data.camera.id.0 = camera.into();
         }
