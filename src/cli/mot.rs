@@ -106,7 +106,8 @@ fn read(path: &Path, score_scale: f32) -> anyhow::Result<BTreeMap<i64, Vec<Detec
 fn track(frames: &BTreeMap<i64, Vec<Detection>>, fps: f32, every: i64, confirmed: bool) -> anyhow::Result<()> {
     let mut tracker =
         Tracker::new(TrackerConfig::default(), IdSource::counted(1)).with_minimum(&DetectorConfig::default());
-    let (mut boxes, mut believed): (Vec<(i64, TrackId, Rect, f32)>, Vec<TrackId>) = (Vec::new(), Vec::new());
+    let mut boxes: Vec<(i64, TrackId, Rect, f32)> = Vec::new();
+    let mut believed: Vec<TrackId> = Vec::new();
     let last = frames.keys().last().copied().unwrap_or(0);
     for number in (1..=last).step_by(usize::try_from(every)?) {
         let ms = (number as f32 * 1000.0 / fps).round() as i64;

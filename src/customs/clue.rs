@@ -252,7 +252,7 @@ impl Scene<'_> {
         while let Some(v) = next.filter(|_| hop <= MAX_HOPS) {
             let keys = self.goods_of(&v);
             if !keys.is_empty() {
-                out.push(self.from_visit(&v, keys, hop));
+                out.push(self.of_visit(&v, keys, hop));
             }
             let before = v.from_visit.as_ref().filter(|_| v.containers.is_empty());
             next = before.and_then(|id| self.register.visit(id)).map(Arc::clone);
@@ -261,7 +261,7 @@ impl Scene<'_> {
         out
     }
 
-    fn from_visit(&self, visit: &Arc<Visit>, keys: Vec<DeclNumber>, hop: i32) -> Clue {
+    fn of_visit(&self, visit: &Arc<Visit>, keys: Vec<DeclNumber>, hop: i32) -> Clue {
         let booking = visit.booking_id.as_ref().and_then(|id| self.register.booking(id)).map(Arc::clone);
         Clue {
             keys,

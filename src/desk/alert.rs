@@ -175,7 +175,7 @@ fn dismiss(core: &Core, reason: &str, note: &str, who: &str, now_ms: i64) -> Res
     }
     let mut next = core.clone();
     match core.asked_by.as_deref() {
-        Some(first) if core.severity >= 4 && first == who => return Err(Refusal::NeedsSecondPerson),
+        Some(first) if core.severity >= 4 && first == who => Err(Refusal::NeedsSecondPerson),
         None if core.severity >= 4 => {
             next.asked_by = Some(who.to_owned());
             next.state = State::Acked;

@@ -27,6 +27,7 @@ const PATIENCE_MS: i64 = 60_000;
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, made once a request")]
 pub enum Answer {
     /// It is in the chain.
     Done {

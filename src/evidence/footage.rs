@@ -129,7 +129,9 @@ mod tests {
         Asked { camera: "c".into(), from: UtcMillis(10_000), to: UtcMillis(50_000) }
     }
 
-    fn answers(segments: &[ArchivedSegment]) -> (Verdict, Vec<(i64, i64)>, Vec<(i64, i64, String)>) {
+    type Told = (Verdict, Vec<(i64, i64)>, Vec<(i64, i64, String)>);
+
+    fn answers(segments: &[ArchivedSegment]) -> Told {
         let deleted = [Range { from: UtcMillis(45_000), to: UtcMillis(46_000) }];
         let mut all = answer(&asked(), segments, &deleted, |s| s.item.path.clone());
         assert_eq!(all.len(), 1);

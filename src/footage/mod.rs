@@ -166,7 +166,8 @@ impl Footage {
             };
             let thread = std::thread::Builder::new().name(format!("rec-{camera}"));
             let thread = thread.spawn(move || writer.run()).map_err(|e| StoreError::io("write into", &root, e))?;
-            (states.push(state), writers.push(thread));
+            states.push(state);
+            writers.push(thread);
             taps.insert(camera.clone(), Arc::new(tap));
         }
         drop(told);

@@ -2,8 +2,8 @@
 //! from the caller. Holds are obeyed by the store's statement that chooses, so nothing here can delete what is held.
 //!
 //! 1. Too old for its class. 2. Over the bytes of its class: the oldest of it. 3. Less room on the disk than the reserve:
-//! the oldest of the ring, then the oldest of events. Where nothing may go, recording stops: first of cameras where nothing
-//! lasts that matters, at half the reserve of all. That is what keeps the disk free for events.
+//!    the oldest of the ring, then the oldest of events. Where nothing may go, recording stops: first of cameras where nothing
+//!    lasts that matters, at half the reserve of all. That is what keeps the disk free for events.
 //!
 //! While a hold source exists and has not been heard, whoever holds something may be unable to say so: what is newer than
 //! its last word less 24 hours is not deleted, except when the disk is nearly full, and then the box says so.

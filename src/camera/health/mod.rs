@@ -300,7 +300,7 @@ impl HealthMonitor {
     }
 
     fn instant(&self, now: Now, condition: Condition, words: (String, Vec<Figure>)) -> Option<HealthChange> {
-        (!self.off.contains(&condition)).then(|| HealthChange {
+        (!self.off.contains(&condition)).then_some(HealthChange {
             condition,
             phase: Phase::New,
             start: now.utc,
