@@ -1,7 +1,7 @@
 //! Health of a camera: is it there, does it show what it was hung up to show, does its clock run right? Plain values in
 //! and out, no clock and no I/O: who feeds it is `agent/camera_health` (live) and `simulate/health` (compressed time).
 //!
-//! Measures say what is *seen* ([`Sight`]); one machine per condition ([`condition::Hold`]) makes of that what has begun
+//! Measures say what is *seen* (`Sight`); one machine per condition (`condition::Hold`) makes of that what has begun
 //! and what is over ([`HealthChange`]).
 
 mod clock;
