@@ -43,8 +43,9 @@ async fn open_store(dir: &Path) -> Store {
     Store::open(options).await.unwrap()
 }
 
+/// The units of these tests are of a fixed day long ago: the clean-up must not find them too old while a test runs.
 fn config(segment_s: u32) -> FootageConfig {
-    FootageConfig { segment_s, reserve_bytes: 1_000_000, ..FootageConfig::default() }
+    FootageConfig { segment_s, reserve_bytes: 1_000_000, ring_days: 3650, event_days: 3650, ..FootageConfig::default() }
 }
 
 async fn open(dir: &Path, config: FootageConfig, cameras: &[CameraId]) -> (Store, Arc<Footage>, Taps) {
