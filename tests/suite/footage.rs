@@ -416,7 +416,7 @@ async fn fifty_kills_leave_no_unreadable_segment() {
 async fn a_day_of_four_cameras_under_a_small_quota_keeps_what_is_held() {
     let dir = quick_dir();
     let cameras: Vec<CameraId> = (1..=4).map(|n| CameraId(format!("cam-{n}"))).collect();
-    let quota = FootageConfig { ring_max_bytes: 40_000_000, ring_days: 1, ..config(60) };
+    let quota = FootageConfig { ring_max_bytes: 40_000_000, ..config(60) };
     let (store, footage, taps) = open(dir.path(), quota, &cameras).await;
     let started = Instant::now();
     // One picture a second, 1.3 kB: 24 h of four cameras are 450 MB under a quota of 40 MB.
