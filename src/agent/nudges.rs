@@ -41,6 +41,8 @@ pub struct Touched {
     pub events: BTreeSet<String>,
     /// Declarations whose events are meant.
     pub declarations: BTreeSet<DeclKey>,
+    /// All events that are young enough.
+    pub all: bool,
 }
 
 /// Tips to run again.
@@ -64,8 +66,9 @@ impl Nudges {
         }
         links.events.extend(reach.events);
         links.declarations.extend(reach.declarations);
-        trim(&mut links.events);
-        trim(&mut links.declarations);
+        if links.events.len().max(links.declarations.len()) > MAX_NAMES {
+            *links = Touched { all: true, ..Touched::default() };
+        }
         drop(links);
         let mut tips = lock(&self.tips);
         if let Fact::Tip(tip) = fact {
@@ -92,9 +95,9 @@ impl Nudges {
         self.tip_work.notify_one();
     }
 
-    /// Everything since `from` is to be linked anew: the last run may have ended before it could.
-    pub fn all_links(&self, areas: impl Iterator<Item = AreaId>, from: UtcMillis, to: UtcMillis) {
-        lock(&self.links).windows.extend(areas.map(|area| (area, (from, to))));
+    /// Everything that is young enough is to be linked anew: the last run may have ended before it could.
+    pub fn all_links(&self) {
+        lock(&self.links).all = true;
         self.link_work.notify_one();
     }
 
@@ -165,12 +168,4 @@ impl Drop for Keeping<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Names beyond the bound go, oldest order first; what they meant is linked anew when it is next touched.
-fn trim<T: Ord + Clone>(names: &mut BTreeSet<T>) {
-    while names.len() > MAX_NAMES {
-        tracing::warn!("more events to link anew than are kept in mind; the first are left as they are");
-        names.pop_first();
-    }
 }

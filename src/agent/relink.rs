@@ -19,8 +19,6 @@ use crate::mqtt::Topics;
 use crate::rules::{AreaId, Phase, RuleKind};
 use crate::store::{Store, StoreError};
 
-/// Events looked at for one area or declaration, at most.
-const MAX_EVENTS: i64 = 5_000;
 /// Events read and recorded at a time.
 const BATCH: usize = 50;
 /// Facts that come together are taken together.
@@ -47,9 +45,7 @@ pub struct Relinker {
 impl Relinker {
     /// Runs until dropped. Begins with everything that is young enough: the last run may have ended too early.
     pub async fn run(self) {
-        let now = utc_now();
-        let areas = self.config.cameras.iter().flat_map(|c| c.areas.iter().map(|a| a.id.clone()));
-        self.nudges.all_links(areas, self.oldest(now), now);
+        self.nudges.all_links();
         loop {
             let touched = self.nudges.take_links().await;
             tokio::time::sleep(SETTLE).await;
@@ -94,16 +90,17 @@ impl Relinker {
         let now = utc_now();
         let oldest = self.oldest(now);
         let mut ids: BTreeSet<String> = touched.events.clone();
+        if touched.all {
+            ids.extend(self.store.event_ids_at(None, (oldest, now)).await?);
+        }
         for (booked, (from, to)) in &touched.windows {
             let span = ((*from).max(oldest), *to);
             for area in self.reported_as(booked).into_iter().filter(|_| span.0 <= span.1) {
-                let found = self.store.events_at((None, Some(&area.0)), span, MAX_EVENTS).await?;
-                ids.extend(found.into_iter().map(|e| e.event_id));
+                ids.extend(self.store.event_ids_at(Some(&area), span).await?);
             }
         }
         for key in &touched.declarations {
-            let found = self.store.events_of(&key.0, (oldest, now), MAX_EVENTS).await?;
-            ids.extend(found.into_iter().map(|e| e.event_id));
+            ids.extend(self.store.event_ids_of(key, (oldest, now)).await?);
         }
         Ok(ids)
     }

@@ -81,7 +81,7 @@ pub struct FoundEvent {
     pub area: String,
     /// Rule.
     pub rule: String,
-    /// Severity of the latest message.
+    /// The highest severity so far.
     pub severity: u8,
     /// When it began.
     pub start: UtcMillis,

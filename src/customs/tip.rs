@@ -60,7 +60,7 @@ pub struct Tip {
 }
 
 /// A tip that names nothing but a time covers at most this much: it holds footage of whole cameras.
-const MAX_BARE_MS: i64 = 24 * 3_600_000;
+pub const MAX_BARE_MS: i64 = 24 * 3_600_000;
 
 impl Tip {
     /// Reads the message on `in/tip`.

@@ -36,7 +36,7 @@ pub(crate) fn reply_topic(prefix: &str, client_id: &str) -> String {
 pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str) -> Vec<String> {
     let any = ["+".to_owned()];
     let offices = if offices.is_empty() { &any[..] } else { offices };
-    let kinds = ["state", "birth", "camera/+/state", "event", "alert", "correlation", "snapshot/+"];
+    let kinds = ["state", "birth", "camera/+/state", "event", "alert", "correlation", "chain", "snapshot/+"];
     let of = |office: &String| kinds.map(|kind| format!("{prefix}/{office}/+/{kind}"));
     let mut all: Vec<String> = offices.iter().flat_map(of).collect();
     all.push(reply_topic(prefix, client_id));
@@ -90,7 +90,8 @@ async fn take(room: &Room, tx: &mut Tx, one: &Arrived) -> Result<Option<Change>,
             tx.camera_state(office, box_id, camera, &json_of(one).to_string(), now).await?;
         }
         ["snapshot", event] => return picture(room, tx, office, event, one).await,
-        ["event" | "alert" | "correlation"] => match message::read(&one.payload, office, box_id) {
+        // All that shares the box's sequence: what is not taken looks like a hole in it.
+        ["event" | "alert" | "correlation" | "chain"] => match message::read(&one.payload, office, box_id) {
             Ok(m) => return keep(room, tx, &m, now).await,
             Err(why) => tracing::warn!(topic = one.topic, why, bytes = one.payload.len(), "message cannot be read"),
         },
@@ -268,7 +269,7 @@ mod tests {
         ] {
             assert_eq!(read(other), None, "{other}");
         }
-        assert_eq!(filters("p", &["15BB".into()], "desk").len(), 8);
+        assert_eq!(filters("p", &["15BB".into()], "desk").len(), 9);
         assert!(filters("p", &[], "desk").contains(&"p/+/+/alert".to_owned()));
     }
 }

@@ -14,9 +14,7 @@ use super::hub::Change;
 use super::room::{Room, new_id};
 use super::tip::{self, Facts, Money, State, Step};
 use crate::clock::{UtcMillis, utc_now};
-
-/// Longest stretch of time a tip without a declaration, container or plate may be about: the boxes hold no more.
-const MAX_BARE_MS: i64 = 24 * 3_600_000;
+use crate::customs::tip::MAX_BARE_MS;
 
 /// What somebody writes into a draft.
 #[derive(Debug, Clone, Default)]

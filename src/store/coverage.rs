@@ -12,7 +12,6 @@ use crate::clock::UtcMillis;
 use crate::coverage::answer::fold;
 use crate::coverage::compact::compact;
 use crate::coverage::{Answer, AreaViews, BlindReason, Coverage, Happened, Interval, Look, Span};
-use crate::event::EventMessage;
 use crate::rules::AreaId;
 
 /// Events listed in one answer, at most.
@@ -105,7 +104,7 @@ impl Store {
         area: Option<&AreaId>,
         asked: Span,
     ) -> Result<Vec<Happened>, StoreError> {
-        let select = "SELECT event_id, area, rule, severity, start_ms, end_ms FROM happened
+        let select = "SELECT event_id, area, rule, severity, start_ms, end_ms FROM event_place
                       WHERE camera = ?1 AND start_ms <= ?3 AND (end_ms >= ?2 OR end_ms IS NULL) AND (?4 IS NULL OR area = ?4)
                       ORDER BY start_ms, event_id LIMIT ?5";
         let select = sqlx::query(select).bind(&camera.0).bind(asked.from.0).bind(asked.to.0);
@@ -130,28 +129,6 @@ impl Store {
         })
     }
 
-    /// Keeps what an event says of place and time; in the transaction of its message.
-    pub(super) async fn note_happened(
-        &self,
-        tx: &mut SqliteConnection,
-        event: &EventMessage,
-    ) -> Result<(), StoreError> {
-        let put = "INSERT INTO happened (event_id, camera, area, rule, severity, start_ms, end_ms)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                   ON CONFLICT (event_id) DO UPDATE SET severity = MAX(severity, ?5), end_ms = ?7";
-        let data = &event.data;
-        let put = sqlx::query(put)
-            .bind(event.id.to_string())
-            .bind(&data.camera.id.0)
-            .bind(&data.area.id.0)
-            .bind(data.rule.as_str())
-            .bind(data.severity)
-            .bind(data.capture.start.0)
-            .bind(data.capture.end.map(|t| t.0));
-        put.execute(tx).await.map_err(|e| self.sql(e))?;
-        Ok(())
-    }
-
     /// Where the word of the sessions before this one ends, by camera.
     ///
     /// # Errors
@@ -172,8 +149,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let forget = "DELETE FROM coverage WHERE to_ms < ?";
         let mut gone = self.execute(sqlx::query(forget).bind(forget_before.0)).await?;
-        let forget = "DELETE FROM happened WHERE end_ms < ?";
-        gone += self.execute(sqlx::query(forget).bind(forget_before.0)).await?;
+        gone += self.forget_traces(forget_before).await?;
         let cameras = sqlx::query_scalar("SELECT DISTINCT camera FROM coverage WHERE to_ms < ?").bind(compact_before.0);
         let cameras: Vec<String> = cameras.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         for camera in cameras {

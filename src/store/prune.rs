@@ -53,9 +53,6 @@ impl Store {
                 break;
             }
         }
-        if out.messages > 0 {
-            self.prune_traces().await?;
-        }
         self.prune_kept(messages_before).await?;
         let old = sqlx::query("DELETE FROM fact WHERE state <> 'current' AND heard_ms < ?").bind(messages_before.0);
         out.facts = self.execute(old).await?;
@@ -107,17 +104,6 @@ impl Store {
     async fn prune_kept(&self, before: UtcMillis) -> Result<u64, StoreError> {
         let delete = format!("DELETE FROM kept_message AS m WHERE recorded_ms < ? AND NOT {HELD}");
         self.execute(sqlx::query(sqlx::AssertSqlSafe(delete)).bind(before.0)).await
-    }
-
-    /// The index of events whose last message is gone.
-    async fn prune_traces(&self) -> Result<(), StoreError> {
-        let places =
-            "DELETE FROM event_place WHERE seq < COALESCE((SELECT MIN(seq) FROM message), 9223372036854775807)";
-        self.execute(sqlx::query(places)).await?;
-        let links = "DELETE FROM event_link WHERE NOT EXISTS
-                     (SELECT 1 FROM event_place p WHERE p.event_id = event_link.event_id)";
-        self.execute(sqlx::query(links)).await?;
-        Ok(())
     }
 
     pub(super) async fn execute(

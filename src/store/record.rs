@@ -165,7 +165,6 @@ impl Store {
         }
         self.queue(tx, seq, 1, m.lane, i64::try_from(payload.len()).unwrap_or(i64::MAX)).await?;
         self.set_open(tx, &event).await?;
-        self.note_happened(tx, &event).await?;
         self.keep_footage(tx, &event).await?;
         self.trace_event(tx, &event).await?;
         Ok(Recorded { sequence: event.data.sequence, event })

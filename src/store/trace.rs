@@ -6,14 +6,16 @@ use sqlx::{Row, SqliteConnection};
 use super::record::name_of;
 use super::{Store, StoreError};
 use crate::clock::UtcMillis;
+use crate::customs::DeclKey;
 use crate::event::EventMessage;
+use crate::rules::AreaId;
 
 /// An event as the index knows it.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Traced {
     /// Event.
     pub event_id: String,
-    /// Its latest message.
+    /// Its latest message; the message itself may be pruned.
     pub seq: i64,
     /// Camera.
     pub camera: String,
@@ -21,7 +23,7 @@ pub struct Traced {
     pub area: String,
     /// Rule.
     pub rule: String,
-    /// Severity of the latest message.
+    /// The highest severity so far.
     pub severity: u8,
     /// When it began, unix milliseconds.
     pub start_ms: i64,
@@ -41,8 +43,9 @@ impl Store {
     /// Writes the index rows of a message. What the message no longer names is superseded.
     pub(super) async fn trace_event(&self, tx: &mut SqliteConnection, event: &EventMessage) -> Result<(), StoreError> {
         let (d, id) = (&event.data, event.id.to_string());
-        let place = "INSERT OR REPLACE INTO event_place (event_id, seq, camera, area, rule, severity, start_ms, end_ms)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let place = "INSERT INTO event_place (event_id, seq, camera, area, rule, severity, start_ms, end_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (event_id) DO UPDATE
+                     SET seq = ?2, severity = MAX(severity, ?6), start_ms = ?7, end_ms = ?8";
         sqlx::query(place)
             .bind(&id)
             .bind(d.sequence.seq)
@@ -74,6 +77,18 @@ impl Store {
                 .map_err(|e| self.sql(e))?;
         }
         Ok(())
+    }
+
+    /// Forgets events that ended before then; how many.
+    pub(super) async fn forget_traces(&self, before: UtcMillis) -> Result<u64, StoreError> {
+        let places = sqlx::query("DELETE FROM event_place WHERE end_ms < ?").bind(before.0);
+        let gone = self.execute(places).await?;
+        if gone > 0 {
+            let links = "DELETE FROM event_link WHERE NOT EXISTS
+                         (SELECT 1 FROM event_place p WHERE p.event_id = event_link.event_id)";
+            self.execute(sqlx::query(links)).await?;
+        }
+        Ok(gone)
     }
 
     /// Events that name a declaration, by their latest message, within a time; oldest first, at most `limit`.
@@ -118,6 +133,37 @@ impl Store {
         );
         let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(value).bind(from.plus_ms(-DAY_MS).0).bind(to.0);
         select.bind(to.0).bind(from.0).bind(limit).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))
+    }
+
+    /// Ids of all events of an area (without one: of all) that share a moment with a time and began at most a week before
+    /// it. Ids only, and no limit: whoever links anew must leave none out.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn event_ids_at(
+        &self,
+        area: Option<&AreaId>,
+        (from, to): (UtcMillis, UtcMillis),
+    ) -> Result<Vec<String>, StoreError> {
+        let select = "SELECT event_id FROM event_place WHERE (?1 IS NULL OR area = ?1) AND start_ms BETWEEN ?2 AND ?3
+                      AND COALESCE(end_ms, ?3) >= ?4";
+        let select = sqlx::query_scalar(select).bind(area.map(|a| a.0.as_str())).bind(from.plus_ms(-7 * DAY_MS).0);
+        select.bind(to.0).bind(from.0).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))
+    }
+
+    /// Ids of all events that name a declaration within a time.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn event_ids_of(
+        &self,
+        decl_key: &DeclKey,
+        (from, to): (UtcMillis, UtcMillis),
+    ) -> Result<Vec<String>, StoreError> {
+        let select = "SELECT event_id FROM event_link l JOIN event_place p USING (event_id)
+                      WHERE l.decl_key = ? AND p.start_ms <= ? AND COALESCE(p.end_ms, ?) >= ?";
+        let select = sqlx::query_scalar(select).bind(&decl_key.0).bind(to.0).bind(to.0).bind(from.0);
+        select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))
     }
 
     /// The latest messages of these events that have ended, in the order given; those that are gone, still last or cannot

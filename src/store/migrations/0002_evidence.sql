@@ -79,15 +79,3 @@ CREATE TABLE coverage (
     PRIMARY KEY (camera, session, number)
 ) STRICT;
 CREATE INDEX coverage_time ON coverage (camera, to_ms);
-
--- Place and time of every event; outlives its messages.
-CREATE TABLE happened (
-    event_id  TEXT PRIMARY KEY,
-    camera    TEXT NOT NULL,
-    area      TEXT NOT NULL,
-    rule      TEXT NOT NULL,
-    severity  INTEGER NOT NULL,                -- the highest so far
-    start_ms  INTEGER NOT NULL,
-    end_ms    INTEGER                          -- NULL = lasts
-) STRICT;
-CREATE INDEX happened_end ON happened (camera, end_ms);

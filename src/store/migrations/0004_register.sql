@@ -26,20 +26,21 @@ CREATE TABLE fact_handle (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fact_handle_fact ON fact_handle (kind, key);
 
--- Where and when each event was, with its latest message. Written with the message.
+-- Where and when each event was, with its latest message. Written with the message; outlives it, so that "nothing happened"
+-- never only means "forgotten".
 CREATE TABLE event_place (
     event_id  TEXT PRIMARY KEY,
     seq       INTEGER NOT NULL,
     camera    TEXT NOT NULL,
     area      TEXT NOT NULL,
     rule      TEXT NOT NULL,
-    severity  INTEGER NOT NULL,
+    severity  INTEGER NOT NULL,                 -- the highest so far
     start_ms  INTEGER NOT NULL,
     end_ms    INTEGER                           -- NULL while it lasts
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX event_place_area ON event_place (area, start_ms);
 CREATE INDEX event_place_camera ON event_place (camera, start_ms);
-CREATE INDEX event_place_seq ON event_place (seq);
+CREATE INDEX event_place_end ON event_place (camera, end_ms);
 
 -- From a declaration to the events that name it. A link that a later revision no longer has is superseded, not gone.
 CREATE TABLE event_link (
