@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::access::Role;
 use super::config::DeskConfig;
 use super::db::accounts::Account;
 use super::db::audit::Act;
@@ -132,6 +133,16 @@ impl Desk {
         Ok(Self { addr: served.addr, tls: served.tls, first_password, room, tasks })
     }
 
+    /// Adds the account of a supervisor who may sign in at once, for a demonstration; gives its password.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn add_guest(&self, name: &str) -> Result<String, DeskError> {
+        let password = password::one_time();
+        add_account(&self.room.db, name, (name, Role::Supervisor), password.clone(), false).await?;
+        Ok(password)
+    }
+
     /// Whether the broker accepted the subscriptions.
     #[must_use]
     pub fn connected(&self) -> watch::Receiver<bool> {
@@ -161,20 +172,31 @@ async fn first_account(db: &Db) -> Result<Option<String>, DeskError> {
         return Ok(None);
     }
     let once = password::one_time();
+    add_account(db, FIRST_ACCOUNT, ("Administrator", Role::Administrator), once.clone(), true).await?;
+    Ok(Some(once))
+}
+
+async fn add_account(
+    db: &Db,
+    name: &str,
+    (display, role): (&str, Role),
+    password: String,
+    must_change: bool,
+) -> Result<(), DeskError> {
     let account = Account {
-        name: FIRST_ACCOUNT.into(),
-        display: "Administrator".into(),
-        password: password::hash(once.clone()).await.map_err(DeskError::Configuration)?,
-        must_change: 1,
-        role: "administrator".into(),
+        name: name.into(),
+        display: display.into(),
+        password: password::hash(password).await.map_err(DeskError::Configuration)?,
+        must_change: i64::from(must_change),
+        role: role.as_str().into(),
         offices: "*".into(),
         disabled: 0,
     };
     let mut tx = db.write().await?;
     tx.add_account(&account, utc_now().0).await?;
-    tx.audit(Act { account: "", office: "", action: "account.first", object: FIRST_ACCOUNT, detail: "" }).await?;
+    tx.audit(Act { account: "", office: "", action: "account.first", object: name, detail: role.as_str() }).await?;
     tx.commit().await?;
-    Ok(Some(once))
+    Ok(())
 }
 
 /// Publishes what waits, as long as there is a broker.

@@ -19,7 +19,7 @@ use crate::agent::Agent;
 use crate::camera::shown_url;
 use crate::clock::{UtcMillis, utc_now};
 use crate::config::{Config, HttpConfig, MqttConfig, SiteConfig, StoreConfig};
-use crate::desk::LiveDesk;
+use crate::desk::{Desk, DeskConfig, LiveDesk};
 use crate::event::EventMessage;
 use crate::mqtt::{EmbeddedBroker, SeenMessage, Subscriber};
 use crate::telemetry::metrics::{self, Metrics};
@@ -28,6 +28,10 @@ use report::Report;
 
 /// Says that a folder was made by the demo.
 const MARK: &str = "made-by-demo";
+/// Port of the desk's pages on loopback, if it is free.
+const DESK_PORT: u16 = 8482;
+/// Who may sign in at the demo's desk.
+const GUEST: &str = "demo";
 /// Demos at once on one machine.
 const MAX_DEMOS: u32 = 9;
 
@@ -86,6 +90,8 @@ async fn work(args: &Args) -> anyhow::Result<Report> {
     let subscriber = Arc::new(Subscriber::start(config.mqtt.clone(), "gatewatch-demo-page")?);
     subscriber.connected().wait_for(|c| *c).await.context("the page's subscriber has stopped")?;
     let page = LiveDesk::start(page_address(args.page_port).await, Arc::clone(&subscriber)).await?;
+    step("desk");
+    let (desk, guest) = start_desk(args, &config).await?;
     let lines = tokio::spawn(print_events(Arc::clone(&subscriber)));
     step("detector, store and agent");
     let metrics = metrics::install().map_err(anyhow::Error::msg)?;
@@ -96,10 +102,12 @@ async fn work(args: &Args) -> anyhow::Result<Report> {
     tokio::time::timeout(ARRIVE, delivery.wait_for(|d| d.connected)).await.context("no connection to the broker")??;
     let feed = tokio::spawn(feed::play(config.mqtt.clone(), agent.topics.clone(), config.cameras.clone(), began));
     introduce(&config, &agent, &page, &broker);
+    println!("  Desk        http://{}/  sign in: {GUEST} / {guest}\n", desk.addr);
     wait_for_end(args.seconds).await?;
     println!("\nStopping ...");
     feed.abort();
     let report = finish(agent, &metrics, &subscriber, &config, began, args).await;
+    desk.stop().await;
     lines.abort();
     report
 }
@@ -198,6 +206,18 @@ fn configuration(args: &Args, cameras: &Cameras, broker: &EmbeddedBroker) -> any
     Ok(crate::config::parse(&text, "demo")?)
 }
 
+/// The duty room's side on the same broker, its data beside the box's.
+async fn start_desk(args: &Args, config: &Config) -> anyhow::Result<(Desk, String)> {
+    let mut desk = DeskConfig::default();
+    desk.desk.dir = args.dir.join("desk");
+    desk.mqtt.url.clone_from(&config.mqtt.url);
+    desk.mqtt.client_id = "demo-desk".into();
+    desk.http.listen = page_address(DESK_PORT).await;
+    let desk = Desk::start(desk).await?;
+    let password = desk.add_guest(GUEST).await?;
+    Ok((desk, password))
+}
+
 fn introduce(config: &Config, agent: &Agent, page: &LiveDesk, broker: &EmbeddedBroker) {
     println!("\ngatewatch demo is running; Ctrl-C ends it.");
     println!("  Look here:  {}", page.url());
@@ -218,7 +238,7 @@ fn introduce(config: &Config, agent: &Agent, page: &LiveDesk, broker: &EmbeddedB
         println!("  Video       http://{http}/api/events/ID/clip  with the ID of an event");
     }
     println!("  Detector    {}", agent.detector);
-    println!("  Store       {}\n", config.store.dir.display());
+    println!("  Store       {}", config.store.dir.display());
 }
 
 async fn print_events(subscriber: Arc<Subscriber>) {
