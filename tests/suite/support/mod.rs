@@ -40,7 +40,7 @@ pub fn generated_file(path: &str, text: &str) {
 }
 
 /// Longest wait of [`wait_for`] and [`until`]: far longer than anything takes, since the machine may be busy.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// Waits until `condition` gives a value.
 ///

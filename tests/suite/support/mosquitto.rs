@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+
+use super::wait_for;
 
 /// Killed when dropped.
 pub struct Mosquitto {
@@ -32,23 +33,24 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// `None`: somebody else has the port.
 #[allow(clippy::zombie_processes, reason = "the caller waits in Drop; a panic ends the test")]
-fn spawn_mosquitto(dir: &Path, port: u16) -> Child {
+fn spawn_mosquitto(dir: &Path, port: u16) -> Option<Child> {
+    // Another server there would answer in its place.
+    TcpListener::bind(("127.0.0.1", port)).ok()?;
     let exe = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
-    let child = Command::new(exe.expect("mosquitto is installed (Debian package `mosquitto`)"))
+    let mut child = Command::new(exe.expect("mosquitto is installed (Debian package `mosquitto`)"))
         .arg("-c")
         .arg(dir.join("mosquitto.conf"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    for _ in 0..200 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return child;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("mosquitto did not listen on {port}");
+    let listens = wait_for("mosquitto to listen", || match child.try_wait().unwrap() {
+        Some(_) => Some(false),
+        None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
+    });
+    listens.then_some(child)
 }
 
 impl Mosquitto {
@@ -60,11 +62,16 @@ impl Mosquitto {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
         let extra = extra.replace("DIR", dir.path().to_str().unwrap());
-        // Mosquitto drops privileges when started by root; its user must be able to read its files.
-        let conf = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 0\n{extra}\n");
-        std::fs::write(dir.path().join("mosquitto.conf"), conf).unwrap();
-        let child = spawn_mosquitto(dir.path(), port);
-        Self { child, dir, port }
+        let mut port = port;
+        loop {
+            // Mosquitto drops privileges when started by root; its user must be able to read its files.
+            let conf = format!("user root\nlistener {port} 127.0.0.1\nmax_queued_messages 0\n{extra}\n");
+            std::fs::write(dir.path().join("mosquitto.conf"), conf).unwrap();
+            if let Some(child) = spawn_mosquitto(dir.path(), port) {
+                return Self { child, dir, port };
+            }
+            port = free_port();
+        }
     }
 
     pub fn open() -> Self {
@@ -77,7 +84,7 @@ impl Mosquitto {
     }
 
     pub fn restart(&mut self) {
-        self.child = spawn_mosquitto(self.dir.path(), self.port);
+        self.child = spawn_mosquitto(self.dir.path(), self.port).expect("the port is still free");
     }
 
     pub fn url(&self) -> String {
