@@ -6,7 +6,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= auto
 demo_flags := $(if $(VIDEO),--video "$(VIDEO)") $(if $(CAMERA),--camera "$(CAMERA)") $(if $(DEMO_SECONDS),--seconds "$(DEMO_SECONDS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build demo test train fmt lint doc check clean
+.PHONY: help deps test-deps build demo test train bench fmt lint doc check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: test-deps ## all tests
 train: ## train the detector: TRAIN_DATA=folder, see models/training/README.md
 	@test -x models/training/train.sh || { echo 'models/training/train.sh is not here'; exit 1; }
 	@models/training/train.sh
+
+bench: build ## what a camera costs beside bare GStreamer: CLIP=recording.mp4, see benches/cost/README.md
+	@benches/cost/bench.sh "$(CLIP)"
 
 fmt: ## format the code
 	$(CARGO) fmt

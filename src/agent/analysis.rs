@@ -60,7 +60,7 @@ impl Analysis {
             input: detectors[0].input_size(),
             config: config.clone(),
         };
-        let parts = WorkerParts { context: &context, shared, cameras: &cameras, board: &board };
+        let parts = WorkerParts { context: &context, shared, cameras: &cameras, board: &board, handles: &handles };
         let workers = parts.start(detectors, &mailboxes, &findings_in)?;
         let camera_health = CameraHealth {
             store: shared.store.clone(),
@@ -150,6 +150,7 @@ struct WorkerParts<'a> {
     shared: &'a Shared,
     cameras: &'a Cameras,
     board: &'a HealthBoard,
+    handles: &'a [CameraHandle],
 }
 
 impl WorkerParts<'_> {
@@ -162,8 +163,12 @@ impl WorkerParts<'_> {
         let count = detectors.len();
         let mut threads = Vec::with_capacity(count);
         for (i, detector) in detectors.into_iter().enumerate() {
-            let cameras = self.context.config.cameras.iter().skip(i).step_by(count);
-            let lanes = cameras.map(|c| Lane::new(self.context, c, &IdSource::random())).collect::<Result<_, _>>()?;
+            let cameras = self.context.config.cameras.iter().zip(self.handles).skip(i).step_by(count);
+            let lanes = cameras.map(|(camera, handle)| {
+                let lane = Lane::new(self.context, camera, &IdSource::random())?;
+                Ok::<_, anyhow::Error>(lane.with_attention(Arc::clone(handle.attention())))
+            });
+            let lanes = lanes.collect::<Result<_, _>>()?;
             let name = format!("analysis/{i}");
             let worker = Worker {
                 detector,

@@ -97,12 +97,24 @@ impl FrameSink for PictureTap {
     fn frame(&self, frame: Frame) {
         // The analysis first: it waits for nothing here.
         self.next.frame(frame.clone());
+        self.look(&frame);
+    }
+
+    fn frame_in_turn(&self, frame: Frame, limit: Duration) -> bool {
+        let in_time = self.next.frame_in_turn(frame.clone(), limit);
+        self.look(&frame);
+        in_time
+    }
+}
+
+impl PictureTap {
+    fn look(&self, frame: &Frame) {
         let at = frame.time.mono;
         if !self.is_due(at) {
             return;
         }
         let begin = precise_now();
-        let Some(luma) = Luma::of(&frame) else { return };
+        let Some(luma) = Luma::of(frame) else { return };
         let mut taken = lock(&self.taken);
         taken.last = Some(at);
         if taken.pictures.len() == KEPT {

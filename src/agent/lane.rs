@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::camera::Frame;
+use crate::camera::{Attention, Frame};
 use crate::clock::{MonoMillis, UtcMillis};
-use crate::config::{AnalysisConfig, CameraConfig, Config, RegisterConfig};
+use crate::config::{AnalysisConfig, CameraConfig, Config, DecodeMode, RegisterConfig};
 use crate::coverage::AreaViews;
 use crate::coverage::areas::views;
-use crate::customs::{Checks, RegisterSnapshot, link};
+use crate::customs::{BookingState, Checks, RegisterSnapshot, link};
 use crate::event::lifecycle::{Lifecycle, LifecycleContext, Linker, Moment, RegisterView};
 use crate::event::message::ModelRef;
 use crate::event::zone::UnknownZone;
@@ -16,10 +16,16 @@ use crate::event::{Finding, Zone};
 use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
 use crate::rules::{AreaRules, EndReason, Masks};
-use crate::track::{Track, Tracker};
+use crate::track::{Rest, Track, Tracker};
 use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
 use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
+
+/// Every picture is asked for so long after the last reason, milliseconds.
+const ATTENTION_MS: i64 = 3000;
+/// A vehicle is expected from so long before the start of its booking to so long after, milliseconds.
+const DUE_BEFORE_MS: i64 = 120_000;
+const DUE_AFTER_MS: i64 = 600_000;
 
 /// What all lanes of a process share.
 #[derive(Debug, Clone)]
@@ -52,6 +58,12 @@ pub struct Lane {
     masks: Masks,
     rules: AreaRules,
     lifecycle: Lifecycle,
+    rest: Rest,
+    /// The camera's, where its decoding is adaptive; and whether it idled at the last picture.
+    attention: Option<Arc<Attention>>,
+    idled: bool,
+    /// Why every picture is needed.
+    needs: Option<&'static str>,
     last: Option<(MonoMillis, UtcMillis)>,
     /// Pixels of the last frame.
     size: Option<(u32, u32)>,
@@ -103,10 +115,28 @@ impl Lane {
                 config_digest: context.config_digest.clone(),
                 ids: ids.clone(),
             })?,
+            rest: Rest::default(),
+            attention: None,
+            idled: false,
+            needs: None,
             last: None,
             size: None,
             filled: 0.0,
         })
+    }
+
+    /// Whom to ask for every picture of the camera.
+    #[must_use]
+    pub fn with_attention(self, attention: Arc<Attention>) -> Self {
+        Self { attention: Some(attention).filter(|_| self.camera.decode == DecodeMode::Adaptive), ..self }
+    }
+
+    /// Asks for every picture of the camera, if the last one that was analysed gave a reason. `now` is the box's
+    /// monotonic clock: a picture may be analysed late.
+    pub fn ask_for_attention(&self, now: MonoMillis) {
+        if let (Some(attention), Some(reason)) = (&self.attention, self.needs) {
+            attention.ask(MonoMillis(now.0 + ATTENTION_MS), reason);
+        }
     }
 
     /// The camera it serves.
@@ -176,8 +206,12 @@ impl Lane {
             self.tracker.clear();
         }
         self.masks.apply(size, &mut detections);
+        let idle = self.attention.as_ref().is_some_and(|a| a.is_idle());
+        self.tracker.set_sparse(idle || std::mem::replace(&mut self.idled, idle));
         let tracks = self.tracker.update(frame.time, &detections);
         self.filled = largest(tracks, size);
+        let stirs = self.rest.stirs(frame.time.mono, tracks).then_some("track");
+        self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
         let area_events = self.rules.update(size, frame.time, tracks, &checks);
@@ -219,6 +253,15 @@ impl Lane {
         let view = RegisterView { link: &linker, version: register.version };
         self.lifecycle.close(area_events, &view, mono, now)
     }
+}
+
+/// Whether a vehicle is expected in one of the camera's areas about now.
+fn due(camera: &CameraConfig, register: &RegisterSnapshot, now: UtcMillis) -> bool {
+    camera.areas.iter().flat_map(|a| register.bookings_of(&a.id)).any(|b| {
+        let after_start = now.since(b.start);
+        let open = matches!(b.state, BookingState::Planned | BookingState::Active);
+        open && now <= b.end && (-DUE_BEFORE_MS..DUE_AFTER_MS).contains(&after_start)
+    })
 }
 
 fn largest(tracks: &[Track], size: (u32, u32)) -> f32 {

@@ -10,8 +10,8 @@ use super::api::{Applied, SinkError};
 use super::api_register::TipDesk;
 use super::clearance::Clearance;
 use super::coverage::{AskError, CoverageKeeper, Question};
-use crate::camera::CameraId;
-use crate::clock::{UtcMillis, utc_now};
+use crate::camera::{Attention, CameraId};
+use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::customs::{Fact, onvif};
 use crate::mqtt::{Inbound, InboundError, InboundHandler, OutboxError, OutboxItem, OutboxSource, Scope};
 use crate::store::Store;
@@ -58,6 +58,8 @@ pub struct Handler {
     pub status: StatusText,
     /// For `cmd/hold` and `cmd/release`.
     pub tips: TipDesk,
+    /// For `cmd/watch`.
+    pub cameras: Vec<(CameraId, Arc<Attention>)>,
     /// Cameras whose own readers publish, by their topic prefix.
     pub onvif: Vec<(String, CameraId)>,
 }
@@ -104,9 +106,10 @@ impl InboundHandler for Handler {
             "resync" => self.resync(&ResyncRange::read(payload)?).await,
             "coverage" => self.coverage(payload).await,
             "hold" => self.tips.hold(&parsed(payload)?).await.map_err(refused),
+            "watch" => self.watch(payload),
             "release" => self.tips.release(&parsed(payload)?).await.map_err(refused),
             _ => Err(InboundError::Invalid(format!(
-                "unknown command {name:?}; there are: coverage, hold, ping, release, resync, status"
+                "unknown command {name:?}; there are: coverage, hold, ping, release, resync, status, watch"
             ))),
         }
     }
@@ -126,7 +129,35 @@ fn refused(error: SinkError) -> InboundError {
     }
 }
 
+/// `cmd/watch`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WatchRequest {
+    camera: String,
+    seconds: u32,
+}
+
+/// Longest `cmd/watch`, seconds: who still looks asks again.
+const MAX_WATCH_S: u32 = 3600;
+
 impl Handler {
+    /// Every picture of an adaptive camera is decoded for some time.
+    fn watch(&self, payload: &[u8]) -> Result<Value, InboundError> {
+        let wants = "watch wants {\"camera\": \"bay-1\", \"seconds\": 60}";
+        let invalid = |what: String| InboundError::Invalid(format!("{wants}: {what}"));
+        let request: WatchRequest = serde_json::from_slice(payload).map_err(|e| invalid(e.to_string()))?;
+        if request.seconds == 0 || request.seconds > MAX_WATCH_S {
+            return Err(invalid(format!("`seconds` must be 1 to {MAX_WATCH_S} (is {})", request.seconds)));
+        }
+        let camera = self.cameras.iter().find(|(id, _)| id.0 == request.camera);
+        let Some((_, attention)) = camera else {
+            let known: Vec<&str> = self.cameras.iter().map(|(id, _)| id.0.as_str()).collect();
+            return Err(invalid(format!("no camera {:?}; there are: {}", request.camera, known.join(", "))));
+        };
+        attention.ask(MonoMillis(mono_now().0 + i64::from(request.seconds) * 1000), "command");
+        Ok(json!({"camera": request.camera, "seconds": request.seconds}))
+    }
+
     async fn coverage(&self, payload: &[u8]) -> Result<Value, InboundError> {
         let wants = "coverage wants {\"area\": \"bay-1\", \"from\": \"2026-03-02T10:00:00+07:00\", \"to\": \"...\"}";
         let invalid = |what: String| InboundError::Invalid(format!("{wants}: {what}"));

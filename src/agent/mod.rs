@@ -90,7 +90,7 @@ impl Agent {
 
         let (handles, clearance) = (Arc::clone(&analysis.handles), Arc::clone(&shared.clearance));
         let status = watch::status_text(&shared.store, handles, clearance, Arc::clone(&shared.footage));
-        let (delivery, delivery_status) = delivery(&shared, &model, &analysis.cameras, &status).await?;
+        let (delivery, delivery_status) = delivery(&shared, &model, &analysis, &status).await?;
         let stop_delivery = CancellationToken::new();
         let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
         shared.look_again(&mut tasks, &delivery_status);
@@ -175,7 +175,7 @@ impl Agent {
 async fn delivery(
     shared: &Shared,
     model: &ModelRef,
-    cameras: &worker::Cameras,
+    analysis: &Analysis,
     status: &links::StatusText,
 ) -> anyhow::Result<(Delivery<Store, Handler>, tokio_watch::Receiver<DeliveryStatus>)> {
     let (config, store) = (&shared.config, &shared.store);
@@ -185,11 +185,12 @@ async fn delivery(
         store: store.clone(),
         status: Arc::clone(status),
         tips: shared.tip_desk(),
+        cameras: analysis.handles.iter().map(|h| (h.status().camera, Arc::clone(h.attention()))).collect(),
         onvif: onvif(config),
     };
     let mut birth = birth(config, store, model);
     birth["evidence"] = shared.evidence.birth().await?;
-    let presence = Presence { birth, cameras: cameras.clone() };
+    let presence = Presence { birth, cameras: analysis.cameras.clone() };
     let who = Identity {
         topics: shared.topics.clone(),
         client_id: format!("gatewatch-{}-{}", config.site.office, config.site.box_id),

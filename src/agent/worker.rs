@@ -104,6 +104,7 @@ impl<D: Detect> Worker<D> {
                 self.health.set(&self.name, Level::Ok, "analysing");
                 count_analysed(&frame.camera, frame.time.mono);
                 self.board.filled(&frame.camera, frame.time.mono, lane.filled());
+                lane.ask_for_attention(mono_now());
                 let areas = Arc::clone(lane.areas());
                 send(&self.findings, findings)?;
                 // After the findings: what is claimed as watched has said what it saw.

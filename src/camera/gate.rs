@@ -1,16 +1,33 @@
-//! The decode gate: which access units the decoder sees. Pure logic. Decoding is the dominant cost of a camera, so this
-//! is where the performance is. The gate is offered every unit in order and hears of gaps, which is all that a mode
-//! which buffers the group of pictures and replays it needs.
+//! The decode gate: which access units the decoder sees, and when. Pure logic. Decoding is the dominant cost of a camera,
+//! so this is where the performance is. An idle camera is decoded at keyframes only, and what came since the last one is
+//! held; when something stirs, or somebody asks for attention, the held units follow, so that nothing that happened in
+//! them is missed and every time stays exact.
 
-use super::AccessUnit;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::stir::Sizes;
+use super::{AccessUnit, Attention};
+use crate::clock::MonoMillis;
 use crate::config::DecodeMode;
 
-/// What to do with the unit offered.
+/// A camera stays awake for so long after the last reason, milliseconds.
+const AWAKE_MS: i64 = 5000;
+/// Held at most, milliseconds and bytes. A camera whose keyframes are further apart is looked at this often: what is held
+/// is decoded, since nothing after it can be without it.
+const HELD_MS: i64 = 12_000;
+const HELD_BYTES: usize = 16 << 20;
+/// Units that may wait for the decoder while it catches up, bytes.
+const READY_BYTES: usize = 48 << 20;
+
+/// What became of the unit offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Give it to the decoder.
+    /// It goes to the decoder, after what is ready before it.
     Decode,
-    /// Do not, for this reason.
+    /// It is held: it goes to the decoder when the camera wakes before the next keyframe.
+    Hold,
+    /// It does not, for this reason.
     Skip(SkipReason),
 }
 
@@ -21,6 +38,8 @@ pub enum SkipReason {
     WaitingForKeyframe,
     /// The mode wants keyframes only.
     NotAKeyframe,
+    /// It was held, and nothing stirred.
+    Idle,
 }
 
 impl SkipReason {
@@ -30,65 +49,199 @@ impl SkipReason {
         match self {
             Self::WaitingForKeyframe => "waiting_for_keyframe",
             Self::NotAKeyframe => "keyframes_only",
+            Self::Idle => "idle",
         }
     }
 }
+
+/// Why a camera woke up, a label of metrics: `stirs`, `long_group`, or what attention was asked for.
+pub type WakeReason = &'static str;
 
 /// Decides unit by unit; one per camera and connection.
 #[derive(Debug)]
 pub struct Gate {
     mode: DecodeMode,
+    attention: Arc<Attention>,
     waiting: bool,
-    passed: u64,
-    skipped: u64,
+    /// Awake until then; always, in a mode that never idles.
+    awake_until: Option<MonoMillis>,
+    sizes: Sizes,
+    held: Units,
+    ready: Units,
+    /// The decoder is behind on purpose: it was given what was held.
+    catching_up: bool,
+    /// Held units that were never needed, since the last look.
+    idled: u64,
+    woke: Option<WakeReason>,
+}
+
+/// Units in order, and their size.
+#[derive(Debug, Default)]
+struct Units {
+    queue: VecDeque<AccessUnit>,
+    bytes: usize,
+}
+
+impl Units {
+    fn push(&mut self, unit: AccessUnit) {
+        self.bytes += unit.data.len();
+        self.queue.push_back(unit);
+    }
+
+    fn pop(&mut self) -> Option<AccessUnit> {
+        let unit = self.queue.pop_front()?;
+        self.bytes -= unit.data.len();
+        Some(unit)
+    }
+
+    fn take(&mut self) -> VecDeque<AccessUnit> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
+
+    fn span_ms(&self) -> i64 {
+        let ends = self.queue.front().zip(self.queue.back());
+        ends.map_or(0, |(first, last)| last.time.mono.since(first.time.mono))
+    }
 }
 
 impl Gate {
-    /// A closed gate: it opens at the first keyframe.
+    /// A closed gate: it opens at the first keyframe. It asks `attention`, and tells it when the camera idles.
     #[must_use]
-    pub fn new(mode: DecodeMode) -> Self {
-        Self { mode, waiting: true, passed: 0, skipped: 0 }
-    }
-
-    /// Decides about the next unit.
-    pub fn offer(&mut self, unit: &AccessUnit) -> Decision {
-        let decision = self.decide(unit.keyframe);
-        match decision {
-            Decision::Decode => self.passed += 1,
-            Decision::Skip(_) => self.skipped += 1,
+    pub fn new(mode: DecodeMode, attention: Arc<Attention>) -> Self {
+        attention.set_idle(false);
+        Self {
+            mode,
+            attention,
+            waiting: true,
+            awake_until: None,
+            sizes: Sizes::default(),
+            held: Units::default(),
+            ready: Units::default(),
+            catching_up: false,
+            idled: 0,
+            woke: None,
         }
-        decision
     }
 
-    /// Units are missing before the next one, or the decoder lost its references.
-    pub fn discontinuity(&mut self) {
-        self.waiting = true;
-    }
-
-    /// Units let through since the start.
-    #[must_use]
-    pub fn passed(&self) -> u64 {
-        self.passed
-    }
-
-    /// Units skipped since the start.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.skipped
-    }
-
-    fn decide(&mut self, keyframe: bool) -> Decision {
-        if keyframe {
+    /// Decides about the next unit; `now` is the box's monotonic clock. What is to be decoded comes out of
+    /// [`Gate::take_ready`].
+    pub fn offer(&mut self, unit: &AccessUnit, now: MonoMillis) -> Decision {
+        let stirs = self.mode == DecodeMode::Adaptive && !unit.keyframe && self.sizes.take(unit.data.len());
+        if unit.keyframe {
             self.waiting = false;
-            Decision::Decode
         } else if self.waiting {
-            Decision::Skip(SkipReason::WaitingForKeyframe)
-        } else {
-            match self.mode {
-                DecodeMode::EveryFrame => Decision::Decode,
-                DecodeMode::KeyframesOnly => Decision::Skip(SkipReason::NotAKeyframe),
-            }
+            return Decision::Skip(SkipReason::WaitingForKeyframe);
         }
+        match self.mode {
+            DecodeMode::Always => self.decode(unit),
+            DecodeMode::Keyframes if unit.keyframe => self.decode(unit),
+            DecodeMode::Keyframes => Decision::Skip(SkipReason::NotAKeyframe),
+            DecodeMode::Adaptive => self.adapt(unit, now, stirs),
+        }
+    }
+
+    fn adapt(&mut self, unit: &AccessUnit, now: MonoMillis, stirs: bool) -> Decision {
+        let reason = self.attention.wanted(now).or(stirs.then_some("stirs"));
+        if let Some(reason) = reason {
+            self.wake(now, reason);
+        }
+        let awake = self.awake_until.is_some_and(|until| now < until) || self.catching_up;
+        if unit.keyframe {
+            // Without what is held, decoding goes on here.
+            self.idled += self.held.take().len() as u64;
+        }
+        if awake || unit.keyframe {
+            if !awake {
+                self.sleep();
+            }
+            return self.decode(unit);
+        }
+        self.sleep();
+        self.held.push(unit.clone());
+        if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
+            self.woke = Some("long_group");
+            self.release();
+        }
+        Decision::Hold
+    }
+
+    fn wake(&mut self, now: MonoMillis, reason: WakeReason) {
+        if self.awake_until.is_none() {
+            self.woke = Some(reason);
+            self.attention.set_idle(false);
+            self.release();
+        }
+        self.awake_until = Some(MonoMillis(now.0 + AWAKE_MS));
+    }
+
+    fn sleep(&mut self) {
+        if self.awake_until.take().is_some() || !self.attention.is_idle() {
+            self.attention.set_idle(true);
+        }
+    }
+
+    /// What is held goes to the decoder.
+    fn release(&mut self) {
+        for unit in self.held.take() {
+            self.ready.push(unit);
+            self.catching_up = true;
+        }
+    }
+
+    fn decode(&mut self, unit: &AccessUnit) -> Decision {
+        self.ready.push(unit.clone());
+        Decision::Decode
+    }
+
+    /// The next unit for the decoder. One that it does not take is given back with [`Gate::put_back`].
+    pub fn take_ready(&mut self) -> Option<AccessUnit> {
+        let unit = self.ready.pop();
+        if unit.is_none() {
+            self.catching_up = false;
+        }
+        unit
+    }
+
+    /// The decoder is full. How many units are given up for that: none while it catches up and there is room to wait;
+    /// else all, and the gate waits for a keyframe.
+    pub fn put_back(&mut self, unit: AccessUnit) -> u64 {
+        if self.catching_up && self.ready.bytes + unit.data.len() <= READY_BYTES {
+            self.ready.bytes += unit.data.len();
+            self.ready.queue.push_front(unit);
+            return 0;
+        }
+        self.lost() + 1
+    }
+
+    /// Units are missing before the next one.
+    pub fn gap(&mut self) {
+        self.waiting = true;
+        self.sizes.gap();
+    }
+
+    /// The decoder lost its references, or is another one: nothing goes to it before the next keyframe. How many units
+    /// waited for it.
+    pub fn lost(&mut self) -> u64 {
+        self.gap();
+        self.catching_up = false;
+        (self.ready.take().len() + self.held.take().len()) as u64
+    }
+
+    /// The decoder was given what was held, and is not through with it.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        self.catching_up
+    }
+
+    /// Held units that nobody needed, since the last call.
+    pub fn take_idled(&mut self) -> u64 {
+        std::mem::take(&mut self.idled)
+    }
+
+    /// Why the camera woke up, if it did since the last call.
+    pub fn take_woke(&mut self) -> Option<WakeReason> {
+        self.woke.take()
     }
 }
 
@@ -96,50 +249,148 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::camera::Codec;
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::{FrameTime, TimeSource, UtcMillis};
 
-    fn unit(keyframe: bool) -> AccessUnit {
+    fn unit(keyframe: bool, ms: i64, bytes: usize) -> AccessUnit {
         let time = FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
+            utc: UtcMillis(ms),
+            mono: MonoMillis(ms),
             source: TimeSource::Arrival,
             uncertainty_ms: 500,
             clock_offset_ms: None,
         };
-        AccessUnit { data: bytes::Bytes::new(), codec: Codec::H264, keyframe, pts_ns: 0, time }
+        AccessUnit { data: vec![0; bytes].into(), codec: Codec::H264, keyframe, pts_ns: 0, time }
     }
 
-    /// `K` keyframe, `p` predicted, `!` gap; the answer has `.` for skipped ones.
-    fn run(mode: DecodeMode, units: &str) -> (String, Gate) {
-        let mut gate = Gate::new(mode);
-        let mut out = String::new();
-        for c in units.chars() {
-            if c == '!' {
-                gate.discontinuity();
-            } else {
-                let passes = gate.offer(&unit(c == 'K')) == Decision::Decode;
-                out.push(if passes { c } else { '.' });
-            }
+    /// A camera of 25 pictures a second and a decoder that takes everything at once.
+    struct Camera {
+        gate: Gate,
+        attention: Arc<Attention>,
+        now: i64,
+        /// Times of what was decoded, milliseconds.
+        decoded: Vec<i64>,
+    }
+
+    impl Camera {
+        fn new(mode: DecodeMode) -> Self {
+            let attention = Arc::new(Attention::default());
+            Self { gate: Gate::new(mode, Arc::clone(&attention)), attention, now: 0, decoded: Vec::new() }
         }
-        (out, gate)
+
+        /// `K` keyframe, `p` predicted, `P` a large one, `!` gap; the answer has `.` for units that were not decoded
+        /// (yet).
+        fn play(&mut self, units: &str) -> String {
+            let begin = self.now;
+            for c in units.chars() {
+                if c == '!' {
+                    self.gate.gap();
+                    continue;
+                }
+                let bytes = if c == 'P' { 3000 } else { 200 };
+                self.gate.offer(&unit(c == 'K', self.now, bytes), MonoMillis(self.now));
+                while let Some(unit) = self.gate.take_ready() {
+                    self.decoded.push(unit.time.mono.0);
+                }
+                self.now += 40;
+            }
+            let shown = units.chars().filter(|c| *c != '!').enumerate();
+            shown.map(|(i, c)| if self.decoded.contains(&(begin + 40 * i as i64)) { c } else { '.' }).collect()
+        }
+
+        /// Awake until the sizes are known and five seconds have gone.
+        fn asleep() -> Self {
+            let mut camera = Self::new(DecodeMode::Adaptive);
+            for _ in 0..8 {
+                camera.play(&format!("K{}", "p".repeat(49)));
+            }
+            assert!(camera.attention.is_idle());
+            camera.decoded.clear();
+            camera
+        }
+    }
+
+    fn play(mode: DecodeMode, units: &str) -> String {
+        Camera::new(mode).play(units)
     }
 
     #[test]
-    fn every_frame_starts_at_a_keyframe() {
-        let (out, gate) = run(DecodeMode::EveryFrame, "ppKppKp");
-        assert_eq!(out, "..KppKp");
-        assert_eq!((gate.passed(), gate.skipped()), (5, 2));
+    fn always_starts_at_a_keyframe() {
+        assert_eq!(play(DecodeMode::Always, "ppKppKp"), "..KppKp");
     }
 
     #[test]
     fn after_a_gap_it_waits_for_a_keyframe() {
-        assert_eq!(run(DecodeMode::EveryFrame, "Kp!ppKp!Kp").0, "Kp..KpKp");
+        assert_eq!(play(DecodeMode::Always, "Kp!ppKp!Kp"), "Kp..KpKp");
     }
 
     #[test]
-    fn keyframes_only_skips_the_rest() {
-        let (out, gate) = run(DecodeMode::KeyframesOnly, "pKppKp!pK");
-        assert_eq!(out, ".K..K..K");
-        assert_eq!((gate.passed(), gate.skipped()), (3, 5));
+    fn keyframes_skips_the_rest() {
+        assert_eq!(play(DecodeMode::Keyframes, "pKppKp!pK"), ".K..K..K");
+    }
+
+    #[test]
+    fn an_idle_camera_is_decoded_at_keyframes() {
+        let mut camera = Camera::asleep();
+        assert_eq!(camera.play("KppppKpppp"), "K....K....");
+        assert!(camera.gate.take_idled() > 4);
+    }
+
+    #[test]
+    fn what_stirs_is_seen_from_the_last_keyframe_on() {
+        let mut camera = Camera::asleep();
+        assert_eq!(camera.play("KpppppppPPPpppKpp"), "KpppppppPPPpppKpp");
+        assert!(camera.decoded.is_sorted(), "in order");
+        assert_eq!(camera.gate.take_woke(), Some("stirs"));
+        // Five quiet seconds later it idles again, at once, and at keyframes.
+        let after = camera.play(&"p".repeat(150));
+        let quiet = after.trim_start_matches('p');
+        assert!((15..25).contains(&quiet.len()) && !quiet.contains('p'), "{after}");
+        assert!(camera.attention.is_idle());
+    }
+
+    #[test]
+    fn who_asks_for_attention_gets_the_whole_group_and_what_follows() {
+        let mut camera = Camera::asleep();
+        assert_eq!(camera.play("Kppp"), "K...");
+        camera.attention.ask(MonoMillis(camera.now + 1000), "track");
+        assert_eq!(camera.play("ppp"), "ppp");
+        assert!(camera.decoded.is_sorted() && camera.decoded.len() == 7, "{:?}", camera.decoded);
+        assert_eq!(camera.gate.take_woke(), Some("track"));
+        assert!(!camera.attention.is_idle());
+    }
+
+    #[test]
+    fn a_group_without_end_is_looked_at_now_and_then() {
+        let mut camera = Camera::asleep();
+        let shown = camera.play(&format!("K{}", "p".repeat(700)));
+        // Two looks of twelve seconds each, whole; the rest is held.
+        assert_eq!(shown.matches('p').count(), 604, "{shown}");
+        assert!(shown[1..605].chars().all(|c| c == 'p'));
+        assert!(camera.attention.is_idle());
+    }
+
+    #[test]
+    fn after_a_gap_nothing_is_decoded_that_refers_to_what_is_missing() {
+        let mut camera = Camera::asleep();
+        assert_eq!(camera.play("Kpp!pppPPPPPKp"), "K..........K.");
+    }
+
+    #[test]
+    fn a_decoder_that_is_full_is_waited_for_only_while_it_catches_up() {
+        let mut gate = Gate::new(DecodeMode::Always, Arc::default());
+        gate.offer(&unit(true, 0, 100), MonoMillis(0));
+        let first = gate.take_ready().unwrap();
+        assert_eq!(gate.put_back(first), 1);
+        let after = gate.offer(&unit(false, 40, 100), MonoMillis(40));
+        assert_eq!(after, Decision::Skip(SkipReason::WaitingForKeyframe));
+
+        let mut camera = Camera::asleep();
+        camera.play("Kpp");
+        camera.attention.ask(MonoMillis(camera.now + 1000), "track");
+        camera.gate.offer(&unit(false, camera.now, 100), MonoMillis(camera.now));
+        let first = camera.gate.take_ready().unwrap();
+        let time = first.time;
+        assert_eq!((camera.gate.put_back(first), camera.gate.is_catching_up()), (0, true));
+        assert_eq!(camera.gate.take_ready().unwrap().time, time, "it comes first again");
     }
 }

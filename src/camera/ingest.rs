@@ -24,6 +24,7 @@ const UDP_LATENCY_MS: u32 = 200;
 const MAX_WAITING_UNITS: u32 = 128;
 
 /// A unit, and whether units are missing in front of it.
+#[derive(Clone)]
 pub(super) struct Received {
     pub unit: AccessUnit,
     pub discontinuity: bool,

@@ -12,6 +12,7 @@ pub struct Mailbox {
     overwritten: Vec<metrics::Counter>,
     inner: Mutex<Inner>,
     filled: Condvar,
+    taken: Condvar,
 }
 
 struct Inner {
@@ -32,6 +33,7 @@ impl Mailbox {
             overwritten: cameras.iter().map(counter).collect(),
             inner: Mutex::new(Inner { slots: vec![None; cameras.len()], next: 0, overwritten: 0, closed: false }),
             filled: Condvar::new(),
+            taken: Condvar::new(),
         }
     }
 
@@ -57,12 +59,27 @@ impl Mailbox {
         }
     }
 
+    /// Leaves a frame after the one before it was taken, waiting for that up to `limit`. `false` when that was in vain:
+    /// then it replaces it.
+    pub fn put_in_turn(&self, frame: Frame, limit: Duration) -> bool {
+        let Some(i) = self.cameras.iter().position(|c| *c == frame.camera) else { return true };
+        let full = |inner: &mut Inner| !inner.closed && inner.slots[i].is_some();
+        let waited = self.taken.wait_timeout_while(self.lock(), limit, full).unwrap_or_else(PoisonError::into_inner);
+        let in_time = !waited.1.timed_out();
+        drop(waited);
+        self.put(frame);
+        in_time
+    }
+
     /// The next frame, waiting up to `timeout`; `None` when none came or the mailbox is closed.
     pub fn take(&self, timeout: Duration) -> Option<Frame> {
         let waiting = |inner: &mut Inner| !inner.closed && inner.slots.iter().all(Option::is_none);
         let (mut inner, _) =
             self.filled.wait_timeout_while(self.lock(), timeout, waiting).unwrap_or_else(PoisonError::into_inner);
-        inner.pop()
+        let frame = inner.pop();
+        drop(inner);
+        self.taken.notify_all();
+        frame
     }
 
     /// Ends all waits; nothing goes in or out any more.
@@ -72,6 +89,7 @@ impl Mailbox {
         inner.slots.fill(None);
         drop(inner);
         self.filled.notify_all();
+        self.taken.notify_all();
     }
 
     /// True after `close`.
@@ -94,6 +112,10 @@ impl Mailbox {
 impl FrameSink for Mailbox {
     fn frame(&self, frame: Frame) {
         self.put(frame);
+    }
+
+    fn frame_in_turn(&self, frame: Frame, limit: Duration) -> bool {
+        self.put_in_turn(frame, limit)
     }
 }
 
@@ -143,6 +165,22 @@ mod tests {
         assert_eq!(mailbox.take(NO_WAIT).unwrap().number, 4);
         assert_eq!(mailbox.overwritten(), 4);
         assert!(mailbox.take(NO_WAIT).is_none());
+    }
+
+    #[test]
+    fn frames_in_turn_wait_for_each_other() {
+        let mailbox = Arc::new(Mailbox::new(&[id("a")]));
+        let camera = std::thread::spawn({
+            let mailbox = Arc::clone(&mailbox);
+            move || (0..50).all(|n| mailbox.put_in_turn(frame("a", n), LONG))
+        });
+        let taken: Vec<u64> = (0..50).map(|_| mailbox.take(LONG).unwrap().number).collect();
+        assert_eq!(taken, (0..50).collect::<Vec<u64>>());
+        assert!(camera.join().unwrap());
+        assert_eq!(mailbox.overwritten(), 0);
+        mailbox.put(frame("a", 50));
+        assert!(!mailbox.put_in_turn(frame("a", 51), NO_WAIT), "nobody takes it");
+        assert_eq!(mailbox.take(NO_WAIT).unwrap().number, 51);
     }
 
     #[test]

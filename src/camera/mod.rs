@@ -1,6 +1,7 @@
 //! Cameras: from an RTSP address to decoded frames, and the health of each. The only part that speaks GStreamer,
 //! beside the simulator and the footage writer.
 
+mod attention;
 mod decoder;
 mod elements;
 mod error;
@@ -17,17 +18,19 @@ mod report;
 mod retry;
 mod stamp;
 mod still;
+mod stir;
 mod supervisor;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::FrameTime;
+pub use attention::Attention;
 pub use decoder::look_up_decoder;
 pub use error::{CameraError, shown_url};
 pub use file::FileSource;
 pub use frame::{Frame, FramePlanes, OwnedI420, PixelLayout};
-pub use gate::{Decision, Gate, SkipReason};
+pub use gate::{Decision, Gate, SkipReason, WakeReason};
 pub use mailbox::Mailbox;
 pub use report::Vitals;
 pub use retry::RetryPolicy;
@@ -133,8 +136,17 @@ pub trait UnitSink: Send + Sync {
     fn unit(&self, unit: &AccessUnit, discontinuity: bool);
 }
 
-/// Where decoded frames go. Called on the camera's decoder thread: it must not block, or units are dropped behind it.
+/// Where decoded frames go. Called on the camera's decoder thread: [`FrameSink::frame`] must not block, or units are
+/// dropped behind it.
 pub trait FrameSink: Send + Sync {
     /// Takes one frame.
     fn frame(&self, frame: Frame);
+
+    /// Takes one frame of the past, after the one before it was looked at, waiting for that at most `limit`: what an idle
+    /// camera held comes faster than it was taken. `false` when that was in vain; the frame is taken all the same.
+    fn frame_in_turn(&self, frame: Frame, limit: std::time::Duration) -> bool {
+        let _ = limit;
+        self.frame(frame);
+        true
+    }
 }

@@ -2,19 +2,23 @@
 //! coding changes or it fails; a broken unit costs the pictures up to the next keyframe, never the camera.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::decoder::{Decoder, Feed, Output, Pulled, Pushed, candidates};
-use super::gate::{Decision, Gate};
+use super::gate::{Decision, Gate, SkipReason};
 use super::ingest::Received;
 use super::report::Report;
-use super::{AccessUnit, CameraError, Codec, FrameSink};
+use super::{Attention, CameraError, Codec, FrameSink};
+use crate::clock::mono_now;
 use crate::config::CameraConfig;
 
 /// How often a waiting frame thread looks whether it shall end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a frame of the past waits for the one before it to be looked at.
+const IN_TURN: Duration = Duration::from_secs(1);
 
 /// Decoding side of one connection.
 pub(super) struct Pump {
@@ -31,6 +35,9 @@ pub(super) struct Pump {
 pub(super) struct Shared {
     pub report: Arc<Report>,
     pub sink: Arc<dyn FrameSink>,
+    pub attention: Arc<Attention>,
+    /// Frames taken no later than this, on the monotonic clock, were held: none of them displaces another.
+    pub in_turn_until: Arc<AtomicI64>,
     /// Frames decoded by this camera since the process started.
     pub number: Arc<AtomicU64>,
 }
@@ -38,7 +45,9 @@ pub(super) struct Shared {
 impl Pump {
     pub fn new(camera: &CameraConfig, shared: Shared) -> Self {
         let configured = camera.decoder.clone();
-        Self { gate: Gate::new(camera.decode), live: None, configured, useless: Vec::new(), shared }
+        let gate = Gate::new(camera.decode, Arc::clone(&shared.attention));
+        shared.in_turn_until.store(i64::MIN, Ordering::Relaxed);
+        Self { gate, live: None, configured, useless: Vec::new(), shared }
     }
 
     /// Takes the next unit.
@@ -47,36 +56,53 @@ impl Pump {
     /// When no decoder of this machine can decode the stream.
     pub fn feed(&mut self, received: &Received) -> Result<(), CameraError> {
         if received.discontinuity {
-            self.gate.discontinuity();
+            self.gate.gap();
         }
         self.look_after_decoder();
         let unit = &received.unit;
         if self.live.as_ref().is_some_and(|l| l.decoder.codec() != unit.codec) {
             self.live = None;
-            self.gate.discontinuity();
+            self.lost();
         }
-        match self.gate.offer(unit) {
-            Decision::Decode => self.decode(unit),
-            Decision::Skip(reason) => {
-                self.shared.report.dropped(reason.label());
-                Ok(())
-            }
+        if let Decision::Skip(reason) = self.gate.offer(unit, mono_now()) {
+            self.shared.report.dropped(reason.label(), 1);
         }
+        self.shared.report.dropped(SkipReason::Idle.label(), self.gate.take_idled());
+        if let Some(reason) = self.gate.take_woke() {
+            self.shared.report.woke(reason);
+        }
+        self.turn()
     }
 
-    fn decode(&mut self, unit: &AccessUnit) -> Result<(), CameraError> {
-        if self.live.is_none() {
-            self.live = Some(self.start(unit.codec)?);
-        }
-        match self.live.as_ref().map(|l| l.decoder.push(unit)) {
-            Some(Ok(Pushed::Full)) => {
-                self.shared.report.dropped("decoder_behind");
-                self.gate.discontinuity();
+    /// Gives the decoder what is ready, as much as it takes.
+    ///
+    /// # Errors
+    /// As [`Pump::feed`].
+    pub fn turn(&mut self) -> Result<(), CameraError> {
+        while let Some(unit) = self.gate.take_ready() {
+            if self.live.is_none() {
+                self.live = Some(self.start(unit.codec)?);
             }
-            Some(Err(e)) => self.give_up(&e),
-            Some(Ok(Pushed::Taken)) | None => {}
+            if self.gate.is_catching_up() {
+                self.shared.in_turn_until.fetch_max(unit.time.mono.0, Ordering::Relaxed);
+            }
+            match self.live.as_ref().map(|l| l.decoder.push(&unit)) {
+                Some(Ok(Pushed::Full)) => {
+                    let given_up = self.gate.put_back(unit);
+                    self.shared.report.dropped("decoder_behind", given_up);
+                    break;
+                }
+                Some(Err(e)) => self.give_up(&e),
+                Some(Ok(Pushed::Taken)) | None => {}
+            }
         }
         Ok(())
+    }
+
+    /// The decoder lost its references.
+    fn lost(&mut self) {
+        let units = self.gate.lost();
+        self.shared.report.dropped(SkipReason::WaitingForKeyframe.label(), units);
     }
 
     fn look_after_decoder(&mut self) {
@@ -84,7 +110,10 @@ impl Pump {
             None | Some(Ok(0)) => {}
             Some(Ok(count)) => {
                 self.shared.report.decode_errors(count);
-                self.gate.discontinuity();
+                // Pictures in front of the keyframe that refer behind it are expected to fail there.
+                if !self.gate.is_catching_up() {
+                    self.lost();
+                }
             }
             Some(Err(e)) => self.give_up(&e),
         }
@@ -93,7 +122,7 @@ impl Pump {
     /// Drops a failed decoder; the next keyframe gets a new one, of another kind if this one never worked.
     fn give_up(&mut self, error: &CameraError) {
         self.shared.report.decode_errors(1);
-        self.gate.discontinuity();
+        self.lost();
         if let Some(live) = self.live.take() {
             let element = live.decoder.element().to_owned();
             tracing::warn!(camera = %self.shared.report.camera(), decoder = element, %error, "decoder failed");
@@ -168,7 +197,12 @@ fn hand_out(output: &Output, shared: &Shared, gave_frames: &AtomicBool, closing:
                 gave_frames.store(true, Ordering::Relaxed);
                 shared.report.decoded(&frame);
                 shared.report.undecodable(output.take_lost());
-                shared.sink.frame(frame);
+                if frame.time.mono.0 > shared.in_turn_until.load(Ordering::Relaxed) {
+                    shared.sink.frame(frame);
+                } else if !shared.sink.frame_in_turn(frame, IN_TURN) {
+                    // Nobody looks in time: what comes now counts more than what was held.
+                    shared.in_turn_until.store(i64::MIN, Ordering::Relaxed);
+                }
             }
             Pulled::Unreadable => shared.report.decode_errors(1),
             Pulled::Nothing => {}
@@ -185,8 +219,9 @@ mod tests {
     use gstreamer::prelude::*;
 
     use super::*;
-    use crate::camera::{CameraId, Frame, elements};
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, mono_now};
+    use crate::camera::{AccessUnit, CameraId, Frame, elements};
+    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::config::DecodeMode;
 
     #[derive(Default)]
     struct Seen(Mutex<Vec<Frame>>);
@@ -241,10 +276,16 @@ mod tests {
     }
 
     fn pump() -> (Pump, Arc<Seen>) {
+        pump_with(DecodeMode::Always, Arc::default())
+    }
+
+    fn pump_with(decode: DecodeMode, attention: Arc<Attention>) -> (Pump, Arc<Seen>) {
         let camera: CameraConfig = toml::from_str("id = \"cam-1\"\nurl = \"rtsp://cam\"").unwrap();
         let seen = Arc::new(Seen::default());
         let report = Arc::new(Report::new(CameraId("cam-1".into())));
-        (Pump::new(&camera, Shared { report, sink: seen.clone(), number: Arc::default() }), seen)
+        let shared =
+            Shared { report, sink: seen.clone(), attention, in_turn_until: Arc::default(), number: Arc::default() };
+        (Pump::new(&CameraConfig { decode, ..camera }, shared), seen)
     }
 
     /// Feeds at the decoder's pace and waits until a frame with the time of the last unit came out.
@@ -274,6 +315,63 @@ mod tests {
         let want: Vec<i64> = h264.iter().chain(&h265).map(|r| r.unit.time.mono.0).collect();
         assert_eq!(frames.iter().map(|f| f.time.mono.0).collect::<Vec<_>>(), want);
         assert!(frames.iter().enumerate().all(|(i, f)| f.number == i as u64));
+    }
+
+    /// Repeats the forty pictures until the camera idles, then shows that waking up brings every held picture.
+    #[test]
+    fn an_idle_camera_that_wakes_up_misses_nothing() {
+        for codec in [Codec::H264, Codec::H265] {
+            let attention = Arc::new(Attention::default());
+            let (mut pump, seen) = pump_with(DecodeMode::Adaptive, Arc::clone(&attention));
+            let one = units(codec, 0);
+            let mut rounds = 0_i64;
+            let mut round = |pump: &mut Pump, count: usize| {
+                rounds += 1;
+                let at = |r: &Received| {
+                    let (mut r, ms) = (r.clone(), r.unit.time.mono.0 + rounds * 10_000);
+                    r.unit.time.mono = MonoMillis(ms);
+                    r.unit.pts_ns = u64::try_from(ms).unwrap() * 1_000_000;
+                    r
+                };
+                let stream: Vec<Received> = one.iter().take(count).map(at).collect();
+                for received in &stream {
+                    let start = mono_now();
+                    while pump.live.as_ref().is_some_and(|l| !l.decoder.has_room()) {
+                        assert!(mono_now().since(start) < 20_000, "the decoder stands");
+                        std::thread::yield_now();
+                    }
+                    pump.feed(received).unwrap();
+                }
+                rounds * 10_000
+            };
+            let start = mono_now();
+            while !attention.is_idle() {
+                assert!(mono_now().since(start) < 60_000, "it never idles");
+                round(&mut pump, 40);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let begin = round(&mut pump, 29);
+            attention.ask(MonoMillis(mono_now().0 + 60_000), "track");
+            // The next unit wakes it; the decoder takes the rest as it can.
+            let last = one[29].clone();
+            let ms = begin + last.unit.time.mono.0;
+            let mut last = last;
+            last.unit.time.mono = MonoMillis(ms);
+            last.unit.pts_ns = u64::try_from(ms).unwrap() * 1_000_000;
+            pump.feed(&last).unwrap();
+            let times = || -> Vec<i64> {
+                let seen = seen.0.lock().unwrap();
+                seen.iter().map(|f| f.time.mono.0 - begin).filter(|t| *t >= 0).collect()
+            };
+            let start = mono_now();
+            while times().last() != Some(&(29 * 40)) {
+                assert!(mono_now().since(start) < 20_000, "the last frame does not come: {:?}", times());
+                pump.turn().unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let want: Vec<i64> = [0, 10].into_iter().chain(20..30).map(|i| i * 40).collect();
+            assert_eq!(times(), want, "keyframes, and the whole group it woke in");
+        }
     }
 
     /// The stream's H.264 parameter sets without the optional part, which says how far pictures are reordered.

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::gate::SkipReason;
+use super::gate::{SkipReason, WakeReason};
 use super::{AccessUnit, CameraError, CameraId, CameraState, CameraStatus, Frame};
-use crate::telemetry::metrics::{FRAMES_DECODED, FRAMES_DROPPED, FRAMES_RECEIVED, STREAM_RECONNECTS, STREAM_UP};
+use crate::telemetry::metrics::{
+    DECODE_WAKES, FRAMES_DECODED, FRAMES_DROPPED, FRAMES_RECEIVED, STREAM_RECONNECTS, STREAM_UP,
+};
 
 /// Shared by the threads of one camera and its handle.
 pub(super) struct Report {
@@ -165,11 +167,20 @@ impl Report {
         self.decoded.load(Ordering::Relaxed)
     }
 
-    pub fn dropped(&self, reason: &'static str) {
-        if reason == SkipReason::WaitingForKeyframe.label() {
-            self.unreferenced.fetch_add(1, Ordering::Relaxed);
+    pub fn dropped(&self, reason: &'static str, count: u64) {
+        if count == 0 {
+            return;
         }
-        metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => reason).increment(1);
+        if reason == SkipReason::WaitingForKeyframe.label() {
+            self.unreferenced.fetch_add(count, Ordering::Relaxed);
+        }
+        metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => reason).increment(count);
+    }
+
+    /// An idle camera is decoded in full again.
+    pub fn woke(&self, reason: WakeReason) {
+        tracing::debug!(camera = %self.camera, reason, "idle camera woke up");
+        metrics::counter!(DECODE_WAKES, "camera" => self.camera.0.clone(), "reason" => reason).increment(1);
     }
 
     /// Units that became no picture.

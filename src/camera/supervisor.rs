@@ -1,7 +1,7 @@
 //! Keeps one camera alive: its own thread, a life after the other, growing waits between them. One bad camera never
 //! disturbs another. Does not decide what a camera's state means for anybody else.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,7 +13,7 @@ use super::ingest::Ingest;
 use super::pump::{Pump, Shared};
 use super::report::{Report, Vitals};
 use super::retry::{Backoff, RetryPolicy};
-use super::{CameraError, CameraStatus, Frame, FrameSink, UnitSink, elements, shown_url};
+use super::{Attention, CameraError, CameraStatus, Frame, FrameSink, UnitSink, elements, shown_url};
 use crate::clock::{MonoMillis, mono_now};
 use crate::config::CameraConfig;
 
@@ -30,6 +30,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// A running camera. Dropping it asks the camera to stop without waiting; `stop` waits.
 pub struct CameraHandle {
     report: Arc<Report>,
+    attention: Arc<Attention>,
     stop: Sender<()>,
     ended: Mutex<Receiver<()>>,
     thread: JoinHandle<()>,
@@ -46,6 +47,12 @@ impl CameraHandle {
     #[must_use]
     pub fn vitals(&self) -> Vitals {
         self.report.vitals()
+    }
+
+    /// Where to ask that every picture be decoded, where `decode` is adaptive.
+    #[must_use]
+    pub fn attention(&self) -> &Arc<Attention> {
+        &self.attention
     }
 
     /// Hears of every change of state, reason, coding, size, decoder, time source or reconnects. The counters in the
@@ -134,7 +141,10 @@ fn start(
     let report = Arc::new(Report::new(camera.id.clone()));
     let (stop, stopped) = mpsc::channel();
     let (ending, ended) = mpsc::channel::<()>();
-    let shared = Shared { report: Arc::clone(&report), sink, number: Arc::new(AtomicU64::new(0)) };
+    let attention = Arc::new(Attention::default());
+    let (looks, number) = (Arc::clone(&attention), Arc::new(AtomicU64::new(0)));
+    let in_turn_until = Arc::new(AtomicI64::new(i64::MIN));
+    let shared = Shared { report: Arc::clone(&report), sink, attention: looks, in_turn_until, number };
     let mut life = Supervisor { camera, shared, outputs, stopped, good_since: None };
     let name = format!("cam-{}", report.camera());
     let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -143,7 +153,7 @@ fn start(
         life.run(Backoff::new(retry));
     });
     let thread = thread.map_err(|e| CameraError::Pipeline(format!("no thread for a camera: {e}")))?;
-    Ok(CameraHandle { report, stop, ended: Mutex::new(ended), thread })
+    Ok(CameraHandle { report, attention, stop, ended: Mutex::new(ended), thread })
 }
 
 /// What can be known to be wrong before the first try.
@@ -223,6 +233,9 @@ impl Supervisor {
                     }
                 }
                 None => {
+                    if let Some(pump) = &mut pump {
+                        pump.turn()?;
+                    }
                     // Connecting takes longer than a picture: DESCRIBE, SETUP, PLAY, and then the next keyframe.
                     let limit = match self.good_since {
                         Some(_) => self.camera.stall_timeout_ms,

@@ -694,7 +694,10 @@ pub enum Transport {
 pub enum DecodeMode {
     /// Every frame.
     #[default]
-    EveryFrame,
+    Always,
+    /// Keyframes only while nothing stirs, nothing moving is followed and no booking is due; then every frame, from the
+    /// last keyframe on.
+    Adaptive,
     /// Keyframes only: cheap, and as slow as the camera's keyframe interval.
-    KeyframesOnly,
+    Keyframes,
 }

@@ -166,8 +166,8 @@ pub fn tolerated_ms(fps: f32, decode: DecodeMode) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "fps is 0.1..=60")]
     let intervals = (TOLERATED_INTERVALS * 1000.0 / f64::from(fps)).ceil() as i64;
     let least = match decode {
-        DecodeMode::EveryFrame => TOLERATED_LEAST_MS,
-        DecodeMode::KeyframesOnly => TOLERATED_KEYFRAMES_MS,
+        DecodeMode::Always => TOLERATED_LEAST_MS,
+        DecodeMode::Keyframes | DecodeMode::Adaptive => TOLERATED_KEYFRAMES_MS,
     };
     intervals.max(least)
 }
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn what_is_tolerated_follows_the_rate_and_the_mode() {
-        assert_eq!(tolerated_ms(5.0, DecodeMode::EveryFrame), 1000);
-        assert_eq!(tolerated_ms(0.5, DecodeMode::EveryFrame), 6000);
-        assert_eq!(tolerated_ms(5.0, DecodeMode::KeyframesOnly), 15_000);
+        assert_eq!(tolerated_ms(5.0, DecodeMode::Always), 1000);
+        assert_eq!(tolerated_ms(0.5, DecodeMode::Always), 6000);
+        assert_eq!(tolerated_ms(5.0, DecodeMode::Keyframes), 15_000);
     }
 
     #[test]

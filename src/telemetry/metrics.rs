@@ -12,6 +12,8 @@ pub const FRAMES_RECEIVED: &str = "gatewatch_frames_received_total";
 pub const FRAMES_DECODED: &str = "gatewatch_frames_decoded_total";
 /// Frames seen by the detector, by `camera`.
 pub const FRAMES_ANALYSED: &str = "gatewatch_frames_analysed_total";
+/// Idle cameras that were decoded in full again, by `camera` and `reason`.
+pub const DECODE_WAKES: &str = "gatewatch_decode_wakes_total";
 /// Frames dropped, by `camera` and `reason`.
 pub const FRAMES_DROPPED: &str = "gatewatch_frames_dropped_total";
 /// Age of a frame when its analysis ended, by `camera`.
@@ -76,6 +78,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (FRAMES_DECODED, "Frames out of the decoder"),
     (FRAMES_ANALYSED, "Frames seen by the detector"),
     (FRAMES_DROPPED, "Frames dropped, by reason"),
+    (DECODE_WAKES, "Idle cameras that were decoded in full again, by reason"),
     (EVENTS, "Event messages made"),
     (LINKS, "Links between events and declarations"),
     (MQTT_ACKED, "Messages acknowledged by the broker"),

@@ -5,6 +5,8 @@ pub mod metrics;
 pub mod process;
 pub mod rate;
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log lines.
@@ -31,6 +33,7 @@ pub fn init(format: LogFormat, filter: Option<&str>, quiet: &str) -> Result<(), 
         .parse(&text)
         .map_err(|e| format!("the log filter {text:?} cannot be understood ({e}); write e.g. \"info\" or \"info,gatewatch::camera=debug\""))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let done = match format {
         LogFormat::Pretty => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

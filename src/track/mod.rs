@@ -2,8 +2,10 @@
 
 mod assign;
 mod kalman;
+mod rest;
 pub mod tracker;
 
+pub use rest::Rest;
 pub use tracker::Tracker;
 
 use std::collections::VecDeque;

@@ -53,6 +53,8 @@ pub struct Tracker {
     pace_ms: f32,
     /// From the frame before to this one.
     step_ms: i64,
+    /// Frames are far apart because nobody asked for more.
+    sparse: bool,
     /// Parallel: `states[i]` belongs to `tracks[i]`.
     tracks: Vec<Track>,
     states: Vec<State>,
@@ -71,6 +73,7 @@ impl Tracker {
             now: None,
             pace_ms: 0.0,
             step_ms: 0,
+            sparse: false,
             tracks,
             states,
             ended,
@@ -82,6 +85,11 @@ impl Tracker {
     #[must_use]
     pub fn with_minimum(self, detector: &DetectorConfig) -> Self {
         Self { minimum: (detector.min_score, detector.class_min_score.clone()), ..self }
+    }
+
+    /// Whether frames are far apart on purpose from here on: then a pause is no reason to give a track up.
+    pub fn set_sparse(&mut self, sparse: bool) {
+        self.sparse = sparse;
     }
 
     /// Takes in the detections of one frame. Answers all live tracks, those without a match predicted to this frame.
@@ -130,8 +138,8 @@ impl Tracker {
         }
         let time = if passed < 0 { before } else { time };
         self.learn_pace(passed);
-        self.end_where(|t, limit| time.mono.since(t.last_seen) > limit);
         self.step_ms = passed.max(0);
+        self.end_where(|t, limit| time.mono.since(t.last_seen) > limit);
         let dt = self.step_ms as f32 / 1000.0;
         for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
             state.motion.predict(dt, track.matched);
@@ -151,7 +159,8 @@ impl Tracker {
 
     /// Ends tracks; the closure is given the time after which this track is over without a match, milliseconds.
     fn end_where(&mut self, over: impl Fn(&Track, i64) -> bool) {
-        let frames = (FRAMES_MISSED * self.pace_ms) as i64;
+        let pace_ms = if self.sparse { self.pace_ms.max(self.step_ms as f32) } else { self.pace_ms };
+        let frames = (FRAMES_MISSED * pace_ms) as i64;
         let lost_after = i64::from(self.config.lost_after_ms).max(frames);
         let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)).max(frames));
         for i in (0..self.tracks.len()).rev() {
@@ -407,6 +416,17 @@ mod tests {
             let x = 120.0 + gap as f32 * 0.06;
             let after = t.update(time(2000 + gap), &[seen("person", x, 0.8)]);
             assert_eq!(after[0].id == id, kept);
+        }
+    }
+
+    #[test]
+    fn a_pause_on_purpose_ends_no_track() {
+        for (sparse, kept) in [(false, false), (true, true)] {
+            let mut t = tracker();
+            let before = (0..10).map(|i| confirmed(t.update(time(i * 200), &[seen("truck", 100.0, 0.9)]))).last();
+            t.set_sparse(sparse);
+            let after = confirmed(t.update(time(1800 + 6000), &[seen("truck", 102.0, 0.9)]));
+            assert_eq!(before == Some(after), kept, "sparse: {sparse}");
         }
     }
 

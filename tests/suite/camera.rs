@@ -111,7 +111,7 @@ fn datagrams_and_keyframes_only() {
     let server = Server::start(server::H264, Options::default());
     let mut camera = config(&server.url());
     camera.transport = gatewatch::config::Transport::Udp;
-    camera.decode = gatewatch::config::DecodeMode::KeyframesOnly;
+    camera.decode = gatewatch::config::DecodeMode::Keyframes;
     let (handle, seen) = start(camera);
     wait_frames(&seen, 4);
     let status = handle.status();

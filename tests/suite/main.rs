@@ -7,6 +7,7 @@ mod camera;
 mod config;
 mod coverage;
 mod customs;
+mod decode;
 mod desk;
 mod desk_browser;
 mod docs;

@@ -143,7 +143,7 @@ impl Watched {
             password,
             transport: Transport::Tcp,
             ca_file: None,
-            decode: DecodeMode::EveryFrame,
+            decode: DecodeMode::Always,
             decoder: None,
             record: true,
             record_url: None,

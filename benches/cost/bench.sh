@@ -1,0 +1,17 @@
+#!/bin/sh
+# Makes the streams and measures. Usage: bench.sh CLIP [RESULTS.json]; CLIP is any recording of a fixed camera, best at
+# 1920x1080 and 25 pictures a second. Needs ffmpeg, mosquitto, gst-launch-1.0, and Python with onnxruntime.
+set -eu
+clip=$(readlink -f "${1:?a recording of a fixed camera: first argument, or CLIP= of make bench}")
+out=${2:-bench-results.json}
+here=$(dirname "$0")
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# As cameras code: keyframes four seconds apart, no B-pictures, 4 Mbit/s.
+coded="-an -pix_fmt yuv420p -c:v libx264 -preset veryfast -g 100 -keyint_min 100 -sc_threshold 0 -bf 0 -b:v 4M -maxrate 4M -bufsize 4M"
+ffmpeg -v error -stream_loop -1 -i "$clip" -t 60 -vf scale=1920:1080 -r 25 $coded "$work/busy.mp4"
+# The first picture for a minute, with the noise of a sensor.
+ffmpeg -v error -i "$clip" -frames:v 1 -vf scale=1920:1080 "$work/still.png"
+ffmpeg -v error -loop 1 -framerate 25 -i "$work/still.png" -t 60 -vf noise=alls=4:allf=t $coded "$work/idle.mp4"
+"$python" "$here/bench.py" --busy "$work/busy.mp4" --idle "$work/idle.mp4" --out "$out"
