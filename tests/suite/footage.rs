@@ -303,6 +303,13 @@ fn any_cut_is_the_units_between_keyframes() {
         footage.finish().await;
         (store, footage)
     });
+    // A moment between the last picture of a group and the next keyframe shows that picture.
+    for from in (0..count * 100).step_by(50) {
+        let plan = runtime.block_on(clip(&footage, START + from, START + from + 10));
+        let plan = plan.unwrap_or_else(|| panic!("no clip of the moment at {from} ms"));
+        assert_eq!(plan.from.0 - START, from / 700 * 700, "the keyframe before {from} ms");
+    }
+    assert!(runtime.block_on(clip(&footage, START + count * 100 + 50, START + count * 100 + 60)).is_none());
     let path = dir.path().join("clip.mp4");
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 48, ..ProptestConfig::default() });
     let ranges = (0i64..=(count - 1) * 100, 0i64..6000, any::<prop::sample::Index>(), any::<prop::sample::Index>());
