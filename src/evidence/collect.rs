@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::chain::{Entry, Kind, Sum};
-use super::footage;
-use super::manifest::{Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role};
+use super::manifest::{
+    Analysed, Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role,
+};
 use super::proof::{self, Proof};
 use super::request::{Action, Request, Selection};
 use super::statement::SignedHead;
+use super::{coverage, footage};
 use crate::clock::UtcMillis;
 use crate::geometry::Polygon;
 use crate::store::{Archive, ArchivedMessage, HoldItem, StoreError};
@@ -64,6 +66,8 @@ pub struct Collected {
     pub asked: Vec<Asked>,
     /// What footage there is.
     pub footage: Vec<Footage>,
+    /// What was analysed of it.
+    pub coverage: Vec<Analysed>,
     /// Events.
     pub events: Vec<EventRecord>,
     /// Messages about the tip.
@@ -145,6 +149,7 @@ impl<'a> Collector<'a> {
         self.out.asked.sort();
         self.out.asked.dedup();
         self.footage().await?;
+        self.out.coverage = coverage::of(self.archive, self.entry.n, &self.out.asked).await?;
         self.custody(selection).await?;
         self.prove().await?;
         Ok(self.out)

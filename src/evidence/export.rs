@@ -196,6 +196,7 @@ impl Bundle<'_> {
             request: RequestRecord { n: self.entry.n, at: self.entry.at, request: self.request.clone() },
             asked: c.asked.clone(),
             footage: c.footage.clone(),
+            coverage: c.coverage.clone(),
             events: c.events.clone(),
             notices: c.notices.clone(),
             models: c.models.iter().cloned().collect(),

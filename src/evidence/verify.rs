@@ -14,6 +14,7 @@ use super::keys::PublicKey;
 use super::manifest::{Manifest, SCHEMA};
 use super::statement::{BundleStatement, Origin, SignedHead};
 use super::verify_chain::ChainView;
+use super::verify_coverage;
 use super::verify_files::{self, Found};
 use super::zip::Reader;
 
@@ -50,6 +51,8 @@ pub enum FaultKind {
     MessageChanged,
     /// Footage is not the one that was recorded.
     SegmentChanged,
+    /// The account of what was analysed has holes.
+    CoverageChanged,
     /// The custody log is not the one of the chain.
     CustodyChanged,
     /// The chain.
@@ -189,6 +192,7 @@ fn check(
         check_manifest(&manifest, &manifest_text, statement, faults);
     }
     verify_files::against_manifest(&found, &manifest, faults);
+    verify_coverage::check(&manifest, faults);
     let lines = chain_lines(&chain_text, faults);
     let chain = ChainView::new(&lines, &manifest, faults);
     check_messages(reader, &found, &manifest, &chain, faults)?;

@@ -103,6 +103,10 @@ impl Archive {
         StoreError::sql(&self.path, e)
     }
 
+    pub(super) fn content(&self, what: String) -> StoreError {
+        StoreError::Content { path: self.path.clone(), what }
+    }
+
     pub(super) fn conn(&mut self) -> &mut SqliteConnection {
         &mut self.conn
     }
