@@ -14,9 +14,10 @@ use super::proof::{self, Proof};
 use super::request::{Action, Request, Selection};
 use super::statement::SignedHead;
 use super::{coverage, footage};
+use crate::camera::Codec;
 use crate::clock::UtcMillis;
 use crate::geometry::Polygon;
-use crate::store::{Archive, ArchivedMessage, HoldItem, StoreError};
+use crate::store::{Archive, ArchivedMessage, ArchivedSegment, HoldItem, StoreError};
 
 /// What an export knows beside the store.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +41,21 @@ pub enum Content {
     File(PathBuf),
     /// This picture with the privacy masks of a camera.
     Masked(PathBuf, String),
+    /// This segment, encoded anew with the privacy masks of a camera.
+    MaskedClip(MaskedClip),
     /// These bytes.
     Bytes(Vec<u8>),
+}
+
+/// A segment to be masked.
+#[derive(Debug, Clone)]
+pub struct MaskedClip {
+    /// Below the folder of the footage.
+    pub path: String,
+    /// Its coding.
+    pub codec: Codec,
+    /// Whose masks.
+    pub camera: String,
 }
 
 /// A file of the bundle to be.
@@ -304,12 +318,33 @@ impl<'a> Collector<'a> {
                 self.wanted.extend(s.chain_n);
                 let known = self.out.parts.iter().any(|p| p.path == path);
                 let file = self.site.footage.join(&s.item.path);
-                s.gone = s.gone || !(known || self.add(&path, &file, s.item.sha256, Role::Original, None));
+                let added = !s.gone && !known && self.add(&path, &file, s.item.sha256, Role::Original, None);
+                s.gone = s.gone || !(known || added);
+                if added {
+                    self.masked_clip(s);
+                }
             }
-            let name = |s: &crate::store::ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
+            let name = |s: &ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
             self.out.footage.extend(footage::answer(&asked, &segments, &deleted(&deletions, &asked.camera), name));
         }
         Ok(())
+    }
+
+    /// Also a copy for those who may not see all of it.
+    fn masked_clip(&mut self, segment: &ArchivedSegment) {
+        let item = &segment.item;
+        if !self.masked || self.site.masks.get(&item.camera).is_none_or(Vec::is_empty) {
+            return;
+        }
+        let codec = if item.codec == "h265" { Codec::H265 } else { Codec::H264 };
+        let clip = MaskedClip { path: item.path.clone(), codec, camera: item.camera.clone() };
+        self.out.parts.push(Part {
+            path: format!("masked/footage/{}", item.path),
+            content: Content::MaskedClip(clip),
+            recorded: None,
+            role: Role::Derivative,
+            parent: Some(item.sha256),
+        });
     }
 
     /// Holds on, deletions of and requests for any of this, up to the request itself.
@@ -356,6 +391,9 @@ impl<'a> Collector<'a> {
             },
             Action::Repeat { of } => log.iter().any(|r| r.n == *of),
             Action::Exported { request, .. } => log.iter().any(|r| r.item["id"] == request.as_str()),
+            Action::ViewOriginal { camera, from, to } => {
+                self.out.asked.iter().any(|a| a.camera == *camera && *from < a.to && *to > a.from)
+            }
             Action::RotateKey => false,
         }
     }

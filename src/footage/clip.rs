@@ -254,6 +254,12 @@ impl ClipPlan {
         Ok(bytes.get(cut(from)..cut(to)).unwrap_or_default().to_vec())
     }
 
+    /// All of it in order.
+    #[must_use]
+    pub fn reader(&self) -> ClipReader<'_> {
+        ClipReader { plan: self, part: 0, rest: io::Cursor::default() }
+    }
+
     /// All of it in memory, for what is short.
     ///
     /// # Errors
@@ -264,6 +270,26 @@ impl ClipPlan {
             out.extend(self.read(part, &(0..self.bytes))?);
         }
         Ok(out)
+    }
+}
+
+/// Reads a clip part by part.
+pub struct ClipReader<'a> {
+    plan: &'a ClipPlan,
+    part: usize,
+    rest: io::Cursor<Vec<u8>>,
+}
+
+impl io::Read for ClipReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.rest.read(buffer)?;
+            if count > 0 || buffer.is_empty() || self.part >= self.plan.parts() {
+                return Ok(count);
+            }
+            self.rest = io::Cursor::new(self.plan.read(self.part, &(0..self.plan.bytes))?);
+            self.part += 1;
+        }
     }
 }
 

@@ -215,13 +215,11 @@ impl Scene {
     }
 }
 
-/// Real video where the material is there, else bytes; other ones for each segment.
+/// Real video as the recorder writes it; another file for each segment.
 fn footage(start: i64) -> Vec<u8> {
-    let assets = std::env::var_os("GATEWATCH_ASSETS").map(PathBuf::from);
-    let real = assets.and_then(|a| std::fs::read(a.join("videos/person-bicycle-car-detection-7sec.mp4")).ok());
     // A second file of its own: a `free` box behind the video, which players skip.
     let tail = [b"\0\0\0\x10free".as_slice(), &start.to_be_bytes()].concat();
-    [real.map_or_else(|| vec![start as u8; 2_000], |r| r[..r.len().min(60_000)].to_vec()), tail].concat()
+    [crate::footage::a_segment(), &tail].concat()
 }
 
 fn topics() -> Topics {
@@ -594,6 +592,20 @@ async fn the_manifest_says_what_was_found_and_what_is_missing() {
     assert!(faults[0].text.contains("is not the picture that message"), "{faults:?}");
     assert_eq!(m.events[0].messages.iter().map(|x| x.revision).collect::<Vec<_>>(), [1, 2]);
     assert!(m.files.iter().any(|f| f.path.starts_with("masked/") && f.made_by.as_deref().unwrap().contains("c0ffee")));
+    let clips: Vec<_> = m.files.iter().filter(|f| f.path.starts_with("masked/footage/")).collect();
+    assert_eq!(clips.len(), 2, "of each segment that is there");
+    for clip in clips {
+        let made_by = clip.made_by.as_deref().unwrap();
+        assert!(made_by.contains("c0ffee") && made_by.contains("x264enc"), "{made_by}");
+        let seen = gate.dir.path().join("seen.mp4");
+        std::fs::write(&seen, Files::unpack(&path).bytes(&clip.path)).unwrap();
+        let pictures = crate::footage::luminance(&seen);
+        assert_eq!(pictures.len(), 50, "every picture of the segment");
+        for (_, width, pixels) in pictures {
+            let left = pixels.iter().enumerate().filter(|(i, _)| i % width < width / 2);
+            assert!(left.map(|(_, p)| *p).max() < Some(40), "the left half is masked");
+        }
+    }
     let report = String::from_utf8(Files::unpack(&path).bytes("report.html").clone()).unwrap();
     for text in ["Hồ sơ chứng cứ", "Camera evidence", "Nguyễn Văn A", "data:image/jpeg;base64,", "một phần", "hold"]
     {
