@@ -159,7 +159,10 @@ impl Recoder {
         let mut out = Vec::new();
         while let Some(sample) = self.output.try_pull_sample(gst::ClockTime::ZERO) {
             let unit = elements::read_unit(&sample).ok_or_else(|| broken(ENCODER, "its output cannot be read"))?;
-            let pts_ns = unit.pts.map_or(0, gst::ClockTime::nseconds);
+            // Encoders move the times of a stream and say so in its segment.
+            let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
+            let pts = segment.zip(unit.pts).and_then(|(segment, pts)| segment.to_running_time(pts));
+            let pts_ns = pts.ok_or_else(|| broken(ENCODER, "a picture without a time"))?.nseconds();
             out.push(Recoded { data: unit.data, keyframe: unit.keyframe, pts_ns });
         }
         Ok(out)

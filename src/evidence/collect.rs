@@ -204,10 +204,28 @@ impl<'a> Collector<'a> {
         let mut events = Vec::new();
         for asked in self.out.asked.clone() {
             events.extend(self.archive.events_between(&asked.camera, asked.from, asked.to).await?);
+            for id in self.archive.events_over(&asked.camera, asked.from, asked.to).await? {
+                if !events.contains(&id) && self.lasted_into(&id, &asked).await? {
+                    events.push(id);
+                }
+            }
         }
         let mut seen = BTreeSet::new();
         events.retain(|id| seen.insert(id.clone()));
         Ok(events)
+    }
+
+    /// Whether an event lasted into a time, by its messages up to the request.
+    async fn lasted_into(&mut self, id: &str, asked: &Asked) -> Result<bool, StoreError> {
+        let messages = self.archive.messages_of(id).await?;
+        let mut time: Option<(UtcMillis, Option<UtcMillis>)> = None;
+        for message in messages.iter().filter(|m| existed(m, self.entry.n)) {
+            let json: Value = serde_json::from_str(&message.payload).unwrap_or_default();
+            let capture = &json["data"]["capture"];
+            let Some(start) = time_of(&capture["start"]) else { continue };
+            time = Some((time.map_or(start, |(first, _)| first.min(start)), time_of(&capture["end"])));
+        }
+        Ok(time.is_some_and(|(start, end)| start <= asked.to && end.is_none_or(|end| end >= asked.from)))
     }
 
     /// The holds as they stood.
@@ -325,7 +343,11 @@ impl<'a> Collector<'a> {
                 }
             }
             let name = |s: &ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
-            self.out.footage.extend(footage::answer(&asked, &segments, &deleted(&deletions, &asked.camera), name));
+            let why = footage::Missed {
+                deleted: deleted(&deletions, &asked.camera),
+                unfinished: self.archive.unfinished(&asked.camera, self.entry.n, self.entry.at).await?,
+            };
+            self.out.footage.extend(footage::answer(&asked, &segments, &why, name));
         }
         Ok(())
     }

@@ -156,6 +156,7 @@ impl Bundle<'_> {
                     Ok(made) => out.masked_clip(p, clip, self.site, &made).with_context(|| p.path.clone())?,
                     // The original is there; a copy that cannot be made is no reason to give nothing.
                     Err(why) => {
+                        out.shrink(clip, self.site, 0);
                         let why = format!("it cannot be masked: {why}");
                         manifest.missing.push(Missing { what: p.path.clone(), why });
                     }
@@ -260,13 +261,18 @@ impl Out<'_> {
     /// A segment with masks.
     fn masked_clip(&mut self, part: &Part, clip: &MaskedClip, site: &Site, made: &Masked) -> std::io::Result<()> {
         let (bytes, sha256) = self.copy(&part.path, made.plan.bytes, &mut made.plan.reader())?;
-        let estimate = fs::metadata(site.footage.join(&clip.path)).map_or(0, |m| m.len());
-        self.all = (self.all + bytes).saturating_sub(estimate);
+        self.shrink(clip, site, bytes);
         let (digest, encoder) = (&site.config_digest, crate::camera::recoder_name());
         let made_by = format!("privacy masks of configuration {digest} burnt in, encoded anew by {encoder}");
         let (path, role) = (part.path.clone(), part.role);
         self.files.push(FileRecord { path, bytes, sha256, role, parent_sha256: part.parent, made_by: Some(made_by) });
         Ok(())
+    }
+
+    /// A masked copy was counted as large as its original and has `bytes`.
+    fn shrink(&mut self, clip: &MaskedClip, site: &Site, bytes: u64) {
+        let counted = fs::metadata(site.footage.join(&clip.path)).map_or(0, |m| m.len());
+        self.all = (self.all + bytes).saturating_sub(counted);
     }
 
     fn bytes(&mut self, path: &str, role: Role, bytes: &[u8]) -> anyhow::Result<()> {

@@ -146,7 +146,8 @@ pub struct Gap {
     pub from: UtcMillis,
     /// Last moment.
     pub to: UtcMillis,
-    /// `not_recorded`, `deleted` by the box, or `lost`: it was recorded and its file is gone.
+    /// `not_recorded`, `deleted` by the box, `lost`: it was recorded and its file is gone, or `unfinished`: it was still being
+    /// written when this was asked; a later request has it.
     pub why: String,
 }
 

@@ -25,6 +25,7 @@ const TABLE: &[(&str, Words)] = &[
     ("none", ("không có", "none")),
     ("deleted", ("đã xóa", "deleted")),
     ("lost", ("tệp đã mất", "file lost")),
+    ("unfinished", ("đang được ghi khi yêu cầu", "still being written when asked")),
     ("not_recorded", ("không ghi hình", "not recorded")),
     (
         "footage_note",

@@ -14,6 +14,9 @@ use crate::clock::UtcMillis;
 use crate::evidence::chain::{Entry, Kind};
 use crate::evidence::statement::SignedHead;
 
+/// No segment is longer, milliseconds.
+const LONGEST_MS: i64 = 3_600_000;
+
 /// A message with its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct ArchivedMessage {
@@ -222,6 +225,36 @@ impl Archive {
         let rows = sqlx::query_as(select).bind(from.0).bind(to.0).bind(camera).fetch_all(&mut self.conn).await;
         let rows: Vec<(String, i64)> = rows.map_err(|e| self.sql(e))?;
         Ok(rows.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Ids of the events of a camera that lasted into `from..=to` although their picture is of another time, oldest first. By
+    /// what is known now: whether it was so at an earlier time, their messages say.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn events_over(
+        &mut self,
+        camera: &str,
+        from: UtcMillis,
+        to: UtcMillis,
+    ) -> Result<Vec<String>, StoreError> {
+        let select = "SELECT event_id FROM event_place WHERE camera = ?1 AND start_ms <= ?3
+                      AND (end_ms IS NULL OR end_ms >= ?2) ORDER BY start_ms, event_id";
+        let select = sqlx::query_scalar(select).bind(camera).bind(from.0).bind(to.0);
+        select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))
+    }
+
+    /// Where segments of a camera begin that were not finished when entry `n` was written.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unfinished(&mut self, camera: &str, n: i64, at: UtcMillis) -> Result<Vec<UtcMillis>, StoreError> {
+        let select = "SELECT start_ms FROM segment WHERE camera = ?1 AND start_ms < ?3 AND start_ms > ?3 - ?4
+                      AND (sha256 IS NULL AND gone_ms IS NULL
+                           OR (SELECT MAX(c.n) FROM chain c WHERE c.kind = 'segment' AND c.ref = path) > ?2)";
+        let select = sqlx::query_scalar(select).bind(camera).bind(n).bind(at.0).bind(LONGEST_MS);
+        let rows: Vec<i64> = select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        Ok(rows.into_iter().map(UtcMillis).collect())
     }
 
     /// The pictures of a message.

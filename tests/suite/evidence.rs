@@ -659,6 +659,54 @@ fn find_files(dir: &Path, end: &str, out: &mut Vec<PathBuf>) {
 }
 
 #[tokio::test]
+async fn an_event_that_lasts_through_a_time_belongs_to_it_though_its_picture_is_older() {
+    let gate = Scene::new().await;
+    let id = ulid::Ulid::from_parts(u64::try_from(at(100).0).unwrap(), 99);
+    let lasting = async |revision: u32, phase: &str, end: Option<UtcMillis>| {
+        let mut event = event_of(id, revision, phase, at(105));
+        (event.data.capture.start, event.data.capture.end) = (at(100), end);
+        gate.store.record(message(event, 2, None)).await.unwrap();
+    };
+    lasting(1, "new", None).await;
+    let window = |from, to| Selection::Window { cameras: vec!["cam-1".into()], from: at(from), to: at(to) };
+    let events = async |n: i64, name: &str| -> Vec<String> {
+        let path = gate.make(n, name).await;
+        let checked = check(&path, Some(gate.key()));
+        assert!(checked.good, "{:?}", checked.faults);
+        Files::unpack(&path).manifest().events.into_iter().map(|e| e.id).collect()
+    };
+    let early = gate.ask(window(200, 300)).await;
+    assert_eq!(events(early, "lasting.zip").await, [id.to_string()]);
+    lasting(2, "end", Some(at(150))).await;
+    assert_eq!(events(early, "again.zip").await, [id.to_string()], "as it was when it was asked");
+    assert_eq!(events(gate.ask(window(200, 300)).await, "over.zip").await, Vec::<String>::new());
+    assert_eq!(events(gate.ask(window(140, 300)).await, "within.zip").await, [id.to_string()]);
+}
+
+#[tokio::test]
+async fn video_that_is_still_being_written_is_said_to_be() {
+    let gate = Scene::new().await;
+    let now = utc_now();
+    let writing =
+        "INSERT INTO segment (camera, stream, path, codec, start_ms, end_ms, bytes, pictures, time_source, class,
+        state, width, height, dropped, uncertainty_ms) VALUES ('cam-1', 'main', 'cam-1/open.mp4', 'h264', ?1, ?1, 0, 0,
+        'rtcp_ntp', 'ring', 'writing', 1920, 1080, 0, 40)";
+    sqlx::query(writing).bind(now.0 - 20_000).execute(&mut gate.sql().await).await.unwrap();
+    let asked = Selection::Window { cameras: vec!["cam-1".into()], from: now.plus_ms(-10_000), to: now };
+    let n = gate.ask(asked).await;
+    let first = gate.make(n, "first.zip").await;
+    let gaps = Files::unpack(&first).manifest().footage.remove(0).gaps;
+    assert_eq!(gaps.iter().map(|g| g.why.as_str()).collect::<Vec<_>>(), ["unfinished"]);
+    // Finished later: the same request says the same.
+    let close = "UPDATE segment SET state = 'kept', end_ms = ?, sha256 = ? WHERE path = 'cam-1/open.mp4'";
+    let sum = Sum::of(b"video").to_string();
+    sqlx::query(close).bind(now.0 + 5000).bind(&sum).execute(&mut gate.sql().await).await.unwrap();
+    gate.store.chain_append_once(Kind::Segment, "cam-1/open.mp4", "{}").await.unwrap();
+    let again = gate.make(n, "again.zip").await;
+    assert!(std::fs::read(&first).unwrap() == std::fs::read(&again).unwrap(), "byte for byte");
+}
+
+#[tokio::test]
 async fn a_tip_brings_what_it_holds_and_what_the_box_said_of_it() {
     let gate = Scene::new().await;
     let held = gate.make(gate.ask(Selection::Tip { tip: "TB-1".into() }).await, "held.zip").await;

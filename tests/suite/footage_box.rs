@@ -22,9 +22,9 @@ use crate::support::until;
 /// A main stream: another coding, size and rate than the stream that is analysed.
 const MAIN: &str = "( videotestsrc is-live=true ! video/x-raw,width=640,height=360,framerate=15/1 \
      ! x265enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! h265parse ! rtph265pay name=pay0 pt=96 config-interval=-1 )";
-/// Noise, which no encoder makes small: some megabytes a second.
+/// Noise, which no encoder makes small: a megabyte a second and more.
 const NOISE: &str = "( videotestsrc is-live=true pattern=snow ! video/x-raw,width=640,height=480,framerate=10/1 \
-     ! x264enc tune=zerolatency speed-preset=ultrafast pass=quant quantizer=10 key-int-max=10 ! h264parse \
+     ! x264enc tune=zerolatency speed-preset=ultrafast pass=quant quantizer=16 key-int-max=10 ! h264parse \
      ! rtph264pay name=pay0 pt=96 config-interval=-1 )";
 /// A notice of a recording ends a minute after the last loss; with the look after that, and a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -96,6 +96,7 @@ fn phase(messages: &[Value], phase: &str) -> Option<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_main_stream_is_recorded_beside_the_analysed_one_and_its_loss_is_told() {
+    let _alone = super::agent::ONE.lock().await;
     let (sub, main) = (Server::start(H264, Options::default()), Server::start(MAIN, Options::default()));
     let broker = Mosquitto::open();
     let listener = Listener::start(broker.url(), "main-stream").await;
@@ -149,6 +150,7 @@ async fn the_main_stream_is_recorded_beside_the_analysed_one_and_its_loss_is_tol
 
 #[tokio::test(flavor = "multi_thread")]
 async fn room_that_runs_out_is_told_before_and_when_recording_stops_and_when_it_goes_on() {
+    let _alone = super::agent::ONE.lock().await;
     let Some(disk) = SmallDisk::new(60_000_000) else {
         println!("not run: only root may mount a small disk");
         return;
@@ -212,7 +214,7 @@ struct Frozen {
 impl Frozen {
     fn new() -> Option<Self> {
         let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
-        image.as_file().set_len(200 << 20).unwrap();
+        image.as_file().set_len(2 << 30).unwrap();
         let run = |program: &str, args: &[&str], path: &Path| {
             let mut command = Command::new(program);
             command.args(args).arg(image.path()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -240,6 +242,7 @@ impl Drop for Frozen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_is_told_and_nothing_else_waits_for_it() {
+    let _alone = super::agent::ONE.lock().await;
     let Some(disk) = Frozen::new() else {
         println!("not run: only root may mount a disk that can hang");
         return;
@@ -299,6 +302,7 @@ fn black_sky(body: &[u8], gate: &Gate) -> (bool, bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_with_privacy_masks_gives_its_original_only_by_name_and_for_a_reason() {
+    let _alone = super::agent::ONE.lock().await;
     let camera_server = gate::serve(gate::bay(), Codec::H264, gatewatch::simulate::ServerOptions::default());
     let broker = Mosquitto::open();
     let listener = Listener::start(broker.url(), "masks").await;
