@@ -89,6 +89,8 @@ impl Recoder {
         let filter = gst::ElementFactory::make("capsfilter").property("caps", planes).build();
         let filter = filter.map_err(|e| broken("capsfilter", e))?;
         let output = elements::unit_sink(0, false);
+        // It would wait at the end until its pictures are taken, which is for this same thread to do.
+        output.set_property("wait-on-eos", false);
         let chain = [
             elements::parser(codec)?,
             decoder,
