@@ -204,7 +204,7 @@ impl<'a> Collector<'a> {
         let mut events = Vec::new();
         for asked in self.out.asked.clone() {
             events.extend(self.archive.events_between(&asked.camera, asked.from, asked.to).await?);
-            for id in self.archive.events_over(&asked.camera, asked.from, asked.to).await? {
+            for id in self.archive.events_over(&asked.camera, asked.from, asked.to, self.entry.n).await? {
                 if !events.contains(&id) && self.lasted_into(&id, &asked).await? {
                     events.push(id);
                 }

@@ -227,8 +227,8 @@ impl Archive {
         Ok(rows.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// Ids of the events of a camera that lasted into `from..=to` although their picture is of another time, oldest first. By
-    /// what is known now: whether it was so at an earlier time, their messages say.
+    /// Ids of the events of a camera that may have lasted into `from..=to` when entry `n` was written, oldest first. Events of
+    /// which something was recorded since are among them whatever is known of their end now: their messages say how it was.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -237,11 +237,25 @@ impl Archive {
         camera: &str,
         from: UtcMillis,
         to: UtcMillis,
+        n: i64,
     ) -> Result<Vec<String>, StoreError> {
+        let known = self.last_seq_at(n).await?;
         let select = "SELECT event_id FROM event_place WHERE camera = ?1 AND start_ms <= ?3
-                      AND (end_ms IS NULL OR end_ms >= ?2) ORDER BY start_ms, event_id";
-        let select = sqlx::query_scalar(select).bind(camera).bind(from.0).bind(to.0);
+                      AND (end_ms IS NULL OR end_ms >= ?2 OR seq > ?4) ORDER BY start_ms, event_id";
+        let select = sqlx::query_scalar(select).bind(camera).bind(from.0).bind(to.0).bind(known);
         select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))
+    }
+
+    /// Place in the stream of the last message at or before entry `n`; 0 when it is not there any more.
+    async fn last_seq_at(&mut self, n: i64) -> Result<i64, StoreError> {
+        let last = "SELECT ref FROM chain WHERE kind = 'message' AND n <= ? ORDER BY n DESC LIMIT 1";
+        let last: Option<String> =
+            sqlx::query_scalar(last).bind(n).fetch_optional(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        let Some((event, revision)) = last.as_deref().and_then(|r| r.rsplit_once('/')) else { return Ok(0) };
+        let select = "SELECT seq FROM message WHERE event_id = ? AND revision = CAST(? AS INTEGER)";
+        let select = sqlx::query_scalar(select).bind(event).bind(revision);
+        let seq: Option<i64> = select.fetch_optional(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        Ok(seq.unwrap_or(0))
     }
 
     /// Where segments of a camera begin that were not finished when entry `n` was written.

@@ -292,7 +292,7 @@ fn black_sky(body: &[u8], gate: &Gate) -> (bool, bool) {
     let path = gate.dir.path().join("seen.mp4");
     std::fs::write(&path, body).unwrap();
     let pictures = luminance(&path);
-    assert!(pictures.len() > 5, "it can be played: {} pictures", pictures.len());
+    assert!(!pictures.is_empty(), "it can be played");
     let black: Vec<bool> = pictures
         .iter()
         .map(|(_, width, pixels)| pixels[..pixels.len() / width / 5 * width].iter().all(|p| *p < 40))
