@@ -19,7 +19,7 @@ use crate::camera::{self, CameraHandle, CameraId, CameraStatus, FrameSink, Mailb
 use crate::config::{CameraConfig, Config};
 use crate::event::Finding;
 use crate::event::health::HealthLog;
-use crate::footage::Taps;
+use crate::footage::{Footage, Taps};
 use crate::ids::IdSource;
 use crate::vision::detector::Detect;
 use crate::vision::standby::Standby;
@@ -52,7 +52,7 @@ impl Analysis {
         let mailboxes = mailboxes(config, detectors.len());
         let (looks, board) = (looks(config, &mailboxes), HealthBoard::default());
         let handles = Arc::new(spawn_cameras(config, &looks, taps)?);
-        let recorders = spawn_recorders(config, taps)?;
+        let recorders = spawn_recorders(config, taps, &shared.footage)?;
         let (cameras_in, cameras) = tokio_watch::channel(watch::statuses(&handles));
         let context = LaneContext {
             config_digest: config.digest().chars().take(16).collect(),
@@ -135,12 +135,14 @@ fn spawn_cameras(config: &Config, looks: &[Arc<PictureTap>], taps: &Taps) -> any
 }
 
 /// Main streams that are recorded beside the sub-streams that are analysed.
-fn spawn_recorders(config: &Config, taps: &Taps) -> anyhow::Result<Vec<CameraHandle>> {
+fn spawn_recorders(config: &Config, taps: &Taps, footage: &Footage) -> anyhow::Result<Vec<CameraHandle>> {
     let each = config.cameras.iter().filter_map(|c| {
         let (url, tap) = (c.record_url.clone()?, Arc::clone(taps.get(&c.id)?));
         // A name of its own in logs and metrics; no configured id has a dot.
         let main = CameraConfig { id: CameraId(format!("{}.main", c.id)), url, ..c.clone() };
-        Some(camera::spawn_recorder(main, tap).with_context(|| format!("main stream of camera {}", c.id)))
+        let spawned = camera::spawn_recorder(main, tap).with_context(|| format!("main stream of camera {}", c.id));
+        // The state of the analysed stream is published; that of this one shows in the state of the recording.
+        Some(spawned.inspect(|handle| footage.follow(&c.id, handle.subscribe())))
     });
     each.collect()
 }

@@ -99,6 +99,10 @@ pub struct ApiState {
     pub annotator: Option<Arc<crate::event::Annotator>>,
     /// Held while one is made.
     pub sheets: Arc<tokio::sync::Mutex<()>>,
+    /// Makes clips of cameras with privacy masks. `None` in the router's tests.
+    pub masks: Option<Arc<crate::footage::mask_desk::MaskDesk>>,
+    /// Where it is written down who saw an original. `None` in the router's tests.
+    pub views: Option<Arc<dyn super::api_masked::ViewLog>>,
     /// Tips and holds; `None` where there is no store.
     pub tips: Option<super::api_register::TipDesk>,
     /// Bearer token; `None` = not asked for (loopback only, the configuration sees to that).

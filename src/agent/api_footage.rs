@@ -16,8 +16,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::{ApiState, refuse};
+use super::api_masked::{self, Wish};
 use crate::camera::CameraId;
 use crate::clock::{UtcMillis, utc_now};
+use crate::footage::masked::Masked;
 use crate::footage::{ClipPlan, Footage, MAX_CLIP_MS, Manifest, Span};
 use crate::store::StoreError;
 
@@ -28,6 +30,7 @@ const MAX_HEADER_GAPS: usize = 40;
 const FROM: HeaderName = HeaderName::from_static("gatewatch-footage-from");
 const TO: HeaderName = HeaderName::from_static("gatewatch-footage-to");
 const GAPS: HeaderName = HeaderName::from_static("gatewatch-footage-gaps");
+const MASKED: HeaderName = HeaderName::from_static("gatewatch-footage-masked");
 const GROWING: HeaderName = HeaderName::from_static("gatewatch-footage-growing");
 
 /// The routes.
@@ -50,9 +53,21 @@ struct Asked {
     to: String,
 }
 
-type Refused = Box<Response>;
+/// A clip.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedClip {
+    camera: CameraId,
+    from: String,
+    to: String,
+    original: Option<bool>,
+    operator: Option<String>,
+    reason: Option<String>,
+}
 
-fn bad(message: &str) -> Refused {
+pub(super) type Refused = Box<Response>;
+
+pub(super) fn bad(message: &str) -> Refused {
     Box::new(refuse(StatusCode::BAD_REQUEST, "invalid", message))
 }
 
@@ -116,30 +131,51 @@ async fn event_manifest(State(state): State<ApiState>, Path(id): Path<String>) -
 async fn clip(
     State(state): State<ApiState>,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<AskedClip>, QueryRejection>,
 ) -> Response {
     let answer = async {
         let footage = recorder(&state)?;
-        let (camera, span) = span(asked)?;
-        send(footage, &camera, span, &headers).await
+        let Query(a) = asked.map_err(|e| bad(&format!("{e}; needed are `camera`, `from` and `to`")))?;
+        let wish = Wish { original: a.original, operator: a.operator, reason: a.reason };
+        let (camera, span) = span(Ok(Query(Asked { camera: a.camera, from: a.from, to: a.to })))?;
+        send(&state, footage, (&camera, span), &wish, &headers).await
     };
     answer.await.unwrap_or_else(|refused| *refused)
 }
 
-async fn event_clip(State(state): State<ApiState>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+async fn event_clip(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Response {
     let answer = async {
         let footage = recorder(&state)?;
+        let Query(wish) = wish.map_err(|e| bad(&format!("{e}; known are `original`, `operator` and `reason`")))?;
         let (camera, span) = of_event(footage, &id).await?;
-        send(footage, &camera, span, &headers).await
+        let span = api_masked::of_event(&state, &camera, span, &wish);
+        send(&state, footage, (&camera, span), &wish, &headers).await
     };
     answer.await.unwrap_or_else(|refused| *refused)
 }
 
-async fn send(footage: &Footage, camera: &CameraId, span: Span, headers: &HeaderMap) -> Result<Response, Refused> {
+async fn send(
+    state: &ApiState,
+    footage: &Footage,
+    (camera, span): (&CameraId, Span),
+    wish: &Wish,
+    headers: &HeaderMap,
+) -> Result<Response, Refused> {
+    let masked = api_masked::is_masked(state, camera, span, wish).await?;
+    if masked {
+        api_masked::short(span)?;
+    }
     let manifest = footage.manifest(camera, span, utc_now()).await.map_err(|e| failed(&e))?;
     let Some(plan) = footage.clip(&manifest).await.map_err(|e| failed(&e))? else {
         return Err(Box::new(nothing(&manifest)));
     };
+    let copy = if masked { Some(api_masked::copy(state, camera, plan.clone()).await?) } else { None };
+    let plan = copy.as_ref().map_or(plan, |copy| copy.plan.clone());
     let wanted = match wanted(headers, &plan) {
         Ok(wanted) => wanted,
         Err(()) => {
@@ -148,14 +184,15 @@ async fn send(footage: &Footage, camera: &CameraId, span: Span, headers: &Header
             return Err(Box::new(response));
         }
     };
-    Ok(respond(plan, wanted, &manifest))
+    Ok(respond(plan, copy, wanted, &manifest))
 }
 
-fn respond(plan: ClipPlan, wanted: Option<Range<u64>>, manifest: &Manifest) -> Response {
+fn respond(plan: ClipPlan, copy: Option<Arc<Masked>>, wanted: Option<Range<u64>>, manifest: &Manifest) -> Response {
+    let masked = copy.is_some();
     let range = wanted.clone().unwrap_or(0..plan.bytes);
     let (total, etag, from, to) = (plan.bytes, plan.etag.clone(), plan.from, plan.to);
     let left_out = plan.left_out.clone();
-    let mut response = Response::new(Body::from_stream(stream_of(plan, range.clone())));
+    let mut response = Response::new(Body::from_stream(stream_of(plan, copy, range.clone())));
     *response.status_mut() = if wanted.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     if wanted.is_some() {
         put(&mut response, header::CONTENT_RANGE, &format!("bytes {}-{}/{total}", range.start, range.end - 1));
@@ -170,6 +207,7 @@ fn respond(plan: ClipPlan, wanted: Option<Range<u64>>, manifest: &Manifest) -> R
     put(&mut response, header::CONTENT_DISPOSITION, &name);
     put(&mut response, FROM, &from.to_rfc3339());
     put(&mut response, TO, &to.to_rfc3339());
+    put(&mut response, MASKED, if masked { "true" } else { "false" });
     put(&mut response, GROWING, if manifest.growing { "true" } else { "false" });
     put(&mut response, GAPS, &gaps_header(manifest, &left_out));
     response
@@ -305,10 +343,14 @@ fn byte_range(text: &str, total: u64) -> Result<Option<Range<u64>>, ()> {
 }
 
 /// One fragment at a time, read when the receiver takes it. A file deleted meanwhile breaks the connection off, so that
-/// nobody takes a part for the whole.
-fn stream_of(plan: ClipPlan, range: Range<u64>) -> impl futures_util::Stream<Item = std::io::Result<Vec<u8>>> {
+/// nobody takes a part for the whole. A masked copy stays until it is sent.
+fn stream_of(
+    plan: ClipPlan,
+    copy: Option<Arc<Masked>>,
+    range: Range<u64>,
+) -> impl futures_util::Stream<Item = std::io::Result<Vec<u8>>> {
     let first = plan.part_of(range.start);
-    stream::unfold((Arc::new(plan), range, first), |(plan, range, part)| async move {
+    stream::unfold((Arc::new(plan), copy, range, first), |(plan, copy, range, part)| async move {
         if part >= plan.parts() || plan.start_of(part) >= range.end {
             return None;
         }
@@ -316,7 +358,7 @@ fn stream_of(plan: ClipPlan, range: Range<u64>) -> impl futures_util::Stream<Ite
         let bytes = tokio::task::spawn_blocking(move || source.read(part, &wanted)).await;
         let bytes = bytes.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         let next = if bytes.is_ok() { part + 1 } else { plan.parts() };
-        Some((bytes, (plan, range, next)))
+        Some((bytes, (plan, copy, range, next)))
     })
 }
 

@@ -72,6 +72,8 @@ impl Api {
             footage: None,
             annotator: None,
             sheets: Arc::default(),
+            masks: None,
+            views: None,
             tips: None,
             token: token.map(|t| Secret::new(t.into())),
         };

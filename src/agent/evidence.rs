@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::utc_now;
 use crate::evidence::custody;
+use crate::evidence::request::Request;
 use crate::evidence::signer::Signer;
 use crate::ids::IdSource;
 use crate::mqtt::Topics;
@@ -108,6 +109,15 @@ impl Evidence {
             data,
         };
         self.store.record_notices(vec![notice]).await.map(|_| ())
+    }
+
+    /// Writes into the chain that somebody asked for something, and signs its end.
+    ///
+    /// # Errors
+    /// A sentence for technicians: why that cannot be done.
+    pub async fn note(&self, request: &Request) -> Result<(), String> {
+        let Some(signer) = &self.signer else { return Err("the box has no key that it can use".into()) };
+        signer.handle(request).await.map(|_| ()).map_err(|e| e.to_string())
     }
 
     /// Publishes the head of the chain, if it has grown.

@@ -4,6 +4,7 @@ mod analysis;
 pub mod api;
 pub mod api_coverage;
 pub mod api_footage;
+pub mod api_masked;
 pub mod api_register;
 pub mod camera_health;
 pub mod clearance;
@@ -35,6 +36,7 @@ use crate::camera::{CameraHandle, CameraId};
 use crate::clock::utc_now;
 use crate::config::Config;
 use crate::event::message::ModelRef;
+use crate::footage::mask_desk::MaskDesk;
 use crate::ids::IdSource;
 use crate::mqtt::{Delivery, DeliveryStatus, Identity, Presence, Topics};
 use crate::store::Store;
@@ -253,6 +255,10 @@ fn birth(config: &Config, store: &Store, model: &ModelRef) -> serde_json::Value 
     })
 }
 
+fn mask_desk(config: &Config) -> MaskDesk {
+    MaskDesk::new(config.store.dir.join("masked"), config.footage.reserve_bytes, &config.cameras)
+}
+
 async fn serve_http(
     shared: &Shared,
     metrics: &Metrics,
@@ -274,6 +280,8 @@ async fn serve_http(
         footage: Some(Arc::clone(&shared.footage)),
         annotator: Some(Arc::clone(&shared.annotator)),
         sheets: Arc::default(),
+        masks: Some(Arc::new(mask_desk(&shared.config))),
+        views: Some(Arc::new(shared.evidence.clone())),
         tips: Some(shared.tip_desk()),
         token: shared.config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
     };

@@ -268,7 +268,7 @@ fn picture_sink() -> Result<AppSink, CameraError> {
 /// One thread, since frame threads cost memory and latency per camera; broken pictures are withheld, broken units
 /// never end the decoder. Cameras that do not say how far they reorder (many do not) would otherwise be held back by as
 /// many pictures as their level allows: 13 at 768x432, 1.3 s at 10 pictures a second, 26 s on keyframes alone.
-fn tune(decoder: &gst::Element, feed: Feed) {
+pub(super) fn tune(decoder: &gst::Element, feed: Feed) {
     let compliance = match feed {
         Feed::Live => "normal",
         Feed::Recording => "strict",

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::clock::UtcMillis;
-use crate::config::{self, AreaKind, Config};
+use crate::config::{self, Config};
 use crate::evidence::chain::{Entry, Kind};
 use crate::evidence::collect::Site;
 use crate::evidence::custody;
@@ -166,10 +166,7 @@ fn store_options(config: &Config) -> (StoreOptions, String) {
 
 /// What an export takes from the configuration.
 fn site(config: &Config) -> Site {
-    let masks = config.cameras.iter().map(|c| {
-        let masks = c.areas.iter().filter(|a| a.kind == AreaKind::PrivacyMask).map(|a| a.polygon.clone());
-        (c.id.0.clone(), masks.collect())
-    });
+    let masks = config.cameras.iter().map(|c| (c.id.0.clone(), crate::footage::mask_desk::privacy_masks(c)));
     Site {
         name: config.site.name.clone(),
         time_zone: config.site.time_zone.clone(),

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::chain::{Entry, Kind, Sum};
-use super::footage;
-use super::manifest::{Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role};
+use super::manifest::{
+    Analysed, Asked, CustodyRecord, EventRecord, Footage, MessageRecord, Missing, ModelDigest, Range, Role,
+};
 use super::proof::{self, Proof};
 use super::request::{Action, Request, Selection};
 use super::statement::SignedHead;
+use super::{coverage, footage};
+use crate::camera::Codec;
 use crate::clock::UtcMillis;
 use crate::geometry::Polygon;
-use crate::store::{Archive, ArchivedMessage, HoldItem, StoreError};
+use crate::store::{Archive, ArchivedMessage, ArchivedSegment, HoldItem, StoreError};
 
 /// What an export knows beside the store.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +41,21 @@ pub enum Content {
     File(PathBuf),
     /// This picture with the privacy masks of a camera.
     Masked(PathBuf, String),
+    /// This segment, encoded anew with the privacy masks of a camera.
+    MaskedClip(MaskedClip),
     /// These bytes.
     Bytes(Vec<u8>),
+}
+
+/// A segment to be masked.
+#[derive(Debug, Clone)]
+pub struct MaskedClip {
+    /// Below the folder of the footage.
+    pub path: String,
+    /// Its coding.
+    pub codec: Codec,
+    /// Whose masks.
+    pub camera: String,
 }
 
 /// A file of the bundle to be.
@@ -64,6 +80,8 @@ pub struct Collected {
     pub asked: Vec<Asked>,
     /// What footage there is.
     pub footage: Vec<Footage>,
+    /// What was analysed of it.
+    pub coverage: Vec<Analysed>,
     /// Events.
     pub events: Vec<EventRecord>,
     /// Messages about the tip.
@@ -145,6 +163,7 @@ impl<'a> Collector<'a> {
         self.out.asked.sort();
         self.out.asked.dedup();
         self.footage().await?;
+        self.out.coverage = coverage::of(self.archive, self.entry.n, &self.out.asked).await?;
         self.custody(selection).await?;
         self.prove().await?;
         Ok(self.out)
@@ -185,10 +204,28 @@ impl<'a> Collector<'a> {
         let mut events = Vec::new();
         for asked in self.out.asked.clone() {
             events.extend(self.archive.events_between(&asked.camera, asked.from, asked.to).await?);
+            for id in self.archive.events_over(&asked.camera, asked.from, asked.to, self.entry.n).await? {
+                if !events.contains(&id) && self.lasted_into(&id, &asked).await? {
+                    events.push(id);
+                }
+            }
         }
         let mut seen = BTreeSet::new();
         events.retain(|id| seen.insert(id.clone()));
         Ok(events)
+    }
+
+    /// Whether an event lasted into a time, by its messages up to the request.
+    async fn lasted_into(&mut self, id: &str, asked: &Asked) -> Result<bool, StoreError> {
+        let messages = self.archive.messages_of(id).await?;
+        let mut time: Option<(UtcMillis, Option<UtcMillis>)> = None;
+        for message in messages.iter().filter(|m| existed(m, self.entry.n)) {
+            let json: Value = serde_json::from_str(&message.payload).unwrap_or_default();
+            let capture = &json["data"]["capture"];
+            let Some(start) = time_of(&capture["start"]) else { continue };
+            time = Some((time.map_or(start, |(first, _)| first.min(start)), time_of(&capture["end"])));
+        }
+        Ok(time.is_some_and(|(start, end)| start <= asked.to && end.is_none_or(|end| end >= asked.from)))
     }
 
     /// The holds as they stood.
@@ -299,12 +336,37 @@ impl<'a> Collector<'a> {
                 self.wanted.extend(s.chain_n);
                 let known = self.out.parts.iter().any(|p| p.path == path);
                 let file = self.site.footage.join(&s.item.path);
-                s.gone = s.gone || !(known || self.add(&path, &file, s.item.sha256, Role::Original, None));
+                let added = !s.gone && !known && self.add(&path, &file, s.item.sha256, Role::Original, None);
+                s.gone = s.gone || !(known || added);
+                if added {
+                    self.masked_clip(s);
+                }
             }
-            let name = |s: &crate::store::ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
-            self.out.footage.extend(footage::answer(&asked, &segments, &deleted(&deletions, &asked.camera), name));
+            let name = |s: &ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
+            let why = footage::Missed {
+                deleted: deleted(&deletions, &asked.camera),
+                unfinished: self.archive.unfinished(&asked.camera, self.entry.n, self.entry.at).await?,
+            };
+            self.out.footage.extend(footage::answer(&asked, &segments, &why, name));
         }
         Ok(())
+    }
+
+    /// Also a copy for those who may not see all of it.
+    fn masked_clip(&mut self, segment: &ArchivedSegment) {
+        let item = &segment.item;
+        if !self.masked || self.site.masks.get(&item.camera).is_none_or(Vec::is_empty) {
+            return;
+        }
+        let codec = if item.codec == "h265" { Codec::H265 } else { Codec::H264 };
+        let clip = MaskedClip { path: item.path.clone(), codec, camera: item.camera.clone() };
+        self.out.parts.push(Part {
+            path: format!("masked/footage/{}", item.path),
+            content: Content::MaskedClip(clip),
+            recorded: None,
+            role: Role::Derivative,
+            parent: Some(item.sha256),
+        });
     }
 
     /// Holds on, deletions of and requests for any of this, up to the request itself.
@@ -351,6 +413,9 @@ impl<'a> Collector<'a> {
             },
             Action::Repeat { of } => log.iter().any(|r| r.n == *of),
             Action::Exported { request, .. } => log.iter().any(|r| r.item["id"] == request.as_str()),
+            Action::ViewOriginal { camera, from, to } => {
+                self.out.asked.iter().any(|a| a.camera == *camera && *from < a.to && *to > a.from)
+            }
             Action::RotateKey => false,
         }
     }

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::chain::{Entry, Kind, Sum};
-use super::collect::{Collected, Collector, Content, Part, Site};
+use super::collect::{Collected, Collector, Content, MaskedClip, Part, Site};
 use super::keys::BoxKey;
 use super::manifest::{ChainPart, FileRecord, Manifest, Missing, RequestRecord, Role, SCHEMA};
 use super::report;
 use super::request::{Action, Request, Selection};
 use super::statement::{BundleStatement, Origin, SignedHead};
 use super::zip::Writer;
+use crate::footage::masked::{self, Masked};
 use crate::store::Archive;
 
 /// The four files that the manifest cannot name.
@@ -145,11 +146,23 @@ impl Bundle<'_> {
             zip: Writer::new(BufWriter::new(file)),
             files: Vec::new(),
             done: 0,
-            all: total(&collected.parts),
+            all: total(&collected.parts, self.site),
             progress,
         };
         let mut manifest = self.manifest(&collected);
         for p in &collected.parts {
+            if let Content::MaskedClip(clip) = &p.content {
+                match masked_copy(clip, self.site, part) {
+                    Ok(made) => out.masked_clip(p, clip, self.site, &made).with_context(|| p.path.clone())?,
+                    // The original is there; a copy that cannot be made is no reason to give nothing.
+                    Err(why) => {
+                        out.shrink(clip, self.site, 0);
+                        let why = format!("it cannot be masked: {why}");
+                        manifest.missing.push(Missing { what: p.path.clone(), why });
+                    }
+                }
+                continue;
+            }
             let record = out.part(p, self.site).with_context(|| format!("cannot put {} into the bundle", p.path))?;
             if p.recorded.is_some_and(|r| r != record.sha256) {
                 let why = "it was changed on the box after it was recorded; the file as found is here, with a digest that is not the recorded one";
@@ -196,6 +209,7 @@ impl Bundle<'_> {
             request: RequestRecord { n: self.entry.n, at: self.entry.at, request: self.request.clone() },
             asked: c.asked.clone(),
             footage: c.footage.clone(),
+            coverage: c.coverage.clone(),
             events: c.events.clone(),
             notices: c.notices.clone(),
             models: c.models.iter().cloned().collect(),
@@ -231,6 +245,7 @@ impl Out<'_> {
                 self.copy(&part.path, made.len() as u64, &mut made.as_slice())?
             }
             Content::Bytes(bytes) => self.copy(&part.path, bytes.len() as u64, &mut bytes.as_slice())?,
+            Content::MaskedClip(clip) => bail!("{} is put there by other means", clip.path),
         };
         let made_by = match (&part.content, part.role) {
             (Content::Masked(..), _) => Some(format!("privacy masks of configuration {} burnt in", site.config_digest)),
@@ -241,6 +256,23 @@ impl Out<'_> {
             FileRecord { path: part.path.clone(), bytes, sha256, role: part.role, parent_sha256: part.parent, made_by };
         self.files.push(record.clone());
         Ok(record)
+    }
+
+    /// A segment with masks.
+    fn masked_clip(&mut self, part: &Part, clip: &MaskedClip, site: &Site, made: &Masked) -> std::io::Result<()> {
+        let (bytes, sha256) = self.copy(&part.path, made.plan.bytes, &mut made.plan.reader())?;
+        self.shrink(clip, site, bytes);
+        let (digest, encoder) = (&site.config_digest, crate::camera::recoder_name());
+        let made_by = format!("privacy masks of configuration {digest} burnt in, encoded anew by {encoder}");
+        let (path, role) = (part.path.clone(), part.role);
+        self.files.push(FileRecord { path, bytes, sha256, role, parent_sha256: part.parent, made_by: Some(made_by) });
+        Ok(())
+    }
+
+    /// A masked copy was counted as large as its original and has `bytes`.
+    fn shrink(&mut self, clip: &MaskedClip, site: &Site, bytes: u64) {
+        let counted = fs::metadata(site.footage.join(&clip.path)).map_or(0, |m| m.len());
+        self.all = (self.all + bytes).saturating_sub(counted);
     }
 
     fn bytes(&mut self, path: &str, role: Role, bytes: &[u8]) -> anyhow::Result<()> {
@@ -259,9 +291,22 @@ impl Out<'_> {
     }
 }
 
+/// The masked copy of a segment, in a folder beside the bundle to be.
+fn masked_copy(clip: &MaskedClip, site: &Site, beside: &Path) -> std::io::Result<Masked> {
+    let folder = beside.with_extension("masked");
+    match fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let masks = site.masks.get(&clip.camera).map_or(&[][..], Vec::as_slice);
+    let original = masked::clip_of_file(&site.footage, &clip.path, clip.codec)?;
+    masked::make(&original, masks, &folder, &|| Ok(()))
+}
+
 /// About how many bytes there are to write.
-fn total(parts: &[Part]) -> u64 {
+fn total(parts: &[Part], site: &Site) -> u64 {
     let size = |p: &Part| match &p.content {
+        Content::MaskedClip(clip) => fs::metadata(site.footage.join(&clip.path)).map_or(0, |m| m.len()),
         Content::File(path) | Content::Masked(path, _) => fs::metadata(path).map_or(0, |m| m.len()),
         Content::Bytes(bytes) => bytes.len() as u64,
     };

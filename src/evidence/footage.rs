@@ -7,13 +7,22 @@ use crate::store::ArchivedSegment;
 /// Segments follow each other with less than this between them: the time of one picture at a slow rate.
 const JOIN_MS: i64 = 1_500;
 
-/// What there is of `asked`, one answer a stream; one with `none` when there is no stream at all. `deleted`: times of
-/// segments that the box deleted. `file` names a segment in the bundle.
+/// What is known of footage that is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Times of segments that the box deleted.
+    pub deleted: Vec<Range>,
+    /// Where segments begin that were not finished when this was asked.
+    pub unfinished: Vec<UtcMillis>,
+}
+
+/// What there is of `asked`, one answer a stream; one with `none` when there is no stream at all. `file` names a segment in
+/// the bundle.
 #[must_use]
 pub fn answer(
     asked: &Asked,
     segments: &[ArchivedSegment],
-    deleted: &[Range],
+    missed: &Missed,
     file: impl Fn(&ArchivedSegment) -> String,
 ) -> Vec<Footage> {
     let mut streams: Vec<&str> = segments.iter().map(|s| s.item.stream.as_str()).collect();
@@ -23,7 +32,7 @@ pub fn answer(
     }
     let each = streams.into_iter().map(|stream| {
         let of: Vec<&ArchivedSegment> = segments.iter().filter(|s| s.item.stream == stream).collect();
-        of_stream(asked, stream, &of, deleted, &file)
+        of_stream(asked, stream, &of, missed, &file)
     });
     each.collect()
 }
@@ -32,12 +41,12 @@ fn of_stream(
     asked: &Asked,
     stream: &str,
     segments: &[&ArchivedSegment],
-    deleted: &[Range],
+    missed: &Missed,
     file: &impl Fn(&ArchivedSegment) -> String,
 ) -> Footage {
     let there: Vec<&ArchivedSegment> = segments.iter().copied().filter(|s| !s.gone).collect();
     let found = found(asked, &there);
-    let gaps = gaps(asked, &found, segments, deleted);
+    let gaps = gaps(asked, &found, segments, missed);
     let verdict = match (found.is_empty(), gaps.is_empty()) {
         (true, _) => Verdict::None,
         (false, true) => Verdict::Complete,
@@ -77,13 +86,13 @@ fn found(asked: &Asked, segments: &[&ArchivedSegment]) -> Vec<Range> {
     out
 }
 
-fn gaps(asked: &Asked, found: &[Range], segments: &[&ArchivedSegment], deleted: &[Range]) -> Vec<Gap> {
+fn gaps(asked: &Asked, found: &[Range], segments: &[&ArchivedSegment], missed: &Missed) -> Vec<Gap> {
     let mut out = Vec::new();
     let mut at = asked.from;
     let end = Range { from: asked.to, to: asked.to };
     for range in found.iter().chain([&end]) {
         if range.from.since(at) > JOIN_MS {
-            out.push(Gap { from: at, to: range.from, why: why(at, range.from, segments, deleted) });
+            out.push(Gap { from: at, to: range.from, why: why(at, range.from, segments, missed) });
         }
         at = at.max(range.to);
     }
@@ -91,11 +100,13 @@ fn gaps(asked: &Asked, found: &[Range], segments: &[&ArchivedSegment], deleted: 
 }
 
 /// The first reason that explains a part of it; what was deleted by whom is in the custody log.
-fn why(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment], deleted: &[Range]) -> String {
+fn why(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment], missed: &Missed) -> String {
     let lost = segments.iter().any(|s| s.gone && s.item.start < to && s.item.end > from);
-    match (deleted.iter().any(|d| d.from < to && d.to > from), lost) {
+    match (missed.deleted.iter().any(|d| d.from < to && d.to > from), lost) {
         (true, _) => "deleted",
         (false, true) => "lost",
+        // It goes on behind what was asked, since it was not finished.
+        (false, false) if missed.unfinished.iter().any(|start| *start < to) => "unfinished",
         (false, false) => "not_recorded",
     }
     .to_owned()
@@ -132,8 +143,9 @@ mod tests {
     type Told = (Verdict, Vec<(i64, i64)>, Vec<(i64, i64, String)>);
 
     fn answers(segments: &[ArchivedSegment]) -> Told {
-        let deleted = [Range { from: UtcMillis(45_000), to: UtcMillis(46_000) }];
-        let mut all = answer(&asked(), segments, &deleted, |s| s.item.path.clone());
+        let deleted = vec![Range { from: UtcMillis(45_000), to: UtcMillis(46_000) }];
+        let missed = Missed { deleted, unfinished: Vec::new() };
+        let mut all = answer(&asked(), segments, &missed, |s| s.item.path.clone());
         assert_eq!(all.len(), 1);
         let a = all.remove(0);
         let found = a.found.iter().map(|r| (r.from.0, r.to.0)).collect();
@@ -153,9 +165,13 @@ mod tests {
         assert_eq!(answers(&holes), (Verdict::Partial, vec![(15_000, 20_000), (30_000, 45_000)], gaps));
         let nothing = vec![(10_000, 50_000, "deleted".to_owned())];
         assert_eq!(answers(&[]), (Verdict::None, vec![], nothing));
-        let gone = answer(&asked(), &[segment(0, 60_000, true)], &[], |s| s.item.path.clone());
+        let gone = answer(&asked(), &[segment(0, 60_000, true)], &Missed::default(), |s| s.item.path.clone());
         assert_eq!((gone[0].verdict, gone[0].segments[0].file.as_deref()), (Verdict::None, None));
-        let offsets = answer(&asked(), &whole, &[], |s| s.item.path.clone())[0].clock_offset_ms;
+        let begun = Missed { deleted: Vec::new(), unfinished: vec![UtcMillis(40_000)] };
+        let young = answer(&asked(), &whole[..2], &begun, |s| s.item.path.clone());
+        let gaps: Vec<_> = young[0].gaps.iter().map(|g| (g.from.0, g.to.0, g.why.as_str())).collect();
+        assert_eq!(gaps, [(40_000, 50_000, "unfinished")]);
+        let offsets = answer(&asked(), &whole, &Missed::default(), |s| s.item.path.clone())[0].clock_offset_ms;
         assert_eq!(offsets, Some((0, 40)));
     }
 }

@@ -8,6 +8,7 @@ use super::chain::{Kind, Sum};
 use super::request::Request;
 use super::statement::{Origin, SignedHead};
 use crate::clock::UtcMillis;
+use crate::coverage::{Blind, Watched};
 use crate::store::SegmentItem;
 
 /// What `schema` says.
@@ -33,6 +34,8 @@ pub struct Manifest {
     pub asked: Vec<Asked>,
     /// What footage there is of them.
     pub footage: Vec<Footage>,
+    /// What of them the box really analysed, and why not the rest, as it was known when this was asked.
+    pub coverage: Vec<Analysed>,
     /// Events, oldest first.
     pub events: Vec<EventRecord>,
     /// Other messages, e.g. about the tip.
@@ -108,6 +111,25 @@ pub struct Footage {
     pub segments: Vec<SegmentRecord>,
 }
 
+/// What was analysed of an asked time: of the camera as a whole, or of one area or line of it. Each moment is in one of both
+/// lists; no event in a time that was watched means that no rule saw anything, in any other time it means nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Analysed {
+    /// What was asked.
+    #[serde(flatten)]
+    pub asked: Asked,
+    /// Area or line; `None` = all that the camera sees.
+    pub area: Option<String>,
+    /// When pictures were analysed.
+    pub watched: Vec<Watched>,
+    /// When not, and why.
+    pub blind: Vec<Blind>,
+    /// Watched part of it, milliseconds.
+    pub watched_ms: i64,
+    /// The rest.
+    pub blind_ms: i64,
+}
+
 /// A time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Range {
@@ -124,7 +146,8 @@ pub struct Gap {
     pub from: UtcMillis,
     /// Last moment.
     pub to: UtcMillis,
-    /// `not_recorded`, `deleted` by the box, or `lost`: it was recorded and its file is gone.
+    /// `not_recorded`, `deleted` by the box, `lost`: it was recorded and its file is gone, or `unfinished`: it was still being
+    /// written when this was asked; a later request has it.
     pub why: String,
 }
 

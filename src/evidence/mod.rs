@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod collect;
+pub mod coverage;
 pub mod custody;
 pub mod export;
 pub mod footage;
@@ -17,5 +18,6 @@ pub mod signer;
 pub mod statement;
 pub mod verify;
 pub mod verify_chain;
+pub mod verify_coverage;
 pub mod verify_files;
 pub mod zip;

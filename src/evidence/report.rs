@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::manifest::{EventRecord, Footage, Manifest, Verdict};
+use super::manifest::{Analysed, EventRecord, Footage, Manifest, Verdict};
 use super::report_words::{Words, words};
 use super::request::Selection;
 use crate::clock::UtcMillis;
@@ -14,6 +14,8 @@ use crate::event::zone::Zone;
 
 /// Pictures in the report, bytes at most; beyond it the files are only named.
 const MAX_PICTURE_BYTES: usize = 48 << 20;
+/// Times of one camera that the report lists; the manifest has all.
+const MAX_TIMES: usize = 40;
 const STYLE: &str = "body{font:15px/1.45 'Segoe UI',Arial,sans-serif;max-width:60rem;margin:1.5rem auto;padding:0 1rem;color:#111}\
 h1{font-size:1.5rem}h2{font-size:1.15rem;border-bottom:2px solid #333;margin-top:2rem}h3{font-size:1rem;margin-bottom:.3rem}\
 i{color:#444}table{border-collapse:collapse;width:100%;margin:.4rem 0}td,th{border:1px solid #999;padding:.25rem .45rem;text-align:left;vertical-align:top}\
@@ -35,6 +37,7 @@ pub fn html(m: &Manifest, picture: &dyn Fn(&str) -> Option<Vec<u8>>) -> anyhow::
     page.heading("h1", words("title"));
     page.request(m);
     page.footage(m);
+    page.coverage(m);
     page.events(m, picture);
     page.missing(m);
     page.custody(m);
@@ -133,6 +136,31 @@ impl Page {
         ]
     }
 
+    fn coverage(&mut self, m: &Manifest) {
+        self.heading("h2", words("coverage"));
+        let rows: Vec<Vec<String>> = m.coverage.iter().map(|a| self.coverage_row(a)).collect();
+        self.table(&["camera", "asked", "watched", "blind"], &rows);
+        self.note(words("coverage_note"));
+    }
+
+    fn coverage_row(&self, a: &Analysed) -> Vec<String> {
+        let watched = a.watched.iter().map(|w| {
+            let span = format!("{} – {}", self.time(w.span.from), self.time(w.span.to));
+            format!("{span}<br>≤ {} ms", w.interval_ms)
+        });
+        let blind = a.blind.iter().map(|b| {
+            let w = words(&format!("blind_{}", b.reason.as_str()));
+            format!("{} – {}<br>{} <i>/ {}</i>", self.time(b.span.from), self.time(b.span.to), w.0, w.1)
+        });
+        let place = a.area.as_deref().map_or_else(String::new, |area| format!("<br>{}", escape(area)));
+        vec![
+            format!("{}{place}", escape(&a.asked.camera)),
+            format!("{} – {}", self.time(a.asked.from), self.time(a.asked.to)),
+            format!("{} s<br>{}", seconds(a.watched_ms), listed(watched)),
+            format!("{} s<br>{}", seconds(a.blind_ms), listed(blind)),
+        ]
+    }
+
     fn events(&mut self, m: &Manifest, picture: &dyn Fn(&str) -> Option<Vec<u8>>) {
         self.heading("h2", words("events"));
         if m.events.is_empty() {
@@ -214,6 +242,20 @@ impl Page {
         ]);
         self.note(words("digest_note"));
     }
+}
+
+/// The first of them, and how many more there are.
+fn listed(times: impl ExactSizeIterator<Item = String>) -> String {
+    let more = times.len().saturating_sub(MAX_TIMES);
+    let mut all: Vec<String> = times.take(MAX_TIMES).collect();
+    if more > 0 {
+        all.push(format!("… + {more} (manifest.json)"));
+    }
+    all.join("<br>")
+}
+
+fn seconds(ms: i64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
 fn selection(m: &Manifest) -> String {

@@ -25,6 +25,7 @@ const TABLE: &[(&str, Words)] = &[
     ("none", ("không có", "none")),
     ("deleted", ("đã xóa", "deleted")),
     ("lost", ("tệp đã mất", "file lost")),
+    ("unfinished", ("đang được ghi khi yêu cầu", "still being written when asked")),
     ("not_recorded", ("không ghi hình", "not recorded")),
     (
         "footage_note",
@@ -33,6 +34,29 @@ const TABLE: &[(&str, Words)] = &[
             "Segments are whole: they may begin before and end after the time asked.",
         ),
     ),
+    ("coverage", ("Thời gian được phân tích", "What was analysed")),
+    ("watched", ("Có phân tích", "Analysed")),
+    ("blind", ("Không phân tích, lý do", "Not analysed, and why")),
+    (
+        "coverage_note",
+        (
+            "Không có sự kiện trong thời gian có phân tích nghĩa là không quy tắc nào thấy gì; ngoài thời gian đó, việc không có sự kiện không nói lên điều gì. Số ms: khoảng cách dài nhất giữa hai hình được phân tích.",
+            "No event in a time that was analysed means that no rule saw anything; at any other time it means nothing. The ms: longest time between two analysed pictures.",
+        ),
+    ),
+    ("blind_signal", ("mất kết nối camera", "camera not reached")),
+    ("blind_stall", ("camera không gửi hình", "the camera sent no pictures")),
+    ("blind_decode", ("không giải mã được hình", "pictures could not be decoded")),
+    ("blind_overload", ("quá tải", "overload")),
+    ("blind_model_failed", ("mô hình nhận dạng không hoạt động", "no working model")),
+    ("blind_clock", ("đồng hồ nhảy", "the clock jumped")),
+    ("blind_restart", ("hệ thống không chạy hoặc đang khởi động", "the agent did not run or was starting")),
+    ("blind_privacy", ("vùng che riêng tư", "under a privacy mask")),
+    ("blind_ignored", ("vùng bỏ qua", "under an ignore mask")),
+    ("blind_out_of_sight", ("ngoài vùng được quan sát", "outside of what was looked at")),
+    ("blind_not_configured", ("chưa cấu hình", "not configured then")),
+    ("blind_no_record", ("không có ghi nhận", "nothing was written down")),
+    ("blind_not_yet", ("chưa ghi nhận khi yêu cầu", "not yet written down when asked")),
     ("events", ("Sự kiện", "Events")),
     ("no_events", ("Không có sự kiện nào trong phạm vi này.", "There is no event in what was asked.")),
     ("area", ("Khu vực", "Area")),
@@ -71,6 +95,18 @@ pub fn words(key: &str) -> Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_of_not_looking_has_words() {
+        use crate::coverage::BlindReason::{
+            Clock, Decode, Ignored, ModelFailed, NoRecord, NotConfigured, NotYet, OutOfSight, Overload, Privacy,
+            Restart, Signal, Stall,
+        };
+        let all = [Signal, Stall, Decode, Overload, ModelFailed, Clock, Restart, Privacy, Ignored, OutOfSight];
+        for reason in all.into_iter().chain([NotConfigured, NoRecord, NotYet]) {
+            assert_ne!(words(&format!("blind_{}", reason.as_str())).0, "?", "{reason:?}");
+        }
+    }
 
     #[test]
     fn every_key_of_the_report_has_words_in_both_languages() {

@@ -75,6 +75,15 @@ pub enum Action {
         /// Its size.
         bytes: u64,
     },
+    /// The original video of a camera with privacy masks was looked at over HTTP.
+    ViewOriginal {
+        /// Its id.
+        camera: String,
+        /// First moment.
+        from: UtcMillis,
+        /// Last moment.
+        to: UtcMillis,
+    },
     /// A new key for the box.
     RotateKey,
 }

@@ -14,9 +14,12 @@ use super::keys::PublicKey;
 use super::manifest::{Manifest, SCHEMA};
 use super::statement::{BundleStatement, Origin, SignedHead};
 use super::verify_chain::ChainView;
+use super::verify_coverage;
 use super::verify_files::{self, Found};
 use super::zip::Reader;
 
+/// Headers of the container that are named one by one.
+const MAX_HEADERS: usize = 3;
 /// Largest text that is read into memory.
 const MAX_TEXT: u64 = 256 << 20;
 
@@ -50,6 +53,8 @@ pub enum FaultKind {
     MessageChanged,
     /// Footage is not the one that was recorded.
     SegmentChanged,
+    /// The account of what was analysed has holes.
+    CoverageChanged,
     /// The custody log is not the one of the chain.
     CustodyChanged,
     /// The chain.
@@ -141,6 +146,8 @@ pub fn verify(path: &Path, known: &Known, progress: &mut dyn FnMut(u64)) -> io::
         Err(e) => return Err(e),
     }
     checked.faults = faults.0;
+    // What was done to the contents says more than that they were packed anew.
+    checked.faults.sort_by_key(|fault| fault.kind == FaultKind::Container);
     checked.good = checked.faults.is_empty();
     Ok(checked)
 }
@@ -169,8 +176,12 @@ fn check(
     checked: &mut Checked,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
-    for fault in reader.faults() {
+    for fault in reader.faults().iter().take(MAX_HEADERS) {
         faults.add(FaultKind::Container, "container", fault.clone());
+    }
+    if let Some(more) = reader.faults().len().checked_sub(MAX_HEADERS + 1) {
+        let text = format!("{} more headers of the container are not as written: it was packed anew", more + 1);
+        faults.add(FaultKind::Container, "container", text);
     }
     let found = Found::read(reader, faults, progress)?;
     let manifest_text = text(reader, MANIFEST, faults)?;
@@ -189,6 +200,7 @@ fn check(
         check_manifest(&manifest, &manifest_text, statement, faults);
     }
     verify_files::against_manifest(&found, &manifest, faults);
+    verify_coverage::check(&manifest, faults);
     let lines = chain_lines(&chain_text, faults);
     let chain = ChainView::new(&lines, &manifest, faults);
     check_messages(reader, &found, &manifest, &chain, faults)?;

@@ -106,12 +106,26 @@ fn first_sets(path: &Path, fragments: &[FragmentMap], codec: Codec) -> io::Resul
 /// From the last keyframe at or before `from` to the last picture before the first keyframe after `to`.
 fn within(mut chosen: Vec<Chosen<'_>>, from: UtcMillis, to: UtcMillis) -> Vec<Chosen<'_>> {
     let end = chosen.iter().position(|c| c.fragment.keyframe && c.fragment.first > to).unwrap_or(chosen.len());
+    let next = chosen.get(end).map(|c| &c.fragment);
+    let shown_until = end.checked_sub(1).and_then(|i| chosen.get(i)).map(|c| shown_until(&c.fragment, next));
     chosen.truncate(end);
     let before = chosen.iter().rposition(|c| c.fragment.keyframe && c.fragment.first <= from);
     let start = before.or_else(|| chosen.iter().position(|c| c.fragment.keyframe)).unwrap_or(chosen.len());
     let chosen = chosen.split_off(start);
     // All of it may lie before the time: the last group of pictures in front of a gap.
-    if chosen.iter().all(|c| c.fragment.last < from) { Vec::new() } else { chosen }
+    let reaches = shown_until.is_some_and(|t| t > from) || chosen.iter().any(|c| c.fragment.last >= from);
+    if reaches { chosen } else { Vec::new() }
+}
+
+/// How long the last picture of a fragment is the one that is seen: up to the next picture of the connection.
+fn shown_until(fragment: &FragmentMap, next: Option<&FragmentMap>) -> UtcMillis {
+    match next.filter(|n| n.session == fragment.session) {
+        Some(next) => next.first.max(fragment.last),
+        None => {
+            let step = fragment.duration.checked_div(fragment.pictures.len() as u64).unwrap_or(0);
+            fragment.last.plus_ms(i64::try_from(step * 1000 / u64::from(TICKS_PER_S)).unwrap_or(0))
+        }
+    }
 }
 
 fn assemble(root: &Path, sets: &[ParameterSets], chosen: &[Chosen<'_>]) -> Option<ClipPlan> {
@@ -240,6 +254,12 @@ impl ClipPlan {
         Ok(bytes.get(cut(from)..cut(to)).unwrap_or_default().to_vec())
     }
 
+    /// All of it in order.
+    #[must_use]
+    pub fn reader(&self) -> ClipReader<'_> {
+        ClipReader { plan: self, part: 0, rest: io::Cursor::default() }
+    }
+
     /// All of it in memory, for what is short.
     ///
     /// # Errors
@@ -250,6 +270,26 @@ impl ClipPlan {
             out.extend(self.read(part, &(0..self.bytes))?);
         }
         Ok(out)
+    }
+}
+
+/// Reads a clip part by part.
+pub struct ClipReader<'a> {
+    plan: &'a ClipPlan,
+    part: usize,
+    rest: io::Cursor<Vec<u8>>,
+}
+
+impl io::Read for ClipReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.rest.read(buffer)?;
+            if count > 0 || buffer.is_empty() || self.part >= self.plan.parts() {
+                return Ok(count);
+            }
+            self.rest = io::Cursor::new(self.plan.read(self.part, &(0..self.plan.bytes))?);
+            self.part += 1;
+        }
     }
 }
 

@@ -20,6 +20,8 @@ mod boxes;
 pub mod clip;
 mod fragment;
 pub mod gaps;
+pub mod mask_desk;
+pub mod masked;
 mod nal;
 mod notices;
 mod params;
@@ -47,7 +49,7 @@ pub use queue::Tap;
 pub use quota::{Allowed, Looked, Quota};
 pub use state::RecordStatus;
 
-use crate::camera::{CameraId, Frame, decode_stills};
+use crate::camera::{CameraId, CameraStatus, Frame, decode_stills};
 use crate::clock::{UtcMillis, utc_now};
 use crate::config::{CameraConfig, FootageConfig, StoreConfig};
 use crate::event::message::{CaptureTimes, FootageRef};
@@ -197,6 +199,13 @@ impl Footage {
     #[must_use]
     pub fn records(&self, camera: &CameraId) -> bool {
         self.states.iter().any(|s| s.camera == *camera)
+    }
+
+    /// What is recorded of this camera comes by a stream of its own: its state is told with the recording's.
+    pub fn follow(&self, camera: &CameraId, status: tokio::sync::watch::Receiver<CameraStatus>) {
+        if let Some(state) = self.states.iter().find(|s| s.camera == *camera) {
+            state.follow(status);
+        }
     }
 
     /// How each recording stands.

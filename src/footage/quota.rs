@@ -5,8 +5,9 @@
 //!    the oldest of the ring, then the oldest of events. Where nothing may go, recording stops: first of cameras where nothing
 //!    lasts that matters, at half the reserve of all. That is what keeps the disk free for events.
 //!
-//! While a hold source exists and has not been heard, whoever holds something may be unable to say so: what is newer than
-//! its last word less 24 hours is not deleted, except when the disk is nearly full, and then the box says so.
+//! While a hold source exists and is not heard, whoever holds something may be unable to say so: what is newer than its
+//! last word less 24 hours is not deleted, except when the disk is nearly full, and then the box says so. While it is heard,
+//! every hold that was placed is known here, and nothing of this applies.
 
 use std::path::Path;
 
@@ -20,8 +21,11 @@ use crate::telemetry::metrics::{FOOTAGE_BYTES, FOOTAGE_DELETED, FOOTAGE_FREE};
 const BATCH: u32 = 500;
 /// What ended less than this before now is not touched: events about it may still come.
 const FRESH_MS: i64 = 60_000;
-/// A hold source silent for longer than this may not be deleted past.
-const HOLD_SILENCE_MS: i64 = 86_400_000;
+/// A hold source heard this lately has said all it has to say. The word is renewed every few seconds while facts are not
+/// streaming in.
+const IN_STEP_MS: i64 = 900_000;
+/// A hold on its way may reach back so far from the last word.
+const HOLD_REACH_MS: i64 = 86_400_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// Who may record.
@@ -72,8 +76,8 @@ impl Quota<'_> {
     /// When the database or the disk cannot be asked.
     pub async fn look(&self, now: UtcMillis) -> Result<Looked, StoreError> {
         let fresh = now.plus_ms(-FRESH_MS - i64::from(self.config.pre_roll_s) * 1000);
-        let heard = self.store.last_hold_sync().await?;
-        let guarded = heard.map_or(fresh, |t| fresh.min(t.plus_ms(-HOLD_SILENCE_MS)));
+        let silent = self.store.holds_silent_since(now, IN_STEP_MS).await?;
+        let guarded = silent.map_or(fresh, |heard| fresh.min(heard.plus_ms(-HOLD_REACH_MS)));
         let mut out = Looked { bytes: self.store.footage_bytes().await?, ..Looked::default() };
         for (class, days, max_bytes) in [
             (SegmentClass::Ring, self.config.ring_days, self.config.ring_max_bytes),
@@ -146,7 +150,7 @@ impl Quota<'_> {
             out.warnings.push(format!("video of {} is still held; review its hold", since.to_rfc3339()));
         }
         if out.past_silent_holds {
-            out.warnings.push("video was deleted although holds have not been heard of for a day".to_owned());
+            out.warnings.push("video was deleted while nothing is heard of holds: one may be on its way".to_owned());
         }
     }
 

@@ -118,6 +118,15 @@ pub fn segment(path: &Path) -> io::Result<SegmentMap> {
     Ok(map)
 }
 
+/// One fragment by its bytes, with positions counted from its own start.
+pub(super) fn fragment(bytes: &[u8]) -> Option<FragmentMap> {
+    let mut head = 0usize;
+    for _ in [b"uuid", b"prft", b"moof"] {
+        head = head.checked_add(be32(bytes, head)? as usize)?;
+    }
+    parse_fragment(bytes.get(..head)?, 0, bytes.len() as u64)
+}
+
 struct Reader<'a> {
     file: &'a mut File,
     file_bytes: u64,

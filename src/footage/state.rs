@@ -4,10 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
-use crate::camera::CameraId;
-use crate::clock::UtcMillis;
+use crate::camera::{CameraId, CameraState, CameraStatus};
+use crate::clock::{MonoMillis, UtcMillis, mono_now};
 use crate::telemetry::metrics::{FOOTAGE_BYTES_WRITTEN, FOOTAGE_LOST};
+
+/// A stream of its own that is not received for so long is a problem: cameras start anew in less.
+const DOWN_MS: i64 = 20_000;
 
 /// Recording of one camera at one moment, for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,7 +36,14 @@ pub(super) struct RecordState {
     /// Dropped by the queue; the writer hears of them later.
     pub queue_dropped: Arc<AtomicU64>,
     now: Mutex<Now>,
+    stream: Mutex<Option<Stream>>,
     written: metrics::Counter,
+}
+
+/// The stream that is recorded, where it is another than the analysed one, which is watched elsewhere.
+struct Stream {
+    status: watch::Receiver<CameraStatus>,
+    down_since: Option<MonoMillis>,
 }
 
 #[derive(Default)]
@@ -52,6 +63,7 @@ impl RecordState {
             lost: AtomicU64::new(0),
             queue_dropped,
             now: Mutex::default(),
+            stream: Mutex::default(),
             written,
         }
     }
@@ -107,7 +119,28 @@ impl RecordState {
         metrics::counter!(FOOTAGE_LOST, "camera" => self.camera.0.clone(), "reason" => "disk_behind").increment(count);
     }
 
+    /// What is recorded comes by a stream of its own.
+    pub fn follow(&self, status: watch::Receiver<CameraStatus>) {
+        let stream = Stream { status, down_since: None };
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+    }
+
+    fn stream_problem(&self, now: MonoMillis) -> Option<String> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = stream.as_mut()?;
+        let status = stream.status.borrow();
+        if status.state == CameraState::Running {
+            stream.down_since = None;
+            return None;
+        }
+        // Between two tries it is connecting: that is no better.
+        let since = *stream.down_since.get_or_insert(now);
+        let why = status.reason.as_deref().unwrap_or("it does not answer");
+        (now.since(since) >= DOWN_MS).then(|| format!("the stream to record is not received: {why}"))
+    }
+
     pub fn status(&self) -> RecordStatus {
+        let stream_problem = self.stream_problem(mono_now());
         let now = self.now();
         // What the queue dropped counts at once, and not again when the writer hears of it.
         let lost = self.lost.load(Ordering::Relaxed) + self.queue_dropped.load(Ordering::Relaxed);
@@ -115,7 +148,7 @@ impl RecordState {
             camera: self.camera.clone(),
             recording: now.recording,
             until: now.until,
-            problem: now.problem.clone(),
+            problem: now.problem.clone().or(stream_problem),
             lost,
         }
     }

@@ -14,6 +14,9 @@ use crate::clock::UtcMillis;
 use crate::evidence::chain::{Entry, Kind};
 use crate::evidence::statement::SignedHead;
 
+/// No segment is longer, milliseconds.
+const LONGEST_MS: i64 = 3_600_000;
+
 /// A message with its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct ArchivedMessage {
@@ -101,6 +104,10 @@ impl Archive {
 
     pub(super) fn sql(&self, e: sqlx::Error) -> StoreError {
         StoreError::sql(&self.path, e)
+    }
+
+    pub(super) fn content(&self, what: String) -> StoreError {
+        StoreError::Content { path: self.path.clone(), what }
     }
 
     pub(super) fn conn(&mut self) -> &mut SqliteConnection {
@@ -218,6 +225,50 @@ impl Archive {
         let rows = sqlx::query_as(select).bind(from.0).bind(to.0).bind(camera).fetch_all(&mut self.conn).await;
         let rows: Vec<(String, i64)> = rows.map_err(|e| self.sql(e))?;
         Ok(rows.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Ids of the events of a camera that may have lasted into `from..=to` when entry `n` was written, oldest first. Events of
+    /// which something was recorded since are among them whatever is known of their end now: their messages say how it was.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn events_over(
+        &mut self,
+        camera: &str,
+        from: UtcMillis,
+        to: UtcMillis,
+        n: i64,
+    ) -> Result<Vec<String>, StoreError> {
+        let known = self.last_seq_at(n).await?;
+        let select = "SELECT event_id FROM event_place WHERE camera = ?1 AND start_ms <= ?3
+                      AND (end_ms IS NULL OR end_ms >= ?2 OR seq > ?4) ORDER BY start_ms, event_id";
+        let select = sqlx::query_scalar(select).bind(camera).bind(from.0).bind(to.0).bind(known);
+        select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))
+    }
+
+    /// Place in the stream of the last message at or before entry `n`; 0 when it is not there any more.
+    async fn last_seq_at(&mut self, n: i64) -> Result<i64, StoreError> {
+        let last = "SELECT ref FROM chain WHERE kind = 'message' AND n <= ? ORDER BY n DESC LIMIT 1";
+        let last: Option<String> =
+            sqlx::query_scalar(last).bind(n).fetch_optional(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        let Some((event, revision)) = last.as_deref().and_then(|r| r.rsplit_once('/')) else { return Ok(0) };
+        let select = "SELECT seq FROM message WHERE event_id = ? AND revision = CAST(? AS INTEGER)";
+        let select = sqlx::query_scalar(select).bind(event).bind(revision);
+        let seq: Option<i64> = select.fetch_optional(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        Ok(seq.unwrap_or(0))
+    }
+
+    /// Where segments of a camera begin that were not finished when entry `n` was written.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unfinished(&mut self, camera: &str, n: i64, at: UtcMillis) -> Result<Vec<UtcMillis>, StoreError> {
+        let select = "SELECT start_ms FROM segment WHERE camera = ?1 AND start_ms < ?3 AND start_ms > ?3 - ?4
+                      AND (sha256 IS NULL AND gone_ms IS NULL
+                           OR (SELECT MAX(c.n) FROM chain c WHERE c.kind = 'segment' AND c.ref = path) > ?2)";
+        let select = sqlx::query_scalar(select).bind(camera).bind(n).bind(at.0).bind(LONGEST_MS);
+        let rows: Vec<i64> = select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        Ok(rows.into_iter().map(UtcMillis).collect())
     }
 
     /// The pictures of a message.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sqlx::{Connection, FromRow, Row, SqliteConnection};
 
-use super::{Store, StoreError};
+use super::{Archive, Store, StoreError};
 use crate::camera::CameraId;
 use crate::clock::UtcMillis;
 use crate::coverage::answer::fold;
@@ -16,6 +16,9 @@ use crate::rules::AreaId;
 
 /// Events listed in one answer, at most.
 const MAX_EVENTS: i64 = 500;
+/// What touches a time of a camera.
+const TOUCHING: &str =
+    "SELECT * FROM coverage WHERE camera = ? AND to_ms >= ? AND from_ms <= ? ORDER BY session, number";
 /// Intervals compacted in one transaction, so that recording never waits long.
 const BATCH: i64 = 500;
 
@@ -78,8 +81,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn intervals(&self, camera: &CameraId, asked: Span) -> Result<Vec<Interval>, StoreError> {
-        let select = "SELECT * FROM coverage WHERE camera = ? AND to_ms >= ? AND from_ms <= ? ORDER BY session, number";
-        let select = sqlx::query_as(select).bind(&camera.0).bind(asked.from.0).bind(asked.to.0);
+        let select = sqlx::query_as(TOUCHING).bind(&camera.0).bind(asked.from.0).bind(asked.to.0);
         let rows: Vec<Stored> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         self.read_intervals(rows)
     }
@@ -192,23 +194,45 @@ impl Store {
         tx.commit().await.map_err(|e| self.sql(e))
     }
 
-    /// Rows as intervals; equal areas are shared.
     fn read_intervals(&self, rows: Vec<Stored>) -> Result<Vec<Interval>, StoreError> {
-        let mut known: HashMap<String, Arc<AreaViews>> = HashMap::new();
-        let unreadable = |e: serde_json::Error| self.content(format!("recorded coverage cannot be read: {e}"));
-        let mut out = Vec::with_capacity(rows.len());
-        for row in rows {
-            let areas = match known.get(&row.areas) {
-                Some(areas) => Arc::clone(areas),
-                None => {
-                    let read = Arc::new(serde_json::from_str(&row.areas).map_err(unreadable)?);
-                    Arc::clone(known.entry(row.areas.clone()).or_insert(read))
-                }
-            };
-            out.push(row.interval(areas));
-        }
-        Ok(out)
+        intervals(rows).map_err(|e| self.content(format!("recorded coverage cannot be read: {e}")))
     }
+}
+
+impl Archive {
+    /// The intervals of a camera that touch a time, and where the word about that camera ends.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn coverage(
+        &mut self,
+        camera: &str,
+        asked: Span,
+    ) -> Result<(Vec<Interval>, Option<UtcMillis>), StoreError> {
+        let until = sqlx::query_scalar("SELECT MAX(to_ms) FROM coverage WHERE camera = ?").bind(camera);
+        let until: Option<i64> = until.fetch_one(self.conn()).await.map_err(|e| self.sql(e))?;
+        let select = sqlx::query_as(TOUCHING).bind(camera).bind(asked.from.0).bind(asked.to.0);
+        let rows: Vec<Stored> = select.fetch_all(self.conn()).await.map_err(|e| self.sql(e))?;
+        let unreadable = |e| self.content(format!("recorded coverage cannot be read: {e}"));
+        Ok((intervals(rows).map_err(unreadable)?, until.map(UtcMillis)))
+    }
+}
+
+/// Rows as intervals; equal areas are shared.
+fn intervals(rows: Vec<Stored>) -> Result<Vec<Interval>, serde_json::Error> {
+    let mut known: HashMap<String, Arc<AreaViews>> = HashMap::new();
+    let mut out = Vec::with_capacity(rows.len());
+    for row in rows {
+        let areas = match known.get(&row.areas) {
+            Some(areas) => Arc::clone(areas),
+            None => {
+                let read = Arc::new(serde_json::from_str(&row.areas)?);
+                Arc::clone(known.entry(row.areas.clone()).or_insert(read))
+            }
+        };
+        out.push(row.interval(areas));
+    }
+    Ok(out)
 }
 
 #[derive(FromRow)]

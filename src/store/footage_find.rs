@@ -107,21 +107,6 @@ impl Store {
         Ok(rows.into_iter().map(CameraId).collect())
     }
 
-    /// When the box last knew that it had every hold; `None` where no source of holds was ever heard.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn last_hold_sync(&self) -> Result<Option<UtcMillis>, StoreError> {
-        let known = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'moment'");
-        let known: i64 = known.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        if known == 0 {
-            return Ok(None);
-        }
-        let select = sqlx::query_scalar("SELECT at_ms FROM moment WHERE name = 'holds_synced'");
-        let at: Option<i64> = select.fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        Ok(at.map(UtcMillis))
-    }
-
     /// Bytes by class.
     ///
     /// # Errors

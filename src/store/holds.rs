@@ -1,6 +1,8 @@
 //! Holds: footage that no clean-up may delete. Placed by a tip or by command, released by command only; both stay on
 //! record, and in the chain of evidence. Which files that means is the business of footage.
 
+use std::sync::atomic::Ordering;
+
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, SqliteConnection};
 
@@ -250,8 +252,8 @@ impl Store {
         Ok(rows.into_iter().map(Hold::from).collect())
     }
 
-    /// When the box last knew that it had taken every tip and hold sent to it: nothing newer than that (less a day) may be
-    /// deleted, since a tip about it may still wait at the broker. `None`: never yet.
+    /// When the box last knew that it had taken every tip and hold sent to it. Out of touch since then, it may delete nothing
+    /// newer than that less a day, since a tip about it may wait at the broker. `None`: never yet.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -259,6 +261,18 @@ impl Store {
         let select = sqlx::query_scalar("SELECT at_ms FROM moment WHERE name = 'holds_synced'");
         let at: Option<i64> = select.fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         Ok(at.map(UtcMillis))
+    }
+
+    /// When the box was last in step with the source of holds, where it is out of touch with it: for longer than `for_ms`, or
+    /// since before this start, when something may have been sent that it does not know of. `None`: it is in step, or
+    /// there never was a source.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn holds_silent_since(&self, now: UtcMillis, for_ms: i64) -> Result<Option<UtcMillis>, StoreError> {
+        let heard_now = self.inner.holds_heard.load(Ordering::Relaxed);
+        let heard = self.holds_synced_at().await?;
+        Ok(heard.filter(|heard| !heard_now || now.since(*heard) > for_ms))
     }
 
     /// The broker has nothing left for the box, and what came is kept and held.
@@ -269,6 +283,7 @@ impl Store {
         let mark = "INSERT INTO moment (name, at_ms) VALUES ('holds_synced', ?1)
                     ON CONFLICT (name) DO UPDATE SET at_ms = MAX(at_ms, ?1)";
         self.execute(sqlx::query(mark).bind(at.0)).await?;
+        self.inner.holds_heard.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

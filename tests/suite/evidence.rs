@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewatch::agent::evidence::Evidence;
+use gatewatch::camera::CameraId;
 use gatewatch::clock::{UtcMillis, utc_now};
+use gatewatch::coverage::{AreaView, AreaViews, BlindReason, Interval, Look, Span};
 use gatewatch::evidence::chain::{Kind, Sum};
 use gatewatch::evidence::collect::Site;
 use gatewatch::evidence::custody;
@@ -21,6 +23,7 @@ use gatewatch::evidence::verify::{Checked, Fault, FaultKind, Known, verify};
 use gatewatch::evidence::zip::{Reader, Writer};
 use gatewatch::geometry::{Point, Polygon};
 use gatewatch::mqtt::Topics;
+use gatewatch::rules::AreaId;
 use gatewatch::store::{Archive, HoldItem, NewNotice, Part, SegmentItem, Store};
 use gatewatch::telemetry::health::{Health, Level};
 use serde_json::{Value, json};
@@ -32,6 +35,8 @@ use crate::support::until;
 
 /// When the scene of these tests happened.
 const START: UtcMillis = UtcMillis(1_772_420_000_000);
+
+const WATCHED: Look = Look::Watched { interval_ms: 200, pictures: 75 };
 
 fn at(s: i64) -> UtcMillis {
     START.plus_ms(s * 1000)
@@ -75,6 +80,7 @@ impl Scene {
             self.signer.publish().await.unwrap().unwrap();
             self.events.push(id.to_string());
         }
+        self.watch().await;
         self.hold("hold-1", "cam-1", (5, 45), Some("TB-1")).await;
         self.signer.publish().await.unwrap().unwrap();
     }
@@ -122,6 +128,22 @@ impl Scene {
         insert.execute(&mut self.sql().await).await.unwrap();
         let text = serde_json::to_string(&item).unwrap();
         self.store.chain_append_once(Kind::Segment, &path, &text).await.unwrap();
+    }
+
+    /// What was analysed of cam-1: from 5 s on, but for 20 s to 26 s; its bay is under a privacy mask.
+    async fn watch(&self) {
+        let signal = Look::Blind(BlindReason::Signal);
+        for (number, from, to, look) in [(1, 5, 20, WATCHED), (2, 20, 26, signal), (3, 26, 60, WATCHED)] {
+            self.interval(number, from, to, look).await;
+        }
+    }
+
+    async fn interval(&self, number: i64, from: i64, to: i64, look: Look) {
+        let bay = AreaView { blind: Some(BlindReason::Privacy), unseen: 1.0 };
+        let areas: AreaViews = [(AreaId("bay".into()), bay)].into();
+        let (camera, span) = (CameraId("cam-1".into()), Span { from: at(from), to: at(to) });
+        let interval = Interval { camera, session: 1, number, span, look, areas: Arc::new(areas) };
+        self.store.record_coverage(&[interval]).await.unwrap();
     }
 
     async fn hold(&self, id: &str, camera: &str, (from, to): (i64, i64), tip: Option<&str>) {
@@ -193,13 +215,11 @@ impl Scene {
     }
 }
 
-/// Real video where the material is there, else bytes; other ones for each segment.
+/// Real video as the recorder writes it; another file for each segment.
 fn footage(start: i64) -> Vec<u8> {
-    let assets = std::env::var_os("GATEWATCH_ASSETS").map(PathBuf::from);
-    let real = assets.and_then(|a| std::fs::read(a.join("videos/person-bicycle-car-detection-7sec.mp4")).ok());
     // A second file of its own: a `free` box behind the video, which players skip.
     let tail = [b"\0\0\0\x10free".as_slice(), &start.to_be_bytes()].concat();
-    [real.map_or_else(|| vec![start as u8; 2_000], |r| r[..r.len().min(60_000)].to_vec()), tail].concat()
+    [crate::footage::a_segment(), &tail].concat()
 }
 
 fn topics() -> Topics {
@@ -365,7 +385,9 @@ fn files_and_signature() -> Vec<Tampering> {
 }
 
 fn events_and_times() -> Vec<Tampering> {
-    use FaultKind::{Chain, CustodyChanged, EventDropped, ManifestChanged, SegmentChanged, Swapped, TimeShifted};
+    use FaultKind::{
+        Chain, CoverageChanged, CustodyChanged, EventDropped, ManifestChanged, SegmentChanged, Swapped, TimeShifted,
+    };
     vec![
         tampering(
             "event dropped",
@@ -441,6 +463,18 @@ fn events_and_times() -> Vec<Tampering> {
             *f.bytes("originals/footage/") = b"other".to_vec();
             f.forge(|m| m["footage"][0]["segments"][0]["sha256"] = json!(Sum::of(b"other")));
         }),
+        tampering("a gap in what was analysed hidden", &[(CoverageChanged, "does not add up")], |f| {
+            f.forge(|m| drop(m["coverage"][0]["blind"].as_array_mut().unwrap().remove(0)));
+        }),
+        tampering("a gap in what was analysed closed", &[(CoverageChanged, "the sums are not")], |f| {
+            f.forge(|m| {
+                let gone = m["coverage"][0]["blind"].as_array_mut().unwrap().remove(0);
+                m["coverage"][0]["watched"][0]["from"] = gone["from"].clone();
+            });
+        }),
+        tampering("no word of what was analysed", &[(CoverageChanged, "does not say what was analysed")], |f| {
+            f.forge(|m| m["coverage"] = json!([]));
+        }),
         tampering("custody log shortened", &[(CustodyChanged, "was dropped from the custody log")], |f| {
             f.forge(|m| drop(m["custody"].as_array_mut().unwrap().remove(0)));
         }),
@@ -508,6 +542,10 @@ async fn the_same_request_gives_the_same_bytes_whatever_happens_meanwhile() {
     let first = gate.make(n, "first.zip").await;
     gate.event(ulid::Ulid::generate(), 1, "new", at(30), None).await;
     gate.hold("hold-2", "cam-1", (0, 90), None).await;
+    // The last interval went on, was followed by another, and what is old is forgotten.
+    gate.interval(3, 26, 75, WATCHED).await;
+    gate.interval(4, 75, 90, Look::Blind(BlindReason::Restart)).await;
+    sqlx::query("DELETE FROM coverage WHERE number = 1").execute(&mut gate.sql().await).await.unwrap();
     gate.signer.handle(&Request::new(who(), Action::Repeat { of: n })).await.unwrap();
     gate.signer.publish().await.unwrap().unwrap();
     let second = gate.make(n, "second.zip").await;
@@ -554,12 +592,59 @@ async fn the_manifest_says_what_was_found_and_what_is_missing() {
     assert!(faults[0].text.contains("is not the picture that message"), "{faults:?}");
     assert_eq!(m.events[0].messages.iter().map(|x| x.revision).collect::<Vec<_>>(), [1, 2]);
     assert!(m.files.iter().any(|f| f.path.starts_with("masked/") && f.made_by.as_deref().unwrap().contains("c0ffee")));
+    let clips: Vec<_> = m.files.iter().filter(|f| f.path.starts_with("masked/footage/")).collect();
+    assert_eq!(clips.len(), 2, "of each segment that is there");
+    for clip in clips {
+        let made_by = clip.made_by.as_deref().unwrap();
+        assert!(made_by.contains("c0ffee") && made_by.contains("x264enc"), "{made_by}");
+        let seen = gate.dir.path().join("seen.mp4");
+        std::fs::write(&seen, Files::unpack(&path).bytes(&clip.path)).unwrap();
+        let pictures = crate::footage::luminance(&seen);
+        assert_eq!(pictures.len(), 50, "every picture of the segment");
+        for (_, width, pixels) in pictures {
+            let left = pixels.iter().enumerate().filter(|(i, _)| i % width < width / 2);
+            assert!(left.map(|(_, p)| *p).max() < Some(40), "the left half is masked");
+        }
+    }
     let report = String::from_utf8(Files::unpack(&path).bytes("report.html").clone()).unwrap();
     for text in ["Hồ sơ chứng cứ", "Camera evidence", "Nguyễn Văn A", "data:image/jpeg;base64,", "một phần", "hold"]
     {
         assert!(report.contains(text), "the report lacks {text:?}");
     }
     assert!(!report.contains("http:") && !report.contains("https:"), "nothing from elsewhere");
+}
+
+#[tokio::test]
+async fn the_bundle_says_what_was_analysed_and_why_not_the_rest() {
+    let gate = Scene::new().await;
+    let path = gate.window_bundle("b.zip").await;
+    let m = Files::unpack(&path).manifest();
+    let told: Vec<_> = m.coverage.iter().map(|a| (a.area.as_deref(), a.watched_ms, a.blind_ms)).collect();
+    assert_eq!(told, [(None, 49_000, 41_000), (Some("bay"), 0, 90_000)]);
+    let watched: Vec<_> = m.coverage[0].watched.iter().map(|w| (w.span.from, w.span.to, w.interval_ms)).collect();
+    assert_eq!(watched, [(at(5), at(20), 200), (at(26), at(60), 200)]);
+    let blind = |i: usize| -> Vec<_> {
+        m.coverage[i].blind.iter().map(|b| (b.span.from, b.span.to, b.reason.as_str())).collect()
+    };
+    assert_eq!(blind(0), [(at(0), at(5), "no_record"), (at(20), at(26), "signal"), (at(60), at(90), "not_yet")]);
+    assert_eq!(blind(1), [(at(0), at(5), "no_record"), (at(5), at(60), "privacy"), (at(60), at(90), "not_yet")]);
+    let report = String::from_utf8(Files::unpack(&path).bytes("report.html").clone()).unwrap();
+    for text in
+        ["Thời gian được phân tích", "What was analysed", "mất kết nối camera", "under a privacy mask", "49.000 s"]
+    {
+        assert!(report.contains(text), "the report lacks {text:?}");
+    }
+    let checked = check(&path, Some(gate.key()));
+    assert!(checked.good, "{:?}", checked.faults);
+    // A camera that the box knows nothing of.
+    let nobody = Selection::Window { cameras: vec!["cam-9".into()], from: at(0), to: at(90) };
+    let path = gate.make(gate.ask(nobody).await, "nobody.zip").await;
+    let m = Files::unpack(&path).manifest();
+    assert_eq!(
+        (m.coverage.len(), m.coverage[0].blind_ms, m.coverage[0].blind[0].reason),
+        (1, 90_000, BlindReason::NoRecord)
+    );
+    assert!(check(&path, Some(gate.key())).good);
 }
 
 fn find_files(dir: &Path, end: &str, out: &mut Vec<PathBuf>) {
@@ -571,6 +656,54 @@ fn find_files(dir: &Path, end: &str, out: &mut Vec<PathBuf>) {
             out.push(path);
         }
     }
+}
+
+#[tokio::test]
+async fn an_event_that_lasts_through_a_time_belongs_to_it_though_its_picture_is_older() {
+    let gate = Scene::new().await;
+    let id = ulid::Ulid::from_parts(u64::try_from(at(100).0).unwrap(), 99);
+    let lasting = async |revision: u32, phase: &str, end: Option<UtcMillis>| {
+        let mut event = event_of(id, revision, phase, at(105));
+        (event.data.capture.start, event.data.capture.end) = (at(100), end);
+        gate.store.record(message(event, 2, None)).await.unwrap();
+    };
+    lasting(1, "new", None).await;
+    let window = |from, to| Selection::Window { cameras: vec!["cam-1".into()], from: at(from), to: at(to) };
+    let events = async |n: i64, name: &str| -> Vec<String> {
+        let path = gate.make(n, name).await;
+        let checked = check(&path, Some(gate.key()));
+        assert!(checked.good, "{:?}", checked.faults);
+        Files::unpack(&path).manifest().events.into_iter().map(|e| e.id).collect()
+    };
+    let early = gate.ask(window(200, 300)).await;
+    assert_eq!(events(early, "lasting.zip").await, [id.to_string()]);
+    lasting(2, "end", Some(at(150))).await;
+    assert_eq!(events(early, "again.zip").await, [id.to_string()], "as it was when it was asked");
+    assert_eq!(events(gate.ask(window(200, 300)).await, "over.zip").await, Vec::<String>::new());
+    assert_eq!(events(gate.ask(window(140, 300)).await, "within.zip").await, [id.to_string()]);
+}
+
+#[tokio::test]
+async fn video_that_is_still_being_written_is_said_to_be() {
+    let gate = Scene::new().await;
+    let now = utc_now();
+    let writing =
+        "INSERT INTO segment (camera, stream, path, codec, start_ms, end_ms, bytes, pictures, time_source, class,
+        state, width, height, dropped, uncertainty_ms) VALUES ('cam-1', 'main', 'cam-1/open.mp4', 'h264', ?1, ?1, 0, 0,
+        'rtcp_ntp', 'ring', 'writing', 1920, 1080, 0, 40)";
+    sqlx::query(writing).bind(now.0 - 20_000).execute(&mut gate.sql().await).await.unwrap();
+    let asked = Selection::Window { cameras: vec!["cam-1".into()], from: now.plus_ms(-10_000), to: now };
+    let n = gate.ask(asked).await;
+    let first = gate.make(n, "first.zip").await;
+    let gaps = Files::unpack(&first).manifest().footage.remove(0).gaps;
+    assert_eq!(gaps.iter().map(|g| g.why.as_str()).collect::<Vec<_>>(), ["unfinished"]);
+    // Finished later: the same request says the same.
+    let close = "UPDATE segment SET state = 'kept', end_ms = ?, sha256 = ? WHERE path = 'cam-1/open.mp4'";
+    let sum = Sum::of(b"video").to_string();
+    sqlx::query(close).bind(now.0 + 5000).bind(&sum).execute(&mut gate.sql().await).await.unwrap();
+    gate.store.chain_append_once(Kind::Segment, "cam-1/open.mp4", "{}").await.unwrap();
+    let again = gate.make(n, "again.zip").await;
+    assert!(std::fs::read(&first).unwrap() == std::fs::read(&again).unwrap(), "byte for byte");
 }
 
 #[tokio::test]

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use gatewatch::camera::{AccessUnit, CameraId, Codec, UnitSink};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, utc_now};
-use gatewatch::config::{FootageConfig, StoreConfig};
+use gatewatch::config::{AreaConfig, AreaKind, FootageConfig, StoreConfig};
+use gatewatch::footage::mask_desk::{MaskDesk, MaskError};
 use gatewatch::footage::{Allowed, ClipPlan, Footage, Manifest, Span, Taps, read, reconcile};
-use gatewatch::store::{Store, StoreOptions};
+use gatewatch::geometry::{Point, Polygon};
+use gatewatch::rules::AreaId;
+use gatewatch::store::{NewHold, Store, StoreOptions};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
@@ -197,7 +200,7 @@ fn ffprobe(path: &Path) -> Option<(Vec<(f64, bool)>, usize)> {
 }
 
 /// The same by GStreamer's demultiplexer and decoder: presentation times of decoded pictures.
-fn gst_times(path: &Path) -> Vec<u64> {
+pub fn gst_times(path: &Path) -> Vec<u64> {
     gst::init().unwrap();
     let text = format!("filesrc location={} ! decodebin ! videoconvert ! appsink name=out sync=false", path.display());
     let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Bin>().unwrap();
@@ -255,6 +258,159 @@ async fn clips_are_what_was_sent_for_every_reader() {
     }
 }
 
+/// One segment file of two seconds of moving pictures, as the recorder writes it.
+pub fn a_segment() -> &'static [u8] {
+    static SEGMENT: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    let record = async || {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, footage, taps) = open(dir.path(), config(30), &[camera()]).await;
+        let coder = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25";
+        record(&footage, &taps, &camera(), coded(coder, 50)).await;
+        drop(taps);
+        footage.finish().await;
+        let path = store.segment_paths().await.unwrap().remove(0).0;
+        std::fs::read(footage.root().join(path)).unwrap()
+    };
+    SEGMENT.get_or_init(|| {
+        let work = move || tokio::runtime::Runtime::new().unwrap().block_on(record());
+        std::thread::spawn(work).join().unwrap()
+    })
+}
+
+/// The pictures of a file as planes of luminance with their width, and their times in nanoseconds.
+pub fn luminance(path: &Path) -> Vec<(u64, usize, Vec<u8>)> {
+    gst::init().unwrap();
+    let text = format!(
+        "filesrc location={} ! decodebin ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=out sync=false",
+        path.display()
+    );
+    let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Bin>().unwrap();
+    let sink = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut out = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let width = sample.caps().unwrap().structure(0).unwrap().get::<i32>("width").unwrap();
+        let buffer = sample.buffer().unwrap();
+        let pixels = buffer.map_readable().unwrap().as_slice().to_vec();
+        out.push((buffer.pts().unwrap().nseconds(), usize::try_from(width).unwrap(), pixels));
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    out
+}
+
+/// A mask over the left third, and a desk for it.
+fn mask_desk(dir: &Path) -> MaskDesk {
+    let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());
+    masked.areas = vec![privacy_mask(1.0 / 3.0)];
+    MaskDesk::new(dir.join("masked"), 1_000_000, &[masked])
+}
+
+fn privacy_mask(width: f32) -> AreaConfig {
+    let corners = [[0.0, 0.0], [width, 0.0], [width, 1.0], [0.0, 1.0]].map(Point::from).to_vec();
+    AreaConfig::plain(AreaId("window".into()), AreaKind::PrivacyMask, Polygon(corners))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_masked_clip_has_every_picture_at_its_time_and_nothing_under_the_mask() {
+    let coders = [
+        ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", 150),
+        ("x264enc bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast key-int-max=25", 150),
+        ("x265enc speed-preset=ultrafast key-int-max=25 option-string=\"bframes=3\"", 100),
+    ];
+    for (coder, count) in coders {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, footage, taps) = open(dir.path(), config(2), &[camera()]).await;
+        // Four seconds, a gap of ten, two seconds: over several files.
+        let mut units = coded(coder, count);
+        for unit in units.iter_mut().skip(100) {
+            unit.pts_ns += 10_000_000_000;
+            unit.time.utc = unit.time.utc.plus_ms(10_000);
+        }
+        record(&footage, &taps, &camera(), units.iter().cloned()).await;
+        drop(taps);
+        footage.finish().await;
+        let plan = clip(&footage, START, START + 60_000).await.expect("there is footage");
+        let original = dir.path().join("original.mp4");
+        std::fs::write(&original, plan.read_all().unwrap()).unwrap();
+        let desk = mask_desk(dir.path());
+        let started = Instant::now();
+        let made = desk.clip(&camera(), plan.clone()).await.unwrap();
+        println!("{coder}: {} pictures of 320x240 masked in {:?}", made.plan.pictures, started.elapsed());
+        assert_eq!((made.plan.from, made.plan.to, made.plan.codec), (plan.from, plan.to, Codec::H264), "{coder}");
+        let path = dir.path().join("masked.mp4");
+        std::fs::write(&path, made.plan.read_all().unwrap()).unwrap();
+        let (before, after) = (luminance(&original), luminance(&path));
+        assert_eq!((after.len(), made.plan.pictures), (before.len(), plan.pictures), "{coder}");
+        for ((t0, width, old), (t1, _, new)) in before.iter().zip(&after) {
+            let (t0, t1) = (t0 - before[0].0, t1 - after[0].0);
+            assert!(t0.abs_diff(t1) < 20_000, "{coder}: {t0} {t1}");
+            let mut changed = 0;
+            for (i, (old, new)) in old.iter().zip(new).enumerate() {
+                let x = i % width;
+                // Two pixels beside the edge belong to the mask, blocks of the coder bleed over it.
+                if x < width / 3 {
+                    assert!(*new < 40, "{coder}: {new} at column {x}");
+                } else if x > width / 3 + 16 {
+                    changed += usize::from(old.abs_diff(*new) > 60);
+                }
+            }
+            assert!(changed < old.len() / 50, "{coder}: {changed} pixels beside the mask are not the original's");
+        }
+        if let Some((packets, decoded)) = ffprobe(&path) {
+            assert_eq!((packets.len(), decoded), (before.len(), before.len()), "{coder}");
+        }
+        let utc = |path: &Path| -> Vec<UtcMillis> {
+            let mut all: Vec<_> =
+                read::segment(path).unwrap().fragments.iter().flat_map(|f| f.pictures.clone()).collect();
+            all.sort_by_key(|p| p.utc);
+            all.iter().map(|p| p.utc).collect()
+        };
+        assert_eq!(utc(&path), utc(&original), "{coder}: each picture has its capture time");
+        // The same again is the same copy, which goes with the last who holds it.
+        let again = desk.clip(&camera(), plan).await.unwrap();
+        assert!(Arc::ptr_eq(&made, &again));
+        drop((made, again, desk));
+        assert_eq!(walk(&dir.path().join("masked")), 0, "nothing is left behind");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, footage, taps) = open(dir.path(), config(2), &[camera()]).await;
+    record(&footage, &taps, &camera(), coded("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", 250))
+        .await;
+    drop(taps);
+    footage.finish().await;
+    let desk = Arc::new(mask_desk(dir.path()));
+    // Ten at once: one is made, four wait, the others are sent away.
+    let mut asked = tokio::task::JoinSet::new();
+    for i in 0..10i64 {
+        let (desk, plan) = (Arc::clone(&desk), clip(&footage, START + i * 1000, START + i * 1000).await.unwrap());
+        asked.spawn(async move { desk.clip(&camera(), plan).await.map(|m| m.plan.pictures) });
+    }
+    let (mut made, mut busy) = (0, 0);
+    while let Some(done) = asked.join_next().await {
+        match done.unwrap() {
+            Ok(pictures) => made += usize::from(pictures > 0),
+            Err(MaskError::Busy) => busy += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((made, busy), (5, 5));
+    assert!(walk(&dir.path().join("masked")) <= 4, "only some are kept");
+    // A disk that is nearly full.
+    let plan = clip(&footage, START, START + 5000).await.unwrap();
+    let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());
+    masked.areas = vec![privacy_mask(0.5)];
+    let full = MaskDesk::new(dir.path().join("full"), u64::MAX, &[masked]);
+    let refused = full.clip(&camera(), plan).await.map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("no room"), "{refused}");
+    assert_eq!(walk(&dir.path().join("full")), 0);
+    store.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_index_says_what_is_in_the_files() {
     let dir = tempfile::tempdir().unwrap();
@@ -303,6 +459,13 @@ fn any_cut_is_the_units_between_keyframes() {
         footage.finish().await;
         (store, footage)
     });
+    // A moment between the last picture of a group and the next keyframe shows that picture.
+    for from in (0..count * 100).step_by(50) {
+        let plan = runtime.block_on(clip(&footage, START + from, START + from + 10));
+        let plan = plan.unwrap_or_else(|| panic!("no clip of the moment at {from} ms"));
+        assert_eq!(plan.from.0 - START, from / 700 * 700, "the keyframe before {from} ms");
+    }
+    assert!(runtime.block_on(clip(&footage, START + count * 100 + 50, START + count * 100 + 60)).is_none());
     let path = dir.path().join("clip.mp4");
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 48, ..ProptestConfig::default() });
     let ranges = (0i64..=(count - 1) * 100, 0i64..6000, any::<prop::sample::Index>(), any::<prop::sample::Index>());
@@ -473,6 +636,77 @@ async fn a_day_of_four_cameras_under_a_small_quota_keeps_what_is_held() {
     store.close().await.unwrap();
 }
 
+/// A picture a second in the first minute of each hour.
+fn a_minute_an_hour(hours: i64) -> impl Iterator<Item = AccessUnit> {
+    (0..hours).flat_map(|hour| (hour * 3600..hour * 3600 + 60).map(|n| unit(n, 1000, 10, 300)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_touch_with_who_places_holds_nothing_young_is_deleted() {
+    const HOUR: i64 = 3_600_000;
+    let dir = quick_dir();
+    // A quota of nearly nothing: all that may go goes.
+    let quota = FootageConfig { ring_max_bytes: 1, ..config(60) };
+    let (store, footage, taps) = open(dir.path(), quota.clone(), &[camera()]).await;
+    record(&footage, &taps, &camera(), a_minute_an_hour(60)).await;
+    drop(taps);
+    footage.finish().await;
+    let first =
+        async || manifest(&footage, START, START + 60 * HOUR).await.segments.first().map(|s| (s.from.0 - START) / HOUR);
+    let all = store.footage_bytes().await.unwrap();
+    assert_eq!(all.segments, 60, "{all:?}");
+    // The last word of holds came at 50 h, in an earlier run; it is 62 h now: what is younger than 26 h stays.
+    let (heard, now) = (UtcMillis(START + 50 * HOUR), UtcMillis(START + 62 * HOUR));
+    let earlier = "INSERT INTO moment (name, at_ms) VALUES ('holds_synced', ?)";
+    sqlx::query(earlier).bind(heard.0).execute(&mut database(dir.path()).await).await.unwrap();
+    let looked = footage.look(now).await.unwrap();
+    assert!(looked.deleted > 0 && !looked.past_silent_holds, "{looked:?}");
+    assert_eq!((looked.deleted, first().await), (26, Some(26)));
+    // A few minutes after that word too, as long as this run has not heard for itself.
+    assert_eq!(footage.look(heard.plus_ms(60_000)).await.unwrap().deleted, 0);
+    // Days later nothing more goes.
+    let looked = footage.look(now.plus_ms(90 * HOUR)).await.unwrap();
+    assert_eq!((looked.deleted, looked.past_silent_holds), (0, false), "{looked:?}");
+    // A disk that is nearly full goes before a hold that may come, and the box says so; what is held stays.
+    let held = NewHold {
+        id: None,
+        camera: "bay".into(),
+        from: UtcMillis(START + 30 * HOUR),
+        to: UtcMillis(START + 31 * HOUR),
+        reason: "tip".into(),
+        tip_id: None,
+        by: "x".into(),
+    };
+    store.place_holds(&[held]).await.unwrap();
+    let (root, tight) = (footage.root().to_owned(), FootageConfig { reserve_bytes: 1 << 60, ..quota });
+    let before = store.footage_bytes().await.unwrap();
+    let full = gatewatch::footage::Quota { store: &store, root: &root, config: &tight };
+    let looked = full.look(now.plus_ms(91 * HOUR)).await.unwrap();
+    assert!(looked.past_silent_holds && looked.deleted > 0, "{looked:?}");
+    assert!(looked.warnings.iter().any(|w| w.contains("nothing is heard of holds")), "{:?}", looked.warnings);
+    assert!(looked.bytes.held > 0 && looked.bytes.segments < before.segments, "{looked:?}");
+    let left = manifest(&footage, START, START + 60 * HOUR).await;
+    assert!(!left.segments.is_empty() && left.segments.iter().all(|s| s.held), "what is held and nothing else");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_touch_with_who_places_holds_the_quota_is_kept() {
+    const HOUR: i64 = 3_600_000;
+    let dir = quick_dir();
+    let quota = FootageConfig { ring_max_bytes: 1, ..config(60) };
+    let (store, footage, taps) = open(dir.path(), quota, &[camera()]).await;
+    record(&footage, &taps, &camera(), a_minute_an_hour(10)).await;
+    drop(taps);
+    footage.finish().await;
+    let now = UtcMillis(START + 11 * HOUR);
+    store.mark_holds_synced(now.plus_ms(-60_000)).await.unwrap();
+    let looked = footage.look(now).await.unwrap();
+    assert_eq!((looked.deleted, looked.past_silent_holds), (10, false), "{looked:?}");
+    assert_eq!((looked.bytes.segments, looked.warnings.len()), (0, 0), "{looked:?}");
+    store.close().await.unwrap();
+}
+
 fn walk(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     entries.map(|p| if p.is_dir() { walk(&p) } else { 1 }).sum()
@@ -508,15 +742,21 @@ async fn a_disk_that_is_behind_costs_pictures_and_never_ingest() {
 }
 
 /// A file system of its own and small; `None` where nobody may make one.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn new(bytes: u64) -> Option<Self> {
+    pub fn new(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(dir.path()).stderr(Stdio::null());
         let mounted = mount.status();
         mounted.is_ok_and(|s| s.success()).then_some(Self(dir))
+    }
+}
+
+impl SmallDisk {
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 

@@ -16,6 +16,7 @@ mod evidence;
 mod evidence_tools;
 mod fetch;
 mod footage;
+mod footage_box;
 mod health;
 mod model;
 mod mqtt;

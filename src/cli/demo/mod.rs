@@ -28,6 +28,8 @@ use report::Report;
 
 /// Says that a folder was made by the demo.
 const MARK: &str = "made-by-demo";
+/// The demo's configuration in its folder.
+const CONFIG: &str = "gatewatch.toml";
 /// Port of the desk's pages on loopback, if it is free.
 const DESK_PORT: u16 = 8482;
 /// Who may sign in at the demo's desk.
@@ -192,7 +194,8 @@ async fn page_address(port: u16) -> SocketAddr {
 fn configuration(args: &Args, cameras: &Cameras, broker: &EmbeddedBroker) -> anyhow::Result<Config> {
     let mut config = Config {
         site: SiteConfig { box_id: "demo".into(), name: "Cửa khẩu trình diễn".into(), ..SiteConfig::default() },
-        store: StoreConfig { dir: args.dir.clone(), ..StoreConfig::default() },
+        // The commands that read its file may be run from anywhere.
+        store: StoreConfig { dir: std::path::absolute(&args.dir)?, ..StoreConfig::default() },
         mqtt: MqttConfig { url: broker.url(), ..MqttConfig::default() },
         http: HttpConfig { listen: Some((Ipv4Addr::LOCALHOST, 0).into()), ..HttpConfig::default() },
         cameras: cameras.configs(&args.dir)?,
@@ -203,7 +206,11 @@ fn configuration(args: &Args, cameras: &Cameras, broker: &EmbeddedBroker) -> any
     (config.register.grace_before_s, config.register.grace_after_s) = (10, 10);
     // What is built here goes through the same checks as a file.
     let text = toml::to_string(&config).context("the demo's configuration cannot be written")?;
-    Ok(crate::config::parse(&text, "demo")?)
+    let parsed = crate::config::parse(&text, "demo")?;
+    // For the commands that ask a box's store: evidence, reports.
+    let path = args.dir.join(CONFIG);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(parsed)
 }
 
 /// The duty room's side on the same broker, its data beside the box's.
@@ -239,6 +246,7 @@ fn introduce(config: &Config, agent: &Agent, page: &LiveDesk, broker: &EmbeddedB
     }
     println!("  Detector    {}", agent.detector);
     println!("  Store       {}", config.store.dir.display());
+    println!("  Evidence    gatewatch evidence log --config {}", config.store.dir.join(CONFIG).display());
 }
 
 async fn print_events(subscriber: Arc<Subscriber>) {

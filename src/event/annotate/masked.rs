@@ -28,6 +28,18 @@ pub fn masked(picture: &[u8], masks: &[Polygon]) -> Result<Vec<u8>, AnnotateErro
     jpeg::encode(&pixmap, QUALITY)
 }
 
+/// Which pixels of a picture of this size `masks` cover, row by row; `None` when there can be no such picture.
+#[must_use]
+pub fn covered(width: u32, height: u32, masks: &[Polygon]) -> Option<Vec<bool>> {
+    let mut pixmap = Pixmap::new(width, height)?;
+    for mask in masks {
+        let scaled = |p: &Point| Point { x: p.x * width as f32, y: p.y * height as f32 };
+        let corners: Vec<Point> = mask.0.iter().map(scaled).collect();
+        shapes::cover(&mut pixmap, &corners);
+    }
+    Some(pixmap.pixels().iter().map(|p| p.alpha() > 0).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

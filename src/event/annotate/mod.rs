@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use tiny_skia::{Color, Pixmap, PixmapPaint, Transform};
 
-pub use masked::masked;
+pub use masked::{covered, masked};
 
 use super::message::EventMessage;
 use super::zone::{UnknownZone, Zone};

@@ -1,0 +1,114 @@
+//! Which clip of a camera with privacy masks somebody gets over HTTP: the masked copy, unless the original is asked for by name,
+//! with the token, by a person and for a reason that go into the chain first. Making copies is `footage/mask_desk`'s.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+
+use super::api::{ApiState, refuse};
+use super::api_footage::{Refused, bad};
+use super::evidence::Evidence;
+use crate::camera::CameraId;
+use crate::evidence::request::{Action, Request, Who};
+use crate::footage::mask_desk::{MAX_MASKED_MS, MaskError, View, last_of};
+use crate::footage::masked::Masked;
+use crate::footage::{ClipPlan, Span};
+
+/// Seconds after which it may be asked for again.
+const RETRY_AFTER_S: &str = "10";
+
+/// Where views of originals are written down. A trait because the router's tests have no store.
+pub trait ViewLog: Send + Sync {
+    /// Writes one into the chain.
+    fn note(&self, request: Request) -> BoxFuture<'_, Result<(), String>>;
+}
+
+impl ViewLog for Evidence {
+    fn note(&self, request: Request) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { Self::note(self, &request).await })
+    }
+}
+
+/// The original instead of the masked copy.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    pub original: Option<bool>,
+    pub operator: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// Whether a clip of this camera must be masked for this wish. Where it need not be although the camera has masks, that is
+/// written down now.
+pub(super) async fn is_masked(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Result<bool, Refused> {
+    if !state.masks.as_ref().is_some_and(|desk| desk.masks(camera)) {
+        return Ok(false);
+    }
+    if wish.original != Some(true) {
+        return Ok(true);
+    }
+    if state.token.is_none() {
+        let message =
+            "the original of a camera with privacy masks is given to holders of the token only: set `http.token`";
+        return Err(Box::new(refuse(StatusCode::FORBIDDEN, "token_needed", message)));
+    }
+    let text = |v: &Option<String>| v.as_deref().unwrap_or_default().trim().to_owned();
+    let who = Who { operator: text(&wish.operator), reason: text(&wish.reason) };
+    note(state, View { operator: who.operator, reason: who.reason, camera: camera.clone(), span }).await?;
+    Ok(false)
+}
+
+async fn note(state: &ApiState, view: View) -> Result<(), Refused> {
+    let (Some(desk), Some(log)) = (&state.masks, &state.views) else { return Ok(()) };
+    if desk.is_noted(&view) {
+        return Ok(());
+    }
+    let who = Who { operator: view.operator.clone(), reason: view.reason.clone() };
+    let action = Action::ViewOriginal { camera: view.camera.0.clone(), from: view.span.from, to: view.span.to };
+    let request = Request::new(who, action);
+    // The words are those of the command line.
+    request.check().map_err(|e| bad(&e.replace("--operator", "`operator`").replace("--reason", "`reason`")))?;
+    if let Err(why) = log.note(request).await {
+        tracing::error!(why, camera = %view.camera, "a view of original video could not be written down, so it is refused");
+        let message =
+            "the original is not given while it cannot be written down who saw it; the log of the box says why";
+        return Err(Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, "not_written_down", message)));
+    }
+    desk.noted(view);
+    Ok(())
+}
+
+/// A time that was asked for, if it is not too long for a masked clip.
+pub(super) fn short(span: Span) -> Result<(), Refused> {
+    if span.to.since(span.from) <= MAX_MASKED_MS {
+        return Ok(());
+    }
+    let minutes = MAX_MASKED_MS / 60_000;
+    Err(bad(&format!("this camera has privacy masks: its clips are made anew, at most {minutes} minutes at once")))
+}
+
+/// The time of an event, which may last longer than a masked clip may be: its last minutes.
+pub(super) fn of_event(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Span {
+    let masked = wish.original != Some(true) && state.masks.as_ref().is_some_and(|desk| desk.masks(camera));
+    if masked { last_of(span) } else { span }
+}
+
+/// The masked copy of a clip.
+pub(super) async fn copy(state: &ApiState, camera: &CameraId, plan: ClipPlan) -> Result<Arc<Masked>, Refused> {
+    let Some(desk) = &state.masks else { return Err(bad("this box makes no masked clips")) };
+    desk.clip(camera, plan).await.map_err(|error| {
+        let (error, message) = match error {
+            MaskError::Busy => ("busy", error.to_string()),
+            MaskError::Failed(why) => {
+                tracing::error!(why, %camera, "no masked clip could be made");
+                ("not_masked", "the masked clip cannot be made now; the log of the box says why".to_owned())
+            }
+        };
+        let mut response: Response = refuse(StatusCode::SERVICE_UNAVAILABLE, error, &message);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        Box::new(response)
+    })
+}
