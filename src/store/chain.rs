@@ -106,7 +106,7 @@ async fn last_published(tx: &mut SqliteConnection) -> Result<Option<serde_json::
         return Ok(Some(serde_json::json!({"n": head["n"], "sha256": head["sha256"]})));
     }
     // The message is pruned: nothing was appended for as long as messages are kept.
-    let select = "SELECT n, sha256 FROM chain_head ORDER BY n DESC LIMIT 1";
+    let select = "SELECT h.n, c.sha256 FROM chain_head h JOIN chain c ON c.n = h.n ORDER BY h.n DESC LIMIT 1";
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(select).fetch_optional(tx).await?;
     Ok(row.map(|(n, sum)| serde_json::json!({"n": n, "sha256": hex::encode(sum)})))
 }

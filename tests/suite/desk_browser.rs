@@ -102,7 +102,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.picture("tip").await;
     is_clean(&browser, "tip").await;
     room.say(vec![bay()]).await;
-    leader.sees("/yard", "Có xe").await;
+    leader.sees("/yard", "Ô kiểm hóa số 1").await;
     leader.get("/shifts").await;
     let plan = [
         ("from", "2026-03-02T08:00"),

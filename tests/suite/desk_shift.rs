@@ -52,7 +52,7 @@ async fn both(database: DatabaseConfig) {
     let mut auditor = room.account(&mut admin, "dung", "auditor", "*").await;
 
     room.say(vec![state(true), birth(), bay(2, 1, "bay_occupied", None)]).await;
-    let page = leader.sees("/yard", "Có xe").await;
+    let page = leader.sees("/yard", "1</strong> / 2").await;
     for text in ["Ô số 1", "Ô số 2", "1</strong> / 2", "10000001234", "CSQU3054383", "<code>b1</code>"] {
         assert!(page.has(text), "the yard says {text}: {}", page.text);
     }
