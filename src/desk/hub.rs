@@ -90,13 +90,17 @@ async fn announce_once(room: &Room, seen: Option<i64>) -> Result<i64, DbError> {
         return Ok(seen);
     }
     let limit = i64::try_from(MANY).unwrap_or(i64::MAX) + 1;
-    let touched = room.db.alerts_touched(seen, limit).await?;
+    let mut touched = room.db.alerts_touched(seen, limit).await?;
+    let mut upto = newest;
     if touched.len() > MANY {
-        // Fails only when nobody listens.
+        // A backlog comes in: what is new and live is shown at once all the same, the rest with the next list.
+        // Sending fails only when nobody listens.
         let _ = room.hub.told.send(Told::Many);
-        return Ok(newest);
+        touched = room.db.alerts_rang(seen, limit).await?;
+        touched.truncate(MANY);
+    } else if let Some(last) = touched.last() {
+        upto = last.touched.max(newest);
     }
-    let upto = touched.last().map_or(newest, |t| t.touched.max(newest));
     for one in touched {
         let pictures = if one.row.picture.is_some() { room.db.pictures(&one.row.id).await? } else { Vec::new() };
         let fresh = one.rang > seen;

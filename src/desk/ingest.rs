@@ -1,6 +1,7 @@
 //! From the broker into the database: each message once, in its place, and acknowledged only when it is stored. Holes in
 //! a box's numbers are asked back. What a message means is in `message.rs`; the connection is `mqtt/desk.rs`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -67,20 +68,29 @@ pub(crate) async fn run(room: Arc<Room>, mut arrived: mpsc::Receiver<Arrived>) {
 /// One transaction for all of them.
 async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
     let mut tx = room.db.write().await?;
+    let mut seen = HashSet::new();
     for one in batch {
-        take(room, &mut tx, one).await?;
+        take(room, &mut tx, &mut seen, one).await?;
     }
     tx.commit().await
 }
 
-async fn take(room: &Room, tx: &mut Tx, one: &Arrived) -> Result<(), DbError> {
+/// `seen`: boxes that had a word in this transaction already.
+async fn take<'a>(
+    room: &Room,
+    tx: &mut Tx,
+    seen: &mut HashSet<(&'a str, &'a str)>,
+    one: &'a Arrived,
+) -> Result<(), DbError> {
     let prefix = &room.prefix;
     if one.topic == reply_topic(prefix, &room.config.mqtt.client_id) {
         return answer(tx, one).await;
     }
     let Some((office, box_id, kind)) = levels(prefix, &one.topic) else { return Ok(()) };
     let now = utc_now().0;
-    tx.box_seen(office, box_id, now).await?;
+    if seen.insert((office, box_id)) {
+        tx.box_seen(office, box_id, now).await?;
+    }
     match kind.as_slice() {
         ["state"] => {
             let online = json_of(one).pointer("/online").and_then(Value::as_bool).unwrap_or(false);

@@ -115,19 +115,28 @@ async fn console(mut person: Browser, times: Shared, stop: CancellationToken) ->
         let answer = request.header("cookie", person.cookie_header()).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let (mut events, mut text) = (answer.bytes_stream(), String::new());
+        let mut refresh_at: Option<tokio::time::Instant> = None;
         loop {
-            let chunk = tokio::select! { c = events.next() => c, () = stop.cancelled() => None };
+            let due = refresh_at.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3600));
+            let chunk = tokio::select! {
+                c = events.next() => c,
+                () = stop.cancelled() => None,
+                () = tokio::time::sleep_until(due) => {
+                    refresh_at = None;
+                    let page = person.get("/alerts?view=open&similar=show").await.text;
+                    note(&times, &mut known, page.split("id=\"a-").skip(1).filter_map(|r| r.split('"').next()));
+                    continue;
+                }
+            };
             let Some(Ok(chunk)) = chunk else { break };
             text.push_str(&String::from_utf8_lossy(&chunk));
             while let Some(end) = text.find("\n\n") {
                 let event: String = text.drain(..end + 2).collect();
                 if event.contains("event: refresh") {
-                    times.lock().unwrap().refreshes += 1;
+                    times.lock().unwrap().refreshes += usize::from(refresh_at.is_none());
                     // As the page's script does: not all in the same moment.
-                    tokio::time::sleep(Duration::from_millis(500 + rand::random_range(0..1500))).await;
-                    let page = person.get("/alerts?view=open&similar=show").await.text;
-                    let ids = page.split("id=\"a-").skip(1).filter_map(|r| r.split('"').next());
-                    note(&times, &mut known, ids);
+                    let wait = Duration::from_millis(2000 + rand::random_range(0..3000));
+                    refresh_at.get_or_insert(tokio::time::Instant::now() + wait);
                 } else if let Some(id) = event.split("\"id\":\"").nth(1).and_then(|r| r.split('"').next()) {
                     note(&times, &mut known, [id].into_iter());
                 }

@@ -103,7 +103,7 @@ function listen() {
 // Much changed at once: the list is taken anew, not by all pages in the same moment and not all the time.
 let waiting = 0;
 function later() {
-  if (!waiting) waiting = setTimeout(() => { waiting = 0; refresh(); }, 500 + Math.random() * 1500);
+  if (!waiting) waiting = setTimeout(() => { waiting = 0; refresh(); }, 2000 + Math.random() * 3000);
 }
 async function refresh() {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
@@ -189,6 +189,7 @@ async function footage(link) {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("footage");
   if (!fresh) { location.href = link.href; return; }
   place.replaceWith(fresh);
+  fresh.scrollIntoView({ block: "nearest" });
   watch(fresh);
   fresh.querySelector("video")?.play().catch(() => {});
 }

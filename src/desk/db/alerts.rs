@@ -136,6 +136,15 @@ impl Db {
         Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
     }
 
+    /// Alerts that became worth a sound after the transaction `after`, in that order.
+    pub(crate) async fn alerts_rang(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
+        // Only texts of this file are put together.
+        let select = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang LIMIT $2"
+        ));
+        Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
+    }
+
     pub(crate) async fn alert_history(&self, id: &str) -> Result<Vec<ActionRow>, DbError> {
         let select =
             "SELECT at_ms, account, action, reason, note FROM alert_action WHERE alert_id = $1 ORDER BY at_ms, id";

@@ -46,11 +46,11 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
     let counts = ctx.room.tally.counts(&ctx.room.db, &ctx.user.scope).await.or_problem(&ctx)?;
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
     let single = query.get("similar").is_some_and(|s| s == "show");
-    let mut cards = html! {};
+    let mut cards = Vec::with_capacity(rows.len());
     for (row, similar) in grouped(rows, single) {
         let named = row.picture.is_some();
         let pictures = if named { ctx.room.db.pictures(&row.id).await.or_problem(&ctx)? } else { Vec::new() };
-        cards = html! { (cards) (card(&ctx, &offices, &row, similar, &pictures)) };
+        cards.push(card(&ctx, &offices, &row, similar, &pictures));
     }
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))
@@ -62,7 +62,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         p.hint { (ctx.t("alerts.keys")) }
         p #say .unseen aria-live="assertive" {}
         section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
-            (cards)
+            @for card in &cards { (card) }
         }
         p #empty .hint { (ctx.t("nothing")) " " (ctx.t("alerts.new_from_now")) }
         (dialogs(&ctx))

@@ -8,6 +8,7 @@ INSERT INTO counter (name, value) VALUES ('writer', 0);
 ALTER TABLE alert ADD COLUMN touched BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE alert ADD COLUMN rang BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX alert_touched ON alert (touched);
+CREATE INDEX alert_rang ON alert (rang);
 CREATE INDEX alert_count ON alert (state, severity, office);
 
 -- Which of several workers does what only one may do.
