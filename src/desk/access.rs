@@ -52,14 +52,16 @@ impl Role {
     /// Whether the role holds the permission.
     pub(crate) fn may(self, need: Need) -> bool {
         use Need::{
-            Accounts, ActAlerts, Audit, Devices, DraftTips, IssueTips, Nobody, Reports, Self_, ViewAlerts, ViewTips,
-            WorkTips,
+            Accounts, ActAlerts, Audit, Devices, DraftTips, Footage, IssueTips, LeadShifts, Nobody, Reports, Self_,
+            Shifts, ViewAlerts, ViewTips, WorkTips,
         };
         match need {
             Nobody | Self_ => true,
             ViewAlerts | ViewTips => self != Self::Technician && self != Self::Administrator,
             ActAlerts | DraftTips => matches!(self, Self::Officer | Self::ShiftLeader | Self::Supervisor),
-            IssueTips => matches!(self, Self::ShiftLeader | Self::Supervisor),
+            // Clips are not masked: those who watch and those who watch over them.
+            Footage | Shifts => matches!(self, Self::Officer | Self::ShiftLeader | Self::Supervisor | Self::Auditor),
+            IssueTips | LeadShifts => matches!(self, Self::ShiftLeader | Self::Supervisor),
             WorkTips => matches!(self, Self::Field | Self::ShiftLeader | Self::Supervisor),
             Reports => matches!(self, Self::Officer | Self::ShiftLeader | Self::Supervisor | Self::Auditor),
             Devices => self != Self::Field,
@@ -85,6 +87,12 @@ pub(crate) enum Need {
     IssueTips,
     /// Receive, check, report; samples and money.
     WorkTips,
+    /// See video as the camera sent it.
+    Footage,
+    /// See rosters and hand-overs.
+    Shifts,
+    /// Write rosters, hand over, take over.
+    LeadShifts,
     Reports,
     Devices,
     Audit,
@@ -106,6 +114,8 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/alerts", Need::ViewAlerts),
     ("GET", "/alerts/stream", Need::ViewAlerts),
     ("GET", "/alerts/{id}", Need::ViewAlerts),
+    ("GET", "/alerts/{id}/footage", Need::Footage),
+    ("GET", "/alerts/{id}/clip", Need::Footage),
     ("POST", "/alerts/{id}/{step}", Need::ActAlerts),
     ("GET", "/pictures/{event}/{sha256}", Need::ViewAlerts),
     ("GET", "/declarations", Need::ViewAlerts),
@@ -117,6 +127,11 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/tips/{id}/edit", Need::DraftTips),
     ("POST", "/tips/{id}/lead/{step}", Need::IssueTips),
     ("POST", "/tips/{id}/work/{step}", Need::WorkTips),
+    ("GET", "/yard", Need::ViewAlerts),
+    ("GET", "/shifts", Need::Shifts),
+    ("POST", "/shifts", Need::LeadShifts),
+    ("GET", "/shifts/{id}", Need::Shifts),
+    ("POST", "/shifts/{id}/{step}", Need::LeadShifts),
     ("GET", "/reports", Need::Reports),
     ("GET", "/reports/tips", Need::Reports),
     ("GET", "/reports/csv", Need::Reports),
@@ -128,6 +143,12 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/accounts", Need::Accounts),
     ("POST", "/accounts", Need::Accounts),
     ("POST", "/accounts/{name}", Need::Accounts),
+    ("GET", "/openapi.json", Need::Self_),
+    ("GET", "/api/alerts", Need::ViewAlerts),
+    ("GET", "/api/alerts/{id}", Need::ViewAlerts),
+    ("GET", "/api/tips", Need::ViewTips),
+    ("GET", "/api/bays", Need::ViewAlerts),
+    ("GET", "/api/boxes", Need::Devices),
 ];
 
 /// What a route needs; `None` = there is no such route.
@@ -161,8 +182,10 @@ mod tests {
         }
         assert!(Role::Officer.may(Need::DraftTips) && !Role::Officer.may(Need::IssueTips));
         assert!(Role::Field.may(Need::WorkTips) && !Role::Field.may(Need::ActAlerts));
-        let changing = [Need::ActAlerts, Need::DraftTips, Need::IssueTips, Need::WorkTips, Need::Accounts];
+        let changing =
+            [Need::ActAlerts, Need::DraftTips, Need::IssueTips, Need::WorkTips, Need::LeadShifts, Need::Accounts];
         assert!(changing.into_iter().all(|n| !Role::Auditor.may(n)), "an auditor changes nothing");
+        assert!(!Role::Field.may(Need::Footage) && Role::Auditor.may(Need::Footage), "clips are not masked");
         assert!(!Role::Administrator.may(Need::ViewAlerts), "who makes accounts does not see goods");
         assert_eq!(need_of("POST", "/alerts/{id}/{step}"), Some(Need::ActAlerts));
         assert_eq!(need_of("DELETE", "/alerts"), None);

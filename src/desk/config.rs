@@ -27,6 +27,9 @@ pub struct DeskConfig {
     pub tips: TipsConfig,
     /// Reports.
     pub reports: ReportsConfig,
+    /// Where boxes are asked for footage. A box that is not named here shows none.
+    #[serde(rename = "box")]
+    pub boxes: Vec<BoxConfig>,
     /// Names of customs offices; a code without a name is shown as it is.
     #[serde(rename = "office")]
     pub offices: Vec<OfficeConfig>,
@@ -69,6 +72,10 @@ pub struct DeskMqttConfig {
     /// Client id, one for each desk: the broker keeps what arrives while the desk is away under this name.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))]
     pub client_id: String,
+    /// Name of a group of workers that share the work of one desk: each has its own `client_id`, all have the same group,
+    /// the same PostgreSQL and the same `desk.dir`.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))]
+    pub share: Option<String>,
     /// Offices whose boxes are listened to; empty = all.
     pub offices: Vec<String>,
     /// User name; needs `password`.
@@ -101,6 +108,7 @@ impl Default for DeskMqttConfig {
             url: "mqtt://127.0.0.1:1883".into(),
             topic_prefix: "gatewatch/v1".into(),
             client_id: "desk".into(),
+            share: None,
             offices: Vec::new(),
             username: None,
             password: SecretSource::default(),
@@ -152,6 +160,10 @@ pub struct DeskHttpConfig {
     pub listen: SocketAddr,
     /// A proxy in front speaks TLS to the browsers and sets `X-Forwarded-For`; nobody else can reach `listen`.
     pub behind_proxy: bool,
+    /// Header in which the declared proxy names who has signed in there; the account of that name must exist. Needs
+    /// `behind_proxy`.
+    #[schemars(regex(pattern = r"^[A-Za-z][A-Za-z0-9-]{0,63}$"))]
+    pub sign_on_header: Option<String>,
     /// PEM file of the certificate chain.
     pub tls_cert_file: Option<PathBuf>,
     /// PEM file of its key.
@@ -169,6 +181,7 @@ impl Default for DeskHttpConfig {
         Self {
             listen: ([127, 0, 0, 1], 8490).into(),
             behind_proxy: false,
+            sign_on_header: None,
             tls_cert_file: None,
             tls_key_file: None,
             session_hours: 26,
@@ -230,6 +243,24 @@ pub enum PercentMode {
     Truncate,
     /// Half up: 72 of 79 is 91.14 %.
     Round,
+}
+
+/// Where a box is asked for footage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoxConfig {
+    /// Code of its office.
+    #[schemars(regex(pattern = r"^[0-9A-Z]{4}$"))]
+    pub office: String,
+    /// Its `site.box_id`.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))]
+    pub id: String,
+    /// Address of its HTTP API: `http://host:8480`, or `https://` where a proxy before it speaks TLS.
+    pub url: String,
+    /// Its `http.token`.
+    pub token: SecretSource,
+    /// PEM file of the authority that signed the certificate behind `https://`; system authorities else.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Name of a customs office.
@@ -295,12 +326,36 @@ fn check(config: &DeskConfig) -> Vec<(String, String)> {
         }
     }
     mqtt(&config.mqtt, &mut found);
+    if config.http.sign_on_header.is_some() && !config.http.behind_proxy {
+        found.push(("http.sign_on_header".into(), "needs `behind_proxy = true`: else anybody could send it".into()));
+    }
+    if config.mqtt.share.is_some() && config.database.url.is_none() {
+        found.push(("mqtt.share".into(), "needs PostgreSQL in `database.url`: SQLite is one worker's".into()));
+    }
+    boxes(&config.boxes, &mut found);
     for (i, office) in config.offices.iter().enumerate() {
         if office.code.is_empty() || office.name.is_empty() {
             found.push((format!("office[{i}]"), "needs `code` and `name`".into()));
         }
     }
     found
+}
+
+fn boxes(boxes: &[BoxConfig], found: &mut Vec<(String, String)>) {
+    for (i, one) in boxes.iter().enumerate() {
+        let mut say = |key: &str, what: &str| found.push((format!("box[{i}]{key}"), what.into()));
+        if one.office.is_empty() || one.id.is_empty() {
+            say("", "needs `office`, `id` and `url`");
+        }
+        let plain = ["http://", "https://"].iter().find_map(|s| one.url.strip_prefix(s));
+        match plain {
+            Some(host) if !host.is_empty() && !host.contains(['@', '?', '#', ' ']) => {}
+            _ => say(".url", "must be an address like \"http://10.1.2.3:8480\", without user, password and query"),
+        }
+        if boxes[..i].iter().any(|b| b.office == one.office && b.id == one.id) {
+            say(".id", "this box is named twice");
+        }
+    }
 }
 
 fn mqtt(mqtt: &DeskMqttConfig, found: &mut Vec<(String, String)>) {
@@ -355,5 +410,14 @@ mod tests {
         assert!(wrong("[mqtt]\nusername = \"u\"").contains("needed together"));
         assert!(wrong("[desk]\ntime_zone = \"Hanoi\"").contains("desk.time_zone"));
         assert!(wrong("[[office]]\ncode = \"15BB\"").contains("office[0]"));
+        assert!(wrong("[http]\nsign_on_header = \"X-User\"").contains("behind_proxy"));
+        assert!(wrong("[mqtt]\nshare = \"duty\"").contains("PostgreSQL"));
+        let named = |url: &str| format!("[[box]]\noffice = \"15BB\"\nid = \"gate-01\"\nurl = \"{url}\"\n");
+        DeskConfig::parse(&named("http://10.1.2.3:8480"), "f").unwrap();
+        for url in ["ftp://h", "http://", "http://u:hunter2@h"] {
+            let said = wrong(&named(url));
+            assert!(said.contains("box[0].url") && !said.contains("hunter2"), "{said}");
+        }
+        assert!(wrong(&named("http://a").repeat(2)).contains("named twice"));
     }
 }

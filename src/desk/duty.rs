@@ -6,7 +6,6 @@ use super::alert::{self, Step};
 use super::db::DbError;
 use super::db::alerts::AlertRow;
 use super::db::audit::Act;
-use super::hub::Change;
 use super::room::{Room, new_id};
 use crate::clock::{UtcMillis, utc_now};
 
@@ -44,8 +43,9 @@ pub(crate) async fn alert_step(room: &Room, user: &User, id: &str, step: &Step) 
     let action = format!("alert.{}", entry.action);
     tx.audit(Act { account: &user.name, office: &row.office, action: &action, object: id, detail: detail.trim() })
         .await?;
+    tx.touch(id, false).await?;
     tx.commit().await?;
-    room.hub.tell([Change { office: row.office.clone(), alert: row.id.clone(), fresh: false }]);
+    room.hub.nudge();
     Ok(row)
 }
 
@@ -61,7 +61,6 @@ pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
         return Ok(());
     }
     let mut tx = room.db.write().await?;
-    let mut changes = Vec::new();
     for found in due {
         // Read again inside the transaction: somebody may have looked meanwhile.
         let Some(mut row) = tx.alert(&found.id).await? else { continue };
@@ -70,9 +69,9 @@ pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
         row.set_core(&core);
         tx.change_alert(&row).await?;
         tx.add_alert_action(&new_id(now), &row.id, now, "", &entry).await?;
-        changes.push(Change { office: row.office, alert: row.id, fresh: entry.action == "escalate_time" });
+        tx.touch(&row.id, entry.action == "escalate_time").await?;
     }
     tx.commit().await?;
-    room.hub.tell(changes);
+    room.hub.nudge();
     Ok(())
 }

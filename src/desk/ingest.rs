@@ -1,7 +1,9 @@
 //! From the broker into the database: each message once, in its place, and acknowledged only when it is stored. Holes in
 //! a box's numbers are asked back. What a message means is in `message.rs`; the connection is `mqtt/desk.rs`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,12 +11,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::alert::{self, Step};
+use super::chain;
 use super::config::is_office;
 use super::db::messages::{DueGap, Kept, Message};
 use super::db::outgoing::Outgoing;
 use super::db::{DbError, Tx};
-use super::hub::Change;
 use super::message;
+use super::orders;
 use super::pictures;
 use super::room::{Room, new_id};
 use crate::clock::utc_now;
@@ -32,14 +35,19 @@ pub(crate) fn reply_topic(prefix: &str, client_id: &str) -> String {
     format!("{prefix}/desk/{client_id}/reply")
 }
 
-/// What the desk listens to: boxes of these offices, or all; and answers.
-pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str) -> Vec<String> {
+/// What the desk listens to: boxes of these offices, or all; and answers. With `share`, what comes once is dealt out among
+/// the workers of that name. Retained states are not: a broker sends them to nobody who shares.
+pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str, share: Option<&str>) -> Vec<String> {
     let any = ["+".to_owned()];
     let offices = if offices.is_empty() { &any[..] } else { offices };
-    let kinds = ["state", "birth", "camera/+/state", "event", "alert", "correlation", "chain", "snapshot/+"];
-    let of = |office: &String| kinds.map(|kind| format!("{prefix}/{office}/+/{kind}"));
-    let mut all: Vec<String> = offices.iter().flat_map(of).collect();
-    all.push(reply_topic(prefix, client_id));
+    let states = ["state", "birth", "camera/+/state"];
+    let once = ["event", "alert", "correlation", "chain", "snapshot/+"];
+    let dealt = share.map_or(String::new(), |group| format!("$share/{group}/"));
+    let mut all = vec![reply_topic(prefix, client_id)];
+    for office in offices {
+        all.extend(states.map(|kind| format!("{prefix}/{office}/+/{kind}")));
+        all.extend(once.map(|kind| format!("{dealt}{prefix}/{office}/+/{kind}")));
+    }
     all
 }
 
@@ -47,39 +55,42 @@ pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str) -> Vec<
 pub(crate) async fn run(room: Arc<Room>, mut arrived: mpsc::Receiver<Arrived>) {
     let mut batch = Vec::new();
     while arrived.recv_many(&mut batch, BATCH).await > 0 {
-        let changes = loop {
-            match store(&room, &batch).await {
-                Ok(changes) => break changes,
-                Err(error) => {
-                    tracing::warn!(%error, messages = batch.len(), "messages cannot be stored now; trying again");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        };
+        while let Err(error) = store(&room, &batch).await {
+            tracing::warn!(%error, messages = batch.len(), "messages cannot be stored now; trying again");
+            tokio::time::sleep(AGAIN).await;
+        }
+        room.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
         batch.drain(..).for_each(|a| a.acknowledge());
-        room.hub.tell(changes);
+        room.hub.nudge();
     }
 }
 
 /// One transaction for all of them.
-async fn store(room: &Room, batch: &[Arrived]) -> Result<Vec<Change>, DbError> {
+async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
     let mut tx = room.db.write().await?;
-    let mut changes = Vec::new();
+    let mut seen = HashSet::new();
     for one in batch {
-        changes.extend(take(room, &mut tx, one).await?);
+        take(room, &mut tx, &mut seen, one).await?;
     }
-    tx.commit().await?;
-    Ok(changes)
+    tx.commit().await
 }
 
-async fn take(room: &Room, tx: &mut Tx, one: &Arrived) -> Result<Option<Change>, DbError> {
+/// `seen`: boxes that had a word in this transaction already.
+async fn take<'a>(
+    room: &Room,
+    tx: &mut Tx,
+    seen: &mut HashSet<(&'a str, &'a str)>,
+    one: &'a Arrived,
+) -> Result<(), DbError> {
     let prefix = &room.prefix;
     if one.topic == reply_topic(prefix, &room.config.mqtt.client_id) {
-        return answer(tx, one).await.map(|()| None);
+        return answer(tx, one).await;
     }
-    let Some((office, box_id, kind)) = levels(prefix, &one.topic) else { return Ok(None) };
+    let Some((office, box_id, kind)) = levels(prefix, &one.topic) else { return Ok(()) };
     let now = utc_now().0;
-    tx.box_seen(office, box_id, now).await?;
+    if seen.insert((office, box_id)) {
+        tx.box_seen(office, box_id, now).await?;
+    }
     match kind.as_slice() {
         ["state"] => {
             let online = json_of(one).pointer("/online").and_then(Value::as_bool).unwrap_or(false);
@@ -89,7 +100,7 @@ async fn take(room: &Room, tx: &mut Tx, one: &Arrived) -> Result<Option<Change>,
         ["camera", camera, "state"] if is_local_id(camera) => {
             tx.camera_state(office, box_id, camera, &json_of(one).to_string(), now).await?;
         }
-        ["snapshot", event] => return picture(room, tx, office, event, one).await,
+        ["snapshot", event] => return picture(room, tx, event, one).await,
         // All that shares the box's sequence: what is not taken looks like a hole in it.
         ["event" | "alert" | "correlation" | "chain"] => match message::read(&one.payload, office, box_id) {
             Ok(m) => return keep(room, tx, &m, now).await,
@@ -97,7 +108,7 @@ async fn take(room: &Room, tx: &mut Tx, one: &Arrived) -> Result<Option<Change>,
         },
         _ => {}
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Office, box and the levels after them. Not the box's own parser: a box may speak on topics that it does not know.
@@ -115,28 +126,23 @@ fn is_local_id(id: &str) -> bool {
     (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-async fn picture(
-    room: &Room,
-    tx: &mut Tx,
-    office: &str,
-    event: &str,
-    one: &Arrived,
-) -> Result<Option<Change>, DbError> {
+async fn picture(room: &Room, tx: &mut Tx, event: &str, one: &Arrived) -> Result<(), DbError> {
     if !one.payload.starts_with(&[0xff, 0xd8, 0xff]) {
         tracing::warn!(topic = one.topic, "a picture that is no JPEG is not kept");
-        return Ok(None);
+        return Ok(());
     }
     let sha256 = hex::encode(Sha256::digest(&one.payload));
     pictures::write(&room.config.desk.dir, &sha256, &one.payload).await?;
     let bytes = i64::try_from(one.payload.len()).unwrap_or(i64::MAX);
     tx.keep_picture(event, &sha256, bytes, utc_now().0).await?;
-    Ok(Some(Change { office: office.into(), alert: event.into(), fresh: false }))
+    tx.touch(event, false).await
 }
 
-/// Keeps a message; what is new becomes links, an alert, and a box's word about tips.
-async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<Option<Change>, DbError> {
+/// Keeps a message; what is new becomes links, an alert, a bay's state, a head of the box's chain, and a box's word about
+/// tips.
+async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbError> {
     match tx.keep(m, now).await? {
-        Kept::Known => return Ok(None),
+        Kept::Known => return Ok(()),
         Kept::Conflict => {
             tracing::error!(
                 source = m.source,
@@ -145,9 +151,12 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<Option<
                 id = m.id,
                 "two different messages have the same number or revision; the later one is kept aside"
             );
-            return Ok(None);
+            return chain::number_twice(room, tx, m, now).await;
         }
         Kept::New => {}
+    }
+    if m.kind == chain::HEAD_KIND {
+        return chain::take(room, tx, m, now).await;
     }
     for tip in message::tips(m) {
         tx.tip_answer(&tip, &m.source, &m.kind, &m.id, m.at_ms, &m.body.to_string()).await?;
@@ -155,27 +164,31 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<Option<
     let newest = tx.newest_revision(&m.id).await? <= m.revision;
     if newest {
         tx.set_links(&m.id, &m.office, m.at_ms, &message::links(m)).await?;
+        if let Some(word) = message::bay(m) {
+            tx.bay_word(m, &word).await?;
+        }
     }
     match tx.alert(&m.id).await? {
-        Some(row) if m.revision > row.revision => renew(tx, row, m, now).await.map(Some),
-        None if message::is_alert(m) => {
-            let mut row = message::alert(m, &room.zone, now, i64::from(room.config.alerts.live_limit_s) * 1000);
-            if !newest {
-                // It was overtaken by what happened after it.
-                let body = tx.newest_body(&m.id).await?;
-                message::read(body.as_bytes(), &m.office, &m.box_id)
-                    .iter()
-                    .for_each(|m| message::describe(&mut row, m));
-            }
-            tx.add_alert(&row).await?;
-            Ok(Some(Change { office: row.office, alert: row.id, fresh: row.historical == 0 }))
-        }
-        _ => Ok(None),
+        Some(row) if m.revision > row.revision => renew(tx, row, m, now).await,
+        None if message::is_alert(m) => open(room, tx, m, newest, now).await,
+        _ => Ok(()),
     }
 }
 
+/// A new alert.
+async fn open(room: &Room, tx: &mut Tx, m: &Message, newest: bool, now: i64) -> Result<(), DbError> {
+    let mut row = message::alert(m, &room.zone, now, i64::from(room.config.alerts.live_limit_s) * 1000);
+    if !newest {
+        // It was overtaken by what happened after it.
+        let body = tx.newest_body(&m.id).await?;
+        message::read(body.as_bytes(), &m.office, &m.box_id).iter().for_each(|m| message::describe(&mut row, m));
+    }
+    tx.add_alert(&row).await?;
+    tx.touch(&row.id, row.historical == 0).await
+}
+
 /// A known alert hears something new.
-async fn renew(tx: &mut Tx, mut row: super::db::alerts::AlertRow, m: &Message, now: i64) -> Result<Change, DbError> {
+async fn renew(tx: &mut Tx, mut row: super::db::alerts::AlertRow, m: &Message, now: i64) -> Result<(), DbError> {
     let before: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
     let news = Step::News { severity: m.severity, matters: message::matters(&before, &m.body) };
     message::describe(&mut row, m);
@@ -189,7 +202,7 @@ async fn renew(tx: &mut Tx, mut row: super::db::alerts::AlertRow, m: &Message, n
         tx.add_alert_action(&new_id(now), &row.id, now, "", &entry).await?;
     }
     tx.change_alert(&row).await?;
-    Ok(Change { office: row.office, alert: row.id, fresh })
+    tx.touch(&row.id, fresh).await
 }
 
 /// Asks boxes for the numbers that are missing; returns how many holes were asked for.
@@ -226,11 +239,16 @@ fn resync(room: &Room, gap: &DueGap, now: i64) -> Outgoing {
     }
 }
 
-/// A box answers a request for missing numbers: what it has no more is lost, and that is said.
+/// A box answers an order, or a request for missing numbers: what it has no more is lost, and that is said.
 async fn answer(tx: &mut Tx, one: &Arrived) -> Result<(), DbError> {
-    let asked = one.correlation.as_ref().and_then(|c| serde_json::from_slice::<(String, i64, i64, i64)>(c).ok());
-    let Some((source, epoch, from, to)) = asked else { return Ok(()) };
     let body = json_of(one);
+    let asked: Value = one.correlation.as_ref().and_then(|c| serde_json::from_slice(c).ok()).unwrap_or(Value::Null);
+    if let Some(order) = asked.get("order").and_then(Value::as_str) {
+        return orders::answered(tx, order, &body).await;
+    }
+    let Ok((source, epoch, from, to)) = serde_json::from_value::<(String, i64, i64, i64)>(asked) else {
+        return Ok(());
+    };
     let Some(result) = body.get("result").filter(|_| body["ok"] == true) else {
         tracing::warn!(source, error = %body["error"], "the box cannot repeat its messages");
         return Ok(());
@@ -269,7 +287,11 @@ mod tests {
         ] {
             assert_eq!(read(other), None, "{other}");
         }
-        assert_eq!(filters("p", &["15BB".into()], "desk").len(), 9);
-        assert!(filters("p", &[], "desk").contains(&"p/+/+/alert".to_owned()));
+        assert_eq!(filters("p", &["15BB".into()], "desk", None).len(), 9);
+        assert!(filters("p", &[], "desk", None).contains(&"p/+/+/alert".to_owned()));
+        let shared = filters("p", &[], "desk-1", Some("duty"));
+        for filter in ["$share/duty/p/+/+/alert", "$share/duty/p/+/+/chain", "p/+/+/state", "p/desk/desk-1/reply"] {
+            assert!(shared.contains(&filter.to_owned()), "{filter}: {shared:?}");
+        }
     }
 }

@@ -73,6 +73,40 @@ pub(crate) fn links(m: &Message) -> Vec<LinkRow> {
     links.into_iter().flatten().filter_map(read).collect()
 }
 
+/// What a message says of an inspection bay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BayWord {
+    pub area: String,
+    pub name: String,
+    pub camera: String,
+    /// Event that occupies it; `None` = empty.
+    pub event: Option<String>,
+    /// Occupied or empty since.
+    pub since_ms: i64,
+    /// Time of this word.
+    pub seen_ms: i64,
+}
+
+/// Whether a bay is used, as `bay_occupied` and `bay_empty` say; other rules about a bay do not say it.
+pub(crate) fn bay(m: &Message) -> Option<BayWord> {
+    let time = |p: &str| text(&m.body, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let (start, end) = (time("/data/capture/start").unwrap_or(m.at_ms), time("/data/capture/end"));
+    let (event, since_ms) = match rule_of(&m.kind).as_str() {
+        "bay_occupied" if end.is_none() => (Some(m.id.clone()), start),
+        "bay_occupied" | "bay_empty" => (None, end.unwrap_or(m.at_ms)),
+        _ => return None,
+    };
+    let area = text(&m.body, "/data/area/id")?;
+    Some(BayWord {
+        name: text(&m.body, "/data/area/name").filter(|n| !n.is_empty()).unwrap_or_else(|| area.clone()),
+        camera: text(&m.body, "/data/camera/id").unwrap_or_default(),
+        event,
+        since_ms,
+        seen_ms: end.unwrap_or(m.at_ms),
+        area,
+    })
+}
+
 /// Ids of the tips it is about.
 pub(crate) fn tips(m: &Message) -> Vec<String> {
     let mut found: Vec<String> = m.subject.strip_prefix("tip/").map(str::to_owned).into_iter().collect();
@@ -211,6 +245,18 @@ pub(crate) mod tests {
             assert!(read_it(&b).unwrap_err().contains(says), "{pointer}");
         }
         assert!(read(b"\xff{", "15BB", "gate-01").unwrap_err().contains("no JSON"));
+    }
+
+    #[test]
+    fn a_bay_is_used_from_its_event_to_its_end() {
+        let mut b = body("E1", 3, 1, 1);
+        assert_eq!(bay(&read_it(&b).unwrap()), None, "another rule");
+        b["type"] = json!("gatewatch.event.bay_occupied.v1");
+        let word = bay(&read_it(&b).unwrap()).unwrap();
+        assert_eq!((word.area.as_str(), word.event.as_deref()), ("out", Some("E1")));
+        b["data"]["capture"]["end"] = json!("2026-03-02T03:20:00Z");
+        let word = bay(&read_it(&b).unwrap()).unwrap();
+        assert_eq!((word.event, word.since_ms), (None, UtcMillis::parse_rfc3339("2026-03-02T03:20:00Z").unwrap().0));
     }
 
     #[test]

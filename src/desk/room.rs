@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -10,13 +11,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::access::Role;
+use super::boxes::Boxes;
 use super::config::DeskConfig;
 use super::db::accounts::Account;
 use super::db::audit::Act;
 use super::db::{Db, DbError};
 use super::hub::Hub;
+use super::tally::Tally;
 use super::throttle::Throttle;
-use super::{duty, ingest, password, web};
+use super::watched::Watched;
+use super::{duty, hub, ingest, orders, password, web};
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::zone::Zone;
 use crate::ids::IdSource;
@@ -28,6 +32,8 @@ use crate::mqtt::{Problem, ProblemKind, connect};
 const TICK: Duration = Duration::from_secs(1);
 /// Messages published with one connection, at most.
 const AT_ONCE: i64 = 200;
+/// A worker leads this long after its last word, milliseconds.
+const LEASE_MS: i64 = 10_000;
 /// Name of the first account.
 pub const FIRST_ACCOUNT: &str = "admin";
 
@@ -72,6 +78,16 @@ pub(crate) struct Room {
     pub outgoing: Notify,
     pub connected: watch::Receiver<bool>,
     pub throttle: Throttle,
+    /// Numbers of open alerts, for all open pages at once.
+    pub tally: Tally,
+    /// Where boxes are asked for their footage.
+    pub boxes: Boxes,
+    /// Clips that are being watched.
+    pub watched: Watched,
+    /// Whether this worker does what only one may do.
+    pub leads: AtomicBool,
+    /// Messages this worker took from the broker and stored.
+    pub stored: AtomicU64,
 }
 
 /// A running desk; stops when dropped.
@@ -110,6 +126,11 @@ impl Desk {
             outgoing: Notify::new(),
             connected,
             throttle: Throttle::default(),
+            tally: Tally::default(),
+            boxes: Boxes::new(&config.boxes).map_err(DeskError::Configuration)?,
+            watched: Watched::default(),
+            leads: AtomicBool::new(config.mqtt.share.is_none()),
+            stored: AtomicU64::new(0),
             config,
         });
         let mut tx = room.db.write().await?;
@@ -123,10 +144,11 @@ impl Desk {
             config: broker,
             client_id: mqtt.client_id.clone(),
             session_s: mqtt.session_hours.saturating_mul(3600),
-            filters: ingest::filters(&room.prefix, &mqtt.offices, &mqtt.client_id),
+            filters: ingest::filters(&room.prefix, &mqtt.offices, &mqtt.client_id, mqtt.share.as_deref()),
         };
         tasks.spawn(listen(listening, arriving, connected_tx));
         tasks.spawn(ingest::run(room.clone(), arrived));
+        tasks.spawn(hub::announce(room.clone()));
         tasks.spawn(publish(room.clone()));
         tasks.spawn(tick(room.clone()));
         tasks.spawn(served.task);
@@ -147,6 +169,12 @@ impl Desk {
     #[must_use]
     pub fn connected(&self) -> watch::Receiver<bool> {
         self.room.connected.clone()
+    }
+
+    /// Messages that this worker took from the broker and stored since it started.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.room.stored.load(Ordering::Relaxed)
     }
 
     /// Stops, and waits until the database is closed. What was not stored comes again from the broker.
@@ -204,7 +232,9 @@ async fn publish(room: Arc<Room>) {
     loop {
         match publish_once(&room).await {
             Ok(0) => {
-                let _ = tokio::time::timeout(TICK * 5, room.outgoing.notified()).await;
+                // Another worker's decisions nudge nobody here.
+                let wait = if room.config.mqtt.share.is_some() { TICK } else { TICK * 5 };
+                let _ = tokio::time::timeout(wait, room.outgoing.notified()).await;
             }
             Ok(_) => {}
             Err(error) => {
@@ -216,6 +246,9 @@ async fn publish(room: Arc<Room>) {
 }
 
 async fn publish_once(room: &Room) -> Result<usize, DeskError> {
+    if !room.leads.load(Ordering::Relaxed) {
+        return Ok(0);
+    }
     let waiting = room.db.waiting(AT_ONCE).await?;
     if waiting.is_empty() {
         return Ok(0);
@@ -236,17 +269,39 @@ async fn publish_once(room: &Room) -> Result<usize, DeskError> {
     Ok(waiting.len())
 }
 
-/// Every second: alerts that nobody looked at, numbers that are missing.
+/// Every second, by one worker: alerts that nobody looked at, numbers that are missing, orders without an answer.
 async fn tick(room: Arc<Room>) {
     let mut each = tokio::time::interval(TICK);
     each.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         each.tick().await;
+        if !leads(&room).await {
+            continue;
+        }
         if let Err(error) = duty::escalate_by_time(&room).await {
             tracing::warn!(%error, "alerts cannot be looked through for what is due");
         }
         if let Err(error) = ingest::ask_back(&room).await {
             tracing::warn!(%error, "missing messages cannot be asked for");
         }
+        if let Err(error) = orders::ask_again(&room).await {
+            tracing::warn!(%error, "orders without an answer cannot be sent again");
+        }
     }
+}
+
+/// Whether this worker does what only one may do. A worker that is gone is followed by another one after [`LEASE_MS`].
+async fn leads(room: &Room) -> bool {
+    if room.config.mqtt.share.is_none() {
+        return true;
+    }
+    let leads = room.db.lease("duties", &room.config.mqtt.client_id, utc_now().0, LEASE_MS).await;
+    let leads = leads.unwrap_or_else(|error| {
+        tracing::warn!(%error, "it cannot be decided which worker leads");
+        false
+    });
+    if room.leads.swap(leads, Ordering::Relaxed) != leads {
+        tracing::info!(leads, "which worker escalates, asks back and publishes has changed");
+    }
+    leads
 }

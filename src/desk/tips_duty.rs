@@ -10,7 +10,6 @@ use super::db::outgoing::Outgoing;
 use super::db::tips::{Sample, TipRow};
 use super::db::{Tx, folded};
 use super::duty::DutyError;
-use super::hub::Change;
 use super::room::{Room, new_id};
 use super::tip::{self, Facts, Money, State, Step};
 use crate::clock::{UtcMillis, utc_now};
@@ -64,14 +63,13 @@ pub(crate) async fn create(
     let mut tip = blank(new_id(now), format!("{unit}/{year}/{serial:05}"), unit, &user.name, now);
     draft.fill(&mut tip);
     tip.alert_id = alert_id.map(str::to_owned);
-    let changed = match alert_id {
-        Some(id) => Some(close_alert(&mut tx, user, id, &tip.number, now).await?),
-        None => None,
-    };
+    if let Some(id) = alert_id {
+        close_alert(&mut tx, user, id, &tip.number, now).await?;
+    }
     tx.add_tip(&tip).await?;
     record(&mut tx, user, &tip, "create", "", now).await?;
     tx.commit().await?;
-    room.hub.tell(changed);
+    room.hub.nudge();
     Ok(tip)
 }
 
@@ -108,7 +106,7 @@ fn blank(id: String, number: String, unit: &str, by: &str, now: i64) -> TipRow {
     }
 }
 
-async fn close_alert(tx: &mut Tx, user: &User, id: &str, number: &str, now: i64) -> Result<Change, DutyError> {
+async fn close_alert(tx: &mut Tx, user: &User, id: &str, number: &str, now: i64) -> Result<(), DutyError> {
     let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
     let mut row = found.ok_or(DutyError::NotFound)?;
     if row.core().state != AlertState::Closed {
@@ -120,7 +118,7 @@ async fn close_alert(tx: &mut Tx, user: &User, id: &str, number: &str, now: i64)
             tx.add_alert_action(&new_id(now), id, now, &user.name, &entry).await?;
         }
     }
-    Ok(Change { office: row.office, alert: row.id, fresh: false })
+    Ok(tx.touch(&row.id, false).await?)
 }
 
 /// History and audit of one act.

@@ -37,6 +37,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("tips", "Tin báo", "Tips"),
     ("declarations", "Tờ khai", "Declarations"),
     ("reports", "Báo cáo", "Reports"),
+    ("yard", "Bãi kiểm tra", "Yard"),
+    ("shifts", "Ca trực", "Shifts"),
     ("devices", "Thiết bị", "Devices"),
     ("audit", "Nhật ký", "Audit"),
     ("accounts", "Tài khoản", "Accounts"),
@@ -91,6 +93,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("login.password", "Mật khẩu", "Password"),
     ("login.wrong", "Sai tên đăng nhập hoặc mật khẩu.", "Wrong account or password."),
     ("login.wait", "Thử lại quá nhiều lần; hãy chờ (giây):", "Too many tries; wait (seconds):"),
+    (
+        "login.no_account",
+        "Bạn đã đăng nhập ở cổng chung nhưng chưa có tài khoản tại đây; hãy hỏi quản trị tài khoản.",
+        "You are signed in, but have no account here; ask the administrator of accounts.",
+    ),
     ("password.title", "Đổi mật khẩu", "Change password"),
     (
         "password.first",
@@ -171,6 +178,25 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     ("rule.bay_wrong_vehicle", "Xe khác xe đã đặt lịch", "Another vehicle than booked"),
     ("rule.correlation", "Trùng với tin báo", "Matches a tip"),
+    ("rule.chain_unreadable", "Đầu chuỗi bằng chứng không đọc được", "Head of the evidence chain unreadable"),
+    ("rule.chain_signature", "Chữ ký đầu chuỗi bằng chứng SAI", "Signature of the evidence chain WRONG"),
+    (
+        "rule.chain_key",
+        "Khóa ký chuỗi bằng chứng bị thay mà không được bàn giao",
+        "Evidence key replaced without a hand-over",
+    ),
+    ("rule.chain_fork", "Chuỗi bằng chứng bị VIẾT LẠI", "Evidence chain WRITTEN ANEW"),
+    ("rule.chain_rollback", "Chuỗi bằng chứng bị CẮT NGẮN", "Evidence chain CUT SHORT"),
+    ("rule.chain_not_continued", "Chuỗi bằng chứng KHÔNG NỐI TIẾP", "Evidence chain does NOT CONTINUE"),
+    ("rule.chain_number_twice", "Trạm camera dùng một số thứ tự cho hai tin", "A box used one number for two messages"),
+    (
+        "rule.chain_new_store",
+        "Kho dữ liệu của trạm camera bị làm mới: dữ liệu trước đó không còn",
+        "Store of the box began anew: what was before is gone",
+    ),
+    ("rule.chain_broken", "Trạm camera báo chuỗi bằng chứng bị đứt", "The box says its evidence chain is broken"),
+    ("rule.key_lost", "Trạm camera báo mất khóa ký", "The box says its key was lost"),
+    ("rule.not_signing", "Trạm camera không ký được bằng chứng", "The box cannot sign evidence"),
     // Alerts.
     ("alerts.new_from_now", "Cảnh báo mới hiện ngay, không cần tải lại trang.", "New alerts appear by themselves."),
     (
@@ -258,6 +284,84 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("act.close", "Kết thúc (để biết)", "Close (for information)"),
     ("act.open", "Mở chi tiết", "Open"),
     ("act.hold", "Giữ hình ảnh", "Hold footage"),
+    ("clip", "Video", "Video"),
+    ("clip.play", "▶ Xem video", "▶ Play video"),
+    ("clip.save", "Tải tệp MP4", "Save as MP4"),
+    (
+        "clip.unmasked",
+        "Hình gốc, không che. Việc xem được ghi vào nhật ký.",
+        "As the camera sent it, not masked. Watching is in the audit.",
+    ),
+    ("clip.growing", "còn đang ghi", "still being recorded"),
+    (
+        "clip.no_address",
+        "Chưa khai báo địa chỉ của trạm camera này tại hệ thống.",
+        "The desk is not told where this box is.",
+    ),
+    (
+        "clip.away",
+        "Trạm camera không trả lời; hãy thử lại khi trạm trực tuyến.",
+        "The box does not answer; try again when it is online.",
+    ),
+    ("clip.refused", "Trạm camera từ chối mã truy cập của hệ thống.", "The box refuses the desk's token."),
+    ("clip.not_recorded", "Trạm camera không ghi hình cho mục này.", "The box records no video for this."),
+    ("clip.no_footage", "Trạm camera không còn video của thời gian này.", "The box has no video of this time."),
+    ("clip.unknown_event", "Trạm camera không biết sự kiện này.", "The box does not know this event."),
+    (
+        "clip.trouble",
+        "Trạm camera không gửi được video; đã ghi vào nhật ký máy chủ.",
+        "The box cannot send the video; the server's log says more.",
+    ),
+    (
+        "clip.unplayable",
+        "Trình duyệt không phát được video này (có thể là H.265). Hãy tải tệp về.",
+        "The browser cannot play this video (it may be H.265). Save it instead.",
+    ),
+    ("gap.not_yet", "chưa có", "not yet there"),
+    ("gap.not_recorded", "không ghi", "not recorded"),
+    ("gap.restart", "trạm khởi động lại", "the box restarted"),
+    ("gap.no_pictures", "camera không gửi hình", "the camera sent none"),
+    ("gap.disk_behind", "ổ đĩa chậm", "the disk was slow"),
+    ("gap.write_error", "lỗi ghi", "write error"),
+    ("gap.no_space", "hết chỗ", "no room"),
+    ("gap.expired", "đã quá hạn lưu và bị xóa", "deleted: its time was over"),
+    ("gap.quota", "đã xóa vì hết hạn mức", "deleted: quota"),
+    ("gap.reserve", "đã xóa để dành chỗ", "deleted: disk reserve"),
+    ("gap.missing", "tệp bị mất mà không ai xóa", "the file is gone and nobody deleted it"),
+    ("gap.other_coding", "kiểu mã hóa khác", "another coding"),
+    ("bind", "Gắn tờ khai", "Bind a declaration"),
+    ("bind.what", "Tờ khai này", "This declaration"),
+    ("bind.belongs", "thuộc về sự kiện", "belongs to it"),
+    ("bind.not", "KHÔNG thuộc về sự kiện", "does NOT belong to it"),
+    ("bind.scope", "Áp dụng cho", "About"),
+    ("bind.event", "sự kiện này", "this event"),
+    ("bind.visit", "cả lượt xe", "the whole visit"),
+    ("bind.reason", "Lý do (bắt buộc khi sửa hoặc bác bỏ)", "Reason (compulsory for a correction or a rejection)"),
+    (
+        "bind.hint",
+        "Trạm camera gắn lại sự kiện; kết quả hiện ở đây khi trạm trả lời.",
+        "The box links the event anew; its answer appears here.",
+    ),
+    ("release", "Bỏ giữ hình ảnh", "Release the hold"),
+    ("orders", "Lệnh gửi trạm camera", "Orders to the box"),
+    ("order.bind", "gắn tờ khai", "bound"),
+    ("order.hold", "giữ hình ảnh", "held footage"),
+    ("order.release", "bỏ giữ", "released"),
+    ("order.waits", "chờ trạm trả lời", "waits for the box"),
+    ("order.refused", "trạm từ chối", "refused by the box"),
+    ("order.done", "trạm đã nhận", "taken by the box"),
+    ("hold_state.requested", "chưa hết thời gian giữ", "its time is not over"),
+    ("hold_state.applied", "đã giữ đủ", "all of it held"),
+    ("hold_state.partly", "giữ được một phần", "partly held"),
+    ("hold_state.failed", "không còn hình để giữ", "nothing left to hold"),
+    ("hold_state.released", "đã bỏ giữ", "released"),
+    ("refusal.correction", "Sửa hoặc bác bỏ cần ghi lý do.", "A correction or rejection needs a reason."),
+    ("refusal.released", "Lệnh giữ này đã được bỏ.", "This hold is released already."),
+    (
+        "refusal.range",
+        "Khoảng thời gian phải đúng thứ tự và tối đa 7 ngày.",
+        "The time must go forward, at most 7 days.",
+    ),
     (
         "act.needs_second",
         "Mức Khẩn cấp: cần người thứ hai đồng ý bỏ qua.",
@@ -282,6 +386,10 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("did.unseen", "hết ngày trực chưa ai xem", "not looked at in its duty day"),
     ("did.news", "có thông tin mới", "news"),
     ("did.reopen", "mở lại vì có thông tin mới", "reopened by news"),
+    ("did.bind", "gắn tờ khai", "bound a declaration"),
+    ("did.reject_decl", "bác bỏ tờ khai", "ruled a declaration out"),
+    ("did.hold", "giữ hình ảnh", "held footage"),
+    ("did.release", "bỏ giữ hình ảnh", "released a hold"),
     ("messages", "Các tin của trạm camera", "Messages of the box"),
     ("revision", "Lần", "Revision"),
     ("time_source", "Nguồn thời gian", "Time source"),
@@ -473,6 +581,88 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("device.state", "Tình trạng", "State"),
     ("device.clock", "Lệch đồng hồ", "Clock offset"),
     ("device.reconnects", "Lần kết nối lại", "Reconnections"),
+    ("chain", "Chuỗi bằng chứng", "Chain of evidence"),
+    ("chain.none", "chưa nhận đầu chuỗi nào", "no head received yet"),
+    ("chain.entry", "mục số", "entry"),
+    ("chain.key", "khóa", "key"),
+    ("chain.whole", "nối tiếp, chữ ký đúng", "continued, signatures good"),
+    ("chain.known", "Hệ thống đã biết", "What the desk knew"),
+    ("chain.said", "Trạm camera nay nói", "What the box says now"),
+    ("chain.previous", "Trạm camera nói trước đó là", "What the box says was before"),
+    // Yard.
+    ("bay.occupied", "Có xe", "Occupied"),
+    ("bay.empty", "Trống", "Empty"),
+    ("bay.booking", "Lịch đặt", "Booking"),
+    ("bay.vehicle", "Phương tiện", "Vehicle"),
+    ("yard.nothing", "Chưa trạm camera nào báo ô kiểm tra.", "No box has named a bay yet."),
+    ("yard.away", "Trạm ngoại tuyến: tình trạng có thể đã cũ", "The box is offline: this may be old"),
+    (
+        "yard.hint",
+        "Theo tin mới nhất của các trạm camera; tải lại trang để cập nhật.",
+        "By the newest word of the boxes; load the page again for news.",
+    ),
+    // Shifts.
+    ("shift", "Ca trực", "Shift"),
+    ("shift.now", "Đang trực", "On duty now"),
+    ("shift.add", "Thêm ca trực", "Add a shift"),
+    ("shift.change", "Sửa ca trực", "Change the shift"),
+    ("shift.from", "Từ", "From"),
+    ("shift.to", "Đến", "To"),
+    ("shift.leader", "Lãnh đạo ca trực", "Shift leader"),
+    ("shift.focus", "Nội dung trọng điểm", "Focus of the shift"),
+    ("shift.members", "Thành viên", "Members"),
+    ("shift.duty", "Nhiệm vụ", "Duty"),
+    ("duty.deputy", "Phó ca trực", "Deputy"),
+    ("duty.camera", "Camera giám sát, trực ban trực tuyến", "Cameras, online duty"),
+    ("duty.reporting", "Tổng hợp, báo cáo", "Reporting"),
+    ("duty.files", "Tiếp nhận hồ sơ", "File intake"),
+    ("duty.goods", "Tiếp nhận hàng hóa, seal điện tử", "Goods and e-seal intake"),
+    ("duty.inspection", "Kiểm tra giám sát hàng hóa", "Inspection of goods"),
+    ("duty.drug_scanner", "Sử dụng máy thử ma túy", "Drug detector"),
+    ("duty.boat", "Trực ca nô, xuồng", "Boat duty"),
+    ("duty.night", "Trực đêm", "Night duty"),
+    ("handover", "Bàn giao ca", "Hand-over"),
+    ("handover.open_now", "Việc chưa xong hiện nay", "Open now"),
+    ("handover.items", "Danh sách bàn giao", "List handed over"),
+    ("handover.nothing", "Không còn việc chưa xong.", "Nothing is open."),
+    ("handover.give", "Ký bàn giao", "Sign the hand-over"),
+    ("handover.given", "Bên giao đã ký", "Signed by who leaves"),
+    ("handover.taken", "Bên nhận đã ký", "Signed by who comes"),
+    ("handover.sent_back", "Trả lại", "Sent back"),
+    ("handover.send_back", "Trả lại bàn giao", "Send it back"),
+    ("handover.waits", "chờ bên nhận ký", "waits for who comes"),
+    ("handover.missing", "chưa bàn giao", "not handed over"),
+    ("handover.take", "Nhận bàn giao", "Take over"),
+    ("handover.sign", "Ký nhận", "Sign"),
+    ("handover.next", "Ca sau", "Next shift"),
+    (
+        "handover.hint",
+        "Danh sách việc chưa xong được chốt vào lúc ký; bên nhận ký đúng danh sách đó.",
+        "The list of what is open is kept as it is now; who comes signs that very list.",
+    ),
+    ("handover.changed", "BẢN BÀN GIAO ĐÃ BỊ THAY ĐỔI sau khi ký", "THIS HAND-OVER WAS CHANGED after it was signed"),
+    ("open.item", "Mục", "Item"),
+    ("open.alert", "Cảnh báo", "Alerts"),
+    ("open.tip", "Tin báo", "Tips"),
+    ("open.hold", "Giữ hình ảnh", "Holds"),
+    ("open.box", "Trạm ngoại tuyến", "Boxes offline"),
+    ("open.camera", "Camera hỏng", "Cameras down"),
+    ("open.missing", "Tin thiếu", "Messages missing"),
+    ("open.chain", "Chuỗi bằng chứng", "Chains of evidence"),
+    (
+        "refusal.shift_time",
+        "Ca trực phải kết thúc sau khi bắt đầu, tối đa 48 giờ.",
+        "A shift ends after it begins, 48 hours at most.",
+    ),
+    (
+        "refusal.leader",
+        "Cần chọn lãnh đạo ca trực (vai trò lãnh đạo, không bị khóa).",
+        "A leader is needed: an account of a leading role.",
+    ),
+    ("refusal.not_leader", "Chỉ lãnh đạo của ca này ký bàn giao.", "Only the leader of this shift hands over."),
+    ("refusal.handed_over", "Ca này đã hoặc đang bàn giao.", "This shift is handed over, or about to be."),
+    ("refusal.not_given", "Bên giao chưa ký, hoặc đã nhận xong.", "Nobody handed over, or it is done."),
+    ("refusal.same_person", "Bên nhận phải là người khác bên giao.", "Who takes over must be another person."),
     ("camera_state.running", "hoạt động", "running"),
     ("camera_state.connecting", "đang kết nối", "connecting"),
     ("camera_state.stalled", "không có hình", "stalled"),
@@ -563,7 +753,7 @@ const WORDS: &[(&str, &str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::{access, alert, tip};
+    use crate::desk::{access, alert, chain, shift, tip};
 
     #[test]
     fn keys_are_unique_and_both_languages_say_something() {
@@ -581,6 +771,8 @@ mod tests {
         keys.extend(tip::RESULTS.iter().map(|r| format!("result.{r}")));
         keys.extend(tip::SUSPICIONS.iter().map(|s| format!("suspicion.{s}")));
         keys.extend(tip::ACTIONS.iter().map(|a| format!("action.{a}")));
+        keys.extend(chain::Fault::ALL.iter().map(|f| format!("rule.chain_{}", f.as_str())));
+        keys.extend(shift::DUTIES.iter().map(|d| format!("duty.{d}")));
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
@@ -603,6 +795,9 @@ mod tests {
                 } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("words.rs") {
                     let text = std::fs::read_to_string(path).unwrap();
                     asked.extend(text.split(".t(\"").skip(1).map(|r| r.split('"').next().unwrap().to_owned()));
+                    asked.extend(
+                        text.split("=> \"clip.").skip(1).map(|r| format!("clip.{}", r.split('"').next().unwrap())),
+                    );
                     asked.extend(text.split("Refused(\"").skip(1).map(|r| r.split('"').next().unwrap().to_owned()));
                     asked.extend(
                         text.split("\"refusal.").skip(1).map(|r| format!("refusal.{}", r.split('"').next().unwrap())),

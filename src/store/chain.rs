@@ -97,6 +97,27 @@ pub(super) async fn begin(writer: &mut SqliteConnection, office: &str, box_id: &
     tx.commit().await
 }
 
+/// The head published last, from its message: receivers compare it with what they heard.
+async fn last_published(tx: &mut SqliteConnection) -> Result<Option<serde_json::Value>, sqlx::Error> {
+    let select = "SELECT payload FROM message WHERE kind = ? ORDER BY seq DESC LIMIT 1";
+    let body: Option<String> = sqlx::query_scalar(select).bind(HEAD_KIND).fetch_optional(&mut *tx).await?;
+    let head = body.and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok()).map(|b| b["data"]["head"].clone());
+    if let Some(head) = head.filter(serde_json::Value::is_object) {
+        return Ok(Some(serde_json::json!({"n": head["n"], "sha256": head["sha256"]})));
+    }
+    // The message is pruned: nothing was appended for as long as messages are kept.
+    let select = "SELECT h.n, c.sha256 FROM chain_head h JOIN chain c ON c.n = h.n ORDER BY h.n DESC LIMIT 1";
+    let row: Option<(i64, Vec<u8>)> = sqlx::query_as(select).fetch_optional(tx).await?;
+    Ok(row.map(|(n, sum)| serde_json::json!({"n": n, "sha256": hex::encode(sum)})))
+}
+
+/// Hand-overs of the key after the first, oldest first, as they stand in the chain.
+async fn handovers(tx: &mut SqliteConnection) -> Result<Vec<serde_json::Value>, sqlx::Error> {
+    let select = "SELECT item FROM chain WHERE kind = 'key' ORDER BY n";
+    let items: Vec<String> = sqlx::query_scalar(select).fetch_all(tx).await?;
+    Ok(items.iter().skip(1).filter_map(|t| serde_json::from_str(t).ok()).collect())
+}
+
 impl Store {
     /// Whose statements this store's are.
     #[must_use]
@@ -216,8 +237,14 @@ impl Store {
         if !news {
             return Ok(None);
         }
+        let previous = last_published(&mut tx).await.map_err(|e| self.sql(e))?;
         let signed = self.sign_head_in(&mut tx, key).await?;
+        let keys = handovers(&mut tx).await.map_err(|e| self.sql(e))?;
         let now = utc_now();
+        let mut data = serde_json::json!({"epoch": self.inner.epoch, "head": signed, "previous": previous});
+        if !keys.is_empty() {
+            data["keys"] = keys.into();
+        }
         let notice = NewNotice {
             id: crate::ids::IdSource::random().next_id(now).to_string(),
             revision: 1,
@@ -228,7 +255,7 @@ impl Store {
             open: false,
             topic: topic.into(),
             lane: LANE_EVENT,
-            data: serde_json::json!({"epoch": self.inner.epoch, "head": signed}),
+            data,
         };
         self.record_notice_in(&mut tx, &notice).await?;
         self.enforce_bound(&mut tx).await?;

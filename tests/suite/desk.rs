@@ -1,84 +1,21 @@
 //! The duty room through its pages, with real Mosquitto and on both databases: the whole story of an alert that becomes a
 //! tip, gaps that are asked back, what no other office sees, and what the auditor finds.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use gatewatch::config::MqttConfig;
 use gatewatch::desk::config::DatabaseConfig;
-use gatewatch::mqtt::connect::plain_options;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
-use rumqttc::v5::{AsyncClient, Event};
 use serde_json::{Value, json};
 
-use crate::support::desk::{Browser, Room, alert, body_of, jpeg, sha256};
-use crate::support::postgres::Postgres;
-use crate::support::until;
+use crate::support::desk::{Boxes, Browser, Room, alert, body_of, jpeg, postgres, sha256};
 
 const FIRST: &str = "01JC0000000000000000000001";
 const SECOND: &str = "01JC0000000000000000000002";
 const THIRD: &str = "01JC0000000000000000000003";
 
-/// Plays the boxes: sees everything, answers resync with what it is told.
-struct Boxes {
-    seen: Arc<Mutex<Vec<(String, Value)>>>,
-}
-
-impl Boxes {
-    async fn start(room: &Room, answer: Value) -> Self {
-        let config = MqttConfig { url: room.broker.url(), ..MqttConfig::default() };
-        let mut options = plain_options(&config, "boxes").unwrap();
-        options.set_manual_acks(false);
-        let (client, mut events) = AsyncClient::new(options, 64);
-        client.subscribe("gatewatch/v1/#", QoS::AtLeastOnce).await.unwrap();
-        let (seen, into) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<bool>>::default());
-        let (kept, ready) = (Arc::clone(&seen), Arc::clone(&into));
-        tokio::spawn(async move {
-            while let Ok(event) = events.poll().await {
-                match event {
-                    Event::Incoming(Packet::SubAck(_)) => *ready.lock().unwrap() = true,
-                    Event::Incoming(Packet::Publish(p)) => {
-                        let topic = String::from_utf8_lossy(&p.topic).into_owned();
-                        let asked = p.properties.clone().and_then(|p| Some((p.response_topic?, p.correlation_data)));
-                        if let (true, Some((reply, correlation_data))) = (topic.ends_with("/cmd/resync"), asked) {
-                            let properties = PublishProperties { correlation_data, ..Default::default() };
-                            let _ = client.try_publish_with_properties(
-                                reply,
-                                QoS::AtLeastOnce,
-                                false,
-                                answer.to_string(),
-                                properties,
-                            );
-                        }
-                        kept.lock().unwrap().push((topic, serde_json::from_slice(&p.payload).unwrap_or(Value::Null)));
-                    }
-                    _ => {}
-                }
-            }
-        });
-        until("the boxes' subscription", async || into.lock().unwrap().then_some(())).await;
-        Self { seen }
-    }
-
-    async fn heard(&self, end: &str, good: impl Fn(&Value) -> bool) -> (String, Value) {
-        let found = || self.seen.lock().unwrap().iter().find(|(t, v)| t.ends_with(end) && good(v)).cloned();
-        until(&format!("a message on {end}"), async || found()).await
-    }
-}
-
 fn nothing_lost() -> Value {
     json!({"ok": true, "result": {"epoch": 7, "first_seq": 1, "last_seq": 9, "queued": 1, "already_pending": 0, "next_from": null}})
-}
-
-fn postgres() -> Option<(Postgres, DatabaseConfig)> {
-    let Some(server) = Postgres::start() else {
-        println!("skipped: PostgreSQL is not installed (Debian package `postgresql`)");
-        return None;
-    };
-    let url = server.url();
-    Some((server, DatabaseConfig { url: Some(url), ..DatabaseConfig::default() }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,5 +283,40 @@ async fn passwords_cannot_be_tried_through() {
     assert_eq!((statuses[0], *statuses.last().unwrap()), (401, 429), "{statuses:?}");
     assert!(statuses.len() > 5, "some mistakes are free: {statuses:?}");
     assert_eq!(stranger.post("/login", &[("form", "forged"), ("name", "an")]).await.status, 403);
+    room.desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_proxy_says_who_has_signed_in_and_nobody_else_does() {
+    let room = Room::start(DatabaseConfig::default(), |c| {
+        c.http.behind_proxy = true;
+        c.http.sign_on_header = Some("X-Remote-User".into());
+    })
+    .await;
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let ask = async |path: &str, user: Option<&str>, cookie: &str| {
+        let mut request = client.get(room.url(path)).header("cookie", cookie);
+        if let Some(user) = user {
+            request = request.header("x-remote-user", user);
+        }
+        request.send().await.unwrap()
+    };
+    assert_eq!(ask("/login", Some("nobody"), "").await.status(), 403, "who has no account");
+    assert_eq!(ask("/login", None, "").await.status(), 403, "nobody is named");
+    let signed = ask("/login", Some("admin"), "").await;
+    assert_eq!(signed.status(), 303);
+    let cookie = signed.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert!(cookie.starts_with("__Host-gw-session="), "{cookie}");
+    assert_eq!(ask("/accounts", Some("admin"), &cookie).await.status(), 200, "no password to choose");
+    for other in [None, Some("nobody"), Some("Admin")] {
+        let away = ask("/accounts", other, &cookie).await;
+        assert_eq!(
+            (away.status().as_u16(), &away.headers()["location"]),
+            (303, &"/login".parse().unwrap()),
+            "{other:?}"
+        );
+    }
+    let form = client.post(room.url("/login")).header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(form.body("name=admin&password=x").send().await.unwrap().status(), 403, "passwords are the proxy's");
     room.desk.stop().await;
 }

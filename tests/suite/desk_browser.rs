@@ -50,7 +50,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     };
     let room = Room::start(DatabaseConfig::default(), |_| {}).await;
     let mut admin = room.administrator().await;
-    room.account(&mut admin, "binh", "shift_leader", "*").await;
+    let mut leader = room.account(&mut admin, "binh", "shift_leader", "*").await;
     room.account(&mut admin, "dung", "auditor", "*").await;
     browser.look(1366, 768, false).await;
     sign_in(&browser, &room, "binh").await;
@@ -101,7 +101,21 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.until("document.body.textContent.includes('Đã phát')").await;
     browser.picture("tip").await;
     is_clean(&browser, "tip").await;
-    pages(&browser, &room).await;
+    room.say(vec![bay()]).await;
+    leader.sees("/yard", "Ô kiểm hóa số 1").await;
+    leader.get("/shifts").await;
+    let plan = [
+        ("from", "2026-03-02T08:00"),
+        ("to", "2026-03-03T08:00"),
+        ("leader", "binh"),
+        ("focus", "Hàng tiêu dùng qua cửa khẩu"),
+        ("duty0", "camera"),
+        ("name0", "Nguyễn Văn An"),
+    ];
+    let shift = leader.post("/shifts", &plan).await.expect_status(303).to;
+    leader.get(&shift).await;
+    leader.post(&format!("{shift}/give"), &[("note", "Ô số 1 cần theo dõi")]).await.expect_status(303);
+    pages(&browser, &room, &shift).await;
     room.desk.stop().await;
 }
 
@@ -116,14 +130,29 @@ async fn sign_in(browser: &Chromium, room: &Room, name: &str) {
 }
 
 /// Every page in both languages, light and dark, on the duty room's screen and on a phone.
-async fn pages(browser: &Chromium, room: &Room) {
-    let paths = ["/alerts", "/tips", "/reports?period=year", "/devices", "/declarations/10000001234", "/password"];
+async fn pages(browser: &Chromium, room: &Room, shift: &str) {
+    let paths = [
+        "/alerts",
+        "/tips",
+        "/yard",
+        "/shifts",
+        "/reports?period=year",
+        "/devices",
+        "/declarations/10000001234",
+        "/password",
+    ];
+    let footage = format!("/alerts/{FIRST}/footage");
     let alert = format!("/alerts/{FIRST}");
     for language in ["vi", "en"] {
-        for path in paths.iter().copied().chain([alert.as_str()]) {
+        for path in paths.iter().copied().chain([alert.as_str(), footage.as_str(), shift]) {
             browser.open(&room.url(path)).await;
             let name = path.trim_start_matches('/').split(['?', '/']).next().unwrap().to_owned();
-            let name = if path == alert { "alert".into() } else { name };
+            let name = match path {
+                p if p == alert => "alert".into(),
+                p if p == footage => "footage".into(),
+                p if p == shift => "shift".into(),
+                _ => name,
+            };
             for (kind, width, height, dark) in
                 [("", 1366, 768, false), ("-dark", 1366, 768, true), ("-phone", 390, 844, false)]
             {
@@ -143,6 +172,14 @@ async fn pages(browser: &Chromium, room: &Room) {
     browser.open(&room.url("/audit")).await;
     browser.picture("audit").await;
     is_clean(browser, "audit").await;
+}
+
+/// A vehicle in a bay.
+fn bay() -> (String, Vec<u8>) {
+    let mut body = crate::support::desk::body_of(&alert("15BB", "01JC0000000000000000000009", 3, 1, None));
+    body["type"] = serde_json::json!("gatewatch.event.bay_occupied.v1");
+    body["data"]["area"] = serde_json::json!({"id": "bay-1", "name": "Ô kiểm hóa số 1", "kind": "inspection_bay"});
+    ("gatewatch/v1/15BB/gate-01/event".into(), body.to_string().into_bytes())
 }
 
 /// A real picture, so that it can be looked at.

@@ -105,6 +105,12 @@ fn the_schemas_of_states_and_replies_are_those_of_the_types() {
 }
 
 #[test]
+fn the_openapi_document_of_the_desk_is_the_generated_one() {
+    let text = serde_json::to_string_pretty(&gatewatch::desk::api_document()).unwrap() + "\n";
+    generated_file("config/schema/desk-openapi.json", &text);
+}
+
+#[test]
 fn the_schema_of_side_cars_is_that_of_the_type_and_their_examples_are_valid() {
     let schema = SideCar::schema();
     generated_file("config/schema/model.schema.json", &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));

@@ -69,6 +69,7 @@ function show(change) {
   if (old) old.replaceWith(card);
   else {
     place(card);
+    while (list.children.length > 300) list.lastElementChild.remove();
     card.classList.add("fresh");
     setTimeout(() => card.classList.remove("fresh"), 8000);
   }
@@ -85,7 +86,8 @@ function listen() {
   let broken = false;
   const stream = new EventSource(list.dataset.stream);
   stream.addEventListener("alert", (event) => show(JSON.parse(event.data)));
-  stream.addEventListener("reload", () => location.reload());
+  stream.addEventListener("counts", (event) => { document.getElementById("counts").textContent = event.data; });
+  stream.addEventListener("refresh", later);
   stream.onopen = () => {
     lost.hidden = true;
     // What happened while the line was down is not sent again: take the list anew.
@@ -97,6 +99,11 @@ function listen() {
     setTimeout(() => { if (broken) lost.hidden = false; }, 4000);
     if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
   };
+}
+// Much changed at once: the list is taken anew, not by all pages in the same moment and not all the time.
+let waiting = 0;
+function later() {
+  if (!waiting) waiting = setTimeout(() => { waiting = 0; refresh(); }, 2000 + Math.random() * 3000);
 }
 async function refresh() {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
@@ -172,3 +179,30 @@ document.addEventListener("keydown", (event) => {
     found.closest("details[open]")?.querySelector("select, textarea")?.focus();
   }
 });
+
+// ---- footage of an alert: taken into the page, so that one sees picture, facts and video together
+async function footage(link) {
+  const place = document.getElementById("footage");
+  if (!place) return;
+  place.setAttribute("aria-busy", "true");
+  const answer = await fetch(link.href, { headers: { accept: "text/html" } });
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("footage");
+  if (!fresh) { location.href = link.href; return; }
+  place.replaceWith(fresh);
+  fresh.scrollIntoView({ block: "nearest" });
+  watch(fresh);
+  fresh.querySelector("video")?.play().catch(() => {});
+}
+function watch(place) {
+  const video = place.querySelector("video");
+  const say = place.querySelector("[data-unplayable]");
+  video?.addEventListener("error", () => { if (say) say.hidden = false; });
+}
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-footage]");
+  if (!link) return;
+  event.preventDefault();
+  footage(link);
+});
+const shownFootage = document.getElementById("footage");
+if (shownFootage) watch(shownFootage);

@@ -83,6 +83,16 @@ pub(crate) struct Wanted {
     pub limit: i64,
 }
 
+/// An alert that changed, for open pages.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct Touched {
+    #[sqlx(flatten)]
+    pub row: AlertRow,
+    pub touched: i64,
+    /// Transaction since which it is worth a sound.
+    pub rang: i64,
+}
+
 const COLUMNS: &str = "id, office, box, camera, place, rule, severity, revision, phase, at_ms, opened_ms, duty_day, historical, group_key, picture, search, body, state, outcome, escalated_ms, asked_by, closed_ms, version";
 
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
@@ -115,6 +125,24 @@ impl Db {
                       WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%') AND state <> 'closed'
                       GROUP BY state, severity";
         Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
+    }
+
+    /// Alerts changed by transactions after `after`, oldest change first.
+    pub(crate) async fn alerts_touched(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
+        // Only texts of this file are put together.
+        let select = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS}, touched, rang FROM alert WHERE touched > $1 ORDER BY touched LIMIT $2"
+        ));
+        Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
+    }
+
+    /// Alerts that became worth a sound after the transaction `after`, in that order.
+    pub(crate) async fn alerts_rang(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
+        // Only texts of this file are put together.
+        let select = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang LIMIT $2"
+        ));
+        Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
     }
 
     pub(crate) async fn alert_history(&self, id: &str) -> Result<Vec<ActionRow>, DbError> {
@@ -166,6 +194,14 @@ impl Tx {
         let q = q.bind(a.escalated_ms).bind(&a.asked_by).bind(a.closed_ms).bind(&a.rule).bind(&a.place);
         let done = q.bind(&a.group_key).bind(a.version).execute(&mut **self).await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(DbError::Changed(format!("alert {}", a.id))) }
+    }
+
+    /// Open pages shall hear of it; `fresh`: with a sound. An alert that is not there is nothing.
+    pub(crate) async fn touch(&mut self, alert: &str, fresh: bool) -> Result<(), DbError> {
+        let update = "UPDATE alert SET touched = $2, rang = CASE WHEN $3 = 1 THEN $2 ELSE rang END WHERE id = $1";
+        let n = self.n;
+        sqlx::query(update).bind(alert).bind(n).bind(i64::from(fresh)).execute(&mut **self).await?;
+        Ok(())
     }
 
     pub(crate) async fn add_alert_action(

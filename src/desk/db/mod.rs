@@ -11,9 +11,13 @@
 pub(crate) mod accounts;
 pub(crate) mod alerts;
 pub(crate) mod audit;
+pub(crate) mod bays;
+pub(crate) mod chain;
 pub(crate) mod messages;
+pub(crate) mod orders;
 pub(crate) mod outgoing;
 pub(crate) mod places;
+pub(crate) mod shifts;
 pub(crate) mod snapshots;
 pub(crate) mod tips;
 
@@ -64,6 +68,8 @@ pub(crate) struct Db {
 /// A transaction that writes. Dropped without [`Tx::commit`] it leaves nothing behind.
 pub(crate) struct Tx {
     tx: Transaction<'static, Any>,
+    /// Its number: grows with every transaction that writes, in the order they are committed.
+    n: i64,
     _alone: OwnedMutexGuard<()>,
 }
 
@@ -110,10 +116,31 @@ impl Db {
         Ok(Self { pool, writer: Arc::default() })
     }
 
-    /// Begins a transaction that writes; waits for the one before.
+    /// Begins a transaction that writes; waits for the one before, also for that of another process: the row that is
+    /// counted up stays locked until the end.
     pub(crate) async fn write(&self) -> Result<Tx, DbError> {
         let alone = Arc::clone(&self.writer).lock_owned().await;
-        Ok(Tx { tx: self.pool.begin().await?, _alone: alone })
+        let mut tx = self.pool.begin().await?;
+        let count = "UPDATE counter SET value = value + 1 WHERE name = 'writer' RETURNING value";
+        let n = sqlx::query_scalar(count).fetch_one(&mut *tx).await?;
+        Ok(Tx { tx, n, _alone: alone })
+    }
+
+    /// Number of the newest transaction that wrote.
+    pub(crate) async fn newest_write(&self) -> Result<i64, DbError> {
+        Ok(sqlx::query_scalar("SELECT value FROM counter WHERE name = 'writer'").fetch_one(&self.pool).await?)
+    }
+
+    /// Takes or keeps what only one of several workers may do; `false` when another one holds it.
+    pub(crate) async fn lease(&self, name: &str, holder: &str, now_ms: i64, for_ms: i64) -> Result<bool, DbError> {
+        let mut tx = self.write().await?;
+        let take = "INSERT INTO lease (name, holder, until_ms) VALUES ($1, $2, $3)
+                    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
+                    WHERE lease.holder = excluded.holder OR lease.until_ms < $4";
+        let query = sqlx::query(take).bind(name).bind(holder).bind(now_ms + for_ms).bind(now_ms);
+        let mine = query.execute(&mut *tx).await?.rows_affected() == 1;
+        tx.commit().await?;
+        Ok(mine)
     }
 
     /// Waits until nobody uses it any more.

@@ -15,6 +15,7 @@ use crate::desk::alert::{State, Step};
 use crate::desk::db::alerts::{ActionRow, AlertRow};
 use crate::desk::duty;
 use crate::desk::message::text;
+use crate::desk::orders;
 
 /// The page. Looking at it is a step of its own for those who may act.
 pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
@@ -29,6 +30,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
     let history = db.alert_history(&id).await.or_problem(&ctx)?;
     let pictures = db.pictures(&id).await.or_problem(&ctx)?;
     let revisions = db.revisions(&id).await.or_problem(&ctx)?;
+    let given = db.orders(&id).await.or_problem(&ctx)?;
     let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
     let content = html! {
         div.detail data-severity=(row.severity) data-units=(super::alerts::units(&ctx)) {
@@ -38,13 +40,14 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                     @if row.escalated_ms.is_some() { span.up { (ctx.t("escalated")) } }
                     span.soft { (ctx.t("age")) " " (parts::age(&ctx, row.at_ms)) } }
                 (picture(&ctx, &row, &pictures))
+                (video(&ctx, &row, &body))
                 (declarations(&ctx, &body))
                 p.line { (parts::answer(&ctx, &body)) }
                 (facts(&ctx, &row, &offices, &body))
                 (candidates(&ctx, &body))
                 (messages(&ctx, &revisions))
             }
-            div.side-column { (steps(&ctx, &row)) (history_list(&ctx, &history)) }
+            div.side-column { (steps(&ctx, &row)) (super::orders::part(&ctx, &row, &body, &given)) (history_list(&ctx, &history)) }
         }
     };
     Ok(page(&ctx, &ctx.value("rule", &row.rule), "/alerts", &content))
@@ -65,6 +68,16 @@ fn picture(ctx: &Ctx, row: &AlertRow, pictures: &[String]) -> Markup {
                 (None, Some(_)) => p.hint { (ctx.t("picture.waiting")) },
                 (None, None) => p.hint { (ctx.t("picture.none")) },
             }
+        }
+    }
+}
+
+/// The way to the video; the script plays it in this place.
+fn video(ctx: &Ctx, row: &AlertRow, body: &Value) -> Markup {
+    let has = super::footage::around(row, body).is_some() && ctx.may(Need::Footage);
+    html! {
+        @if has {
+            section #footage { p { a.button href={ "/alerts/" (row.id) "/footage" } data-footage="" { (ctx.t("clip.play")) } } }
         }
     }
 }
@@ -98,6 +111,21 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
             @if !basis.is_empty() { dt { (ctx.t("basis")) } dd { @for b in &basis { (b) br; } } }
             @if let Some(reason) = data("/link/reason") { dt { (ctx.t("method")) } dd { (reason) } }
             @if let Some(model) = data("/model/name") { dt { (ctx.t("model")) } dd { (model) } }
+            (head(ctx, body, "/data/known", "chain.known"))
+            (head(ctx, body, "/data/said/head", "chain.said"))
+            (head(ctx, body, "/data/said/previous", "chain.previous"))
+        }
+    }
+}
+
+/// A head of the box's chain that an alert of the desk itself is about.
+fn head(ctx: &Ctx, body: &Value, place: &str, key: &str) -> Markup {
+    let of = |p: &str| text(body, &format!("{place}{p}"));
+    let n = body.pointer(&format!("{place}/n")).and_then(Value::as_i64);
+    html! {
+        @if let Some(n) = n {
+            dt { (ctx.t(key)) }
+            dd { (ctx.t("chain.entry")) " " (n) @if let Some(at) = of("/at") { " · " (at) } br; code { (of("/sha256").unwrap_or_default()) } }
         }
     }
 }
@@ -182,6 +210,12 @@ pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Po
         "dismiss" => Step::Dismiss { reason: post.get("reason").into(), note },
         "escalate" => Step::Escalate { note },
         "close" => Step::Close { note },
+        "release" if !ctx.may(Need::IssueTips) => return Err(Problem::denied(ctx.language)),
+        "bind" | "hold" | "release" => {
+            let ask = super::orders::read(&post, &step, &id, note).await?;
+            orders::ask(&ctx.room, &ctx.user, &id, &ask).await.or_problem(ctx)?;
+            return Ok(Redirect::to(&format!("/alerts/{id}")).into_response());
+        }
         _ => return Err(Problem::not_found(ctx.language)),
     };
     duty::alert_step(&ctx.room, &ctx.user, &id, &step).await.or_problem(ctx)?;

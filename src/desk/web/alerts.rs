@@ -40,14 +40,17 @@ pub(crate) fn wanted(query: &HashMap<String, String>) -> Wanted {
 pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<HashMap<String, String>>) -> Answer {
     let wanted = wanted(&query);
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
+    // Before the list, so that what changes meanwhile is newer than it.
+    let seen = ctx.room.db.newest_write().await.or_problem(&ctx)?;
     let rows = ctx.room.db.alerts(&ctx.user.scope, &wanted).await.or_problem(&ctx)?;
-    let counts = ctx.room.db.alert_counts(&ctx.user.scope).await.or_problem(&ctx)?;
+    let counts = ctx.room.tally.counts(&ctx.room.db, &ctx.user.scope).await.or_problem(&ctx)?;
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
     let single = query.get("similar").is_some_and(|s| s == "show");
-    let mut cards = html! {};
+    let mut cards = Vec::with_capacity(rows.len());
     for (row, similar) in grouped(rows, single) {
-        let pictures = ctx.room.db.pictures(&row.id).await.or_problem(&ctx)?;
-        cards = html! { (cards) (card(&ctx, &offices, &row, similar, &pictures)) };
+        let named = row.picture.is_some();
+        let pictures = if named { ctx.room.db.pictures(&row.id).await.or_problem(&ctx)? } else { Vec::new() };
+        cards.push(card(&ctx, &offices, &row, similar, &pictures));
     }
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))
@@ -58,8 +61,8 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         }
         p.hint { (ctx.t("alerts.keys")) }
         p #say .unseen aria-live="assertive" {}
-        section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) } {
-            (cards)
+        section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
+            @for card in &cards { (card) }
         }
         p #empty .hint { (ctx.t("nothing")) " " (ctx.t("alerts.new_from_now")) }
         (dialogs(&ctx))

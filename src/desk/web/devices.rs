@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::page::{Answer, Ctx, OrProblem, page};
 use super::parts::{self, Offices};
+use crate::desk::db::chain::StateRow;
 use crate::desk::db::places::{BoxRow, CameraRow, Missing};
 use crate::desk::message::text;
+use crate::evidence::keys::PublicKey;
 
 /// The page.
 pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
@@ -16,6 +18,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
     let boxes = db.boxes(scope).await.or_problem(&ctx)?;
     let cameras = db.cameras(scope).await.or_problem(&ctx)?;
     let missing = db.missing(scope).await.or_problem(&ctx)?;
+    let chains = db.chain_states(scope).await.or_problem(&ctx)?;
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let content = html! {
         @if boxes.is_empty() { p.hint { (ctx.t("nothing")) } }
@@ -23,6 +26,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
             section.device {
                 h2 { (offices.name(&b.office)) " · " (b.id) " " (lamp(&ctx, b)) }
                 (line(&ctx, b, missing.iter().find(|m| m.office == b.office && m.box_id == b.id)))
+                (chain(&ctx, chains.iter().find(|c| c.office == b.office && c.box_id == b.id)))
                 (table(&ctx, &birth(b), cameras.iter().filter(|c| c.office == b.office && c.box_id == b.id)))
             }
         }
@@ -51,6 +55,21 @@ fn line(ctx: &Ctx, b: &BoxRow, missing: Option<&Missing>) -> Markup {
             @if let Some(model) = model { " · " (ctx.t("model")) " " (model) }
             @if let Some(m) = missing.filter(|m| m.waiting > 0) { span.up { (m.waiting) " " (ctx.t("device.missing")) } }
             @if let Some(m) = missing.filter(|m| m.lost > 0) { span.bad { (m.lost) " " (ctx.t("device.lost")) } }
+        }
+    }
+}
+
+/// Where the box's chain of evidence ends, and whether its heads continued each other.
+fn chain(ctx: &Ctx, state: Option<&StateRow>) -> Markup {
+    let Some(s) = state else { return html! { p.line.soft { (ctx.t("chain")) ": " (ctx.t("chain.none")) } } };
+    let key = PublicKey::parse(&s.signer).map(|k| k.id()).unwrap_or_default();
+    html! {
+        p.line.soft {
+            (ctx.t("chain")) ": " (ctx.t("chain.entry")) " " (s.n) " · " (parts::time(ctx, s.at_ms)) " · " (ctx.t("chain.key")) " " code { (key) }
+            @match (&s.fault, s.fault_ms) {
+                (Some(fault), at) => span.bad { (ctx.value("rule", &format!("chain_{fault}"))) " · " (ctx.t("device.since")) " " (parts::maybe_time(ctx, at)) },
+                (None, _) => span.good { (ctx.t("chain.whole")) " (" (s.heads) ")" },
+            }
         }
     }
 }

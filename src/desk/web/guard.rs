@@ -20,8 +20,8 @@ const COOKIE: &str = "gw-session";
 const SECURE_COOKIE: &str = "__Host-gw-session";
 /// `seen` of a session is written this often, milliseconds: not with every picture of a page.
 const TOUCH_MS: i64 = 60_000;
-/// Pages take script, styles and pictures from here only, and nothing inline.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Pages take script, styles, pictures and video from here only, and nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Whether cookies may carry `Secure`: the browser speaks TLS, with us or with the proxy.
 pub(crate) fn is_secure(room: &Room) -> bool {
@@ -75,7 +75,14 @@ async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<User>, DbErr
     let (now, http) = (utc_now().0, &room.config.http);
     let too_old = now - session.created_ms > i64::from(http.session_hours) * 3_600_000;
     let idle = now - session.seen_ms > i64::from(http.idle_minutes) * 60_000;
-    let Some(role) = Role::parse(&session.role).filter(|_| !too_old && !idle) else { return Ok(None) };
+    // Behind a proxy that signs people in, a session is good only while it names the same person.
+    let other = room
+        .config
+        .http
+        .sign_on_header
+        .as_ref()
+        .is_some_and(|h| named_by(headers, h) != Some(session.account.as_str()));
+    let Some(role) = Role::parse(&session.role).filter(|_| !too_old && !idle && !other) else { return Ok(None) };
     if now - session.seen_ms > TOUCH_MS {
         room.db.touch_session(&token, now).await?;
     }
@@ -86,8 +93,15 @@ async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<User>, DbErr
         scope: Scope::parse(&session.offices),
         csrf: session.csrf,
         session: token,
-        must_change: session.must_change != 0,
+        must_change: session.must_change != 0 && room.config.http.sign_on_header.is_none(),
     }))
+}
+
+/// Whom the proxy names in its header; `None` when it names nobody, or more than one.
+pub(crate) fn named_by<'a>(headers: &'a HeaderMap, header: &str) -> Option<&'a str> {
+    let mut all = headers.get_all(header).iter();
+    let name = all.next()?.to_str().ok()?.trim();
+    (all.next().is_none() && !name.is_empty()).then_some(name)
 }
 
 /// Where a request comes from: the peer, or whom a declared proxy names.

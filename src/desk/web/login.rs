@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use subtle::ConstantTimeEq;
 
 use super::form::Post;
-use super::guard::{address_of, cookie, is_secure, session_cookie};
+use super::guard::{address_of, cookie, is_secure, named_by, session_cookie};
 use super::page::{Answer, Ctx, LANGUAGE_COOKIE, OrProblem, Problem, document, language_of, page, switch, token};
 use super::server::Peer;
 use crate::clock::utc_now;
@@ -25,8 +25,21 @@ use crate::desk::words::term;
 /// Cookie that ties a sign-in form to the browser it was sent to: nobody signs somebody else in.
 const FORM_COOKIE: &str = "gw-form";
 
-/// The sign-in page.
-pub(crate) async fn form(State(room): State<Arc<Room>>, headers: HeaderMap) -> Response {
+/// The sign-in page. Where a declared proxy has signed somebody in, a session of his account begins instead.
+pub(crate) async fn form(
+    State(room): State<Arc<Room>>,
+    peer: Option<Extension<ConnectInfo<Peer>>>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(header) = &room.config.http.sign_on_header {
+        let language = language_of(&room, &headers);
+        let address = address_of(&room, peer.as_ref().map(|e| &e.0), &headers);
+        return match begin_named(&room, named_by(&headers, header).unwrap_or_default(), &address).await {
+            Ok(Some(cookie)) => (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response(),
+            Ok(None) => Problem::no_account(language).into_response(),
+            Err(error) => Problem::from_db(language, &error).into_response(),
+        };
+    }
     sign_in_page(&room, language_of(&room, &headers), StatusCode::OK, None)
 }
 
@@ -60,6 +73,9 @@ pub(crate) async fn sign_in(
     Form(fields): Form<HashMap<String, String>>,
 ) -> Response {
     let language = language_of(&room, &headers);
+    if room.config.http.sign_on_header.is_some() {
+        return Problem::denied(language).into_response();
+    }
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let (sent, kept) = (field("form"), cookie(&headers, FORM_COOKIE).unwrap_or_default());
     if sent.is_empty() || !bool::from(sent.as_bytes().ct_eq(kept.as_bytes())) {
@@ -103,6 +119,24 @@ async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -
     };
     tx.commit().await?;
     Ok(cookie)
+}
+
+/// The cookie of a session of whom the proxy names; `None` when he has no account here.
+async fn begin_named(room: &Room, name: &str, address: &str) -> Result<Option<String>, DbError> {
+    let account = room.db.account(name).await?.filter(|a| a.disabled == 0);
+    let mut tx = room.db.write().await?;
+    let known = account.is_some();
+    let action = if known { "sign_in" } else { "sign_in.refused" };
+    let said: String = name.chars().filter(|c| *c != '\0').take(64).collect();
+    let detail = format!("proxy {address}");
+    tx.audit(Act { account: if known { name } else { "" }, office: "", action, object: &said, detail: &detail })
+        .await?;
+    let secret = password::token();
+    if known {
+        tx.add_session(&digest(&secret), name, &password::token(), utc_now().0).await?;
+    }
+    tx.commit().await?;
+    Ok(known.then(|| session_cookie(room, &secret)))
 }
 
 /// Ends the session.

@@ -4,23 +4,30 @@
 mod accounts;
 mod alert;
 mod alerts;
+mod api;
 mod assets;
 mod audit;
 mod declaration;
 mod devices;
+mod footage;
 mod form;
 mod guard;
 mod login;
+mod openapi;
+mod orders;
 mod page;
 mod parts;
 mod reports;
 mod server;
+mod shift;
+mod shifts;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tip;
 mod tip_edit;
 mod tips;
+mod yard;
 
 use std::sync::Arc;
 
@@ -31,6 +38,7 @@ use axum::routing::{get, post};
 
 use super::room::Room;
 
+pub use openapi::api_document;
 pub(crate) use server::serve;
 
 /// Largest form, bytes.
@@ -50,6 +58,8 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/alerts", get(alerts::list))
         .route("/alerts/stream", get(stream::stream))
         .route("/alerts/{id}", get(alert::detail))
+        .route("/alerts/{id}/footage", get(footage::show))
+        .route("/alerts/{id}/clip", get(footage::clip))
         .route("/alerts/{id}/{step}", post(alert::take_step))
         .route("/pictures/{event}/{sha256}", get(assets::picture))
         .route("/declarations", get(declaration::find))
@@ -60,6 +70,10 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/tips/{id}/edit", post(tip_edit::change))
         .route("/tips/{id}/lead/{step}", post(tip::lead))
         .route("/tips/{id}/work/{step}", post(tip::work))
+        .route("/yard", get(yard::show))
+        .route("/shifts", get(shifts::list).post(shifts::add))
+        .route("/shifts/{id}", get(shift::detail))
+        .route("/shifts/{id}/{step}", post(shift::take_step))
         .route("/reports", get(reports::show))
         .route("/reports/tips", get(reports::list))
         .route("/reports/csv", get(reports::csv))
@@ -69,7 +83,13 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/devices", get(devices::show))
         .route("/audit", get(audit::show))
         .route("/accounts", get(accounts::show).post(accounts::add))
-        .route("/accounts/{name}", post(accounts::change));
+        .route("/accounts/{name}", post(accounts::change))
+        .route("/openapi.json", get(openapi::serve))
+        .route("/api/alerts", get(api::alerts))
+        .route("/api/alerts/{id}", get(api::alert))
+        .route("/api/tips", get(api::tips))
+        .route("/api/bays", get(api::bays))
+        .route("/api/boxes", get(api::boxes));
     routes
         .route_layer(middleware::from_fn_with_state(room.clone(), guard::guard))
         .fallback(page::no_such_page)

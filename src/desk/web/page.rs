@@ -56,6 +56,8 @@ const MENU: &[(&str, &str, Need)] = &[
     ("/alerts", "alerts", Need::ViewAlerts),
     ("/tips", "tips", Need::ViewTips),
     ("/declarations", "declarations", Need::ViewAlerts),
+    ("/yard", "yard", Need::ViewAlerts),
+    ("/shifts", "shifts", Need::Shifts),
     ("/reports", "reports", Need::Reports),
     ("/devices", "devices", Need::Devices),
     ("/audit", "audit", Need::Audit),
@@ -145,6 +147,10 @@ impl Problem {
 
     pub(crate) fn signed_out(language: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, language, "login.title")
+    }
+
+    pub(crate) fn no_account(language: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, language, "login.no_account")
     }
 
     pub(crate) fn csrf(language: &'static str) -> Self {

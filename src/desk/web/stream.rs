@@ -1,4 +1,5 @@
-//! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone.
+//! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone. Numbers of open
+//! alerts come with them, or a moment later.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,7 +12,7 @@ use futures_util::{Stream, stream};
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::alerts::{card, wanted};
+use super::alerts::{card, count_words, wanted};
 use super::page::{Answer, Ctx, OrProblem};
 use super::parts::Offices;
 use crate::clock::{MonoMillis, mono_now};
@@ -19,7 +20,8 @@ use crate::desk::alert::State;
 use crate::desk::db::DbError;
 use crate::desk::db::alerts::{AlertRow, Wanted};
 use crate::desk::db::folded;
-use crate::desk::hub::Change;
+use crate::desk::hub::{Card, Told};
+use crate::desk::tally::GOOD_MS;
 
 /// After this the browser connects anew, so that a session that ended elsewhere does not see on; milliseconds.
 const LIFE_MS: i64 = 5 * 60_000;
@@ -30,19 +32,28 @@ struct Reader {
     ctx: Ctx,
     offices: Offices,
     wanted: Wanted,
-    changes: Receiver<Change>,
+    told: Receiver<Told>,
     since: MonoMillis,
+    /// The numbers shown may be old: new ones are sent then.
+    counts_at: Option<MonoMillis>,
+    /// The page is older than this stream: it takes its list anew first.
+    behind: bool,
 }
 
-/// The stream of one open page.
+/// The stream of one open page. `seen`: the newest change the page was made with.
 pub(crate) async fn stream(
     Extension(ctx): Extension<Ctx>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    // Before the offices are read, so that nothing falls in between.
-    let changes = ctx.room.hub.listen();
+    // Before anything is read, so that nothing falls in between.
+    let told = ctx.room.hub.listen();
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
-    let reader = Reader { ctx, offices, wanted: wanted(&query), changes, since: mono_now() };
+    let behind = match query.get("seen").and_then(|n| n.parse().ok()) {
+        Some(seen) => !ctx.room.db.alerts_touched(seen, 1).await.or_problem(&ctx)?.is_empty(),
+        None => false,
+    };
+    let wanted = wanted(&query);
+    let reader = Reader { ctx, offices, wanted, told, since: mono_now(), counts_at: None, behind };
     let events = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
@@ -50,24 +61,33 @@ pub(crate) async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)))
 }
 
+/// The page takes its list anew.
+fn refresh() -> Event {
+    Event::default().event("refresh").data("")
+}
+
 impl Reader {
     /// The next event that concerns this page; `None` ends the stream.
     async fn next(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.behind) {
+            return Some(refresh());
+        }
         loop {
-            let left = LIFE_MS - mono_now().since(self.since);
-            let wait = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            let change = match tokio::time::timeout(wait, self.changes.recv()).await {
-                Ok(Ok(change)) => change,
-                // Too much was missed: the page loads anew.
-                Ok(Err(RecvError::Lagged(_))) => return Some(Event::default().event("reload").data("")),
-                Ok(Err(RecvError::Closed)) | Err(_) => return None,
+            let now = mono_now();
+            let ends = MonoMillis(self.since.0 + LIFE_MS);
+            let until = self.counts_at.map_or(ends, |at| at.min(ends));
+            let wait = Duration::from_millis(u64::try_from(until.since(now)).unwrap_or(0));
+            let made = match tokio::time::timeout(wait, self.told.recv()).await {
+                Ok(Ok(Told::Alert(card))) if self.ctx.user.scope.holds(&card.row.office) => self.alert(&card).await,
+                Ok(Ok(Told::Alert(_))) => continue,
+                // Much at once, or more than this page could follow.
+                Ok(Ok(Told::Many) | Err(RecvError::Lagged(_))) => return Some(refresh()),
+                Ok(Err(RecvError::Closed)) => return None,
+                Err(_) if until < ends => self.counts().await,
+                Err(_) => return None,
             };
-            if !self.ctx.user.scope.holds(&change.office) {
-                continue;
-            }
-            match self.event(&change).await {
-                Ok(Some(event)) => return Some(event),
-                Ok(None) => {}
+            match made {
+                Ok(event) => return Some(event),
                 Err(error) => {
                     tracing::warn!(%error, "a change cannot be shown");
                     return None;
@@ -76,19 +96,30 @@ impl Reader {
         }
     }
 
-    async fn event(&self, change: &Change) -> Result<Option<Event>, DbError> {
-        let db = &self.ctx.room.db;
-        let Some(row) = db.alert(&change.alert).await? else { return Ok(None) };
-        let counts = super::alerts::count_words(&self.ctx, &db.alert_counts(&self.ctx.user.scope).await?);
-        let shown = fits(&row, &self.wanted);
-        let pictures = db.pictures(&row.id).await?;
-        let html = if shown { card(&self.ctx, &self.offices, &row, 0, &pictures).into_string() } else { String::new() };
+    async fn words(&self) -> Result<String, DbError> {
+        let room = &self.ctx.room;
+        Ok(count_words(&self.ctx, &room.tally.counts(&room.db, &self.ctx.user.scope).await?))
+    }
+
+    /// Numbers alone, when those sent with the last alert may have been too old for it.
+    async fn counts(&mut self) -> Result<Event, DbError> {
+        self.counts_at = None;
+        Ok(Event::default().event("counts").data(self.words().await?))
+    }
+
+    async fn alert(&mut self, told: &Card) -> Result<Event, DbError> {
+        let row = &told.row;
+        let counts = self.words().await?;
+        self.counts_at.get_or_insert(MonoMillis(mono_now().0 + GOOD_MS + 50));
+        let shown = fits(row, &self.wanted);
+        let html =
+            if shown { card(&self.ctx, &self.offices, row, 0, &told.pictures).into_string() } else { String::new() };
         let data = json!({
             "id": row.id, "at": row.at_ms, "severity": row.severity, "html": html, "counts": counts,
-            "sound": shown && change.fresh && row.severity >= 3 && row.state != State::Closed.as_str(),
+            "sound": shown && told.fresh && row.severity >= 3 && row.state != State::Closed.as_str(),
             "say": format!("{}: {}", self.ctx.value("severity", &row.severity.to_string()), self.ctx.value("rule", &row.rule)),
         });
-        Ok(Some(Event::default().event("alert").data(data.to_string())))
+        Ok(Event::default().event("alert").data(data.to_string()))
     }
 }
 

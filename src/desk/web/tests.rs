@@ -1,6 +1,7 @@
 //! Every route by every role, without a socket: who is let in, who is not, and that no form is taken without its token.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
@@ -10,12 +11,15 @@ use tower::ServiceExt;
 use super::router;
 use crate::clock::utc_now;
 use crate::desk::access::{Need, ROUTES, Role};
+use crate::desk::boxes::Boxes;
 use crate::desk::config::DeskConfig;
 use crate::desk::db::Db;
 use crate::desk::db::accounts::Account;
 use crate::desk::hub::Hub;
 use crate::desk::room::{Room, digest};
+use crate::desk::tally::Tally;
 use crate::desk::throttle::Throttle;
+use crate::desk::watched::Watched;
 use crate::event::zone::Zone;
 
 pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
@@ -29,6 +33,11 @@ pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
         outgoing: Notify::new(),
         connected: watch::channel(true).1,
         throttle: Throttle::default(),
+        tally: Tally::default(),
+        boxes: Boxes::default(),
+        watched: Watched::default(),
+        leads: AtomicBool::new(true),
+        stored: AtomicU64::new(0),
         config,
     })
 }

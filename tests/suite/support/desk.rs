@@ -1,16 +1,22 @@
 //! A desk with its broker, and browsers that walk through its pages over HTTP: cookies, forms and their tokens.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use gatewatch::config::MqttConfig;
 use gatewatch::desk::config::DatabaseConfig;
 use gatewatch::desk::{Desk, DeskConfig, FIRST_ACCOUNT};
+use gatewatch::mqtt::connect::plain_options;
 use gatewatch::mqtt::publish::publish_all;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::mosquitto::Mosquitto;
+use super::postgres::Postgres;
 use super::until;
 
 pub const PASSWORD: &str = "bốn bức tường xanh";
@@ -114,6 +120,16 @@ impl Browser {
         assert_eq!(done.expect_status(303).to, "/");
     }
 
+    /// The same person in a second window.
+    pub fn twin(&self) -> Self {
+        Self {
+            base: self.base.clone(),
+            client: self.client.clone(),
+            cookies: self.cookies.clone(),
+            csrf: self.csrf.clone(),
+        }
+    }
+
     pub fn cookie_header(&self) -> String {
         self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("; ")
     }
@@ -198,4 +214,67 @@ pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[
 /// The message that is in a pair made by [`alert`].
 pub fn body_of(message: &(String, Vec<u8>)) -> Value {
     serde_json::from_slice(&message.1).unwrap()
+}
+
+/// Plays the boxes: sees everything, answers resync with what it is told, and takes every order.
+pub struct Boxes {
+    pub seen: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl Boxes {
+    pub async fn start(room: &Room, answer: Value) -> Self {
+        let config = MqttConfig { url: room.broker.url(), ..MqttConfig::default() };
+        let mut options = plain_options(&config, "boxes").unwrap();
+        options.set_manual_acks(false);
+        let (client, mut events) = AsyncClient::new(options, 64);
+        client.subscribe("gatewatch/v1/#", QoS::AtLeastOnce).await.unwrap();
+        let (seen, into) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<bool>>::default());
+        let (kept, ready) = (Arc::clone(&seen), Arc::clone(&into));
+        tokio::spawn(async move {
+            while let Ok(event) = events.poll().await {
+                match event {
+                    Event::Incoming(Packet::SubAck(_)) => *ready.lock().unwrap() = true,
+                    Event::Incoming(Packet::Publish(p)) => {
+                        let topic = String::from_utf8_lossy(&p.topic).into_owned();
+                        let asked = p.properties.clone().and_then(|p| Some((p.response_topic?, p.correlation_data)));
+                        if let Some((reply, correlation_data)) = asked {
+                            let answer = match topic.rsplit('/').next() {
+                                Some("resync") => answer.clone(),
+                                Some("hold") => json!({"ok": true, "result": {"state": "applied"}}),
+                                Some("release") => json!({"ok": false, "error": "there is no hold of this id"}),
+                                _ => json!({"ok": true}),
+                            };
+                            let properties = PublishProperties { correlation_data, ..Default::default() };
+                            let _ = client.try_publish_with_properties(
+                                reply,
+                                QoS::AtLeastOnce,
+                                false,
+                                answer.to_string(),
+                                properties,
+                            );
+                        }
+                        kept.lock().unwrap().push((topic, serde_json::from_slice(&p.payload).unwrap_or(Value::Null)));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        until("the boxes' subscription", async || into.lock().unwrap().then_some(())).await;
+        Self { seen }
+    }
+
+    pub async fn heard(&self, end: &str, good: impl Fn(&Value) -> bool) -> (String, Value) {
+        let found = || self.seen.lock().unwrap().iter().find(|(t, v)| t.ends_with(end) && good(v)).cloned();
+        until(&format!("a message on {end}"), async || found()).await
+    }
+}
+
+/// A PostgreSQL with the desk's configuration for it.
+pub fn postgres() -> Option<(Postgres, DatabaseConfig)> {
+    let Some(server) = Postgres::start() else {
+        println!("skipped: PostgreSQL is not installed (Debian package `postgresql`)");
+        return None;
+    };
+    let url = server.url();
+    Some((server, DatabaseConfig { url: Some(url), ..DatabaseConfig::default() }))
 }

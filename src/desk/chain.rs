@@ -1,0 +1,397 @@
+//! The signed heads that boxes publish, checked as they come: is each the box's own word, and does it continue the one
+//! before? What was deleted or written anew on a box shows here, since what it published it cannot take back. A head that
+//! does not fit is an alert of severity 4 which the desk itself raises. What a head is: `evidence/statement.rs`.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::db::chain::{HeadRow, StateRow};
+use super::db::messages::Message;
+use super::db::{DbError, Tx};
+use super::message;
+use super::room::Room;
+use crate::clock::UtcMillis;
+use crate::evidence::chain::Sum;
+use crate::evidence::keys::PublicKey;
+use crate::evidence::statement::{KeyItem, Origin, SignedHead};
+
+/// CloudEvents type of published heads.
+pub(crate) const HEAD_KIND: &str = crate::store::HEAD_KIND;
+
+/// What does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It cannot be read, or is not of this box and store.
+    Unreadable,
+    /// The signature is not that of the key it names.
+    Signature,
+    /// Signed by a key that no earlier key vouches for.
+    Key,
+    /// Another digest for an entry that was published before.
+    Fork,
+    /// The chain is shorter than it was.
+    Rollback,
+    /// The box does not know the head it published last.
+    NotContinued,
+    /// A number of the box's sequence was used for two messages.
+    NumberTwice,
+    /// The box's store began anew: everything before is gone there.
+    NewStore,
+}
+
+impl Fault {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Unreadable,
+        Self::Signature,
+        Self::Key,
+        Self::Fork,
+        Self::Rollback,
+        Self::NotContinued,
+        Self::NumberTwice,
+        Self::NewStore,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Signature => "signature",
+            Self::Key => "key",
+            Self::Fork => "fork",
+            Self::Rollback => "rollback",
+            Self::NotContinued => "not_continued",
+            Self::NumberTwice => "number_twice",
+            Self::NewStore => "new_store",
+        }
+    }
+}
+
+/// A head named by another message.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Named {
+    n: i64,
+    sha256: Sum,
+}
+
+/// What a message says of its box's chain.
+#[derive(Debug)]
+struct Said {
+    origin: Origin,
+    signed: SignedHead,
+    /// The head published before it; outer `None` where the box is too old to say.
+    previous: Option<Option<Named>>,
+    /// Hand-overs of the key.
+    keys: Vec<KeyItem>,
+}
+
+fn read(m: &Message) -> Option<Said> {
+    let data = m.body.get("data")?;
+    let of = |key: &str| data.get(key).cloned();
+    let origin = Origin { office: m.office.clone(), box_id: m.box_id.clone(), epoch: m.epoch };
+    if data.get("epoch").and_then(Value::as_i64) != Some(m.epoch) {
+        return None;
+    }
+    let previous = match of("previous") {
+        None => None,
+        Some(Value::Null) => Some(None),
+        Some(named) => Some(Some(serde_json::from_value(named).ok()?)),
+    };
+    let keys = of("keys").map_or(Ok(Vec::new()), serde_json::from_value).ok()?;
+    Some(Said { origin, signed: serde_json::from_value(of("head")?).ok()?, previous, keys })
+}
+
+/// What is known around a head.
+#[derive(Debug, Default)]
+struct Known {
+    before: Option<HeadRow>,
+    after: Option<HeadRow>,
+    same: Vec<HeadRow>,
+    /// Keys that signed heads which fitted; the one in force last.
+    signers: Vec<String>,
+}
+
+/// Whether a head fits to what is known.
+fn judge(said: &Said, known: &Known) -> Result<(), Fault> {
+    let head = &said.signed.head;
+    if !said.signed.holds(&said.origin) {
+        return Err(Fault::Signature);
+    }
+    let sum = head.sha256.to_string();
+    if known.same.iter().any(|h| h.sha256 != sum) {
+        return Err(Fault::Fork);
+    }
+    if known.before.as_ref().is_some_and(|h| h.n > head.n) || known.after.as_ref().is_some_and(|h| h.n < head.n) {
+        return Err(Fault::Rollback);
+    }
+    if let (Some(previous), Some(before)) = (&said.previous, &known.before) {
+        continues(previous.as_ref(), before)?;
+    }
+    is_vouched_for(said, known)
+}
+
+/// What the box says it published last must be what the desk heard last, or something later that has not come yet.
+fn continues(previous: Option<&Named>, before: &HeadRow) -> Result<(), Fault> {
+    match previous {
+        Some(p) if p.n == before.n && p.sha256.to_string() == before.sha256 => Ok(()),
+        Some(p) if p.n == before.n => Err(Fault::Fork),
+        Some(p) if p.n > before.n => Ok(()),
+        _ => Err(Fault::NotContinued),
+    }
+}
+
+/// The key is one that signed before, or the one before it handed over to it. The first key that is seen is taken.
+fn is_vouched_for(said: &Said, known: &Known) -> Result<(), Fault> {
+    let key = said.signed.key.to_string();
+    let Some(in_force) = known.signers.last() else { return Ok(()) };
+    // A head that comes late may be older than all keys that are known.
+    if known.signers.contains(&key) || known.before.is_none() {
+        return Ok(());
+    }
+    let mut now = PublicKey::parse(in_force).map_err(|_| Fault::Key)?;
+    for item in &said.keys {
+        if item.previous == Some(now) && item.fault(&said.origin, Some(now)).is_none() {
+            now = item.key;
+        }
+    }
+    if now == said.signed.key { Ok(()) } else { Err(Fault::Key) }
+}
+
+/// Takes a head: keeps it, judges it, and raises an alert when it does not fit.
+pub(crate) async fn take(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbError> {
+    let Some(said) = read(m) else { return raise(room, tx, m, Fault::Unreadable, None, now).await };
+    let head = &said.signed.head;
+    let state = tx.chain_state(&m.source).await?;
+    let (before, after, same) = tx.chain_neighbours(&m.source, m.epoch, m.seq, head.n).await?;
+    let mut signers = tx.chain_signers(&m.source, m.epoch).await?;
+    if let Some(state) = state.as_ref().filter(|s| s.epoch == m.epoch) {
+        signers.retain(|s| *s != state.signer);
+        signers.push(state.signer.clone());
+    }
+    let judged = judge(&said, &Known { before, after, same, signers });
+    let anew = state.as_ref().is_some_and(|s| s.epoch < m.epoch);
+    let fault = match judged {
+        Err(fault) => Some(fault),
+        Ok(()) if anew => Some(Fault::NewStore),
+        Ok(()) => None,
+    };
+    let row = HeadRow {
+        n: head.n,
+        sha256: head.sha256.to_string(),
+        seq: m.seq,
+        at_ms: head.at.0,
+        signer: said.signed.key.to_string(),
+        signature: hex::encode(&said.signed.signature.0),
+        received_ms: now,
+        // A new store begins well; it is the old one that is missed.
+        fault: judged.err().map(|f| f.as_str().to_owned()),
+    };
+    tx.add_head(&m.source, m.epoch, &row).await?;
+    move_on(tx, m, &row, state.as_ref(), fault, now).await?;
+    match fault {
+        Some(fault) => raise(room, tx, m, fault, state.as_ref(), now).await,
+        None => Ok(()),
+    }
+}
+
+/// The state follows the newest head, also one that does not fit: so that one break is told once. What nobody signed moves
+/// nothing.
+async fn move_on(
+    tx: &mut Tx,
+    m: &Message,
+    row: &HeadRow,
+    state: Option<&StateRow>,
+    fault: Option<Fault>,
+    now: i64,
+) -> Result<(), DbError> {
+    let known = state.cloned().unwrap_or_else(|| StateRow {
+        source: m.source.clone(),
+        office: m.office.clone(),
+        box_id: m.box_id.clone(),
+        epoch: m.epoch,
+        n: 0,
+        sha256: String::new(),
+        seq: 0,
+        at_ms: 0,
+        signer: String::new(),
+        heads: 0,
+        fault: None,
+        fault_ms: None,
+    });
+    let forged = fault == Some(Fault::Signature);
+    let newest = m.epoch > known.epoch || (m.epoch == known.epoch && m.seq >= known.seq);
+    let mut next = if newest && !forged {
+        let (n, seq, at_ms) = (row.n, row.seq, row.at_ms);
+        StateRow { epoch: m.epoch, n, sha256: row.sha256.clone(), seq, at_ms, signer: row.signer.clone(), ..known }
+    } else {
+        known
+    };
+    next.heads += i64::from(fault.is_none());
+    if let Some(fault) = fault.filter(|_| next.fault.is_none()) {
+        (next.fault, next.fault_ms) = (Some(fault.as_str().into()), Some(now));
+    }
+    if state.is_none() && forged {
+        return Ok(());
+    }
+    tx.set_chain_state(&next).await
+}
+
+/// Two messages of a box have one number: it goes on from an older copy of its store, or somebody speaks in its name.
+pub(crate) async fn number_twice(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbError> {
+    let state = tx.chain_state(&m.source).await?;
+    if let Some(state) = state.clone().filter(|s| s.fault.is_none()) {
+        let fault = Some(Fault::NumberTwice.as_str().to_owned());
+        tx.set_chain_state(&StateRow { fault, fault_ms: Some(now), ..state }).await?;
+    }
+    raise(room, tx, m, Fault::NumberTwice, state.as_ref(), now).await
+}
+
+/// An alert of the desk's own. One a duty day for each fault of a box: a box that is broken says so in every message.
+async fn raise(
+    room: &Room,
+    tx: &mut Tx,
+    m: &Message,
+    fault: Fault,
+    known: Option<&StateRow>,
+    now: i64,
+) -> Result<(), DbError> {
+    let day = room.zone.duty_day(UtcMillis(now));
+    let sum = Sum::of(format!("{} {} {} {day}", m.source, m.epoch, fault.as_str()).as_bytes()).to_string();
+    let id = format!("chain-{}", &sum[..24]);
+    tracing::error!(
+        source = m.source,
+        epoch = m.epoch,
+        seq = m.seq,
+        fault = fault.as_str(),
+        "a box's chain of evidence does not continue"
+    );
+    if tx.alert(&id).await?.is_some() {
+        return Ok(());
+    }
+    let at = UtcMillis(now).to_rfc3339();
+    let known = known.map(|s| json!({"epoch": s.epoch, "n": s.n, "sha256": s.sha256, "at": UtcMillis(s.at_ms).to_rfc3339(), "key": s.signer}));
+    let body = json!({
+        "specversion": "1.0", "id": id, "source": m.source, "type": format!("gatewatch.alert.chain_{}.v1", fault.as_str()),
+        "subject": "chain", "time": at,
+        "data": {"revision": 1, "severity": 4, "office": m.office, "box": m.box_id, "duty_day": day, "known": known,
+            "said": {"seq": m.seq, "epoch": m.epoch, "id": m.id, "head": m.body.pointer("/data/head"), "previous": m.body.pointer("/data/previous")},
+            "sequence": {"epoch": m.epoch, "seq": m.seq, "historical": false}}
+    });
+    let own = message::read(body.to_string().as_bytes(), &m.office, &m.box_id);
+    let Ok(own) = own else { return Ok(()) };
+    let row = message::alert(&own, &room.zone, now, i64::MAX);
+    tx.add_alert(&row).await?;
+    tx.touch(&row.id, true).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::keys::{BoxKey, KeyFolder};
+    use crate::evidence::statement::Head;
+
+    fn origin() -> Origin {
+        Origin { office: "15BB".into(), box_id: "gate-01".into(), epoch: 7 }
+    }
+
+    fn key() -> (tempfile::TempDir, BoxKey) {
+        let dir = tempfile::tempdir().unwrap();
+        let key = KeyFolder::of_store(dir.path()).make_next().unwrap();
+        (dir, key)
+    }
+
+    fn head(n: i64, text: &str) -> Head {
+        Head { n, sha256: Sum::of(text.as_bytes()), at: UtcMillis(n * 1000) }
+    }
+
+    fn said(head: Head, key: &BoxKey, previous: Option<Option<Named>>) -> Said {
+        Said { origin: origin(), signed: head.sign(&origin(), key), previous, keys: Vec::new() }
+    }
+
+    fn row(h: &Head, seq: i64, key: &BoxKey) -> HeadRow {
+        HeadRow {
+            n: h.n,
+            sha256: h.sha256.to_string(),
+            seq,
+            at_ms: 0,
+            signer: key.public().to_string(),
+            signature: String::new(),
+            received_ms: 0,
+            fault: None,
+        }
+    }
+
+    fn after(h: &Head, key: &BoxKey) -> Known {
+        Known { before: Some(row(h, 1, key)), signers: vec![key.public().to_string()], ..Known::default() }
+    }
+
+    fn named(h: &Head) -> Option<Option<Named>> {
+        Some(Some(Named { n: h.n, sha256: h.sha256 }))
+    }
+
+    #[test]
+    fn a_head_continues_the_one_before_or_it_is_said_how_not() {
+        let (_dir, key) = key();
+        let first = head(10, "a");
+        let next = || said(head(20, "b"), &key, named(&first));
+        assert_eq!(judge(&next(), &Known::default()), Ok(()), "the first one seen");
+        assert_eq!(judge(&next(), &after(&first, &key)), Ok(()));
+        let old = said(head(20, "b"), &key, None);
+        assert_eq!(judge(&old, &after(&first, &key)), Ok(()), "a box that does not say what it published before");
+        let missed = said(head(30, "c"), &key, named(&head(20, "b")));
+        assert_eq!(judge(&missed, &after(&first, &key)), Ok(()), "one between has not come yet");
+        // Written anew, cut off, and a store copied back.
+        let fork = said(head(10, "other"), &key, None);
+        let known = Known { same: vec![row(&first, 1, &key)], ..after(&first, &key) };
+        assert_eq!(judge(&fork, &known), Err(Fault::Fork));
+        let anew = said(head(20, "b"), &key, named(&head(10, "other")));
+        assert_eq!(judge(&anew, &after(&first, &key)), Err(Fault::Fork));
+        assert_eq!(judge(&said(head(9, "x"), &key, None), &after(&first, &key)), Err(Fault::Rollback));
+        let back = said(head(20, "b"), &key, named(&head(5, "x")));
+        assert_eq!(judge(&back, &after(&first, &key)), Err(Fault::NotContinued));
+        assert_eq!(judge(&said(head(20, "b"), &key, Some(None)), &after(&first, &key)), Err(Fault::NotContinued));
+        // Late, but in its place.
+        let late = Known {
+            after: Some(row(&head(30, "c"), 9, &key)),
+            signers: vec![key.public().to_string()],
+            ..Known::default()
+        };
+        assert_eq!(judge(&next(), &late), Ok(()));
+    }
+
+    #[test]
+    fn only_the_box_speaks_for_itself() {
+        let (_dir, key) = key();
+        let mut forged = said(head(20, "b"), &key, None);
+        forged.signed.head.n = 21;
+        assert_eq!(judge(&forged, &Known::default()), Err(Fault::Signature));
+        let mut other = said(head(20, "b"), &key, None);
+        other.origin.box_id = "gate-02".into();
+        assert_eq!(judge(&other, &Known::default()), Err(Fault::Signature));
+    }
+
+    #[test]
+    fn a_new_key_is_vouched_for_by_the_old_one() {
+        let ((_a, old), (_b, new), (_c, thief)) = (key(), key(), key());
+        let first = head(10, "a");
+        let text = KeyItem::statement(&origin(), new.public(), Some(old.public()), UtcMillis(5));
+        let item = KeyItem {
+            key: new.public(),
+            previous: Some(old.public()),
+            at: UtcMillis(5),
+            operator: "an".into(),
+            reason: "yearly".into(),
+            signature: new.sign(&text),
+            previous_signature: Some(old.sign(&text)),
+        };
+        let mut handed = said(head(20, "b"), &new, named(&first));
+        assert_eq!(judge(&handed, &after(&first, &old)), Err(Fault::Key), "nobody vouches");
+        handed.keys = vec![item.clone()];
+        assert_eq!(judge(&handed, &after(&first, &old)), Ok(()));
+        let mut lost = said(head(20, "b"), &new, named(&first));
+        lost.keys = vec![KeyItem { previous_signature: None, ..item.clone() }];
+        assert_eq!(judge(&lost, &after(&first, &old)), Err(Fault::Key));
+        let mut stolen = said(head(20, "b"), &thief, named(&first));
+        stolen.keys = vec![item];
+        assert_eq!(judge(&stolen, &after(&first, &old)), Err(Fault::Key));
+    }
+}

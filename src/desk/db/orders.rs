@@ -1,0 +1,94 @@
+//! Orders to boxes as rows: what was asked about an alert, and the box's answer.
+
+use super::{Db, DbError, Scope, Tx};
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct OrderRow {
+    pub id: String,
+    /// `bind`, `hold`, `release`.
+    pub kind: String,
+    pub alert_id: String,
+    pub office: String,
+    #[sqlx(rename = "box")]
+    pub box_id: String,
+    /// Declaration of a binding, camera of a hold, hold of a release.
+    pub about: String,
+    pub note: String,
+    pub account: String,
+    pub at_ms: i64,
+    pub topic: String,
+    pub body: String,
+    pub asked_ms: i64,
+    pub answered_ms: Option<i64>,
+    pub ok: Option<i64>,
+    pub answer: Option<String>,
+}
+
+const COLUMNS: &str =
+    "id, kind, alert_id, office, box, about, note, account, at_ms, topic, body, asked_ms, answered_ms, ok, answer";
+
+fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
+    // Only texts of this file are put together.
+    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM box_order {rest}"))
+}
+
+impl Db {
+    /// Orders about an alert, oldest first.
+    pub(crate) async fn orders(&self, alert: &str) -> Result<Vec<OrderRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&self.pool).await?)
+    }
+
+    /// Unanswered orders last asked before `asked_before` and first asked after `since`, whose box is there.
+    pub(crate) async fn orders_due(&self, asked_before: i64, since: i64) -> Result<Vec<OrderRow>, DbError> {
+        let rest = "WHERE answered_ms IS NULL AND asked_ms <= $1 AND at_ms >= $2
+                    AND EXISTS (SELECT 1 FROM box b WHERE b.office = box_order.office AND b.id = box_order.box AND b.online = 1)
+                    ORDER BY asked_ms LIMIT 50";
+        Ok(sqlx::query_as(select(rest)).bind(asked_before).bind(since).fetch_all(&self.pool).await?)
+    }
+
+    /// Holds that nobody released, oldest first.
+    pub(crate) async fn open_holds(&self, scope: &Scope) -> Result<Vec<OrderRow>, DbError> {
+        let rest = "WHERE kind = 'hold' AND (ok IS NULL OR ok = 1) AND ($1 = '*' OR $1 LIKE '%,' || office || ',%')
+                    AND NOT EXISTS (SELECT 1 FROM box_order r WHERE r.kind = 'release' AND r.about = box_order.id AND (r.ok IS NULL OR r.ok = 1))
+                    ORDER BY at_ms, id";
+        Ok(sqlx::query_as(select(rest)).bind(&scope.0).fetch_all(&self.pool).await?)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn orders(&mut self, alert: &str) -> Result<Vec<OrderRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&mut **self).await?)
+    }
+
+    pub(crate) async fn add_order(&mut self, o: &OrderRow) -> Result<(), DbError> {
+        // Only texts of this file are put together.
+        let insert = sqlx::AssertSqlSafe(format!(
+            "INSERT INTO box_order ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+        ));
+        let q = sqlx::query(insert).bind(&o.id).bind(&o.kind).bind(&o.alert_id).bind(&o.office).bind(&o.box_id);
+        let q = q.bind(&o.about).bind(&o.note).bind(&o.account).bind(o.at_ms).bind(&o.topic).bind(&o.body);
+        let q = q.bind(o.asked_ms).bind(o.answered_ms).bind(o.ok).bind(&o.answer);
+        q.execute(&mut **self).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn order_asked(&mut self, id: &str, now_ms: i64) -> Result<(), DbError> {
+        let update = "UPDATE box_order SET asked_ms = $2 WHERE id = $1";
+        sqlx::query(update).bind(id).bind(now_ms).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// What the box says; gives the alert it is about.
+    pub(crate) async fn order_answered(
+        &mut self,
+        id: &str,
+        now_ms: i64,
+        ok: bool,
+        answer: &str,
+    ) -> Result<Option<String>, DbError> {
+        let update = "UPDATE box_order SET answered_ms = $2, ok = $3, answer = $4 WHERE id = $1 RETURNING alert_id";
+        let query = sqlx::query_scalar(update).bind(id).bind(now_ms).bind(i64::from(ok)).bind(answer);
+        Ok(query.fetch_optional(&mut **self).await?)
+    }
+}

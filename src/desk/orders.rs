@@ -1,0 +1,312 @@
+//! What people ask of a box about an alert, in one transaction each: the order, its history, its audit and the message. A
+//! declaration is bound by the fact `in/bind`, footage is held and given free by `cmd/hold` and `cmd/release`. An order
+//! without an answer is sent again when the box is there; boxes take the same order twice as once.
+
+use serde_json::{Value, json};
+
+use super::access::User;
+use super::alert::Entry;
+use super::db::alerts::AlertRow;
+use super::db::audit::Act;
+use super::db::orders::OrderRow;
+use super::db::outgoing::Outgoing;
+use super::db::{DbError, Tx};
+use super::duty::DutyError;
+use super::ingest::reply_topic;
+use super::message::text;
+use super::room::{Room, new_id};
+use crate::clock::{UtcMillis, utc_now};
+
+/// An order is sent again after this, milliseconds.
+const AGAIN_MS: i64 = 60_000;
+/// And no longer than this: the broker and the boxes keep facts for a week.
+const GIVEN_UP_MS: i64 = 7 * 86_400_000;
+/// Longest reason that boxes take, characters.
+const MAX_REASON: usize = 100;
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// The event, or the whole visit, belongs to the declaration, or does not (`reject`).
+    Bind { decl_key: String, reject: bool, visit: Option<String>, note: String },
+    /// Keep this footage.
+    Hold { camera: String, from: UtcMillis, to: UtcMillis, note: String },
+    /// Give a hold free.
+    Release { hold: String, note: String },
+}
+
+impl Ask {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "bind",
+            Self::Hold { .. } => "hold",
+            Self::Release { .. } => "release",
+        }
+    }
+
+    /// As in the history: a rejection is another act than a binding.
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Bind { reject: true, .. } => "reject_decl",
+            other => other.kind(),
+        }
+    }
+
+    fn note(&self) -> &str {
+        let (Self::Bind { note, .. } | Self::Hold { note, .. } | Self::Release { note, .. }) = self;
+        note
+    }
+
+    fn about(&self) -> &str {
+        match self {
+            Self::Bind { decl_key, .. } => decl_key,
+            Self::Hold { camera, .. } => camera,
+            Self::Release { hold, .. } => hold,
+        }
+    }
+}
+
+/// The visit that an alert's event belongs to, as its links say.
+pub(crate) fn visit_of(body: &Value) -> Option<String> {
+    let links = body.pointer("/data/link/links").and_then(Value::as_array).into_iter().flatten();
+    let sources = links.filter_map(|l| l.get("sources").and_then(Value::as_array)).flatten();
+    sources.filter_map(Value::as_str).find_map(|s| s.strip_prefix("visit:")).map(str::to_owned)
+}
+
+/// Gives an order.
+pub(crate) async fn ask(room: &Room, user: &User, alert_id: &str, ask: &Ask) -> Result<(), DutyError> {
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let alert = tx.alert(alert_id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
+    let earlier = tx.orders(alert_id).await?;
+    check(ask, &earlier)?;
+    let id = new_id(now);
+    let order = OrderRow {
+        kind: ask.kind().into(),
+        alert_id: alert.id.clone(),
+        office: alert.office.clone(),
+        box_id: alert.box_id.clone(),
+        about: ask.about().into(),
+        note: ask.note().into(),
+        account: user.name.clone(),
+        at_ms: now,
+        topic: format!("{}/{}/{}/{}", room.prefix, alert.office, alert.box_id, levels(ask)),
+        body: body(ask, &id, user, &alert, &earlier, now).to_string(),
+        asked_ms: now,
+        answered_ms: None,
+        ok: None,
+        answer: None,
+        id,
+    };
+    tx.add_order(&order).await?;
+    tx.publish(&outgoing(room, &order, now)).await?;
+    let note = [ask.about(), ask.note()].join(" ").trim().to_owned();
+    let entry = Entry { action: ask.action(), reason: String::new(), note: note.clone() };
+    tx.add_alert_action(&new_id(now), alert_id, now, &user.name, &entry).await?;
+    let action = format!("alert.{}", ask.action());
+    tx.audit(Act { account: &user.name, office: &alert.office, action: &action, object: alert_id, detail: &note })
+        .await?;
+    tx.commit().await?;
+    room.outgoing.notify_one();
+    Ok(())
+}
+
+fn levels(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Bind { .. } => "in/bind",
+        Ask::Hold { .. } => "cmd/hold",
+        Ask::Release { .. } => "cmd/release",
+    }
+}
+
+/// What must be there: a correction and a release have a reason, a hold is released once.
+fn check(ask: &Ask, earlier: &[OrderRow]) -> Result<(), DutyError> {
+    let lacks_reason = ask.note().trim().is_empty();
+    match ask {
+        Ask::Bind { reject, .. } if lacks_reason && (*reject || in_force(earlier).is_some()) => {
+            Err(DutyError::Refused("refusal.correction"))
+        }
+        Ask::Bind { .. } => Ok(()),
+        Ask::Hold { .. } | Ask::Release { .. } if lacks_reason => Err(DutyError::Refused("refusal.note")),
+        Ask::Hold { .. } => Ok(()),
+        Ask::Release { hold, .. } => {
+            let placed = earlier.iter().any(|o| o.kind == "hold" && o.id == *hold);
+            let released = earlier.iter().any(|o| o.kind == "release" && o.about == *hold && o.ok != Some(0));
+            match (placed, released) {
+                (false, _) => Err(DutyError::NotFound),
+                (true, true) => Err(DutyError::Refused("refusal.released")),
+                (true, false) => Ok(()),
+            }
+        }
+    }
+}
+
+/// The binding that stands: the last one that no box refused.
+fn in_force(earlier: &[OrderRow]) -> Option<&OrderRow> {
+    let bound = |o: &&OrderRow| {
+        let action = serde_json::from_str::<Value>(&o.body).ok().and_then(|b| text(&b, "/action"));
+        o.kind == "bind" && o.ok != Some(0) && action.as_deref() == Some("bind")
+    };
+    earlier.iter().rev().find(bound)
+}
+
+/// The message, in the form of the agent.
+fn body(ask: &Ask, id: &str, user: &User, alert: &AlertRow, earlier: &[OrderRow], now: i64) -> Value {
+    let cut = |t: &str| t.trim().chars().take(MAX_REASON).collect::<String>();
+    match ask {
+        Ask::Bind { decl_key, reject, visit, note } => {
+            let action = if *reject { "reject" } else { "bind" };
+            let at = UtcMillis(now).to_rfc3339();
+            let mut body =
+                json!({"id": id, "version": 1, "decl_no": decl_key, "action": action, "officer": user.name, "at": at});
+            match visit {
+                Some(visit) => body["visit_id"] = visit.clone().into(),
+                None => body["event_id"] = alert.id.clone().into(),
+            }
+            if !note.trim().is_empty() {
+                body["reason"] = cut(note).into();
+            }
+            if let Some(before) = in_force(earlier) {
+                body["supersedes"] = before.id.clone().into();
+            }
+            body
+        }
+        Ask::Hold { camera, from, to, note } => {
+            json!({"id": id, "camera": camera, "from": from.to_rfc3339(), "to": to.to_rfc3339(), "reason": cut(note), "by": user.name})
+        }
+        Ask::Release { hold, note } => json!({"id": hold, "by": user.name, "reason": cut(note)}),
+    }
+}
+
+fn outgoing(room: &Room, order: &OrderRow, now: i64) -> Outgoing {
+    Outgoing {
+        id: new_id(now),
+        topic: order.topic.clone(),
+        payload: order.body.clone(),
+        reply_topic: reply_topic(&room.prefix, &room.config.mqtt.client_id),
+        correlation: json!({"order": order.id}).to_string(),
+    }
+}
+
+/// A box answers.
+pub(crate) async fn answered(tx: &mut Tx, order: &str, body: &Value) -> Result<(), DbError> {
+    let ok = body["ok"] == true;
+    let answer = if ok { body["result"].to_string() } else { text(body, "/error").unwrap_or_default() };
+    if !ok {
+        tracing::warn!(order, error = answer, "a box refuses an order");
+    }
+    if let Some(alert) = tx.order_answered(order, utc_now().0, ok, &answer).await? {
+        tx.touch(&alert, false).await?;
+    }
+    Ok(())
+}
+
+/// Sends orders without an answer again.
+pub(crate) async fn ask_again(room: &Room) -> Result<(), DbError> {
+    let now = utc_now().0;
+    let due = room.db.orders_due(now - AGAIN_MS, now - GIVEN_UP_MS).await?;
+    if due.is_empty() {
+        return Ok(());
+    }
+    let mut tx = room.db.write().await?;
+    for order in &due {
+        tx.publish(&outgoing(room, order, now)).await?;
+        tx.order_asked(&order.id, now).await?;
+    }
+    tx.commit().await?;
+    room.outgoing.notify_one();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::access::Role;
+    use crate::desk::db::Scope;
+
+    fn user() -> User {
+        User {
+            name: "an".into(),
+            display: "An".into(),
+            role: Role::Officer,
+            scope: Scope::all(),
+            csrf: String::new(),
+            session: String::new(),
+            must_change: false,
+        }
+    }
+
+    fn alert() -> AlertRow {
+        let body = crate::desk::message::tests::body("E1", 1, 1, 4);
+        let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        crate::desk::message::alert(&m, &crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap(), m.at_ms, 60_000)
+    }
+
+    fn bind(note: &str, reject: bool) -> Ask {
+        Ask::Bind { decl_key: "10000001234".into(), reject, visit: None, note: note.into() }
+    }
+
+    fn order(id: &str, ask: &Ask, body: &Value) -> OrderRow {
+        OrderRow {
+            id: id.into(),
+            kind: ask.kind().into(),
+            alert_id: "E1".into(),
+            office: "15BB".into(),
+            box_id: "gate-01".into(),
+            about: ask.about().into(),
+            note: String::new(),
+            account: "an".into(),
+            at_ms: 0,
+            topic: String::new(),
+            body: body.to_string(),
+            asked_ms: 0,
+            answered_ms: None,
+            ok: None,
+            answer: None,
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_what_the_agent_reads() {
+        use crate::customs::Binding;
+        let first = body(&bind("", false), "o1", &user(), &alert(), &[], 0);
+        let read = Binding::from_json(first.to_string().as_bytes()).unwrap().value;
+        assert_eq!((read.event_id.as_deref(), read.officer.as_str(), read.supersedes), (Some("E1"), "an", None));
+        let before = [order("o1", &bind("", false), &first)];
+        let long = "lý do ".repeat(40);
+        let second = body(&bind(&long, false), "o2", &user(), &alert(), &before, 0);
+        let read = Binding::from_json(second.to_string().as_bytes()).unwrap().value;
+        assert_eq!(read.supersedes.as_deref(), Some("o1"), "a correction names what it corrects");
+        let visit =
+            Ask::Bind { decl_key: "10000001234".into(), reject: false, visit: Some("V-7".into()), note: String::new() };
+        let read = Binding::from_json(body(&visit, "o3", &user(), &alert(), &[], 0).to_string().as_bytes()).unwrap();
+        assert_eq!((read.value.visit_id.as_deref(), read.value.event_id), (Some("V-7"), None));
+    }
+
+    #[test]
+    fn corrections_holds_and_releases_need_a_reason() {
+        let refused = |ask: &Ask, earlier: &[OrderRow]| match check(ask, earlier) {
+            Err(DutyError::Refused(key)) => key,
+            Err(_) => "not found",
+            Ok(()) => "",
+        };
+        let before = [order("o1", &bind("", false), &json!({"action": "bind"}))];
+        assert_eq!(refused(&bind("", false), &[]), "");
+        assert_eq!(refused(&bind("", false), &before), "refusal.correction");
+        assert_eq!(refused(&bind("", true), &[]), "refusal.correction");
+        let hold = Ask::Hold { camera: "gate".into(), from: UtcMillis(0), to: UtcMillis(1), note: " ".into() };
+        assert_eq!(refused(&hold, &[]), "refusal.note");
+        let release = Ask::Release { hold: "h".into(), note: "xong".into() };
+        assert_eq!(refused(&release, &[]), "not found");
+        let held = [order("h", &hold, &json!({})), order("r", &release, &json!({}))];
+        assert_eq!(refused(&release, &held[..1]), "");
+        assert_eq!(refused(&release, &held), "refusal.released");
+    }
+
+    #[test]
+    fn the_visit_is_found_among_the_sources_of_the_links() {
+        let body = json!({"data": {"link": {"links": [{"sources": ["booking:b1"]}, {"sources": ["visit:V-7"]}]}}});
+        assert_eq!(visit_of(&body).as_deref(), Some("V-7"));
+        assert_eq!(visit_of(&json!({})), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! Footage of an alert: what there is of it and why not, and the clip itself, handed through from the box while somebody
+//! watches it. Nothing of it is kept here.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::page::{Answer, Ctx, OrProblem, page};
+use super::parts;
+use crate::clock::UtcMillis;
+use crate::desk::boxes::BoxError;
+use crate::desk::db::alerts::AlertRow;
+use crate::desk::message::text;
+
+/// Video around a moment that is no event of its own, milliseconds.
+const AROUND_MS: i64 = 15_000;
+/// What of the player's request the box must know.
+const ASKED: [HeaderName; 2] = [header::RANGE, header::IF_RANGE];
+/// What of the box's answer the player must know.
+const ANSWERED: [HeaderName; 9] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::ETAG,
+    HeaderName::from_static("gatewatch-footage-from"),
+    HeaderName::from_static("gatewatch-footage-to"),
+    HeaderName::from_static("gatewatch-footage-gaps"),
+    HeaderName::from_static("gatewatch-footage-growing"),
+];
+/// Gaps named on the page.
+const SHOWN_GAPS: usize = 20;
+
+/// Where the footage of an alert is at its box.
+struct Place {
+    clip: String,
+    manifest: String,
+    query: Vec<(&'static str, String)>,
+}
+
+/// `None` when the alert is about no camera.
+fn place(row: &AlertRow) -> Option<Place> {
+    let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+    if body.pointer("/data/footage").is_some_and(Value::is_object) {
+        let event = format!("/api/events/{}", row.id);
+        return Some(Place { clip: format!("{event}/clip"), manifest: format!("{event}/footage"), query: Vec::new() });
+    }
+    let (camera, from, to) = around(row, &body)?;
+    let query = vec![("camera", camera), ("from", from.to_rfc3339()), ("to", to.to_rfc3339())];
+    Some(Place { clip: "/api/footage".into(), manifest: "/api/footage/manifest".into(), query })
+}
+
+/// Camera and time of an alert, with what its event names.
+pub(crate) fn around(row: &AlertRow, body: &Value) -> Option<(String, UtcMillis, UtcMillis)> {
+    let time = |p: &str| text(body, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok());
+    let named = (text(body, "/data/footage/camera"), time("/data/footage/from"), time("/data/footage/to"));
+    if let (Some(camera), Some(from), Some(to)) = named {
+        return Some((camera, from, to));
+    }
+    let camera = text(body, "/data/camera/id").or_else(|| text(body, "/data/camera"))?;
+    let at = UtcMillis(row.at_ms);
+    let end = time("/data/capture/end").unwrap_or(at).max(at);
+    Some((camera, at.plus_ms(-AROUND_MS), end.plus_ms(AROUND_MS)))
+}
+
+async fn alert(ctx: &Ctx, id: &str) -> Answer<AlertRow> {
+    let found = ctx.room.db.alert(id).await.or_problem(ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
+    found.or_problem(ctx)
+}
+
+/// What there is to see, with the player. Stands for itself, and is taken into the alert's page by the script.
+pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
+    let row = alert(&ctx, &id).await?;
+    let manifest = match place(&row) {
+        Some(p) => ctx.room.boxes.json(&row.office, &row.box_id, &p.manifest, &p.query).await,
+        None => Err(BoxError::NotRecorded),
+    };
+    let content = html! {
+        p { a href={ "/alerts/" (id) } { (ctx.t("back")) } }
+        (section(&ctx, &row, &manifest))
+    };
+    Ok(page(&ctx, &format!("{} – {}", ctx.t("clip"), ctx.value("rule", &row.rule)), "/alerts", &content))
+}
+
+fn section(ctx: &Ctx, row: &AlertRow, manifest: &Result<Value, BoxError>) -> Markup {
+    let address = format!("/alerts/{}/clip", row.id);
+    html! {
+        section #footage .footage {
+            h2 { (ctx.t("clip")) }
+            @match manifest {
+                Ok(m) if m["found"].is_object() => {
+                    video controls playsinline preload="metadata" src=(address) aria-label={ (ctx.t("clip")) ", " (row.camera) } {}
+                    p.alarm role="alert" data-unplayable="" hidden { (ctx.t("clip.unplayable")) }
+                    (found(ctx, m))
+                    p.line { a.button href=(address) download={ (row.id) ".mp4" } { (ctx.t("clip.save")) } small.hint { (ctx.t("clip.unmasked")) } }
+                },
+                Ok(m) => (refused(ctx, &BoxError::NoFootage(m["gaps"].clone()), row)),
+                Err(error) => (refused(ctx, error, row)),
+            }
+        }
+    }
+}
+
+fn found(ctx: &Ctx, manifest: &Value) -> Markup {
+    let time = |p: &str| text(manifest, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    html! {
+        p.line.soft { (ctx.t("footage.range")) ": " (parts::maybe_time(ctx, time("/found/from"))) " " (ctx.t("until")) " " (parts::maybe_time(ctx, time("/found/to")))
+            @if manifest["complete"] == true { span.good { (ctx.t("footage.complete")) } }
+            @else if manifest["growing"] == true { span.up { (ctx.t("clip.growing")) } }
+            @else { span.up { (ctx.t("footage.partial")) } } }
+        (gaps(ctx, &manifest["gaps"]))
+    }
+}
+
+fn gaps(ctx: &Ctx, gaps: &Value) -> Markup {
+    let time = |g: &Value, p: &str| text(g, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let all = gaps.as_array().map(Vec::as_slice).unwrap_or_default();
+    html! {
+        @if !all.is_empty() {
+            ul.gaps { @for g in all.iter().take(SHOWN_GAPS) {
+                li { (parts::maybe_time(ctx, time(g, "/from"))) " – " (parts::maybe_time(ctx, time(g, "/to"))) ": "
+                    (ctx.value("gap", &text(g, "/reason").unwrap_or_default())) }
+            } }
+        }
+    }
+}
+
+fn refused(ctx: &Ctx, error: &BoxError, row: &AlertRow) -> Markup {
+    html! {
+        p.up role="status" { (ctx.t(error.key())) " (" (row.box_id) ")" }
+        @if let BoxError::NoFootage(why) = error { (gaps(ctx, why)) }
+    }
+}
+
+/// The clip. Written down as a view once in a while, not with every piece that the player asks for.
+pub(crate) async fn clip(
+    Extension(ctx): Extension<Ctx>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let row = alert(&ctx, &id).await?;
+    if !ctx.room.watched.knows(&ctx.user.name, &id) {
+        let detail = format!("{} {}", row.box_id, row.camera);
+        super::audit::viewed_of(&ctx, &row.office, "clip.view", &id, &detail).await.or_problem(&ctx)?;
+        ctx.room.watched.note(&ctx.user.name, &id);
+    }
+    let Some(place) = place(&row) else { return Ok(no_clip(&ctx, &BoxError::NotRecorded)) };
+    let mut asked = HeaderMap::new();
+    for name in ASKED {
+        if let Some(value) = headers.get(&name) {
+            asked.insert(name, value.clone());
+        }
+    }
+    match ctx.room.boxes.get(&row.office, &row.box_id, &place.clip, &place.query, asked).await {
+        Ok(answer) => Ok(passed_on(answer)),
+        Err(error) => Ok(no_clip(&ctx, &error)),
+    }
+}
+
+fn passed_on(answer: reqwest::Response) -> Response {
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    // A chunk is read when the browser took the one before; a box that breaks off breaks the answer off.
+    let chunks = stream::unfold(Some(answer), |answer| async {
+        let mut answer = answer?;
+        match answer.chunk().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(answer))),
+            Ok(None) => None,
+            Err(error) => Some((Err(std::io::Error::other(error)), None)),
+        }
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    *response.status_mut() = status;
+    for name in ANSWERED {
+        if let Some(value) = headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    // Whatever a box says, a browser takes it for nothing but video.
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    response
+}
+
+fn no_clip(ctx: &Ctx, error: &BoxError) -> Response {
+    let status = match error {
+        BoxError::Away | BoxError::Refused | BoxError::Trouble => StatusCode::BAD_GATEWAY,
+        BoxError::Range(range) => {
+            let range = HeaderValue::from_str(range).unwrap_or(HeaderValue::from_static("bytes */0"));
+            return (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, range)]).into_response();
+        }
+        BoxError::NoAddress | BoxError::NotRecorded | BoxError::NoFootage(_) | BoxError::UnknownEvent => {
+            StatusCode::NOT_FOUND
+        }
+    };
+    (status, ctx.t(error.key())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_of_an_event_has_its_clip_and_another_one_the_time_around() {
+        let body = crate::desk::message::tests::body("01JC0000000000000000000001", 1, 1, 4);
+        let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let zone = crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap();
+        let mut row = crate::desk::message::alert(&m, &zone, m.at_ms, 60_000);
+        let at = place(&row).unwrap();
+        assert_eq!((at.clip.as_str(), at.query[0].1.as_str()), ("/api/footage", "gate"));
+        let mut with = body.clone();
+        with["data"]["footage"] =
+            serde_json::json!({"camera": "gate", "from": "2026-03-02T03:17:30Z", "to": "2026-03-02T03:17:50Z"});
+        row.body = with.to_string();
+        assert_eq!(place(&row).unwrap().clip, "/api/events/01JC0000000000000000000001/clip");
+        row.body = "{}".into();
+        assert!(place(&row).is_none());
+    }
+}

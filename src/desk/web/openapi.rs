@@ -1,0 +1,238 @@
+//! The OpenAPI document of the desk: every route with who may use it, what it takes and what it gives. Made from the table
+//! of routes and the table here; a test holds that both name the same. `config/schema/desk-openapi.json` is this.
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+use crate::desk::access::{Need, ROUTES, Role};
+
+/// What a route gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    /// A page for people.
+    Page,
+    /// Takes a form; leads back to a page.
+    Form,
+    Json,
+    /// Server-sent events.
+    Events,
+    /// A file of this media type.
+    File(&'static str),
+    /// Words for machines.
+    Text,
+}
+
+/// Method, path, what it is, what it gives, names in the query or of the form's fields.
+type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'static str]);
+
+const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule"];
+const REPORT: &[&str] = &["period", "day", "view", "unit"];
+const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
+const DRAFT: &[&str] =
+    &["alert", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
+
+const ENTRIES: &[Entry] = &[
+    ("GET", "/asset/{name}", "Styles, script and icon", Gives::File("text/css"), &[]),
+    ("GET", "/login", "Page to sign in", Gives::Page, &[]),
+    ("POST", "/login", "Begins a session", Gives::Form, &["form", "name", "password"]),
+    ("POST", "/language", "Chooses the language of pages", Gives::Form, &["language"]),
+    ("GET", "/livez", "The process runs", Gives::Text, &[]),
+    ("GET", "/readyz", "Broker and database are there", Gives::Json, &[]),
+    ("GET", "/", "The first page of a role", Gives::Form, &[]),
+    ("POST", "/logout", "Ends the session", Gives::Form, &[]),
+    ("GET", "/password", "Page to choose a password", Gives::Page, &[]),
+    ("POST", "/password", "Changes the password", Gives::Form, &["now", "new", "again"]),
+    ("GET", "/alerts", "Alerts, newest first", Gives::Page, FILTERS),
+    (
+        "GET",
+        "/alerts/stream",
+        "Changes of alerts: `alert` (JSON with a card), `counts`, `refresh`",
+        Gives::Events,
+        FILTERS,
+    ),
+    ("GET", "/alerts/{id}", "One alert; opening it counts as having looked", Gives::Page, &[]),
+    ("GET", "/alerts/{id}/footage", "What video there is of an alert, and why not", Gives::Page, &[]),
+    (
+        "GET",
+        "/alerts/{id}/clip",
+        "The video, handed through from the box; one byte range at a time",
+        Gives::File("video/mp4"),
+        &[],
+    ),
+    (
+        "POST",
+        "/alerts/{id}/{step}",
+        "Takes a step: ack, dismiss, escalate, close, bind, hold, release",
+        Gives::Form,
+        &["reason", "note", "decl", "action", "visit", "from", "to", "hold"],
+    ),
+    ("GET", "/pictures/{event}/{sha256}", "A picture of an alert", Gives::File("image/jpeg"), &[]),
+    ("GET", "/declarations", "Finds a declaration", Gives::Page, &["q"]),
+    ("GET", "/declarations/{key}", "A declaration's time line", Gives::Page, &[]),
+    ("GET", "/tips", "Tips", Gives::Page, &["view", "office", "q"]),
+    ("GET", "/tips/new", "A new draft, filled from an alert", Gives::Page, &["alert"]),
+    ("POST", "/tips/new", "Writes a draft", Gives::Form, DRAFT),
+    ("GET", "/tips/{id}", "One tip", Gives::Page, &[]),
+    ("POST", "/tips/{id}/edit", "Changes a draft", Gives::Form, DRAFT),
+    (
+        "POST",
+        "/tips/{id}/lead/{step}",
+        "Takes a leader's step: issue, return, settle, reopen, cancel, merge",
+        Gives::Form,
+        &["reason", "result", "text", "basis", "no_amount", "into"],
+    ),
+    (
+        "POST",
+        "/tips/{id}/work/{step}",
+        "Takes a step of the office that checks: receive, start, report, measure, sample, result, money, reverse",
+        Gives::Form,
+        &[
+            "text", "action", "note", "code", "seal", "lab", "taken", "sample", "result", "kind", "amount", "decision",
+            "decl", "entry",
+        ],
+    ),
+    ("GET", "/yard", "Inspection bays", Gives::Page, &[]),
+    ("GET", "/shifts", "Who is on duty, and the roster", Gives::Page, &[]),
+    ("POST", "/shifts", "Writes a shift into the roster", Gives::Form, SHIFT),
+    ("GET", "/shifts/{id}", "One shift with its hand-over", Gives::Page, &[]),
+    ("POST", "/shifts/{id}/{step}", "Takes a step: change, give, take, send_back", Gives::Form, &["note", "to"]),
+    ("GET", "/reports", "Report on tips", Gives::Page, REPORT),
+    ("GET", "/reports/tips", "The tips behind a figure", Gives::Page, &["period", "day", "view", "unit", "list"]),
+    ("GET", "/reports/csv", "Figures and tips", Gives::File("text/csv"), REPORT),
+    ("GET", "/reports/xlsx", "Figures and tips", Gives::File(SPREADSHEET), REPORT),
+    ("POST", "/reports/print", "Keeps figures as printed", Gives::Form, REPORT),
+    ("GET", "/reports/printed/{id}", "Printed figures beside what they would be now", Gives::Page, &[]),
+    ("GET", "/devices", "Boxes and cameras", Gives::Page, &[]),
+    ("GET", "/audit", "Who did what", Gives::Page, &["q", "before"]),
+    ("GET", "/accounts", "Accounts", Gives::Page, &[]),
+    ("POST", "/accounts", "Makes an account", Gives::Form, &["name", "display", "role", "offices"]),
+    (
+        "POST",
+        "/accounts/{name}",
+        "Changes an account",
+        Gives::Form,
+        &["what", "display", "role", "offices", "disabled"],
+    ),
+    ("GET", "/openapi.json", "This document", Gives::Json, &[]),
+    (
+        "GET",
+        "/api/alerts",
+        "Alerts, newest first",
+        Gives::Json,
+        &["view", "severity", "office", "day", "q", "rule", "limit"],
+    ),
+    ("GET", "/api/alerts/{id}", "One alert with message, history and orders", Gives::Json, &[]),
+    ("GET", "/api/tips", "Tips, newest first", Gives::Json, &["view", "office", "q", "limit"]),
+    ("GET", "/api/bays", "Inspection bays", Gives::Json, &[]),
+    ("GET", "/api/boxes", "Boxes with cameras, missing numbers and chains", Gives::Json, &[]),
+];
+
+/// Serves the document.
+pub(crate) async fn serve() -> Json<Value> {
+    Json(api_document())
+}
+
+/// The OpenAPI document of the desk's HTTP interface.
+#[must_use]
+pub fn api_document() -> Value {
+    let mut paths = Map::new();
+    for entry in ENTRIES {
+        let (method, path, ..) = entry;
+        let at = paths.entry(*path).or_insert_with(|| json!({}));
+        at[method.to_lowercase()] = operation(entry);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "gatewatch desk", "version": env!("CARGO_PKG_VERSION"),
+            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit."
+        },
+        "paths": paths,
+        "components": {"securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gw-session",
+            "description": "`__Host-gw-session` over TLS."}}}
+    })
+}
+
+fn operation((method, path, summary, gives, names): &Entry) -> Value {
+    let need = ROUTES.iter().find(|(m, p, _)| m == method && p == path).map(|(_, _, need)| *need);
+    let need = need.unwrap_or(Need::Nobody);
+    let mut parameters: Vec<Value> = path
+        .split('/')
+        .filter_map(|level| level.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    let mut out = json!({"summary": summary, "responses": responses(*gives, need, *method == "POST")});
+    if *method == "GET" {
+        parameters.extend(names.iter().map(|n| json!({"name": n, "in": "query", "schema": {"type": "string"}})));
+    } else {
+        let mut fields: Map<String, Value> =
+            names.iter().map(|n| ((*n).to_owned(), json!({"type": "string"}))).collect();
+        if need != Need::Nobody {
+            fields.insert("csrf".into(), json!({"type": "string"}));
+        }
+        out["requestBody"] = json!({"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": fields}}}});
+    }
+    if !parameters.is_empty() {
+        out["parameters"] = parameters.into();
+    }
+    let roles: Vec<&str> = Role::ALL.iter().filter(|r| r.may(need)).map(|r| r.as_str()).collect();
+    if need == Need::Nobody {
+        out["security"] = json!([]);
+    } else {
+        out["security"] = json!([{"session": []}]);
+        out["x-roles"] = json!(roles);
+    }
+    out
+}
+
+fn responses(gives: Gives, need: Need, form: bool) -> Value {
+    let body = |kind: &str| json!({"description": "As asked", "content": {kind: {}}});
+    let mut all = Map::new();
+    match gives {
+        Gives::Page => drop(all.insert("200".into(), body("text/html"))),
+        Gives::Json => drop(all.insert("200".into(), body("application/json"))),
+        Gives::Events => drop(all.insert("200".into(), body("text/event-stream"))),
+        Gives::Text => drop(all.insert("200".into(), body("text/plain"))),
+        Gives::Form => {
+            drop(all.insert("303".into(), json!({"description": "Done; `Location` is the page to go on with"})))
+        }
+        Gives::File(kind) => {
+            all.insert("200".into(), body(kind));
+            if kind == "video/mp4" {
+                all.insert("206".into(), body(kind));
+                all.insert("416".into(), json!({"description": "The range lies behind the end"}));
+                all.insert("502".into(), json!({"description": "The box does not answer"}));
+            }
+        }
+    }
+    let mut say = |code: &str, what: &str| drop(all.insert(code.into(), json!({"description": what})));
+    if need != Need::Nobody {
+        say("403", "The role may not, or the form's token is wrong");
+        say("404", "There is no such thing, or it is another office's");
+        if form { say("401", "Not signed in") } else { say("303", "Not signed in: to `/login`") }
+    }
+    if form {
+        say("400", "The form cannot be read");
+        say("409", "Not in this state, or something is missing; the page says what");
+    }
+    Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let described: Vec<_> = ENTRIES.iter().map(|(m, p, ..)| (*m, *p)).collect();
+        for (method, path, _) in ROUTES {
+            assert_eq!(described.iter().filter(|d| **d == (*method, *path)).count(), 1, "{method} {path}");
+        }
+        assert_eq!(described.len(), ROUTES.len());
+        let document = api_document();
+        let clip = &document["paths"]["/alerts/{id}/clip"]["get"];
+        assert!(clip["responses"]["206"].is_object() && clip["parameters"][0]["in"] == "path", "{clip}");
+        assert_eq!(clip["x-roles"], json!(["officer", "shift_leader", "supervisor", "auditor"]));
+    }
+}

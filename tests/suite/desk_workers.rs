@@ -1,0 +1,149 @@
+//! Two workers of one desk on one PostgreSQL: the broker deals messages out to them, nothing is doubled or lost, pages of
+//! one show what the other took, and one goes on alone.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gatewatch::desk::config::DatabaseConfig;
+use gatewatch::desk::{Desk, DeskConfig};
+use serde_json::Value;
+use sqlx::Connection;
+
+use crate::support::desk::{Browser, Room, alert, postgres};
+use crate::support::until;
+
+/// Boxes and messages of each.
+const BOXES: i64 = 8;
+const EACH: i64 = 60;
+
+fn id(office: usize, seq: i64) -> String {
+    format!("01JC{office:04}{seq:018}")
+}
+
+fn office(n: usize) -> String {
+    format!("1{n}BB")
+}
+
+/// Messages of all boxes, mixed.
+fn messages(from: i64, to: i64) -> Vec<(String, Vec<u8>)> {
+    let each = (from..=to).flat_map(|seq| (0..BOXES as usize).map(move |n| (n, seq)));
+    each.map(|(n, seq)| alert(&office(n), &id(n, seq), seq, 2, None)).collect()
+}
+
+async fn one(url: &str, select: &'static str) -> i64 {
+    let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    sqlx::query_scalar(select).fetch_one(&mut conn).await.unwrap()
+}
+
+async fn until_stored(url: &str, wanted: i64) {
+    let counted = async || Some(one(url, "SELECT COUNT(*) FROM message").await).filter(|n| *n == wanted);
+    until(&format!("{wanted} messages"), counted).await;
+}
+
+fn share(config: &mut DeskConfig, client: &str) {
+    config.mqtt.share = Some("duty".into());
+    config.mqtt.client_id = client.into();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
+    let Some((_server, database)) = postgres() else { return };
+    let url = database.url.clone().unwrap();
+    let room = Room::start(database.clone(), |c| share(c, "desk-1")).await;
+    let second = start_second(&room, database).await;
+    let mut admin = room.administrator().await;
+    let mut here = room.account(&mut admin, "an", "officer", "*").await;
+    let mut there = here.twin();
+    there.base = format!("http://{}", second.addr);
+    assert!(there.get("/alerts").await.expect_status(200).has("an"), "one session for both workers");
+    let mut streams = vec![open_stream(&here).await, open_stream(&there).await];
+
+    // Each worker alone holds a part: both take some.
+    room.say(messages(1, EACH)).await;
+    until_stored(&url, BOXES * EACH).await;
+    let sum = |s: &'static str| one(&url, s);
+    assert_eq!(sum("SELECT COUNT(*) FROM alert").await, BOXES * EACH);
+    assert_eq!(
+        (sum("SELECT COUNT(*) FROM clash").await, sum("SELECT COUNT(*) FROM gap").await),
+        (0, 0),
+        "in any order"
+    );
+    assert_eq!(sum("SELECT COUNT(*) FROM stream WHERE high = 60").await, BOXES);
+    let worked = [room.desk.stored(), second.stored()];
+    assert!(
+        worked.iter().all(|n| *n > 0) && worked.iter().sum::<u64>() >= (BOXES * EACH) as u64,
+        "both took some: {worked:?}"
+    );
+    assert_eq!(sum("SELECT COUNT(*) FROM lease").await, 1, "one leads");
+
+    // A page of each worker hears what either of them took.
+    let last: Vec<_> = (0..BOXES as usize).map(|n| alert(&office(n), &id(n, EACH + 1), EACH + 1, 3, None)).collect();
+    room.say(last).await;
+    for stream in &mut streams {
+        for n in 0..BOXES as usize {
+            stream.hears(&id(n, EACH + 1)).await;
+        }
+    }
+    // A decision on one worker shows on the page of the other.
+    here.get("/alerts").await;
+    here.post(&format!("/alerts/{}/ack", id(0, EACH + 1)), &[]).await.expect_status(303);
+    streams[1].hears("Đã xác nhận").await;
+
+    // One goes away; the other takes everything, and leads.
+    second.stop().await;
+    room.say(messages(EACH + 2, EACH + 5)).await;
+    let all = BOXES * (EACH + 5);
+    // What was dealt to the one that is gone waits for it: the other asks the boxes for it, or it comes back.
+    let database = DatabaseConfig { url: Some(url.clone()), ..DatabaseConfig::default() };
+    let again = start_second(&room, database).await;
+    until_stored(&url, all).await;
+    assert_eq!((sum("SELECT COUNT(*) FROM clash").await, sum("SELECT COUNT(*) FROM alert").await), (0, all));
+    again.stop().await;
+    room.desk.stop().await;
+}
+
+async fn start_second(room: &Room, database: DatabaseConfig) -> Desk {
+    let mut config = DeskConfig { database, ..DeskConfig::default() };
+    config.desk.dir = room.dir.path().into();
+    config.mqtt.url = room.broker.url();
+    config.mqtt.gap_after_s = 1;
+    config.http.listen = ([127, 0, 0, 1], 0).into();
+    share(&mut config, "desk-2");
+    let desk = Desk::start(config).await.unwrap();
+    assert!(desk.first_password.is_none());
+    let mut connected = desk.connected();
+    until("the second worker's subscriptions", async || connected.borrow_and_update().then_some(())).await;
+    desk
+}
+
+/// An open alerts page.
+struct Open {
+    events: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    text: String,
+}
+
+async fn open_stream(person: &Browser) -> Open {
+    let request = person.client.get(format!("{}/alerts/stream?view=open", person.base));
+    let answer = request.header("cookie", person.cookie_header()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    Open { events: answer.bytes_stream().boxed(), text: String::new() }
+}
+
+impl Open {
+    async fn hears(&mut self, what: &str) {
+        let wait = async {
+            while !self.text.contains(what) {
+                self.text.push_str(&String::from_utf8_lossy(&self.events.next().await.unwrap().unwrap()));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait)
+            .await
+            .unwrap_or_else(|_| panic!("the page never heard {what}"));
+    }
+}
+
+#[test]
+fn ids_are_ids() {
+    assert_eq!(id(3, 7).len(), 26);
+    let _: Value = serde_json::from_slice(&messages(1, 1)[0].1).unwrap();
+}
