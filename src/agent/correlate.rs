@@ -278,14 +278,23 @@ impl Correlator {
         };
         // What goes on is said to go on to the end, so that the answer is not another one every minute.
         let end = range.to;
-        let going_on = |to: UtcMillis| if now.since(to) < BEING_WRITTEN_MS * 2 { end } else { to };
-        let gaps = missing.into_iter().map(|(from, to)| Gap { from, to: going_on(to), why: why(from, to).into() });
+        let going_on =
+            |to: UtcMillis, lasts: bool| if lasts && now.since(to) < BEING_WRITTEN_MS * 2 { end } else { to };
+        let gaps = missing.into_iter().map(|(from, to)| Gap {
+            from,
+            to: going_on(to, to == until),
+            why: why(from, to).into(),
+        });
         range.judge(until, gaps.collect());
         let span = Span { from: range.from, to: until };
         let seen = self.store.coverage_between(&CameraId(range.camera.clone()), None, span).await?;
         // The newest seconds are not written down yet, which is no news.
         let blind = seen.blind.into_iter().filter(|b| b.reason != BlindReason::NotYet);
-        let gap = |b: Blind| Gap { from: b.span.from, to: going_on(b.span.to), why: b.reason.as_str().into() };
+        // What is watched again is over, however short ago that was.
+        let watched_until = seen.watched.last().map(|w| w.span.to);
+        let lasts = |b: &Blind| watched_until.is_none_or(|t| t <= b.span.from);
+        let gap =
+            |b: Blind| Gap { to: going_on(b.span.to, lasts(&b)), from: b.span.from, why: b.reason.as_str().into() };
         range.unwatched = blind.take(MAX_GAPS).map(gap).collect();
         Ok(())
     }

@@ -126,7 +126,7 @@ async fn the_main_stream_is_recorded_beside_the_analysed_one_and_its_loss_is_tol
     assert_eq!((code, &headers["gatewatch-footage-masked"]), (200, &"false".parse().unwrap()));
     let path = gate.dir.path().join("clip.mp4");
     std::fs::write(&path, body).unwrap();
-    assert!(gst_times(&path).len() > 30, "it can be played");
+    assert!(gst_times(&path).len() > 5, "it can be played");
     assert!(lives(&listener, "footage_recording", "camera/bay").is_empty(), "nothing is wrong yet");
 
     // The main stream goes, the analysed one stays.
