@@ -274,11 +274,13 @@ async fn load(name: &str, database: DatabaseConfig) {
         times.lock().unwrap().refreshes,
         std::fs::read_to_string("/proc/loadavg").unwrap().trim()
     );
-    let all = times.lock().unwrap();
-    let calm = figures("before the backlog", &all, started, burst);
-    figures("from the backlog's beginning", &all, burst, ended);
-    figures("all", &all, started, ended);
-    drop(all);
+    let calm = {
+        let all = times.lock().unwrap();
+        let calm = figures("before the backlog", &all, started, burst);
+        figures("from the backlog's beginning", &all, burst, ended);
+        figures("all", &all, started, ended);
+        calm
+    };
     assert_eq!((stored, alerts, gaps, clashes), (wanted, wanted, 0, 0), "nothing lost, nothing doubled");
     if let Some(limit) = std::env::var("GATEWATCH_LOAD_P95_MS").ok().and_then(|s| s.parse().ok()) {
         assert!(calm.is_some_and(|p95| p95 <= Duration::from_millis(limit)), "{calm:?}");
