@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::camera::{Attention, Frame};
+use crate::camera::{Attention, Frame, TRACK};
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{AnalysisConfig, CameraConfig, Config, DecodeMode, RegisterConfig};
 use crate::coverage::AreaViews;
@@ -210,7 +210,7 @@ impl Lane {
         self.tracker.set_sparse(idle || std::mem::replace(&mut self.idled, idle));
         let tracks = self.tracker.update(frame.time, &detections);
         self.filled = largest(tracks, size);
-        let stirs = self.rest.stirs(frame.time.mono, tracks).then_some("track");
+        let stirs = self.rest.stirs(frame.time.mono, tracks).then_some(TRACK);
         self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };

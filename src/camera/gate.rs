@@ -54,7 +54,10 @@ impl SkipReason {
     }
 }
 
-/// Why a camera woke up, a label of metrics: `stirs`, `long_group`, or what attention was asked for.
+/// The reason of a lane that follows something moving.
+pub const TRACK: &str = "track";
+
+/// Why a camera woke up, a label of metrics: `stirs`, `long_group`, `unproven`, or what attention was asked for.
 pub type WakeReason = &'static str;
 
 /// Decides unit by unit; one per camera and connection.
@@ -66,6 +69,9 @@ pub struct Gate {
     /// Awake until then; always, in a mode that never idles.
     awake_until: Option<MonoMillis>,
     sizes: Sizes,
+    /// The sizes of this stream have told of something that was tracked, and have missed nothing since. An encoder that
+    /// fills its bit rate whatever happens never proves itself, and its camera never idles.
+    proven: bool,
     held: Units,
     ready: Units,
     /// The decoder is behind on purpose: it was given what was held.
@@ -116,6 +122,7 @@ impl Gate {
             waiting: true,
             awake_until: None,
             sizes: Sizes::default(),
+            proven: false,
             held: Units::default(),
             ready: Units::default(),
             catching_up: false,
@@ -142,7 +149,11 @@ impl Gate {
     }
 
     fn adapt(&mut self, unit: &AccessUnit, now: MonoMillis, stirs: bool) -> Decision {
-        let reason = self.attention.wanted(now).or(stirs.then_some("stirs"));
+        let wanted = self.attention.wanted(now);
+        if wanted == Some(TRACK) && !unit.keyframe {
+            self.prove(stirs);
+        }
+        let reason = wanted.or(stirs.then_some("stirs")).or((!self.proven).then_some("unproven"));
         if let Some(reason) = reason {
             self.wake(now, reason);
         }
@@ -164,6 +175,15 @@ impl Gate {
             self.release();
         }
         Decision::Hold
+    }
+
+    /// Something moving is followed: did the sizes say so?
+    fn prove(&mut self, stirs: bool) {
+        if stirs && self.sizes.learnt() {
+            self.proven = true;
+        } else if !stirs && self.attention.is_idle() {
+            self.proven = false;
+        }
     }
 
     fn wake(&mut self, now: MonoMillis, reason: WakeReason) {
@@ -239,6 +259,12 @@ impl Gate {
         std::mem::take(&mut self.idled)
     }
 
+    /// As if the sizes had told of something.
+    #[cfg(test)]
+    pub fn trust_sizes(&mut self) {
+        self.proven = true;
+    }
+
     /// Why the camera woke up, if it did since the last call.
     pub fn take_woke(&mut self) -> Option<WakeReason> {
         self.woke.take()
@@ -300,9 +326,12 @@ mod tests {
         /// Awake until the sizes are known and five seconds have gone.
         fn asleep() -> Self {
             let mut camera = Self::new(DecodeMode::Adaptive);
-            for _ in 0..8 {
-                camera.play(&format!("K{}", "p".repeat(49)));
-            }
+            let group = format!("K{}", "p".repeat(49));
+            camera.play(&group.repeat(4));
+            assert!(!camera.attention.is_idle(), "nothing has shown yet that the sizes tell anything");
+            camera.attention.ask(MonoMillis(camera.now + 1000), TRACK);
+            camera.play(&format!("KPPPP{}", "p".repeat(45)));
+            camera.play(&group.repeat(6));
             assert!(camera.attention.is_idle());
             camera.decoded.clear();
             camera
@@ -356,6 +385,9 @@ mod tests {
         assert_eq!(camera.play("ppp"), "ppp");
         assert!(camera.decoded.is_sorted() && camera.decoded.len() == 7, "{:?}", camera.decoded);
         assert_eq!(camera.gate.take_woke(), Some("track"));
+        assert!(!camera.attention.is_idle());
+        // The sizes had missed it: they are not trusted any more.
+        camera.play(&"p".repeat(400));
         assert!(!camera.attention.is_idle());
     }
 

@@ -48,6 +48,11 @@ impl Sizes {
         stirs
     }
 
+    /// Whether it is known what is usual.
+    pub fn learnt(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// What comes next does not follow what came before.
     pub fn gap(&mut self) {
         self.last.clear();

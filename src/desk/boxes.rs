@@ -12,8 +12,8 @@ use super::config::BoxConfig;
 
 /// A box that does not take the connection within this is away.
 const CONNECT: Duration = Duration::from_secs(4);
-/// A box that sends nothing for this long is away.
-const SILENT: Duration = Duration::from_secs(20);
+/// A box that sends nothing for this long is away. Long, since a masked copy is made before its first byte is sent.
+const SILENT: Duration = Duration::from_secs(120);
 /// Largest answer that is read as a whole, bytes.
 const MAX_JSON_BYTES: usize = 4 * 1024 * 1024;
 

@@ -288,9 +288,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("clip.play", "▶ Xem video", "▶ Play video"),
     ("clip.save", "Tải tệp MP4", "Save as MP4"),
     (
-        "clip.unmasked",
-        "Hình gốc, không che. Việc xem được ghi vào nhật ký.",
-        "As the camera sent it, not masked. Watching is in the audit.",
+        "clip.privacy",
+        "Camera có vùng che riêng tư: đây là bản sao đã che, cần chờ một lát. Camera khác: hình gốc. Việc xem được ghi vào nhật ký.",
+        "Of a camera with privacy masks this is a masked copy, which takes a moment; of others what the camera sent. Watching is in the audit.",
     ),
     ("clip.growing", "còn đang ghi", "still being recorded"),
     (

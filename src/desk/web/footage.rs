@@ -97,7 +97,7 @@ fn section(ctx: &Ctx, row: &AlertRow, manifest: &Result<Value, BoxError>) -> Mar
                     video controls playsinline preload="metadata" src=(address) aria-label={ (ctx.t("clip")) ", " (row.camera) } {}
                     p.alarm role="alert" data-unplayable="" hidden { (ctx.t("clip.unplayable")) }
                     (found(ctx, m))
-                    p.line { a.button href=(address) download={ (row.id) ".mp4" } { (ctx.t("clip.save")) } small.hint { (ctx.t("clip.unmasked")) } }
+                    p.line { a.button href=(address) download={ (row.id) ".mp4" } { (ctx.t("clip.save")) } small.hint { (ctx.t("clip.privacy")) } }
                 },
                 Ok(m) => (refused(ctx, &BoxError::NoFootage(m["gaps"].clone()), row)),
                 Err(error) => (refused(ctx, error, row)),
