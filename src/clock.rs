@@ -106,6 +106,20 @@ pub struct FrameTime {
     pub clock_offset_ms: Option<i64>,
 }
 
+#[cfg(test)]
+impl FrameTime {
+    /// Of a picture that arrived `ms` milliseconds after both clocks' zero.
+    pub fn arrived(ms: i64) -> Self {
+        Self {
+            utc: UtcMillis(ms),
+            mono: MonoMillis(ms),
+            source: TimeSource::Arrival,
+            uncertainty_ms: 500,
+            clock_offset_ms: None,
+        }
+    }
+}
+
 /// The box's wall clock.
 #[must_use]
 pub fn utc_now() -> UtcMillis {

@@ -17,7 +17,7 @@ import urllib.request
 TICK = os.sysconf("SC_CLK_TCK")
 CONFIG = """
 [site]
-box_id = "bench"
+box = "bench"
 [store]
 dir = "{dir}/store"
 [mqtt]

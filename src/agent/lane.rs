@@ -206,12 +206,16 @@ impl Lane {
             self.tracker.clear();
         }
         self.masks.apply(size, &mut detections);
-        let idle = self.attention.as_ref().is_some_and(|a| a.is_idle());
-        self.tracker.set_sparse(idle || std::mem::replace(&mut self.idled, idle));
+        if let Some(attention) = &self.attention {
+            let idle = attention.is_idle();
+            self.tracker.set_sparse(idle || std::mem::replace(&mut self.idled, idle));
+        }
         let tracks = self.tracker.update(frame.time, &detections);
         self.filled = largest(tracks, size);
-        let stirs = self.rest.stirs(frame.time.mono, tracks).then_some(TRACK);
-        self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));
+        if self.attention.is_some() {
+            let stirs = self.rest.stirs(frame.time.mono, tracks).then_some(TRACK);
+            self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));
+        }
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
         let area_events = self.rules.update(size, frame.time, tracks, &checks);
@@ -305,110 +309,5 @@ fn linker<'a>(register: &'a RegisterSnapshot, at: UtcMillis, config: &'a Registe
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::camera::{OwnedI420, PixelLayout};
-    use crate::clock::{FrameTime, TimeSource};
-    use crate::customs::Register;
-    use crate::event::EventId;
-    use crate::rules::Phase;
-    use crate::vision::Detection;
-
-    /// A truck in the middle of every picture; fails when told.
-    struct Truck {
-        fails: bool,
-        model: ModelRef,
-    }
-
-    impl Detect for Truck {
-        fn detect(&mut self, frame: &Frame, _: &[Region]) -> Result<Vec<Detection>, DetectorError> {
-            if self.fails {
-                return Err(DetectorError::Inference("told to".into()));
-            }
-            let (w, h) = (frame.width as f32, frame.height as f32);
-            let rect = Rect { x0: 0.3 * w, y0: 0.3 * h, x1: 0.7 * w, y1: 0.7 * h };
-            Ok(vec![Detection { label: "truck".into(), score: 0.9, rect }])
-        }
-
-        fn input_size(&self) -> (u32, u32) {
-            (416, 416)
-        }
-
-        fn model(&self) -> &ModelRef {
-            &self.model
-        }
-    }
-
-    fn frame(at_ms: i64, (width, height): (u32, u32)) -> Frame {
-        let time = FrameTime {
-            utc: UtcMillis(1_770_000_000_000 + at_ms),
-            mono: MonoMillis(at_ms),
-            source: TimeSource::Arrival,
-            uncertainty_ms: 500,
-            clock_offset_ms: None,
-        };
-        let planes = Arc::new(OwnedI420::filled(width, height, 100, 128, 128));
-        let camera = crate::camera::CameraId("c".into());
-        Frame {
-            camera,
-            number: 0,
-            time,
-            width,
-            height,
-            layout: PixelLayout::I420,
-            bt709: false,
-            full_range: false,
-            planes,
-        }
-    }
-
-    #[test]
-    fn events_end_with_the_picture_size_even_when_the_detector_fails_on_the_first_picture_of_the_new_one() {
-        let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-            "id": "c", "url": "rtsp://camera.invalid/1",
-            "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]],
-                "enter": {"severity": 1}}]
-        }))
-        .expect("a valid camera");
-        let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
-        let mut detector = Truck { fails: false, model: model.clone() };
-        let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-        let context = LaneContext { config, config_digest: "0".repeat(16), model, input: (416, 416) };
-        let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
-        let register = Register::default().snapshot();
-        let mut at_ms = 0;
-        let mut see = |lane: &mut Lane, detector: &mut Truck, size| {
-            at_ms += 200;
-            let frame = frame(at_ms, size);
-            lane.analyse(&frame, detector, &register, frame.time.utc)
-        };
-        let told: Vec<Finding> =
-            (0..10).flat_map(|_| see(&mut lane, &mut detector, (320, 180)).expect("a picture")).collect();
-        let first: Vec<EventId> =
-            told.iter().filter(|f| f.event.data.phase == Phase::New).map(|f| f.event.id).collect();
-        assert_eq!((first.len(), lane.open_events()), (1, 1));
-        detector.fails = true;
-        assert!(see(&mut lane, &mut detector, (640, 360)).is_err());
-        assert_eq!(lane.open_events(), 1, "nothing is ended that is not said");
-        detector.fails = false;
-        let told = see(&mut lane, &mut detector, (640, 360)).expect("a picture");
-        let ended: Vec<EventId> =
-            told.iter().filter(|f| f.event.data.phase == Phase::End).map(|f| f.event.id).collect();
-        assert_eq!(ended, first);
-    }
-
-    #[test]
-    fn rules_of_classes_that_the_model_lacks_are_named() {
-        let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-            "id": "c", "url": "rtsp://camera.invalid/1",
-            "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]],
-                "bay": {}, "occupancy": {"limit": 1}, "opened_without_inspection": {"classes": ["open_door", "open_box"]}}],
-            "line": [{"id": "gate", "points": [[0.1, 0.1], [0.9, 0.9]], "severity": 1, "classes": ["train"]}]
-        }))
-        .expect("a valid camera");
-        assert_eq!(
-            silent_rules(&camera, &["truck".into(), "person".into()]),
-            ["area bay, opened_without_inspection: open_door, open_box", "line gate, classes: train"]
-        );
-    }
-}
+#[path = "lane_tests.rs"]
+mod tests;

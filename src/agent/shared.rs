@@ -51,7 +51,7 @@ impl Shared {
         let health = Arc::new(Health::default());
         let topics = Topics::new(&config.mqtt.topic_prefix, &config.site.office, &config.site.box_id);
         let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &config.cameras)?);
-        let store = open_store(&config, &topics).await?;
+        let store = Store::open(StoreOptions::of(&config, topics.alert())).await?;
         health.set("store", Level::Ok, "open");
         let evidence = Evidence::start(store.clone(), topics.clone(), Arc::clone(&health)).await?;
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
@@ -129,17 +129,6 @@ impl Shared {
 
 fn health_sender(config: &Config, topics: &Topics) -> HealthSender {
     HealthSender { topics: topics.clone(), alert_severity: config.events.alert_severity }
-}
-
-async fn open_store(config: &Config, topics: &Topics) -> anyhow::Result<Store> {
-    let options = StoreOptions {
-        config: config.store.clone(),
-        live_limit_ms: i64::from(config.events.live_limit_s) * 1000,
-        office: config.site.office.clone(),
-        box_id: config.site.box_id.clone(),
-        alert_topic: topics.alert(),
-    };
-    Ok(Store::open(options).await?)
 }
 
 /// Also where nothing is recorded now: what was recorded before can still be asked for, and goes in its time.

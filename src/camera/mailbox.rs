@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::camera::{OwnedI420, PixelLayout};
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::FrameTime;
 
     const NO_WAIT: Duration = Duration::ZERO;
     const LONG: Duration = Duration::from_secs(20);
@@ -144,13 +144,7 @@ mod tests {
     }
 
     fn frame(camera: &str, number: u64) -> Frame {
-        let time = FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
-            source: TimeSource::Arrival,
-            uncertainty_ms: 500,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::arrived(0);
         let planes = Arc::new(OwnedI420::filled(2, 2, 0, 0, 0));
         let layout = PixelLayout::I420;
         Frame { camera: id(camera), number, time, width: 2, height: 2, layout, bt709: false, full_range: false, planes }

@@ -154,14 +154,7 @@ impl BoxArgs {
 
 fn store_options(config: &Config) -> (StoreOptions, String) {
     let topics = Topics::new(&config.mqtt.topic_prefix, &config.site.office, &config.site.box_id);
-    let options = StoreOptions {
-        config: config.store.clone(),
-        live_limit_ms: i64::from(config.events.live_limit_s) * 1000,
-        office: config.site.office.clone(),
-        box_id: config.site.box_id.clone(),
-        alert_topic: topics.alert(),
-    };
-    (options, topics.chain())
+    (StoreOptions::of(config, topics.alert()), topics.chain())
 }
 
 /// What an export takes from the configuration.

@@ -1,6 +1,7 @@
 //! Configuration: the file as written, checked into a [`Config`] that cannot be wrong. Read once at start.
 
 mod area;
+mod camera;
 mod document;
 mod evidence;
 mod files;
@@ -17,6 +18,7 @@ pub mod secret;
 use std::path::PathBuf;
 
 pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
+pub use camera::{CameraConfig, DecodeMode, Transport};
 pub use evidence::EvidenceConfig;
 pub use footage::FootageConfig;
 pub use health::HealthConfig;
@@ -31,7 +33,6 @@ pub use secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::camera::CameraId;
 use crate::vision::Label;
 
 /// Everything the agent is told. Made by `config::load` only, so every value is in range.
@@ -612,92 +613,4 @@ impl Default for PicturesConfig {
     fn default() -> Self {
         Self { quality: 90, max_published_bytes: 524_288, font: None }
     }
-}
-
-/// One camera.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CameraConfig {
-    /// Id, unique in the box.
-    pub id: CameraId,
-    /// Name for people; the id when empty.
-    #[serde(default)]
-    pub name: String,
-    /// `rtsp://` or `rtsps://` address without user name and password.
-    pub url: String,
-    /// User name.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Password.
-    #[serde(default)]
-    pub password: SecretSource,
-    /// How RTP travels.
-    #[serde(default)]
-    pub transport: Transport,
-    /// PEM file of the authority that signed an `rtsps` camera's certificate; system authorities else.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// What the decoder sees.
-    #[serde(default)]
-    pub decode: DecodeMode,
-    /// GStreamer decoder element; `None` = hardware where the machine has it, `avdec_*` else.
-    #[serde(default)]
-    pub decoder: Option<String>,
-    /// No picture for this long = stalled.
-    #[serde(default = "default_stall_timeout_ms")]
-    #[schemars(range(min = 500, max = 600_000))]
-    pub stall_timeout_ms: u32,
-    /// Record it, where `footage.record` does.
-    #[serde(default = "default_record")]
-    pub record: bool,
-    /// Another stream of the same camera to record instead, where the analysed one is a small sub-stream; user name,
-    /// password, transport and `ca_file` are the same.
-    #[serde(default)]
-    pub record_url: Option<String>,
-    /// MQTT topic prefix of the camera itself, where it reads plates and publishes them as ONVIF events.
-    #[serde(default)]
-    #[schemars(regex(pattern = r"^[^+#/][^+#]*$"))]
-    pub onvif_topic: Option<String>,
-    /// Conditions of this camera that are not reported, beside those of `health.off`.
-    #[serde(default)]
-    pub health_off: Vec<crate::camera::health::Condition>,
-    /// Areas.
-    #[serde(default, rename = "area")]
-    pub areas: Vec<AreaConfig>,
-    /// Lines.
-    #[serde(default, rename = "line")]
-    pub lines: Vec<LineConfig>,
-}
-
-fn default_stall_timeout_ms() -> u32 {
-    10_000
-}
-
-fn default_record() -> bool {
-    true
-}
-
-/// How RTP travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Interleaved in the RTSP connection.
-    #[default]
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
-/// What the decoder sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DecodeMode {
-    /// Every frame.
-    #[default]
-    Always,
-    /// Keyframes only while nothing stirs, nothing moving is followed and no booking is due; then every frame, from the
-    /// last keyframe on.
-    Adaptive,
-    /// Keyframes only: cheap, and as slow as the camera's keyframe interval.
-    Keyframes,
 }

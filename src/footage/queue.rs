@@ -114,16 +114,10 @@ impl Outlet {
 mod tests {
     use super::*;
     use crate::camera::Codec;
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::FrameTime;
 
     fn unit(keyframe: bool, bytes: usize) -> AccessUnit {
-        let time = FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
-            source: TimeSource::Arrival,
-            uncertainty_ms: 500,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::arrived(0);
         AccessUnit { data: vec![1; bytes].into(), codec: Codec::H264, keyframe, pts_ns: 0, time }
     }
 

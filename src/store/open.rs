@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::{Inner, Store, StoreError, chain, pictures};
 use crate::clock::utc_now;
-use crate::config::StoreConfig;
+use crate::config::{Config, StoreConfig};
 
 /// File of the database in the store's folder.
 pub const DATABASE: &str = "gatewatch.db";
@@ -31,6 +31,20 @@ pub struct StoreOptions {
     pub box_id: String,
     /// Topic of messages about the outbox.
     pub alert_topic: String,
+}
+
+impl StoreOptions {
+    /// As a box's configuration wants it.
+    #[must_use]
+    pub fn of(config: &Config, alert_topic: String) -> Self {
+        Self {
+            config: config.store.clone(),
+            live_limit_ms: i64::from(config.events.live_limit_s) * 1000,
+            office: config.site.office.clone(),
+            box_id: config.site.box_id.clone(),
+            alert_topic,
+        }
+    }
 }
 
 impl Store {

@@ -42,7 +42,7 @@ fn away(a: &Rect, b: &Rect) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{FrameTime, TimeSource, UtcMillis};
+    use crate::clock::FrameTime;
     use crate::config::TrackerConfig;
     use crate::ids::IdSource;
     use crate::track::Tracker;
@@ -57,13 +57,7 @@ mod tests {
             let ms = i * 200;
             // Drives for five seconds, stands for twenty, drives on.
             let way = (ms.min(5000) + (ms - 25_000).max(0)) as f32 / 10.0;
-            let time = FrameTime {
-                utc: UtcMillis(ms),
-                mono: MonoMillis(ms),
-                source: TimeSource::Arrival,
-                uncertainty_ms: 500,
-                clock_offset_ms: None,
-            };
+            let time = FrameTime::arrived(ms);
             let rect = Rect { x0: way, y0: 100.0, x1: way + 200.0, y1: 220.0 };
             let tracks = tracker.update(time, &[Detection { label: "truck".into(), score: 0.9, rect }]);
             stirring.push((ms, rest.stirs(MonoMillis(ms), tracks)));

@@ -241,13 +241,7 @@ fn lasting(events: &[EventMessage]) -> bool {
 }
 
 async fn nothing_is_missing(gate: &Gate, desk: &Listener) {
-    let options = StoreOptions {
-        config: gate.config.store.clone(),
-        live_limit_ms: 1_800_000,
-        office: "15BB".into(),
-        box_id: "gate-01".into(),
-        alert_topic: "unused".into(),
-    };
+    let options = StoreOptions::of(&gate.config, "unused".into());
     let store = Store::open(options).await.unwrap();
     let last = store.resync(i64::MAX, None, store.epoch()).await.unwrap().last_seq.unwrap();
     let left = store.outbox_stats().await.unwrap();
@@ -401,13 +395,7 @@ async fn without_font_or_store_it_ends_with_a_sentence() {
     names(&gives_up(broken.command("agent")), &["/nowhere/font.ttf", "pictures.font", "fonts-dejavu-core"]);
 
     let second = gate();
-    let options = StoreOptions {
-        config: second.config.store.clone(),
-        live_limit_ms: 1,
-        office: "15BB".into(),
-        box_id: "gate-01".into(),
-        alert_topic: "unused".into(),
-    };
+    let options = StoreOptions::of(&second.config, "unused".into());
     let held = Store::open(options).await.unwrap();
     names(&gives_up(second.command("agent")), &[&second.config.store.dir.display().to_string(), "in use", "store.dir"]);
     held.close().await.unwrap();

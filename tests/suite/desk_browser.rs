@@ -3,7 +3,7 @@
 
 use gatewatch::desk::config::DatabaseConfig;
 
-use crate::support::desk::{PASSWORD, Room, alert, jpeg};
+use crate::support::desk::{PASSWORD, Room, SHIFT, alert, jpeg};
 use crate::support::webdriver::Chromium;
 
 const FIRST: &str = "01JC0000000000000000000001";
@@ -104,15 +104,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     room.say(vec![bay()]).await;
     leader.sees("/yard", "Ô kiểm hóa số 1").await;
     leader.get("/shifts").await;
-    let plan = [
-        ("from", "2026-03-02T08:00"),
-        ("to", "2026-03-03T08:00"),
-        ("leader", "binh"),
-        ("focus", "Hàng tiêu dùng qua cửa khẩu"),
-        ("duty0", "camera"),
-        ("name0", "Nguyễn Văn An"),
-    ];
-    let shift = leader.post("/shifts", &plan).await.expect_status(303).to;
+    let shift = leader.post("/shifts", &SHIFT).await.expect_status(303).to;
     leader.get(&shift).await;
     leader.post(&format!("{shift}/give"), &[("note", "Ô số 1 cần theo dõi")]).await.expect_status(303);
     pages(&browser, &room, &shift).await;

@@ -4,7 +4,7 @@
 use gatewatch::desk::config::DatabaseConfig;
 use serde_json::{Value, json};
 
-use crate::support::desk::{Room, alert, body_of, postgres};
+use crate::support::desk::{Room, SHIFT, alert, body_of, postgres};
 
 const FIRST: &str = "01JC0000000000000000000001";
 const BAY: &str = "01JC0000000000000000000005";
@@ -69,16 +69,7 @@ async fn both(database: DatabaseConfig) {
     room.say(vec![state(false), alert("15BB", FIRST, 5, 4, None)]).await;
     leader.sees("/yard", "Trạm ngoại tuyến").await;
 
-    let plan = [
-        ("from", "2026-03-02T08:00"),
-        ("to", "2026-03-03T08:00"),
-        ("leader", "binh"),
-        ("focus", "Hàng tiêu dùng qua cửa khẩu"),
-        ("duty0", "camera"),
-        ("name0", "Nguyễn Văn An"),
-        ("duty1", "night"),
-        ("name1", "Lê Thị Bình"),
-    ];
+    let plan = [&SHIFT[..], &[("duty1", "night"), ("name1", "Lê Thị Bình")]].concat();
     officer.get("/shifts").await.expect_status(200);
     officer.post("/shifts", &plan).await.expect_status(403);
     leader.get("/shifts").await;

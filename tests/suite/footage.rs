@@ -214,14 +214,16 @@ pub fn gst_times(path: &Path) -> Vec<u64> {
     out
 }
 
+/// Encoders that reorder pictures or do not, and how many pictures each makes.
+const CODERS: [(&str, u32); 3] = [
+    ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", 150),
+    ("x264enc bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast key-int-max=25", 150),
+    ("x265enc speed-preset=ultrafast key-int-max=25 option-string=\"bframes=3\"", 100),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clips_are_what_was_sent_for_every_reader() {
-    let coders = [
-        ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", 150),
-        ("x264enc bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast key-int-max=25", 150),
-        ("x265enc speed-preset=ultrafast key-int-max=25 option-string=\"bframes=3\"", 100),
-    ];
-    for (coder, count) in coders {
+    for (coder, count) in CODERS {
         let dir = tempfile::tempdir().unwrap();
         let (store, footage, taps) = open(dir.path(), config(5), &[camera()]).await;
         let units = coded(coder, count);
@@ -312,12 +314,7 @@ fn privacy_mask(width: f32) -> AreaConfig {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_masked_clip_has_every_picture_at_its_time_and_nothing_under_the_mask() {
-    let coders = [
-        ("x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25", 150),
-        ("x264enc bframes=3 b-adapt=false b-pyramid=true speed-preset=veryfast key-int-max=25", 150),
-        ("x265enc speed-preset=ultrafast key-int-max=25 option-string=\"bframes=3\"", 100),
-    ];
-    for (coder, count) in coders {
+    for (coder, count) in CODERS {
         let dir = tempfile::tempdir().unwrap();
         let (store, footage, taps) = open(dir.path(), config(2), &[camera()]).await;
         // Four seconds, a gap of ten, two seconds: over several files.

@@ -168,16 +168,10 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::camera::{CameraId, FramePlanes, OwnedI420, PixelLayout};
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::FrameTime;
 
     pub(crate) fn frame(width: u32, height: u32, planes: Arc<dyn FramePlanes>) -> Frame {
-        let time = FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
-            source: TimeSource::Arrival,
-            uncertainty_ms: 500,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::arrived(0);
         let layout = PixelLayout::I420;
         Frame {
             camera: CameraId("c".into()),

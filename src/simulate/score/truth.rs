@@ -197,74 +197,97 @@ fn standing(id: u32, samples: &[Sample]) -> Vec<Interval> {
     union(pairs.collect(), 0.01)
 }
 
+/// What a rule of an area should tell: when it held, and how long before it is due, seconds.
+type Due = (RuleKind, Vec<Interval>, f64);
+
 fn of_area(drill: &Drill, area: &AreaConfig, samples: &[Sample]) -> Vec<Happened> {
     let stays = stays(area, samples);
-    let mut all = Vec::new();
-    let mut lasting = |rule: RuleKind, list: Vec<Interval>, after: f64| {
-        let long = list.into_iter().filter(|i| i.1 - i.0 >= after);
-        all.extend(long.map(|i| Happened { rule, area: area.id.0.clone(), start: i.0, end: i.1, due: i.0 + after }));
-    };
-    let wrong = area.bay.as_ref().zip(drill.windows.wrong).and_then(|(rule, at)| {
-        let used = union(of(&stays, &rule.classes), 0.0).into_iter().find(|i| i.0 <= at && at <= i.1)?;
-        Some((used, at))
+    let mut due = of_presence(drill, area, &stays, samples);
+    due.extend(of_bay(drill, area, &stays));
+    due.extend(of_inspection(drill, area, &stays));
+    due.extend(of_objects(drill, area, &stays, samples));
+    let name = &area.id.0;
+    let long = due.into_iter().flat_map(|(rule, held, after)| {
+        let long = held.into_iter().filter(move |i| i.1 - i.0 >= after);
+        long.map(move |i| Happened { rule, area: name.clone(), start: i.0, end: i.1, due: i.0 + after })
     });
-    let counted = of(&stays, &area.classes);
+    let wrong = area.bay.as_ref().zip(drill.windows.wrong).and_then(|(rule, at)| {
+        let (start, end) = union(of(&stays, &rule.classes), 0.0).into_iter().find(|i| i.0 <= at && at <= i.1)?;
+        Some(Happened { rule: RuleKind::BayWrongVehicle, area: name.clone(), start, end, due: at })
+    });
+    long.chain(wrong).collect()
+}
+
+fn of_presence(drill: &Drill, area: &AreaConfig, stays: &[Stay], samples: &[Sample]) -> Vec<Due> {
+    let counted = of(stays, &area.classes);
+    let mut all = Vec::new();
     if area.enter.is_some() {
-        lasting(RuleKind::Enter, counted.clone(), 0.0);
+        all.push((RuleKind::Enter, counted.clone(), 0.0));
     }
     if area.exit.is_some() {
         let left = stays.iter().filter(|s| s.left).map(|s| (s.inside.1, s.inside.1));
-        lasting(RuleKind::Exit, left.collect(), 0.0);
+        all.push((RuleKind::Exit, left.collect(), 0.0));
     }
     if let Some(rule) = &area.dwell {
-        lasting(RuleKind::Dwell, counted.clone(), rule.limit_s);
+        all.push((RuleKind::Dwell, counted.clone(), rule.limit_s));
     }
     if area.restricted.is_some() {
-        lasting(RuleKind::Restricted, union(within(&counted, &drill.windows.closed), 10.0), 0.0);
+        all.push((RuleKind::Restricted, union(within(&counted, &drill.windows.closed), 10.0), 0.0));
     }
     if let Some(rule) = &area.occupancy {
-        lasting(RuleKind::Occupancy, crowded(&counted, rule.limit as usize, samples), rule.after_s);
+        all.push((RuleKind::Occupancy, crowded(&counted, rule.limit as usize, samples), rule.after_s));
     }
     if let Some(rule) = &area.stopped {
-        let vehicles = stays.iter().filter(|s| rule.classes.contains(&s.label));
-        let stood = vehicles.flat_map(|s| within(&standing(s.id, samples), &[s.inside])).collect();
-        lasting(RuleKind::Stopped, stood, rule.after_s);
+        all.push((RuleKind::Stopped, stood(stays, &rule.classes, samples), rule.after_s));
     }
-    if let Some(rule) = &area.bay {
-        let used = union(of(&stays, &rule.classes), 0.0);
-        let used: Vec<Interval> = used.into_iter().filter(|i| i.1 - i.0 >= rule.after_s).collect();
-        lasting(RuleKind::BayOccupied, used.clone(), rule.after_s);
-        lasting(RuleKind::BayEmpty, used.iter().map(|i| (i.1, i.1)).collect(), 0.0);
-        if area.unbooked.is_some() {
-            let free = outside(&drill.windows.booked, f64::from(drill.seconds));
-            let unbooked = used.iter().filter_map(|i| within(&[*i], &free).first().copied());
-            lasting(RuleKind::BayUnbooked, unbooked.collect(), rule.after_s);
-        }
+    all
+}
+
+fn of_bay(drill: &Drill, area: &AreaConfig, stays: &[Stay]) -> Vec<Due> {
+    let Some(rule) = &area.bay else { return Vec::new() };
+    let used = union(of(stays, &rule.classes), 0.0);
+    let used: Vec<Interval> = used.into_iter().filter(|i| i.1 - i.0 >= rule.after_s).collect();
+    let left = used.iter().map(|i| (i.1, i.1)).collect();
+    let mut all = vec![(RuleKind::BayOccupied, used.clone(), rule.after_s), (RuleKind::BayEmpty, left, 0.0)];
+    if area.unbooked.is_some() {
+        let free = outside(&drill.windows.booked, f64::from(drill.seconds));
+        let unbooked = used.iter().filter_map(|i| within(&[*i], &free).first().copied());
+        all.push((RuleKind::BayUnbooked, unbooked.collect(), rule.after_s));
     }
+    all
+}
+
+fn of_inspection(drill: &Drill, area: &AreaConfig, stays: &[Stay]) -> Vec<Due> {
     let free = outside(&drill.windows.inspection, f64::from(drill.seconds));
-    if let Some(rule) = &area.person_without_inspection {
-        let list = union(within(&of(&stays, &rule.classes), &free), 10.0);
-        lasting(RuleKind::PersonWithoutInspection, list, rule.after_s);
-    }
-    if let Some(rule) = &area.opened_without_inspection {
-        let list = union(within(&of(&stays, &rule.classes), &free), 10.0);
-        lasting(RuleKind::OpenedWithoutInspection, list, rule.after_s);
-    }
+    let without = |classes: &[Label]| union(within(&of(stays, classes), &free), 10.0);
+    let person = area.person_without_inspection.as_ref();
+    let opened = area.opened_without_inspection.as_ref();
+    let person = person.map(|r| (RuleKind::PersonWithoutInspection, without(&r.classes), r.after_s));
+    person
+        .into_iter()
+        .chain(opened.map(|r| (RuleKind::OpenedWithoutInspection, without(&r.classes), r.after_s)))
+        .collect()
+}
+
+fn of_objects(drill: &Drill, area: &AreaConfig, stays: &[Stay], samples: &[Sample]) -> Vec<Due> {
+    let mut all = Vec::new();
     if let Some(rule) = &area.object_left {
-        let new = stays.iter().filter(|s| rule.classes.contains(&s.label));
-        let stood = new.flat_map(|s| within(&standing(s.id, samples), &[s.inside])).filter(|i| i.0 > 2.0);
-        lasting(RuleKind::ObjectLeft, stood.collect(), rule.after_s);
+        let new = stood(stays, &rule.classes, samples).into_iter().filter(|i| i.0 > 2.0);
+        all.push((RuleKind::ObjectLeft, new.collect(), rule.after_s));
     }
     if let Some(rule) = &area.object_removed {
         let end = f64::from(drill.seconds);
-        let things = stays.iter().filter(|s| rule.classes.contains(&s.label));
-        let stood = things.flat_map(|s| within(&standing(s.id, samples), &[s.inside]));
+        let stood = stood(stays, &rule.classes, samples).into_iter();
         let gone = stood.filter(|i| i.1 - i.0 >= rule.after_s && end - i.1 > rule.after_s).map(|i| (i.1, i.1));
-        lasting(RuleKind::ObjectRemoved, gone.collect(), 0.0);
+        all.push((RuleKind::ObjectRemoved, gone.collect(), 0.0));
     }
-    let area = area.id.0.clone();
-    all.extend(wrong.map(|((start, end), at)| Happened { rule: RuleKind::BayWrongVehicle, area, start, end, due: at }));
     all
+}
+
+/// When things of these classes stood still inside.
+fn stood(stays: &[Stay], classes: &[Label], samples: &[Sample]) -> Vec<Interval> {
+    let things = stays.iter().filter(|s| classes.contains(&s.label));
+    things.flat_map(|s| within(&standing(s.id, samples), &[s.inside])).collect()
 }
 
 fn of_line(drill: &Drill, line: &LineConfig, samples: &[Sample]) -> Vec<Happened> {

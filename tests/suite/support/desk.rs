@@ -278,3 +278,13 @@ pub fn postgres() -> Option<(Postgres, DatabaseConfig)> {
     let url = server.url();
     Some((server, DatabaseConfig { url: Some(url), ..DatabaseConfig::default() }))
 }
+
+/// The form of a shift of one day with one officer.
+pub const SHIFT: [(&str, &str); 6] = [
+    ("from", "2026-03-02T08:00"),
+    ("to", "2026-03-03T08:00"),
+    ("leader", "binh"),
+    ("focus", "Hàng tiêu dùng qua cửa khẩu"),
+    ("duty0", "camera"),
+    ("name0", "Nguyễn Văn An"),
+];

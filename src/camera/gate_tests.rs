@@ -1,0 +1,148 @@
+//! The decode gate, unit by unit.
+
+use super::*;
+use crate::camera::Codec;
+use crate::clock::FrameTime;
+
+fn unit(keyframe: bool, ms: i64, bytes: usize) -> AccessUnit {
+    let time = FrameTime::arrived(ms);
+    AccessUnit { data: vec![0; bytes].into(), codec: Codec::H264, keyframe, pts_ns: 0, time }
+}
+
+/// A camera of 25 pictures a second and a decoder that takes everything at once.
+struct Camera {
+    gate: Gate,
+    attention: Arc<Attention>,
+    now: i64,
+    /// Times of what was decoded, milliseconds.
+    decoded: Vec<i64>,
+}
+
+impl Camera {
+    fn new(mode: DecodeMode) -> Self {
+        let attention = Arc::new(Attention::default());
+        Self { gate: Gate::new(mode, Arc::clone(&attention)), attention, now: 0, decoded: Vec::new() }
+    }
+
+    /// `K` keyframe, `p` predicted, `P` a large one, `!` gap; the answer has `.` for units that were not decoded
+    /// (yet).
+    fn play(&mut self, units: &str) -> String {
+        let begin = self.now;
+        for c in units.chars() {
+            if c == '!' {
+                self.gate.gap();
+                continue;
+            }
+            let bytes = if c == 'P' { 3000 } else { 200 };
+            self.gate.offer(&unit(c == 'K', self.now, bytes), MonoMillis(self.now));
+            while let Some(unit) = self.gate.take_ready() {
+                self.decoded.push(unit.time.mono.0);
+            }
+            self.now += 40;
+        }
+        let shown = units.chars().filter(|c| *c != '!').enumerate();
+        shown.map(|(i, c)| if self.decoded.contains(&(begin + 40 * i as i64)) { c } else { '.' }).collect()
+    }
+
+    /// Awake until the sizes are known and five seconds have gone.
+    fn asleep() -> Self {
+        let mut camera = Self::new(DecodeMode::Adaptive);
+        let group = format!("K{}", "p".repeat(49));
+        camera.play(&group.repeat(4));
+        assert!(!camera.attention.is_idle(), "nothing has shown yet that the sizes tell anything");
+        camera.attention.ask(MonoMillis(camera.now + 1000), TRACK);
+        camera.play(&format!("KPPPP{}", "p".repeat(45)));
+        camera.play(&group.repeat(6));
+        assert!(camera.attention.is_idle());
+        camera.decoded.clear();
+        camera
+    }
+}
+
+fn play(mode: DecodeMode, units: &str) -> String {
+    Camera::new(mode).play(units)
+}
+
+#[test]
+fn always_starts_at_a_keyframe() {
+    assert_eq!(play(DecodeMode::Always, "ppKppKp"), "..KppKp");
+}
+
+#[test]
+fn after_a_gap_it_waits_for_a_keyframe() {
+    assert_eq!(play(DecodeMode::Always, "Kp!ppKp!Kp"), "Kp..KpKp");
+}
+
+#[test]
+fn keyframes_skips_the_rest() {
+    assert_eq!(play(DecodeMode::Keyframes, "pKppKp!pK"), ".K..K..K");
+}
+
+#[test]
+fn an_idle_camera_is_decoded_at_keyframes() {
+    let mut camera = Camera::asleep();
+    assert_eq!(camera.play("KppppKpppp"), "K....K....");
+    assert!(camera.gate.take_idled() > 4);
+}
+
+#[test]
+fn what_stirs_is_seen_from_the_last_keyframe_on() {
+    let mut camera = Camera::asleep();
+    assert_eq!(camera.play("KpppppppPPPpppKpp"), "KpppppppPPPpppKpp");
+    assert!(camera.decoded.is_sorted(), "in order");
+    assert_eq!(camera.gate.take_woke(), Some("stirs"));
+    // Five quiet seconds later it idles again, at once, and at keyframes.
+    let after = camera.play(&"p".repeat(150));
+    let quiet = after.trim_start_matches('p');
+    assert!((15..25).contains(&quiet.len()) && !quiet.contains('p'), "{after}");
+    assert!(camera.attention.is_idle());
+}
+
+#[test]
+fn who_asks_for_attention_gets_the_whole_group_and_what_follows() {
+    let mut camera = Camera::asleep();
+    assert_eq!(camera.play("Kppp"), "K...");
+    camera.attention.ask(MonoMillis(camera.now + 1000), "track");
+    assert_eq!(camera.play("ppp"), "ppp");
+    assert!(camera.decoded.is_sorted() && camera.decoded.len() == 7, "{:?}", camera.decoded);
+    assert_eq!(camera.gate.take_woke(), Some("track"));
+    assert!(!camera.attention.is_idle());
+    // The sizes had missed it: they are not trusted any more.
+    camera.play(&"p".repeat(400));
+    assert!(!camera.attention.is_idle());
+}
+
+#[test]
+fn a_group_without_end_is_looked_at_now_and_then() {
+    let mut camera = Camera::asleep();
+    let shown = camera.play(&format!("K{}", "p".repeat(700)));
+    // Two looks of twelve seconds each, whole; the rest is held.
+    assert_eq!(shown.matches('p').count(), 604, "{shown}");
+    assert!(shown[1..605].chars().all(|c| c == 'p'));
+    assert!(camera.attention.is_idle());
+}
+
+#[test]
+fn after_a_gap_nothing_is_decoded_that_refers_to_what_is_missing() {
+    let mut camera = Camera::asleep();
+    assert_eq!(camera.play("Kpp!pppPPPPPKp"), "K..........K.");
+}
+
+#[test]
+fn a_decoder_that_is_full_is_waited_for_only_while_it_catches_up() {
+    let mut gate = Gate::new(DecodeMode::Always, Arc::default());
+    gate.offer(&unit(true, 0, 100), MonoMillis(0));
+    let first = gate.take_ready().unwrap();
+    assert_eq!(gate.put_back(first), 1);
+    let after = gate.offer(&unit(false, 40, 100), MonoMillis(40));
+    assert_eq!(after, Decision::Skip(SkipReason::WaitingForKeyframe));
+
+    let mut camera = Camera::asleep();
+    camera.play("Kpp");
+    camera.attention.ask(MonoMillis(camera.now + 1000), "track");
+    camera.gate.offer(&unit(false, camera.now, 100), MonoMillis(camera.now));
+    let first = camera.gate.take_ready().unwrap();
+    let time = first.time;
+    assert_eq!((camera.gate.put_back(first), camera.gate.is_catching_up()), (0, true));
+    assert_eq!(camera.gate.take_ready().unwrap().time, time, "it comes first again");
+}
