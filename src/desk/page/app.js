@@ -5,7 +5,7 @@ const WORDS = {
   vi: {
     title: "gatewatch — trực ban giám sát", skip: "Đến danh sách sự kiện", cameras: "Camera", empty: "Chưa có sự kiện nào. Sự kiện sẽ hiện ở đây ngay khi xảy ra.",
     lost: "Mất kết nối với gatewatch — đang tự kết nối lại. Dữ liệu bên dưới có thể đã cũ.", broker: "Trang này mất kết nối với máy chủ MQTT — đang tự kết nối lại. Dữ liệu bên dưới có thể đã cũ.",
-    sev: { 1: "Thông tin", 2: "Lưu ý", 3: "Nghiêm trọng", 4: "Khẩn cấp" }, alert: "cảnh báo",
+    sev: { 1: "Thông tin", 2: "Chú ý", 3: "Nghiêm trọng", 4: "Khẩn cấp" }, alert: "cảnh báo",
     phase: { new: "mới", update: "cập nhật", end: "kết thúc" },
     rule: { enter: "Vào khu vực", exit: "Rời khu vực", dwell: "Ở lại quá lâu", line_cross: "Cắt qua vạch", wrong_way: "Đi ngược chiều", tailgating: "Bám đuôi qua barrier",
       gate_out: "Ra cổng, được phép", gate_out_not_released: "RA CỔNG KHI CHƯA ĐƯỢC PHÉP", gate_out_unchecked: "Ra cổng, chưa đối chiếu được", restricted: "Trong khu vực cấm",
@@ -18,7 +18,7 @@ const WORDS = {
     method: { officer: "do cán bộ gắn", container_ocr: "theo số container", seal: "theo số chì", plate_ocr: "theo biển số", booking: "theo lịch đặt chỗ", visit: "theo lượt xe vào" }, sure: "độ tin cậy", channel: { 1: "luồng xanh", 2: "luồng vàng", 3: "luồng đỏ" },
     stale: "dữ liệu tờ khai đã cũ", unknown: "chưa nhận được tờ khai này",
     camera: "Camera", area: "Khu vực", what: "Quy tắc", object: "Đối tượng", time: "Thời gian", dwell: "Thời gian ở lại", cont: "Container",
-    label: { truck: "xe tải", car: "ô tô", person: "người", bus: "xe buýt", two_wheeler: "xe hai bánh", container: "container", train: "tàu hoả" },
+    label: { truck: "xe tải", car: "ô tô con", person: "người", bus: "xe khách", two_wheeler: "xe hai bánh", container: "công-ten-nơ", forklift: "xe nâng", train: "tàu hoả" },
     ago: "trước", picture: { waiting: "Đang chờ ảnh", mismatch: "Ảnh nhận được KHÔNG khớp mã SHA-256 của sự kiện — không hiển thị", none: "Không có ảnh" }, pictureOf: "Ảnh của sự kiện",
     state: { connecting: "đang kết nối", running: "hoạt động", stalled: "đứng hình", refused: "sai mật khẩu", lost: "mất kết nối", stopped: "đã dừng" },
     online: "trực tuyến", offline: "ngoại tuyến", historical: "gửi trễ",

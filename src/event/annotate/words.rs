@@ -2,7 +2,7 @@
 
 use crate::clock::TimeSource;
 use crate::config::Language;
-use crate::customs::{Answer, LinkVerdict};
+use crate::customs::{Answer, LinkMethod, LinkVerdict};
 use crate::event::message::{EventData, EventMessage};
 use crate::event::zone::Zone;
 use crate::geometry::CrossDirection;
@@ -34,6 +34,18 @@ fn class(label: &str, language: Language) -> &str {
         "container" => pick(language, "công-ten-nơ", "container"),
         "forklift" => pick(language, "xe nâng", "forklift"),
         other => other,
+    }
+}
+
+/// By what a declaration was found.
+fn method(method: LinkMethod, language: Language) -> &'static str {
+    match method {
+        LinkMethod::Officer => pick(language, "do cán bộ gắn", "by an officer"),
+        LinkMethod::ContainerOcr => pick(language, "theo số container", "by container number"),
+        LinkMethod::Seal => pick(language, "theo số chì", "by seal number"),
+        LinkMethod::PlateOcr => pick(language, "theo biển số", "by plate"),
+        LinkMethod::Booking => pick(language, "theo lịch đặt chỗ", "by booking"),
+        LinkMethod::Visit => pick(language, "theo lượt xe vào", "by the vehicle's visit"),
     }
 }
 
@@ -130,7 +142,7 @@ pub(super) fn declarations(event: &EventMessage, language: Language) -> String {
     let percent = link.links.first().map_or(0.0, |l| l.confidence * 100.0);
     let text = match link.verdict {
         LinkVerdict::Linked => {
-            let how = pick(language, "theo lịch đặt bãi", "by booking");
+            let how = link.links.first().map_or("", |l| method(l.method, language));
             format!("{} {listed} ({how}, {percent:.0} %)", pick(language, "Tờ khai", "Declaration"))
         }
         LinkVerdict::Proposed => {
@@ -154,4 +166,20 @@ pub(super) fn time(data: &EventData, zone: &Zone, language: Language) -> String 
         TimeSource::File => pick(language, "giờ tệp", "file time"),
     };
     format!("{} ({source})", zone.label(data.capture.best))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_says_by_what_its_declaration_was_found() {
+        let visit = include_str!("../../../tests/data/event_visit.json");
+        let events: Vec<EventMessage> = serde_json::from_str(visit).expect("kept messages");
+        let mut event = events.into_iter().find(|e| e.data.link.verdict == LinkVerdict::Linked).expect("a linked one");
+        assert!(declarations(&event, Language::Vi).contains("theo lịch đặt chỗ"));
+        event.data.link.links[0].method = LinkMethod::Officer;
+        assert!(declarations(&event, Language::Vi).contains("do cán bộ gắn"));
+        assert!(declarations(&event, Language::En).contains("by an officer"));
+    }
 }
