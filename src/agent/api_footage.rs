@@ -247,6 +247,15 @@ struct Look {
     columns: Option<u32>,
     /// Of each, pixels.
     width: Option<u32>,
+    original: Option<bool>,
+    operator: Option<String>,
+    reason: Option<String>,
+}
+
+impl Look {
+    fn wish(&self) -> Wish {
+        Wish { original: self.original, operator: self.operator.clone(), reason: self.reason.clone() }
+    }
 }
 
 /// Also says which time is wanted.
@@ -259,13 +268,17 @@ struct AskedSheet {
     count: Option<u32>,
     columns: Option<u32>,
     width: Option<u32>,
+    original: Option<bool>,
+    operator: Option<String>,
+    reason: Option<String>,
 }
 
 async fn sheet(State(state): State<ApiState>, asked: Result<Query<AskedSheet>, QueryRejection>) -> Response {
     let answer = async {
         let footage = recorder(&state)?;
         let Query(a) = asked.map_err(|e| bad(&format!("{e}; needed are `camera`, `from` and `to`")))?;
-        let look = Look { count: a.count, columns: a.columns, width: a.width };
+        let (original, operator, reason) = (a.original, a.operator, a.reason);
+        let look = Look { count: a.count, columns: a.columns, width: a.width, original, operator, reason };
         let (camera, span) = span(Ok(Query(Asked { camera: a.camera, from: a.from, to: a.to })))?;
         draw(&state, footage, &camera, span, &look).await
     };
@@ -299,6 +312,7 @@ async fn draw(
         return Err(bad(&format!("`count` and `columns` are 1 to {MAX_STILLS}, `width` is 64 to 1920")));
     }
     let Some(annotator) = &state.annotator else { return Err(bad("pictures cannot be drawn here")) };
+    api_masked::may_draw(state, camera, span, &look.wish()).await?;
     // Each sheet has a decoder of its own: one at a time, so that nobody can load the box with them.
     let _turn = state.sheets.lock().await;
     let manifest = footage.manifest(camera, span, utc_now()).await.map_err(|e| failed(&e))?;

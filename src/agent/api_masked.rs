@@ -1,5 +1,6 @@
-//! Which clip of a camera with privacy masks somebody gets over HTTP: the masked copy, unless the original is asked for by name,
-//! with the token, by a person and for a reason that go into the chain first. Making copies is `footage/mask_desk`'s.
+//! Which clip or sheet of a camera with privacy masks somebody gets over HTTP: the masked copy, unless the original is asked for by
+//! name, with the token, by a person and for a reason that go into the chain first. Of a camera whose masks nobody knows there is
+//! only the original. Making copies is `footage/mask_desk`'s.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::api_footage::{Refused, bad};
 use super::evidence::Evidence;
 use crate::camera::CameraId;
 use crate::evidence::request::{Action, Request, Who};
-use crate::footage::mask_desk::{MAX_MASKED_MS, MaskError, View, last_of};
+use crate::footage::mask_desk::{MAX_MASKED_MS, MaskDesk, MaskError, Privacy, View, last_of};
 use crate::footage::masked::Masked;
 use crate::footage::{ClipPlan, Span};
 
@@ -41,15 +42,41 @@ pub(super) struct Wish {
     pub reason: Option<String>,
 }
 
-/// Whether a clip of this camera must be masked for this wish. Where it need not be although the camera has masks, that is
-/// written down now.
+fn desk(state: &ApiState) -> Result<&Arc<MaskDesk>, Refused> {
+    let message = "it is not known here which cameras have privacy masks, so no picture is given";
+    let none = || Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, "masks_unknown", message));
+    state.masks.as_ref().ok_or_else(none)
+}
+
+/// Whether a clip of this camera must be masked for this wish. Where it need not be although the camera has masks, or may
+/// have had some, that is written down now.
 pub(super) async fn is_masked(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Result<bool, Refused> {
-    if !state.masks.as_ref().is_some_and(|desk| desk.masks(camera)) {
-        return Ok(false);
+    match (desk(state)?.privacy(camera), wish.original == Some(true)) {
+        (Privacy::Open, _) => Ok(false),
+        (Privacy::Masked, false) => Ok(true),
+        (Privacy::Unknown, false) => {
+            let message = format!(
+                "the configuration has no camera {camera}, so its privacy masks are not known: its video is given as \
+                 the original only, with `original=true`, `operator` and `reason`"
+            );
+            Err(Box::new(refuse(StatusCode::FORBIDDEN, "masks_unknown", &message)))
+        }
+        (Privacy::Masked | Privacy::Unknown, true) => original(state, camera, span, wish).await.map(|()| false),
     }
-    if wish.original != Some(true) {
-        return Ok(true);
+}
+
+/// Whether a contact sheet may be drawn: it has the masks of the configuration, and of a camera that is not there none.
+pub(super) async fn may_draw(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Result<(), Refused> {
+    match desk(state)?.privacy(camera) {
+        Privacy::Unknown => is_masked(state, camera, span, wish).await.map(|_| ()),
+        Privacy::Masked if wish.original == Some(true) => {
+            Err(bad("contact sheets of this camera always have its privacy masks; ask for a clip as the original"))
+        }
+        Privacy::Open | Privacy::Masked => Ok(()),
     }
+}
+
+async fn original(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Result<(), Refused> {
     if state.token.is_none() {
         let message =
             "the original of a camera with privacy masks is given to holders of the token only: set `http.token`";
@@ -57,12 +84,11 @@ pub(super) async fn is_masked(state: &ApiState, camera: &CameraId, span: Span, w
     }
     let text = |v: &Option<String>| v.as_deref().unwrap_or_default().trim().to_owned();
     let who = Who { operator: text(&wish.operator), reason: text(&wish.reason) };
-    note(state, View { operator: who.operator, reason: who.reason, camera: camera.clone(), span }).await?;
-    Ok(false)
+    note(state, View { operator: who.operator, reason: who.reason, camera: camera.clone(), span }).await
 }
 
 async fn note(state: &ApiState, view: View) -> Result<(), Refused> {
-    let (Some(desk), Some(log)) = (&state.masks, &state.views) else { return Ok(()) };
+    let desk = desk(state)?;
     if desk.is_noted(&view) {
         return Ok(());
     }
@@ -71,7 +97,11 @@ async fn note(state: &ApiState, view: View) -> Result<(), Refused> {
     let request = Request::new(who, action);
     // The words are those of the command line.
     request.check().map_err(|e| bad(&e.replace("--operator", "`operator`").replace("--reason", "`reason`")))?;
-    if let Err(why) = log.note(request).await {
+    let written = match &state.views {
+        Some(log) => log.note(request).await,
+        None => Err("there is no chain to write it into".to_owned()),
+    };
+    if let Err(why) = written {
         tracing::error!(why, camera = %view.camera, "a view of original video could not be written down, so it is refused");
         let message =
             "the original is not given while it cannot be written down who saw it; the log of the box says why";
@@ -92,14 +122,14 @@ pub(super) fn short(span: Span) -> Result<(), Refused> {
 
 /// The time of an event, which may last longer than a masked clip may be: its last minutes.
 pub(super) fn of_event(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Span {
-    let masked = wish.original != Some(true) && state.masks.as_ref().is_some_and(|desk| desk.masks(camera));
+    let has_masks = |desk: &Arc<MaskDesk>| desk.privacy(camera) == Privacy::Masked;
+    let masked = wish.original != Some(true) && state.masks.as_ref().is_some_and(has_masks);
     if masked { last_of(span) } else { span }
 }
 
 /// The masked copy of a clip.
 pub(super) async fn copy(state: &ApiState, camera: &CameraId, plan: ClipPlan) -> Result<Arc<Masked>, Refused> {
-    let Some(desk) = &state.masks else { return Err(bad("this box makes no masked clips")) };
-    desk.clip(camera, plan).await.map_err(|error| {
+    desk(state)?.clip(camera, plan).await.map_err(|error| {
         let (error, message) = match error {
             MaskError::Busy => ("busy", error.to_string()),
             MaskError::Failed(why) => {

@@ -566,7 +566,7 @@ async fn holds_and_moments_survive_a_restart() {
     assert_eq!(site.store.holds_synced_at().await.unwrap(), None);
     site.store.mark_holds_synced(UtcMillis(5)).await.unwrap();
     site.store.mark_holds_synced(UtcMillis(3)).await.unwrap();
-    assert_eq!(site.store.holds_synced_at().await.unwrap(), Some(UtcMillis(5)), "never back");
+    assert_eq!(site.store.holds_synced_at().await.unwrap(), Some(UtcMillis(3)), "the last word, of whatever clock");
     site.declaration(A, 1, json!({"containers": [BOX_1]})).await;
     site.read("o", "container", BOX_1, "bay-1", 61).await;
     site.fact(FactKind::Tip, json!({"id": "T", "version": 1, "issued_at": site.time(0), "decl_no": A})).await;

@@ -88,7 +88,7 @@ impl Clearance {
         // On a task of its own: a caller that goes away in the middle must not leave store and register apart.
         let done = tokio::spawn(async move {
             let _one_writer = writing.lock().await;
-            let _keeping = keep.nudges.keeping();
+            let _keeping = keep.nudges.keeping(facts.iter().any(|fact| matches!(fact, Fact::Tip(_))));
             keep.facts(facts, said).await
         });
         done.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))

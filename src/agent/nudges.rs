@@ -24,12 +24,27 @@ pub struct Nudges {
     tips: Mutex<TipsTouched>,
     link_work: Notify,
     tip_work: Notify,
-    /// Facts being kept now.
-    busy: AtomicUsize,
-    /// When the last one was done, on the monotonic clock.
-    last_fact: AtomicI64,
+    /// Facts of any kind.
+    facts: Traffic,
+    /// Tips among them.
+    tips_in: Traffic,
     /// Tips whose holds are being placed.
     placing: AtomicUsize,
+}
+
+/// What comes in.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// Being kept now.
+    busy: AtomicUsize,
+    /// When the last one was done, on the monotonic clock.
+    last: AtomicI64,
+}
+
+impl Traffic {
+    fn is_quiet(&self, quiet_ms: i64) -> bool {
+        self.busy.load(Ordering::SeqCst) == 0 && mono_now().0 - self.last.load(Ordering::SeqCst) >= quiet_ms
+    }
 }
 
 /// Events to link anew.
@@ -54,6 +69,13 @@ pub struct TipsTouched {
     pub handles: BTreeSet<String>,
     /// All open ones.
     pub all: bool,
+}
+
+impl TipsTouched {
+    /// A tip may wait for its holds. What else changed only makes the answers to known ones richer.
+    fn waits(&self) -> bool {
+        self.all || !self.tips.is_empty()
+    }
 }
 
 impl Nudges {
@@ -123,7 +145,7 @@ impl Nudges {
         loop {
             let touched = {
                 let mut tips = lock(&self.tips);
-                self.placing.store(1, Ordering::SeqCst);
+                self.placing.store(usize::from(tips.waits()), Ordering::SeqCst);
                 std::mem::take(&mut *tips)
             };
             if touched != TipsTouched::default() {
@@ -139,33 +161,77 @@ impl Nudges {
         self.placing.store(0, Ordering::SeqCst);
     }
 
-    /// A fact is being kept while the guard lives.
+    /// Facts are being kept while the guard lives; `tips`: some of them are tips.
     #[must_use]
-    pub fn keeping(&self) -> Keeping<'_> {
-        self.busy.fetch_add(1, Ordering::SeqCst);
-        Keeping(self)
+    pub fn keeping(&self, tips: bool) -> Keeping<'_> {
+        let all: Vec<&Traffic> = if tips { vec![&self.facts, &self.tips_in] } else { vec![&self.facts] };
+        for traffic in &all {
+            traffic.busy.fetch_add(1, Ordering::SeqCst);
+        }
+        Keeping(all)
     }
 
-    /// Nothing came in for `quiet_ms`, nothing is being kept, and no tip waits for its holds.
+    /// No fact came in for `quiet_ms`, none is being kept, and no tip waits for its holds.
     #[must_use]
     pub fn is_quiet(&self, quiet_ms: i64) -> bool {
+        self.facts.is_quiet(quiet_ms) && self.tips_are_quiet(quiet_ms)
+    }
+
+    /// The same of tips alone, whatever else streams in.
+    #[must_use]
+    pub fn tips_are_quiet(&self, quiet_ms: i64) -> bool {
         let tips = lock(&self.tips);
-        let waiting = *tips != TipsTouched::default() || self.placing.load(Ordering::SeqCst) > 0;
-        let since = mono_now().0 - self.last_fact.load(Ordering::SeqCst);
-        !waiting && self.busy.load(Ordering::SeqCst) == 0 && since >= quiet_ms
+        !tips.waits() && self.placing.load(Ordering::SeqCst) == 0 && self.tips_in.is_quiet(quiet_ms)
     }
 }
 
-/// A fact is being kept.
-pub struct Keeping<'a>(&'a Nudges);
+/// Facts are being kept.
+pub struct Keeping<'a>(Vec<&'a Traffic>);
 
 impl Drop for Keeping<'_> {
     fn drop(&mut self) {
-        self.0.last_fact.store(mono_now().0, Ordering::SeqCst);
-        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        for traffic in &self.0 {
+            traffic.last.store(mono_now().0, Ordering::SeqCst);
+            traffic.busy.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_that_never_rests_hides_tips_no_more_than_it_must() {
+        let nudges = Nudges::default();
+        let quiet = || (nudges.is_quiet(0), nudges.tips_are_quiet(0));
+        assert_eq!(quiet(), (true, true));
+        let feed = nudges.keeping(false);
+        lock(&nudges.tips).handles.insert("decl:1".into());
+        assert_eq!(quiet(), (false, true), "declarations are no tips");
+        drop(feed);
+        assert_eq!(quiet(), (true, true));
+        let tip = nudges.keeping(true);
+        assert_eq!(quiet(), (false, false));
+        drop(tip);
+        assert_eq!((nudges.is_quiet(60_000), nudges.tips_are_quiet(60_000)), (false, false), "a moment ago");
+        lock(&nudges.tips).tips.insert("T-1".into());
+        assert_eq!(quiet(), (false, false), "it waits for its holds");
+    }
+
+    #[tokio::test]
+    async fn a_tip_that_is_taken_is_not_quiet_until_it_is_done() {
+        let nudges = Nudges::default();
+        lock(&nudges.tips).tips.insert("T-1".into());
+        nudges.take_tips().await;
+        assert!(!nudges.tips_are_quiet(0));
+        nudges.tips_done();
+        lock(&nudges.tips).handles.insert("decl:1".into());
+        nudges.take_tips().await;
+        assert!(nudges.tips_are_quiet(0), "an answer that grows holds nothing up");
+    }
 }

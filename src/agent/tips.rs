@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::correlate::{Correlator, standing};
 use super::nudges::{Nudges, TipsTouched};
-use crate::clock::{UtcMillis, utc_now};
+use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::customs::correlation::{Correlation, Footage, KIND, Standing};
 use crate::customs::{Register, Tip};
 use crate::ids::IdSource;
@@ -25,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 /// Nothing came in for this long: the broker has nothing left, milliseconds.
 const QUIET_MS: i64 = 3_000;
+/// What the broker kept for the box has come in after this long, however much else comes in, milliseconds.
+const BACKLOG_MS: i64 = 300_000;
 /// That holds are in step is written this often at most, milliseconds.
 const MARK_EVERY_MS: i64 = 15_000;
 /// Who places the holds of tips.
@@ -217,22 +219,26 @@ fn interests(found: &Correlation) -> Vec<String> {
 
 /// Says when every tip and hold that was sent to the box has been taken. The broker keeps what comes for a box that is away
 /// (a session of its own), and sends it as soon as the connection is up again; so once that is up and nothing came for some
-/// seconds, and no tip waits for its holds, there is nothing left to come.
+/// seconds, and no tip waits for its holds, there is nothing left to come. From then on only tips count: a feed that never
+/// rests must not make the box believe itself out of touch.
 pub async fn note_synced(store: Store, nudges: Arc<Nudges>, delivery: watch::Receiver<DeliveryStatus>) {
-    let mut up_since: Option<UtcMillis> = None;
-    let mut marked = UtcMillis(0);
+    let (mut up_since, mut caught_up): (Option<MonoMillis>, bool) = (None, false);
+    let mut marked: Option<MonoMillis> = None;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let taking = delivery.borrow().taking_facts;
-        let now = utc_now();
+        let now = mono_now();
         up_since = if taking { up_since.or(Some(now)) } else { None };
-        let settled = up_since.is_some_and(|since| now.since(since) >= QUIET_MS);
+        let up_ms = up_since.map_or(0, |since| now.since(since));
+        let all_quiet = up_ms >= QUIET_MS && nudges.is_quiet(QUIET_MS);
+        caught_up = up_since.is_some() && (caught_up || all_quiet || up_ms >= BACKLOG_MS);
         // Not every second: each mark is a write that waits for the disk.
-        if !settled || !nudges.is_quiet(QUIET_MS) || now.since(marked) < MARK_EVERY_MS {
+        let due = marked.is_none_or(|at| now.since(at) >= MARK_EVERY_MS);
+        if !caught_up || !nudges.tips_are_quiet(QUIET_MS) || !due {
             continue;
         }
-        match store.mark_holds_synced(now).await {
-            Ok(()) => marked = now,
+        match store.mark_holds_synced(utc_now()).await {
+            Ok(()) => marked = Some(now),
             Err(error) => tracing::warn!(%error, "that holds are in step could not be written"),
         }
     }

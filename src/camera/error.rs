@@ -31,6 +31,9 @@ pub enum CameraError {
     /// The configuration of this camera cannot work; a retry is useless.
     #[error("camera configuration: {0}")]
     Misconfigured(String),
+    /// Recorded video is damaged.
+    #[error("the video cannot be decoded: {0}")]
+    Undecodable(String),
     /// Anything else inside GStreamer, including a missing plugin.
     #[error("media pipeline: {0}")]
     Pipeline(String),
@@ -58,6 +61,7 @@ impl CameraError {
             Self::NotTrusted(_) => "not_trusted",
             Self::Unsupported(_) => "unsupported",
             Self::Misconfigured(_) => "misconfigured",
+            Self::Undecodable(_) => "undecodable",
             Self::Pipeline(_) => "pipeline",
         }
     }

@@ -156,7 +156,7 @@ impl Recoder {
         if let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Error])
             && let gst::MessageView::Error(e) = message.view()
         {
-            return Err(broken("recoder", e.error().message()));
+            return Err(told(&e.error()));
         }
         let mut out = Vec::new();
         while let Some(sample) = self.output.try_pull_sample(gst::ClockTime::ZERO) {
@@ -173,10 +173,18 @@ impl Recoder {
     fn failure(&self, otherwise: &str) -> CameraError {
         let message = self.bus.pop_filtered(&[gst::MessageType::Error]);
         match message.as_ref().map(|m| m.view()) {
-            Some(gst::MessageView::Error(e)) => broken("recoder", e.error().message()),
+            Some(gst::MessageView::Error(e)) => told(&e.error()),
             _ => broken("recoder", otherwise),
         }
     }
+}
+
+/// What GStreamer says: of the video itself, or of anything else, which may be otherwise next time.
+fn told(error: &gst::glib::Error) -> CameraError {
+    if error.is::<gst::StreamError>() {
+        return CameraError::Undecodable(error.message().to_owned());
+    }
+    broken("recoder", error.message())
 }
 
 impl Drop for Recoder {

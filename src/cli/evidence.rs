@@ -96,7 +96,7 @@ struct Export {
     /// Footage after an event, seconds.
     #[arg(long, value_name = "S", default_value_t = 30)]
     after_s: u32,
-    /// Also copies of the pictures with the privacy masks of their cameras burnt in.
+    /// Also copies of pictures and video with the privacy masks of their cameras burnt in.
     #[arg(long)]
     masked: bool,
     #[command(flatten)]
@@ -159,13 +159,12 @@ fn store_options(config: &Config) -> (StoreOptions, String) {
 
 /// What an export takes from the configuration.
 fn site(config: &Config) -> Site {
-    let masks = config.cameras.iter().map(|c| (c.id.0.clone(), crate::footage::mask_desk::privacy_masks(c)));
+    let masks = config.cameras.iter().map(|c| (c.id.0.clone(), c.privacy_masks()));
     Site {
         name: config.site.name.clone(),
         time_zone: config.site.time_zone.clone(),
         footage: crate::footage::folder(&config.footage, &config.store),
         masks: masks.collect(),
-        config_digest: config.digest(),
     }
 }
 
@@ -218,6 +217,10 @@ async fn export_bundle(args: &Export) -> anyhow::Result<ExitCode> {
     // First it is written down that somebody asks; only then is anything read.
     let (entry, _) = custody::submit(&options, &topic, &request).await?;
     let key = signing_key(&config)?;
+    // An agent that runs beside goes first, also before the encoder of masked video.
+    if let Err(error) = rustix::process::setpriority_process(None, crate::footage::masked::NICENESS) {
+        tracing::warn!(%error, "the bundle is made with the priority of everything else");
+    }
     let bar = progress_bar(&args.out);
     let mut progress = |done: u64, all: u64| {
         bar.set_length(all);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AreaConfig, LineConfig, SecretSource};
+use super::{AreaConfig, AreaKind, LineConfig, SecretSource};
 use crate::camera::CameraId;
+use crate::geometry::Polygon;
 
 /// One camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +62,15 @@ pub struct CameraConfig {
     /// Lines.
     #[serde(default, rename = "line")]
     pub lines: Vec<LineConfig>,
+}
+
+impl CameraConfig {
+    /// What of its picture never leaves the box, fractions of the picture: one answer for pictures, sheets and clips.
+    #[must_use]
+    pub fn privacy_masks(&self) -> Vec<Polygon> {
+        let masks = self.areas.iter().filter(|a| a.kind == AreaKind::PrivacyMask);
+        masks.map(|a| a.polygon.clone()).collect()
+    }
 }
 
 fn default_stall_timeout_ms() -> u32 {

@@ -213,6 +213,11 @@ impl Checker<'_> {
                 "must be the name of a GStreamer element like \"avdec_h264\" (a-z, 0-9, _ and -)",
             );
         }
+        if camera.record_url.is_some() && !camera.privacy_masks().is_empty() {
+            let why = "the privacy masks of this camera are drawn on the stream of `url` and cover the same parts of this one: \
+                       see that both show the same picture in the same shape";
+            self.warn(&format!("{key}.record_url"), why);
+        }
         if camera.areas.is_empty() && camera.lines.is_empty() {
             self.warn(key, "has no area and no line: it is watched, but never reports anything");
         }

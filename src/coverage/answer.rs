@@ -49,6 +49,20 @@ pub struct Coverage {
     pub blind: Vec<Blind>,
 }
 
+impl Coverage {
+    /// Watched, milliseconds in all.
+    #[must_use]
+    pub fn watched_ms(&self) -> i64 {
+        self.watched.iter().map(|w| w.span.ms()).sum()
+    }
+
+    /// Not watched, milliseconds in all.
+    #[must_use]
+    pub fn blind_ms(&self) -> i64 {
+        self.blind.iter().map(|b| b.span.ms()).sum()
+    }
+}
+
 /// Whether anything happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -123,8 +137,8 @@ impl Answer {
             answer,
             events,
             more_events: false,
-            watched_ms: seen.watched.iter().map(|w| w.span.ms()).sum(),
-            blind_ms: seen.blind.iter().map(|b| b.span.ms()).sum(),
+            watched_ms: seen.watched_ms(),
+            blind_ms: seen.blind_ms(),
             watched: seen.watched,
             blind: seen.blind,
         }

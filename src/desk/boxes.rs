@@ -32,6 +32,8 @@ pub(crate) enum BoxError {
     NoFootage(Value),
     /// It does not know the event.
     UnknownEvent,
+    /// Its configuration does not have the camera any more, so that it would have to show what its masks hid.
+    MasksUnknown,
     /// The range lies behind the end; `Content-Range` as the box gives it.
     Range(String),
     /// Anything else.
@@ -47,6 +49,7 @@ impl BoxError {
             Self::NotRecorded => "clip.not_recorded",
             Self::NoFootage(_) => "clip.no_footage",
             Self::UnknownEvent => "clip.unknown_event",
+            Self::MasksUnknown => "clip.masks_unknown",
             Self::Range(_) | Self::Trouble => "clip.trouble",
         }
     }
@@ -155,6 +158,7 @@ async fn explained(office: &str, box_id: &str, answer: Response) -> BoxError {
     let range = text(answer.headers(), &reqwest::header::CONTENT_RANGE);
     let body: Value = whole(answer).await.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or(Value::Null);
     let error = match (status, body["error"].as_str().unwrap_or_default()) {
+        (_, "masks_unknown") => BoxError::MasksUnknown,
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => BoxError::Refused,
         (StatusCode::RANGE_NOT_SATISFIABLE, _) => BoxError::Range(range),
         (_, "not_recorded") => BoxError::NotRecorded,

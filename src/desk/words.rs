@@ -308,6 +308,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("clip.no_footage", "Trạm camera không còn video của thời gian này.", "The box has no video of this time."),
     ("clip.unknown_event", "Trạm camera không biết sự kiện này.", "The box does not know this event."),
     (
+        "clip.masks_unknown",
+        "Camera này không còn trong cấu hình của trạm, không rõ vùng che; video chỉ có trong hồ sơ chứng cứ.",
+        "The box no longer has this camera, so its privacy masks are not known; its video is in evidence bundles only.",
+    ),
+    (
         "clip.trouble",
         "Trạm camera không gửi được video; đã ghi vào nhật ký máy chủ.",
         "The box cannot send the video; the server's log says more.",

@@ -28,10 +28,8 @@ pub struct Site {
     pub time_zone: String,
     /// Folder of the footage.
     pub footage: PathBuf,
-    /// Privacy masks of the cameras, fractions of the picture.
+    /// Privacy masks of every camera of the configuration, fractions of the picture.
     pub masks: HashMap<String, Vec<Polygon>>,
-    /// Digest of the configuration that the masks are from.
-    pub config_digest: String,
 }
 
 /// What a file is made of.
@@ -135,7 +133,7 @@ impl<'a> Collector<'a> {
     /// # Errors
     /// When the store cannot be read, or what is asked for does not exist.
     pub async fn run(mut self, selection: &Selection) -> anyhow::Result<Collected> {
-        let events = match selection {
+        let mut events = match selection {
             Selection::Window { cameras, from, to } => {
                 for camera in cameras {
                     self.out.asked.push(Asked { camera: camera.clone(), from: *from, to: *to });
@@ -145,6 +143,8 @@ impl<'a> Collector<'a> {
             Selection::Event { event, .. } => vec![event.clone()],
             Selection::Tip { tip } => self.tip(tip).await?,
         };
+        // In an order that later messages of these events do not change.
+        events.sort();
         for id in &events {
             self.event(id).await?;
         }
@@ -203,7 +203,7 @@ impl<'a> Collector<'a> {
     async fn events_of_asked(&mut self) -> Result<Vec<String>, StoreError> {
         let mut events = Vec::new();
         for asked in self.out.asked.clone() {
-            events.extend(self.archive.events_between(&asked.camera, asked.from, asked.to).await?);
+            events.extend(self.archive.events_between(&asked.camera, asked.from, asked.to, self.entry.n).await?);
             for id in self.archive.events_over(&asked.camera, asked.from, asked.to, self.entry.n).await? {
                 if !events.contains(&id) && self.lasted_into(&id, &asked).await? {
                     events.push(id);
@@ -301,7 +301,7 @@ impl<'a> Collector<'a> {
         if self.add(&original, &clean_file, clean, Role::Original, None) {
             record.clean = Some(original);
             let camera = json["data"]["camera"]["id"].as_str().unwrap_or_default().to_owned();
-            if self.masked && self.site.masks.get(&camera).is_some_and(|m| !m.is_empty()) {
+            if self.must_mask(&camera, &format!("masked/{name}")) {
                 let content = Content::Masked(clean_file, camera);
                 let (path, role) = (format!("masked/{name}"), Role::Derivative);
                 self.out.parts.push(Part { path, content, recorded: None, role, parent: Some(clean) });
@@ -352,10 +352,20 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// Whether there is to be a masked copy at `path`. Says where there is none because nobody knows the masks any more.
+    fn must_mask(&mut self, camera: &str, path: &str) -> bool {
+        let masks = self.site.masks.get(camera);
+        if self.masked && masks.is_none() {
+            let why = format!("the configuration has no camera {camera}, so its privacy masks are not known");
+            self.out.missing.push(Missing { what: path.into(), why });
+        }
+        self.masked && masks.is_some_and(|m| !m.is_empty())
+    }
+
     /// Also a copy for those who may not see all of it.
     fn masked_clip(&mut self, segment: &ArchivedSegment) {
         let item = &segment.item;
-        if !self.masked || self.site.masks.get(&item.camera).is_none_or(Vec::is_empty) {
+        if !self.must_mask(&item.camera, &format!("masked/footage/{}", item.path)) {
             return;
         }
         let codec = if item.codec == "h265" { Codec::H265 } else { Codec::H264 };

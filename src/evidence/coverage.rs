@@ -3,12 +3,13 @@
 //! first made, and taken from there for every further copy of its bundle.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::Context;
 
+use super::custody::write_whole;
 use super::manifest::{Analysed, Asked};
 use crate::clock::UtcMillis;
 use crate::coverage::answer::fold;
@@ -25,42 +26,32 @@ const FOLDER: &str = "evidence";
 /// When the store cannot be read, or the account not be put down.
 pub async fn of(archive: &mut Archive, n: i64, asked: &[Asked]) -> anyhow::Result<Vec<Analysed>> {
     let path = archive.dir().join(FOLDER).join(format!("{n}-coverage.json"));
-    let known = put_down(&path)?;
-    let mut all = Vec::new();
+    let mut known = put_down(&path)?;
+    let before = known.len();
     for asked in asked {
-        let before = all.len();
-        all.extend(known.iter().flatten().filter(|a| a.asked == *asked).cloned());
-        if all.len() == before {
-            all.extend(account(archive, asked).await?);
+        if !known.iter().any(|a| a.asked == *asked) {
+            known.extend(account(archive, asked).await?);
         }
     }
-    if known.is_none() {
-        put(&path, &all).with_context(|| format!("cannot write {}", path.display()))?;
+    if known.len() > before {
+        let put = || {
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            write_whole(&path, &serde_json::to_vec(&known)?)
+        };
+        put().with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(all)
+    Ok(asked.iter().flat_map(|asked| known.iter().filter(|a| a.asked == *asked).cloned()).collect())
 }
 
-fn put_down(path: &Path) -> anyhow::Result<Option<Vec<Analysed>>> {
+fn put_down(path: &Path) -> anyhow::Result<Vec<Analysed>> {
     match fs::read(path) {
         Ok(bytes) => {
             let damaged = || format!("{} is damaged; remove it, and the bundle says what is known now", path.display());
-            Ok(Some(serde_json::from_slice(&bytes).with_context(damaged)?))
+            serde_json::from_slice(&bytes).with_context(damaged)
         }
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-/// Whole or not at all.
-fn put(path: &Path, all: &[Analysed]) -> std::io::Result<()> {
-    let folder: PathBuf = path.parent().map(Into::into).unwrap_or_default();
-    fs::create_dir_all(&folder)?;
-    let tmp = path.with_extension("tmp");
-    let mut file = File::create(&tmp)?;
-    file.write_all(&serde_json::to_vec(all)?)?;
-    file.sync_all()?;
-    fs::rename(&tmp, path)?;
-    File::open(folder)?.sync_all()
 }
 
 async fn account(archive: &mut Archive, asked: &Asked) -> Result<Vec<Analysed>, StoreError> {
@@ -76,8 +67,8 @@ fn analysed(intervals: &[Interval], until: Option<UtcMillis>, asked: &Asked, are
     Analysed {
         asked: asked.clone(),
         area: area.map(|a| a.0),
-        watched_ms: seen.watched.iter().map(|w| w.span.ms()).sum(),
-        blind_ms: seen.blind.iter().map(|b| b.span.ms()).sum(),
+        watched_ms: seen.watched_ms(),
+        blind_ms: seen.blind_ms(),
         watched: seen.watched,
         blind: seen.blind,
     }

@@ -2,7 +2,7 @@
 //! own until it is whole and on disk; nothing in it depends on when it is written, so the same request gives the same bytes.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -154,10 +154,12 @@ impl Bundle<'_> {
             if let Content::MaskedClip(clip) = &p.content {
                 match masked_copy(clip, self.site, part) {
                     Ok(made) => out.masked_clip(p, clip, self.site, &made).with_context(|| p.path.clone())?,
-                    // The original is there; a copy that cannot be made is no reason to give nothing.
-                    Err(why) => {
+                    // The original is there; a copy that can never be made is no reason to give nothing. Anything else
+                    // may be otherwise next time, and a bundle is the same each time.
+                    Err(error) => {
+                        let why = never(&error).map(str::to_owned);
+                        let why = why.ok_or(error).with_context(|| format!("cannot make {}", p.path))?;
                         out.shrink(clip, self.site, 0);
-                        let why = format!("it cannot be masked: {why}");
                         manifest.missing.push(Missing { what: p.path.clone(), why });
                     }
                 }
@@ -248,7 +250,7 @@ impl Out<'_> {
             Content::MaskedClip(clip) => bail!("{} is put there by other means", clip.path),
         };
         let made_by = match (&part.content, part.role) {
-            (Content::Masked(..), _) => Some(format!("privacy masks of configuration {} burnt in", site.config_digest)),
+            (Content::Masked(_, camera), _) => Some(format!("privacy masks {} burnt in", masks_id(site, camera))),
             (_, Role::Derivative) => Some("boxes, area and words drawn on it by the box when it was recorded".into()),
             _ => None,
         };
@@ -262,8 +264,8 @@ impl Out<'_> {
     fn masked_clip(&mut self, part: &Part, clip: &MaskedClip, site: &Site, made: &Masked) -> std::io::Result<()> {
         let (bytes, sha256) = self.copy(&part.path, made.plan.bytes, &mut made.plan.reader())?;
         self.shrink(clip, site, bytes);
-        let (digest, encoder) = (&site.config_digest, crate::camera::recoder_name());
-        let made_by = format!("privacy masks of configuration {digest} burnt in, encoded anew by {encoder}");
+        let (masks, encoder) = (masks_id(site, &clip.camera), crate::camera::recoder_name());
+        let made_by = format!("privacy masks {masks} burnt in, encoded anew by {encoder}");
         let (path, role) = (part.path.clone(), part.role);
         self.files.push(FileRecord { path, bytes, sha256, role, parent_sha256: part.parent, made_by: Some(made_by) });
         Ok(())
@@ -291,11 +293,29 @@ impl Out<'_> {
     }
 }
 
-/// The masked copy of a segment, in a folder beside the bundle to be.
-fn masked_copy(clip: &MaskedClip, site: &Site, beside: &Path) -> std::io::Result<Masked> {
-    let folder = beside.with_extension("masked");
+/// Which masks: the first digits of the digest of their corners.
+fn masks_id(site: &Site, camera: &str) -> String {
+    let masks = serde_json::to_vec(&site.masks.get(camera)).unwrap_or_default();
+    Sum::of(&masks).to_string().chars().take(16).collect()
+}
+
+/// Why a segment will never have a masked copy on this machine; `None` when the next try may go well.
+fn never(error: &std::io::Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::InvalidData => Some("it cannot be masked: the video cannot be decoded"),
+        ErrorKind::Unsupported => Some("it cannot be masked: this machine has no encoder (gstreamer1.0-plugins-ugly)"),
+        ErrorKind::FileTooLarge => Some("it cannot be masked: the copy would be larger than 1 GiB"),
+        _ => None,
+    }
+}
+
+/// The masked copy of a segment, in a folder beside the bundle to be, whose working name nobody else uses.
+fn masked_copy(clip: &MaskedClip, site: &Site, part: &Path) -> std::io::Result<Masked> {
+    let mut name = part.file_name().unwrap_or_default().to_owned();
+    name.push(".masked");
+    let folder = part.with_file_name(name);
     match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
         _ => {}
     }
     let masks = site.masks.get(&clip.camera).map_or(&[][..], Vec::as_slice);

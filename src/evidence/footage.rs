@@ -92,24 +92,34 @@ fn gaps(asked: &Asked, found: &[Range], segments: &[&ArchivedSegment], missed: &
     let end = Range { from: asked.to, to: asked.to };
     for range in found.iter().chain([&end]) {
         if range.from.since(at) > JOIN_MS {
-            out.push(Gap { from: at, to: range.from, why: why(at, range.from, segments, missed) });
+            out.extend(explained(at, range.from, segments, missed));
         }
         at = at.max(range.to);
     }
     out
 }
 
-/// The first reason that explains a part of it; what was deleted by whom is in the custody log.
-fn why(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment], missed: &Missed) -> String {
+/// A gap with its reason; in two parts where video that was not finished begins in it, since that explains nothing before.
+fn explained(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment], missed: &Missed) -> Vec<Gap> {
+    let open = missed.unfinished.iter().copied().min().filter(|start| *start < to);
+    let gap = |from, to, open| Gap { from, to, why: why(from, to, segments, missed, open).to_owned() };
+    match open {
+        Some(start) if start.since(from) > JOIN_MS => vec![gap(from, start, false), gap(start, to, true)],
+        open => vec![gap(from, to, open.is_some())],
+    }
+}
+
+/// The first reason that explains a part of it; what was deleted by whom is in the custody log. `open`: a segment that was
+/// not finished had begun.
+fn why(from: UtcMillis, to: UtcMillis, segments: &[&ArchivedSegment], missed: &Missed, open: bool) -> &'static str {
     let lost = segments.iter().any(|s| s.gone && s.item.start < to && s.item.end > from);
     match (missed.deleted.iter().any(|d| d.from < to && d.to > from), lost) {
         (true, _) => "deleted",
         (false, true) => "lost",
         // It goes on behind what was asked, since it was not finished.
-        (false, false) if missed.unfinished.iter().any(|start| *start < to) => "unfinished",
+        (false, false) if open => "unfinished",
         (false, false) => "not_recorded",
     }
-    .to_owned()
 }
 
 #[cfg(test)]
@@ -171,6 +181,10 @@ mod tests {
         let young = answer(&asked(), &whole[..2], &begun, |s| s.item.path.clone());
         let gaps: Vec<_> = young[0].gaps.iter().map(|g| (g.from.0, g.to.0, g.why.as_str())).collect();
         assert_eq!(gaps, [(40_000, 50_000, "unfinished")]);
+        // What was not recorded before the open file began is not excused by it.
+        let late = answer(&asked(), &whole[..1], &begun, |s| s.item.path.clone());
+        let gaps: Vec<_> = late[0].gaps.iter().map(|g| (g.from.0, g.to.0, g.why.as_str())).collect();
+        assert_eq!(gaps, [(20_000, 40_000, "not_recorded"), (40_000, 50_000, "unfinished")]);
         let offsets = answer(&asked(), &whole, &Missed::default(), |s| s.item.path.clone())[0].clock_offset_ms;
         assert_eq!(offsets, Some((0, 40)));
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::clock::UtcMillis;
-use crate::store::{Gone, Segment};
+use crate::store::{GapReason, Gone, Segment};
 
 /// Less than this between what was asked and what was found is no gap, milliseconds: pictures come at intervals.
 const TOLERANCE_MS: i64 = 1500;
@@ -34,7 +34,7 @@ pub fn gaps(segments: &[Segment], gone: &[Gone], from: UtcMillis, to: UtcMillis,
     for segment in segments {
         if is_gap(previous, covered, segment, gone) {
             let reason = reason(covered, segment.from, gone, Some(segment));
-            out.push(Gap { from: covered, to: segment.from, reason });
+            out.push(Gap { from: covered.min(segment.from), to: segment.from, reason });
         }
         covered = covered.max(segment.to);
         previous = Some(segment);
@@ -50,6 +50,10 @@ fn is_gap(previous: Option<&Segment>, covered: UtcMillis, next: &Segment, gone: 
     let distance = next.from.since(covered);
     if previous.is_none() {
         return distance > TOLERANCE_MS;
+    }
+    // The agent was not running, however short the times make it: never as if nothing were missing.
+    if next.gap_reason == Some(GapReason::Restart) {
+        return true;
     }
     let measured = next.gap_before_ms.unwrap_or(distance);
     let joined = measured == 0 && distance <= LONGEST_STEP_MS && !gone.iter().any(|g| overlaps(g, covered, next.from));
@@ -73,7 +77,7 @@ mod tests {
     use super::*;
     use crate::camera::{CameraId, Codec};
     use crate::clock::TimeSource;
-    use crate::store::{GapReason, SegmentClass};
+    use crate::store::SegmentClass;
 
     fn segment(from: i64, to: i64, gap: Option<i64>, reason: Option<GapReason>) -> Segment {
         Segment {
@@ -124,6 +128,13 @@ mod tests {
         assert_eq!(told(&all, &[], 0, 19_000), [gap(9960, 15_000, "restart")]);
         assert_eq!(told(&[], &[], 0, 19_000), [gap(0, 19_000, "not_recorded")]);
         assert_eq!(told(&all[1..], &[], 0, 30_000), [gap(0, 15_000, "restart"), gap(19_960, 30_000, "not_recorded")]);
+    }
+
+    #[test]
+    fn a_restart_is_told_even_where_times_hide_it() {
+        // The first run's clock was mapped a little ahead: its end lies behind the second's start.
+        let all = [segment(0, 9960, None, None), segment(9800, 19_960, Some(1), Some(GapReason::Restart))];
+        assert_eq!(told(&all, &[], 0, 19_900), [gap(9800, 9800, "restart")]);
     }
 
     #[test]

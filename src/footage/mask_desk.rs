@@ -1,11 +1,12 @@
-//! Who may see which clip of a camera with privacy masks, and the making of masked ones: one at a time and below everything
-//! else on the processor, kept for a while for players that ask for parts, within bounds on the disk.
+//! Which cameras' video is for everybody, and the making of masked clips: one at a time and below everything else on the
+//! processor, kept for a while for players that ask for parts, within bounds on the disk. Who may see an original is
+//! decided by those who ask.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sha2::{Digest, Sha256};
 
@@ -13,7 +14,7 @@ use super::masked::{self, Masked};
 use super::{ClipPlan, Span};
 use crate::camera::{CameraId, can_recode};
 use crate::clock::{MonoMillis, UtcMillis, mono_now};
-use crate::config::{AreaKind, CameraConfig};
+use crate::config::CameraConfig;
 use crate::geometry::Polygon;
 
 /// The longest masked clip, milliseconds: it takes about as long to make as a machine needs to decode and encode it.
@@ -22,8 +23,9 @@ pub const MAX_MASKED_MS: i64 = 600_000;
 const MAX_WAITING: usize = 4;
 /// Kept for players that ask for parts.
 const MAX_KEPT: usize = 4;
-/// Of a process's niceness, which is 0: what is left over by analysis.
-const NICENESS: i32 = 15;
+/// Bytes of all copies that somebody holds, beyond which none is begun: slow readers hold theirs however long they are
+/// kept here. With the one being made it is at most half as much again.
+const MAX_HELD_BYTES: u64 = 2 * masked::MAX_BYTES;
 /// Views of originals that are not written down again, and for how long.
 const MAX_VIEWS: usize = 64;
 const VIEW_MS: i64 = 600_000;
@@ -31,8 +33,8 @@ const VIEW_MS: i64 = 600_000;
 /// Why there is no masked clip.
 #[derive(Debug, thiserror::Error)]
 pub enum MaskError {
-    /// Others wait already.
-    #[error("other masked clips are being made; ask again in some seconds")]
+    /// Others wait already, or have all the room that copies may take.
+    #[error("other masked clips are being made or sent; ask again in some seconds")]
     Busy,
     /// It could not be made; the text is for the log and for technicians.
     #[error("{0}")]
@@ -52,44 +54,51 @@ pub struct View {
     pub span: Span,
 }
 
+/// What of a camera's video is for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privacy {
+    /// All of it: the configuration has the camera, and no privacy mask of it.
+    Open,
+    /// What its masks leave.
+    Masked,
+    /// Nothing: the configuration does not have the camera, so nobody knows what its masks were.
+    Unknown,
+}
+
 /// See the module.
 pub struct MaskDesk {
     // injected
     dir: PathBuf,
     /// Bytes of the disk that are for events and not for copies.
     reserve_bytes: u64,
+    /// Of every camera of the configuration.
     masks: HashMap<CameraId, Vec<Polygon>>,
     // own state
     turn: tokio::sync::Mutex<()>,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     made: AtomicU64,
     kept: Mutex<VecDeque<(String, Arc<Masked>)>>,
+    /// Every copy that somebody may still hold.
+    alive: Mutex<Vec<Weak<Masked>>>,
     views: Mutex<VecDeque<(View, MonoMillis)>>,
 }
 
 /// Takes one out of the count of those who wait.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting(Arc<AtomicUsize>);
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Tells the thread that nobody wants it any more.
+/// Tells the thread that the box stops.
 struct Wanted(Arc<AtomicBool>);
 
 impl Drop for Wanted {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
-}
-
-/// The privacy masks of a camera, fractions of the picture.
-#[must_use]
-pub fn privacy_masks(camera: &CameraConfig) -> Vec<Polygon> {
-    let masks = camera.areas.iter().filter(|a| a.kind == AreaKind::PrivacyMask);
-    masks.map(|a| a.polygon.clone()).collect()
 }
 
 impl MaskDesk {
@@ -101,9 +110,8 @@ impl MaskDesk {
         {
             tracing::warn!(dir = %dir.display(), %error, "masked clips of the last run cannot be removed");
         }
-        let masks = cameras.iter().map(|c| (c.id.clone(), privacy_masks(c))).filter(|(_, m)| !m.is_empty());
-        let masks: HashMap<_, _> = masks.collect();
-        if !masks.is_empty() && !can_recode() {
+        let masks: HashMap<_, _> = cameras.iter().map(|c| (c.id.clone(), c.privacy_masks())).collect();
+        if masks.values().any(|m| !m.is_empty()) && !can_recode() {
             tracing::warn!(
                 "clips of cameras with privacy masks cannot be made: x264enc of gstreamer1.0-plugins-ugly is missing"
             );
@@ -113,76 +121,108 @@ impl MaskDesk {
             reserve_bytes,
             masks,
             turn: tokio::sync::Mutex::default(),
-            waiting: AtomicUsize::default(),
+            waiting: Arc::default(),
             made: AtomicU64::default(),
             kept: Mutex::default(),
+            alive: Mutex::default(),
             views: Mutex::default(),
         }
     }
 
-    /// Whether something of this camera's picture is not for everybody.
+    /// What of this camera's video is for everybody.
     #[must_use]
-    pub fn masks(&self, camera: &CameraId) -> bool {
-        self.masks.contains_key(camera)
+    pub fn privacy(&self, camera: &CameraId) -> Privacy {
+        match self.masks.get(camera) {
+            None => Privacy::Unknown,
+            Some(masks) if masks.is_empty() => Privacy::Open,
+            Some(_) => Privacy::Masked,
+        }
     }
 
     /// Whether this view was noted a short while ago: a player asks for one clip in many parts.
     #[must_use]
     pub fn is_noted(&self, view: &View) -> bool {
         let now = mono_now();
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = lock(&self.views);
         views.retain(|(_, at)| now.since(*at) < VIEW_MS);
         views.iter().any(|(v, _)| v == view)
     }
 
     /// It is written down now.
     pub fn noted(&self, view: View) {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = lock(&self.views);
         views.push_back((view, mono_now()));
         if views.len() > MAX_VIEWS {
             views.pop_front();
         }
     }
 
-    /// The masked copy of a clip; made now, or a short while ago.
+    /// The masked copy of a clip; made now, or a short while ago. Once asked for it is made to its end and kept, also when
+    /// the asker has lost patience: it takes minutes, and who asks again finds it.
     ///
     /// # Errors
-    /// When too many wait, or it cannot be made.
-    pub async fn clip(&self, camera: &CameraId, original: ClipPlan) -> Result<Arc<Masked>, MaskError> {
-        let masks = self.masks.get(camera).cloned().unwrap_or_default();
+    /// When too many wait or hold copies, or it cannot be made.
+    pub async fn clip(self: &Arc<Self>, camera: &CameraId, original: ClipPlan) -> Result<Arc<Masked>, MaskError> {
+        let masks = self.masks.get(camera).filter(|masks| !masks.is_empty()).cloned();
+        let masks = masks.ok_or_else(|| MaskError::Failed(format!("no masks of camera {camera} are configured")))?;
         let key = key(&original, &masks);
         if let Some(known) = self.known(&key) {
             return Ok(known);
         }
+        let waiting = Waiting(Arc::clone(&self.waiting));
         if self.waiting.fetch_add(1, Ordering::Relaxed) > MAX_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(MaskError::Busy);
         }
-        let _waiting = Waiting(&self.waiting);
+        let this = Arc::clone(self);
+        let work = tokio::spawn(async move {
+            let _waiting = waiting;
+            this.in_turn(key, original, masks).await
+        });
+        work.await.unwrap_or_else(|error| Err(MaskError::Failed(error.to_string())))
+    }
+
+    async fn in_turn(&self, key: String, original: ClipPlan, masks: Vec<Polygon>) -> Result<Arc<Masked>, MaskError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.known(&key) {
             return Ok(known);
         }
-        self.forget(MAX_KEPT - 1);
+        let gone = self.forget(MAX_KEPT - 1);
+        // Removing files may take its time; the new copy has their room when it is done.
+        let gone = tokio::task::spawn_blocking(move || drop(gone)).await;
+        gone.map_err(|error| MaskError::Failed(error.to_string()))?;
+        if self.held_bytes() > MAX_HELD_BYTES {
+            return Err(MaskError::Busy);
+        }
         let mut made = self.make(original, masks).await.map_err(|e| MaskError::Failed(e.to_string()))?;
         made.plan.etag = key.chars().take(32).collect();
         let made = Arc::new(made);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push_back((key, Arc::clone(&made)));
+        lock(&self.alive).push(Arc::downgrade(&made));
+        lock(&self.kept).push_back((key, Arc::clone(&made)));
         Ok(made)
     }
 
+    /// Bytes of all copies that are kept or still read.
+    fn held_bytes(&self) -> u64 {
+        let mut alive = lock(&self.alive);
+        alive.retain(|copy| copy.strong_count() > 0);
+        alive.iter().filter_map(Weak::upgrade).map(|copy| copy.plan.bytes).sum()
+    }
+
     fn known(&self, key: &str) -> Option<Arc<Masked>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.kept);
         kept.iter().find(|(k, _)| k == key).map(|(_, made)| Arc::clone(made))
     }
 
-    /// Down to `count`, the oldest first, and to half of what one copy may have: the new one has its room then.
-    fn forget(&self, count: usize) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Down to `count`, the oldest first, and to half of what one copy may have: the new one has its room then. Gives what
+    /// is not kept any more, to be dropped where files may be removed.
+    fn forget(&self, count: usize) -> Vec<Arc<Masked>> {
+        let mut kept = lock(&self.kept);
         let bytes = |kept: &VecDeque<(String, Arc<Masked>)>| kept.iter().map(|(_, m)| m.plan.bytes).sum::<u64>();
+        let mut gone = Vec::new();
         while kept.len() > count || bytes(&kept) > masked::MAX_BYTES / 2 {
-            kept.pop_front();
+            gone.extend(kept.pop_front().map(|(_, copy)| copy));
         }
+        gone
     }
 
     async fn make(&self, original: ClipPlan, masks: Vec<Polygon>) -> io::Result<Masked> {
@@ -191,11 +231,11 @@ impl MaskDesk {
         let (flag, dir, reserve) = (Arc::clone(&wanted.0), self.dir.clone(), self.reserve_bytes);
         let (done, result) = tokio::sync::oneshot::channel();
         let work = move || {
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            if let Err(error) = rustix::process::setpriority_process(None, masked::NICENESS) {
                 tracing::warn!(%error, "a masked clip is made with the priority of everything else");
             }
             let go_on = || room(&dir, reserve).and_then(|()| still_wanted(&flag));
-            // Nobody there any more: the copy goes at once.
+            // The box stops: the copy goes at once.
             drop(done.send(masked::make(&original, &masks, &folder, &go_on)));
         };
         std::fs::create_dir_all(&self.dir)?;
@@ -204,6 +244,10 @@ impl MaskDesk {
         drop(wanted);
         made
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Names content and masks.
@@ -218,7 +262,7 @@ fn key(original: &ClipPlan, masks: &[Polygon]) -> String {
 }
 
 fn still_wanted(flag: &AtomicBool) -> io::Result<()> {
-    if flag.load(Ordering::Relaxed) { Ok(()) } else { Err(io::Error::other("nobody waits for it any more")) }
+    if flag.load(Ordering::Relaxed) { Ok(()) } else { Err(io::Error::other("the box stops")) }
 }
 
 fn room(dir: &std::path::Path, reserve: u64) -> io::Result<()> {

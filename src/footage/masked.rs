@@ -14,7 +14,7 @@ use super::fragment::{Draft, ticks};
 use super::nal;
 use super::params::ParameterSets;
 use super::read;
-use crate::camera::{AccessUnit, CameraId, Codec, Recoded, Recoder, Stencil};
+use crate::camera::{AccessUnit, CameraError, CameraId, Codec, Recoded, Recoder, Stencil, can_recode};
 use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 use crate::event::annotate::covered;
 use crate::geometry::Polygon;
@@ -22,6 +22,8 @@ use crate::store::{Segment, SegmentClass};
 
 /// Largest masked copy, bytes.
 pub const MAX_BYTES: u64 = 1 << 30;
+/// Of a process's niceness, which is 0: what is left over by analysis.
+pub const NICENESS: i32 = 15;
 /// The one connection that all of a copy's pictures have: the times of the clip are its clock.
 const SESSION: u64 = 1;
 
@@ -66,7 +68,7 @@ pub fn make(
     let mut made = Masked { plan: original.clone(), folder: folder.into() };
     let masks = masks.to_vec();
     let stencil: Stencil = Arc::new(move |width, height| covered(width, height, &masks));
-    let recoder = Recoder::start(original.codec, stencil).map_err(io::Error::other)?;
+    let recoder = Recoder::start(original.codec, stencil).map_err(failed)?;
     let mut out = Out::new(folder);
     for part in 1..original.parts() {
         go_on()?;
@@ -78,11 +80,11 @@ pub fn make(
             let at = i64::try_from(map.start_ticks).unwrap_or(0) + picture.shown - map.session_ticks;
             let pts_ns = nanoseconds(at);
             out.expect(pts_ns, time(picture.utc, &map));
-            let done = recoder.push(unit, picture.keyframe, pts_ns).map_err(io::Error::other)?;
+            let done = recoder.push(unit, picture.keyframe, pts_ns).map_err(failed)?;
             done.into_iter().try_for_each(|unit| out.put(unit))?;
         }
     }
-    let rest = recoder.finish().map_err(io::Error::other)?;
+    let rest = recoder.finish().map_err(failed)?;
     rest.into_iter().try_for_each(|unit| out.put(unit))?;
     let files = out.finish()?;
     let segments: Vec<Segment> = files.iter().map(|name| segment(name, Codec::H264)).collect();
@@ -94,6 +96,16 @@ pub fn make(
         tracing::warn!(made, of, "not every picture of a masked clip could be decoded");
     }
     Ok(made)
+}
+
+/// [`ErrorKind::InvalidData`] and [`ErrorKind::Unsupported`] stay as they are whenever it is tried.
+fn failed(error: CameraError) -> io::Error {
+    let kind = match error {
+        CameraError::Undecodable(_) => ErrorKind::InvalidData,
+        _ if !can_recode() => ErrorKind::Unsupported,
+        _ => ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }
 
 fn damaged(what: &str) -> io::Error {

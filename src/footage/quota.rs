@@ -5,9 +5,9 @@
 //!    the oldest of the ring, then the oldest of events. Where nothing may go, recording stops: first of cameras where nothing
 //!    lasts that matters, at half the reserve of all. That is what keeps the disk free for events.
 //!
-//! While a hold source exists and is not heard, whoever holds something may be unable to say so: what is newer than its
-//! last word less 24 hours is not deleted, except when the disk is nearly full, and then the box says so. While it is heard,
-//! every hold that was placed is known here, and nothing of this applies.
+//! Where a hold source was ever heard, but not for a quarter of an hour or not since the start, whoever holds something may
+//! be unable to say so: what is newer than its last word less 24 hours is not deleted, except when the disk is nearly full,
+//! and then the box says so. Otherwise all holds but those of the last minutes are known here, and nothing of this applies.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ use crate::telemetry::metrics::{FOOTAGE_BYTES, FOOTAGE_DELETED, FOOTAGE_FREE};
 const BATCH: u32 = 500;
 /// What ended less than this before now is not touched: events about it may still come.
 const FRESH_MS: i64 = 60_000;
-/// A hold source heard this lately has said all it has to say. The word is renewed every few seconds while facts are not
-/// streaming in.
+/// A hold source heard this lately has said all it has to say. The word is renewed every quarter of a minute while the box is
+/// in touch, except while tips are streaming in.
 const IN_STEP_MS: i64 = 900_000;
 /// A hold on its way may reach back so far from the last word.
 const HOLD_REACH_MS: i64 = 86_400_000;

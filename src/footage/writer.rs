@@ -159,10 +159,11 @@ impl Writer {
 
     fn open_segment(&mut self, unit: &AccessUnit, sets: ParameterSets) -> std::io::Result<()> {
         let at = unit.time.utc;
-        // Within a connection nothing is missing between segments, even where its source of time changes.
+        // Within a connection nothing is missing between segments, even where its source of time changes; between two
+        // something is, even where the times, which are not exact, leave no room for it.
         let gap_ms = match self.work.session {
             Some(_) => Some(0),
-            None => self.work.ended.map(|end| at.since(end).max(0)),
+            None => self.work.ended.map(|end| at.since(end).max(1)),
         };
         let session = *self.work.session.get_or_insert_with(rand::random);
         let file = SegmentFile::create(&self.root, &self.camera, at, session, sets)?;

@@ -9,13 +9,11 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::chain::{COLUMNS, EntryRow, HeadRow, signed_head};
 use super::chain_items::{SEGMENT_COLUMNS, SegmentItem, SegmentRow};
+use super::footage::LONGEST_MS;
 use super::{StoreError, open};
 use crate::clock::UtcMillis;
 use crate::evidence::chain::{Entry, Kind};
 use crate::evidence::statement::SignedHead;
-
-/// No segment is longer, milliseconds.
-const LONGEST_MS: i64 = 3_600_000;
 
 /// A message with its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -208,7 +206,7 @@ impl Archive {
         self.messages("m.subject = ?1 AND m.subject LIKE 'tip/%'", &format!("tip/{tip}")).await
     }
 
-    /// Ids of the events of a camera whose picture is from `from..=to`, oldest first.
+    /// Ids of the events of a camera whose picture is from `from..=to`, by their messages up to entry `n`.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -217,14 +215,16 @@ impl Archive {
         camera: &str,
         from: UtcMillis,
         to: UtcMillis,
+        n: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let select = "SELECT event_id, MIN(seq) AS first FROM (
-                          SELECT seq, event_id, payload FROM message WHERE best_ms BETWEEN ?1 AND ?2
-                          UNION ALL SELECT seq, event_id, payload FROM kept_message WHERE best_ms BETWEEN ?1 AND ?2)
-                      WHERE json_extract(payload, '$.data.camera.id') = ?3 GROUP BY event_id ORDER BY first";
-        let rows = sqlx::query_as(select).bind(from.0).bind(to.0).bind(camera).fetch_all(&mut self.conn).await;
-        let rows: Vec<(String, i64)> = rows.map_err(|e| self.sql(e))?;
-        Ok(rows.into_iter().map(|(id, _)| id).collect())
+        let select = "SELECT DISTINCT event_id FROM (
+                          SELECT event_id, revision, payload FROM message WHERE best_ms BETWEEN ?1 AND ?2
+                          UNION ALL SELECT event_id, revision, payload FROM kept_message WHERE best_ms BETWEEN ?1 AND ?2) m
+                      WHERE json_extract(payload, '$.data.camera.id') = ?3
+                        AND COALESCE((SELECT c.n FROM chain c
+                                      WHERE c.kind = 'message' AND c.ref = m.event_id || '/' || m.revision), 0) <= ?4";
+        let select = sqlx::query_scalar(select).bind(from.0).bind(to.0).bind(camera).bind(n);
+        select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))
     }
 
     /// Ids of the events of a camera that may have lasted into `from..=to` when entry `n` was written, oldest first. Events of
@@ -246,7 +246,8 @@ impl Archive {
         select.fetch_all(&mut self.conn).await.map_err(|e| self.sql(e))
     }
 
-    /// Place in the stream of the last message at or before entry `n`; 0 when it is not there any more.
+    /// Place in the stream of the last message at or before entry `n`. Where that was pruned, the place before all that is
+    /// left: nothing that can still be told of is older.
     async fn last_seq_at(&mut self, n: i64) -> Result<i64, StoreError> {
         let last = "SELECT ref FROM chain WHERE kind = 'message' AND n <= ? ORDER BY n DESC LIMIT 1";
         let last: Option<String> =
@@ -255,7 +256,13 @@ impl Archive {
         let select = "SELECT seq FROM message WHERE event_id = ? AND revision = CAST(? AS INTEGER)";
         let select = sqlx::query_scalar(select).bind(event).bind(revision);
         let seq: Option<i64> = select.fetch_optional(&mut self.conn).await.map_err(|e| self.sql(e))?;
-        Ok(seq.unwrap_or(0))
+        if let Some(seq) = seq {
+            return Ok(seq);
+        }
+        let least = "SELECT MIN(seq) - 1 FROM (SELECT MIN(seq) AS seq FROM message
+                     UNION ALL SELECT MIN(seq) FROM kept_message)";
+        let least: Option<i64> = sqlx::query_scalar(least).fetch_one(&mut self.conn).await.map_err(|e| self.sql(e))?;
+        Ok(least.unwrap_or(0))
     }
 
     /// Where segments of a camera begin that were not finished when entry `n` was written.

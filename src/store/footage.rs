@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::camera::{CameraId, Codec};
 use crate::clock::{FrameTime, TimeSource, UtcMillis};
 
+/// No segment is longer, and rows of what is gone are not joined to more, milliseconds: whoever searches by start looks no
+/// further back.
+pub(super) const LONGEST_MS: i64 = 3_600_000;
 /// A hold that lies on the segment `s`.
 pub(super) const HELD: &str = "EXISTS (SELECT 1 FROM hold h WHERE h.released_ms IS NULL AND h.camera = s.camera
                                AND h.from_ms <= s.end_ms AND h.to_ms >= s.start_ms)";

@@ -1,12 +1,9 @@
 //! Finds footage in the index: by camera and time, by event, by class.
 
-use super::footage::{HELD, SegmentRow};
+use super::footage::{HELD, LONGEST_MS, SegmentRow};
 use super::{EventRange, FootageBytes, Gone, Segment, Store, StoreError};
 use crate::camera::CameraId;
 use crate::clock::UtcMillis;
-
-/// No segment is longer, milliseconds: bounds the search by start.
-const LONGEST_MS: i64 = 3_600_000;
 
 impl Store {
     /// Path, state and bytes of every row that has a file, by path.

@@ -3,15 +3,13 @@
 
 use sqlx::{Connection, SqliteConnection};
 
-use super::footage::{DoomedRow, HELD, text_of};
+use super::footage::{DoomedRow, HELD, LONGEST_MS, text_of};
 use super::{Doomed, SegmentClass, SegmentClosed, SegmentFound, SegmentOpened, Store, StoreError};
 use crate::clock::UtcMillis;
 use crate::event::EventMessage;
 
 /// Rows of what is gone are one when they are no further apart, milliseconds.
 const JOIN_MS: i64 = 2000;
-/// And together no longer than this: whoever searches by start looks no further back.
-const LONGEST_MS: i64 = 3_600_000;
 
 impl Store {
     /// Puts a begun segment into the index.

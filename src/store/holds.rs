@@ -1,13 +1,13 @@
 //! Holds: footage that no clean-up may delete. Placed by a tip or by command, released by command only; both stay on
 //! record, and in the chain of evidence. Which files that means is the business of footage.
 
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, SqliteConnection};
 
 use super::{Store, StoreError};
-use crate::clock::{UtcMillis, utc_now};
+use crate::clock::{UtcMillis, mono_now, utc_now};
 
 /// How much of what is held is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -263,16 +263,17 @@ impl Store {
         Ok(at.map(UtcMillis))
     }
 
-    /// When the box was last in step with the source of holds, where it is out of touch with it: for longer than `for_ms`, or
-    /// since before this start, when something may have been sent that it does not know of. `None`: it is in step, or
-    /// there never was a source.
+    /// When the box was last in step with the source of holds, where it is out of touch with it: for longer than `for_ms` by
+    /// either clock, or since before this start, when something may have been sent that it does not know of. `None`: it is in
+    /// step, or there never was a source. Never later than `now`: a mark of a clock that went wrong is none of the future.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn holds_silent_since(&self, now: UtcMillis, for_ms: i64) -> Result<Option<UtcMillis>, StoreError> {
-        let heard_now = self.inner.holds_heard.load(Ordering::Relaxed);
+        let heard_now = *self.inner.holds_heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let long_ago = heard_now.is_none_or(|at| mono_now().since(at) > for_ms);
         let heard = self.holds_synced_at().await?;
-        Ok(heard.filter(|heard| !heard_now || now.since(*heard) > for_ms))
+        Ok(heard.map(|heard| heard.min(now)).filter(|heard| long_ago || now.since(*heard) > for_ms))
     }
 
     /// The broker has nothing left for the box, and what came is kept and held.
@@ -281,9 +282,9 @@ impl Store {
     /// When the database cannot be written.
     pub async fn mark_holds_synced(&self, at: UtcMillis) -> Result<(), StoreError> {
         let mark = "INSERT INTO moment (name, at_ms) VALUES ('holds_synced', ?1)
-                    ON CONFLICT (name) DO UPDATE SET at_ms = MAX(at_ms, ?1)";
+                    ON CONFLICT (name) DO UPDATE SET at_ms = ?1";
         self.execute(sqlx::query(mark).bind(at.0)).await?;
-        self.inner.holds_heard.store(true, Ordering::Relaxed);
+        *self.inner.holds_heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(mono_now());
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ mod trace;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use archive::{Archive, ArchivedMessage, ArchivedPicture, ArchivedSegment};
@@ -112,8 +112,8 @@ struct Inner {
     timing: Mutex<HashMap<i64, Timing>>,
     /// Messages dropped from the outbox since start.
     dropped: AtomicU64,
-    /// The box was in step with the source of holds since this store was opened.
-    holds_heard: AtomicBool,
+    /// When the box was last in step with the source of holds since this store was opened, on the monotonic clock.
+    holds_heard: Mutex<Option<MonoMillis>>,
     /// Held while the store is open; the system lets go of it when the process ends, however it ends.
     _lock: std::fs::File,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ impl Store {
             work: tokio::sync::Notify::new(),
             timing: Mutex::new(HashMap::new()),
             dropped: AtomicU64::new(0),
-            holds_heard: AtomicBool::new(false),
+            holds_heard: Mutex::new(None),
             _lock: lock,
         };
         // Whatever the last session left is work.

@@ -2,6 +2,7 @@
 
 use sqlx::Connection;
 
+use super::footage::LONGEST_MS;
 use super::notice::NewNotice;
 use super::{Store, StoreError};
 use crate::clock::UtcMillis;
@@ -27,9 +28,6 @@ pub struct Piece {
     /// `writing`, `kept`, `expired` or `lost`.
     pub state: String,
 }
-
-/// No segment is longer, milliseconds.
-const LONGEST_MS: i64 = 3_600_000;
 
 impl Store {
     /// What was last published about a tip.

@@ -101,6 +101,8 @@ async fn what_happens_in_the_bay_is_told_with_its_declaration_and_picture() {
     assert!(first.data.link.links.is_empty() && first.subject == "area/bay-1", "{first:?}");
 
     book(broker.url(), "101234567890").await;
+    gate.until_registered("declarations", 1).await;
+    gate.until_registered("bookings", 1).await;
     let linked = |e: &EventMessage| e.data.link.verdict == LinkVerdict::Linked;
     let later = desk.until_event("an event linked after its beginning", |e| linked(e) && e.data.revision > 1).await;
     assert_eq!(keys(&later), BTreeSet::from(["10123456789"]));
@@ -110,6 +112,8 @@ async fn what_happens_in_the_bay_is_told_with_its_declaration_and_picture() {
     assert!(dwell.data.dwell_ms.is_some_and(|ms| ms >= 3000), "{dwell:?}");
 
     book(broker.url(), "302222222220").await;
+    gate.until_registered("declarations", 2).await;
+    gate.until_registered("bookings", 2).await;
     let both = BTreeSet::from(["10123456789", "30222222222"]);
     let ambiguous = |e: &EventMessage| e.data.link.verdict == LinkVerdict::Ambiguous && keys(e) == both;
     desk.until_event("two bookings that overlap", ambiguous).await;

@@ -157,6 +157,20 @@ fn files_that_are_named_must_exist_except_those_that_may_come_later() {
     assert!(config::load(&dir.path().join("none.toml")).unwrap_err().unreadable);
 }
 
+#[test]
+fn masks_on_a_stream_that_nobody_draws_on_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = |more: &str| {
+        let mask = "[[camera.area]]\nid = \"house\"\nkind = \"privacy_mask\"\npolygon = [[0.0, 0.0], [0.1, 0.0], [0.1, 0.1]]\n";
+        let text = format!("[[camera]]\nid = \"bay\"\nurl = \"rtsp://192.0.2.11/sub\"\n{more}{mask}");
+        let path = dir.path().join("camera.toml");
+        std::fs::write(&path, text).unwrap();
+        let loaded = config::inspect(&path, false).unwrap();
+        loaded.warnings.list.into_iter().filter(|w| w.key == "camera[0].record_url").count()
+    };
+    assert_eq!((camera(""), camera("record_url = \"rtsp://192.0.2.11/main\"\n")), (0, 1));
+}
+
 /// `docs/configuration.md` from the schema: one table a section.
 const AGENT_HEAD: &str = concat!(
     "# Configuration\n\nOne TOML file, read once at start. `gatewatch check FILE` names every mistake at once, each with ",

@@ -69,6 +69,10 @@ async fn from_two_cameras_to_a_settled_tip() {
         gate.until_ready().await;
     }
     book(&room).await;
+    for gate in &gates {
+        gate.until_registered("declarations", 1).await;
+        gate.until_registered("bookings", 1).await;
+    }
 
     // Alerts of both boxes; one nobody looks at.
     let dwell = |a: &Value| a["rule"] == "dwell" && a["historical"] == false;

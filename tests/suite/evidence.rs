@@ -183,7 +183,6 @@ impl Scene {
             time_zone: "Asia/Ho_Chi_Minh".into(),
             footage: self.dir.path().join("footage"),
             masks: [("cam-1".to_owned(), vec![half])].into(),
-            config_digest: "c0ffee".into(),
         }
     }
 
@@ -538,8 +537,20 @@ async fn a_byte_changed_anywhere_in_the_container_is_seen() {
 #[tokio::test]
 async fn the_same_request_gives_the_same_bytes_whatever_happens_meanwhile() {
     let gate = Scene::new().await;
+    // Two that last, pictured behind the time that is asked for; and one that began only afterwards.
+    let id = |s: i64| ulid::Ulid::from_parts(u64::try_from(at(s).0).unwrap(), 77);
+    for s in [15, 16, 95] {
+        pictured(&gate, id(s), 1, at(s + 80)).await;
+    }
     let n = gate.ask(window()).await;
+    // Somebody's own folder beside it.
+    let own = gate.dir.path().join("first.zip.masked");
+    std::fs::create_dir(&own).unwrap();
     let first = gate.make(n, "first.zip").await;
+    assert!(own.is_dir() && Files::unpack(&first).manifest().events.len() == 4);
+    for s in [16, 95] {
+        pictured(&gate, id(s), 2, at(88)).await;
+    }
     gate.event(ulid::Ulid::generate(), 1, "new", at(30), None).await;
     gate.hold("hold-2", "cam-1", (0, 90), None).await;
     // The last interval went on, was followed by another, and what is old is forgotten.
@@ -558,6 +569,13 @@ async fn the_same_request_gives_the_same_bytes_whatever_happens_meanwhile() {
     assert_eq!(actions, ["hold", "export", "hold", "repeat", "export"]);
     let refused = written_again(&gate, 2).await.unwrap_err().to_string();
     assert!(refused.contains("is no export"), "{refused}");
+}
+
+/// A message of an event that lasts, with its best picture.
+async fn pictured(gate: &Scene, id: ulid::Ulid, revision: u32, best: UtcMillis) {
+    let mut event = event_of(id, revision, if revision == 1 { "new" } else { "update" }, best);
+    event.data.capture.start = UtcMillis(i64::try_from(id.timestamp_ms()).unwrap());
+    gate.store.record(message(event, 2, Some(&jpeg(9)))).await.unwrap();
 }
 
 async fn written_again(gate: &Scene, n: i64) -> anyhow::Result<()> {
@@ -591,12 +609,13 @@ async fn the_manifest_says_what_was_found_and_what_is_missing() {
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].text.contains("is not the picture that message"), "{faults:?}");
     assert_eq!(m.events[0].messages.iter().map(|x| x.revision).collect::<Vec<_>>(), [1, 2]);
-    assert!(m.files.iter().any(|f| f.path.starts_with("masked/") && f.made_by.as_deref().unwrap().contains("c0ffee")));
+    let masks = Sum::of(&serde_json::to_vec(&gate.site().masks["cam-1"]).unwrap()).to_string()[..16].to_owned();
+    assert!(m.files.iter().any(|f| f.path.starts_with("masked/") && f.made_by.as_deref().unwrap().contains(&masks)));
     let clips: Vec<_> = m.files.iter().filter(|f| f.path.starts_with("masked/footage/")).collect();
     assert_eq!(clips.len(), 2, "of each segment that is there");
     for clip in clips {
         let made_by = clip.made_by.as_deref().unwrap();
-        assert!(made_by.contains("c0ffee") && made_by.contains("x264enc"), "{made_by}");
+        assert!(made_by.contains(&masks) && made_by.contains("x264enc"), "{made_by}");
         let seen = gate.dir.path().join("seen.mp4");
         std::fs::write(&seen, Files::unpack(&path).bytes(&clip.path)).unwrap();
         let pictures = crate::footage::luminance(&seen);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gatewatch::camera::{AccessUnit, CameraId, Codec, UnitSink};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, utc_now};
 use gatewatch::config::{AreaConfig, AreaKind, FootageConfig, StoreConfig};
-use gatewatch::footage::mask_desk::{MaskDesk, MaskError};
+use gatewatch::footage::mask_desk::{MaskDesk, MaskError, Privacy};
 use gatewatch::footage::{Allowed, ClipPlan, Footage, Manifest, Span, Taps, read, reconcile};
 use gatewatch::geometry::{Point, Polygon};
 use gatewatch::rules::AreaId;
@@ -301,10 +301,10 @@ pub fn luminance(path: &Path) -> Vec<(u64, usize, Vec<u8>)> {
 }
 
 /// A mask over the left third, and a desk for it.
-fn mask_desk(dir: &Path) -> MaskDesk {
+fn mask_desk(dir: &Path) -> Arc<MaskDesk> {
     let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());
     masked.areas = vec![privacy_mask(1.0 / 3.0)];
-    MaskDesk::new(dir.join("masked"), 1_000_000, &[masked])
+    Arc::new(MaskDesk::new(dir.join("masked"), 1_000_000, &[masked, gate::camera("open", String::new())]))
 }
 
 fn privacy_mask(width: f32) -> AreaConfig {
@@ -380,7 +380,9 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
         .await;
     drop(taps);
     footage.finish().await;
-    let desk = Arc::new(mask_desk(dir.path()));
+    let desk = mask_desk(dir.path());
+    let privacy = ["bay", "open", "renamed"].map(|id| desk.privacy(&CameraId(id.into())));
+    assert_eq!(privacy, [Privacy::Masked, Privacy::Open, Privacy::Unknown]);
     // Ten at once: one is made, four wait, the others are sent away.
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..10i64 {
@@ -397,12 +399,22 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
     }
     assert_eq!((made, busy), (5, 5));
     assert!(walk(&dir.path().join("masked")) <= 4, "only some are kept");
+    // Who loses patience and asks again finds the copy that was begun for them.
+    let plan = clip(&footage, START + 1000, START + 8000).await.unwrap();
+    let camera = camera();
+    let impatient = tokio::time::timeout(Duration::from_millis(1), desk.clip(&camera, plan.clone()));
+    assert!(impatient.await.is_err(), "a copy takes longer");
+    let made = desk.clip(&camera, plan.clone()).await.unwrap();
+    assert!(Arc::ptr_eq(&made, &desk.clip(&camera, plan).await.unwrap()));
+    let folders = std::fs::read_dir(dir.path().join("masked")).unwrap().map(|e| e.unwrap().file_name());
+    let newest = folders.map(|n| n.to_string_lossy().parse::<u32>().unwrap()).max();
+    assert_eq!(newest, Some(5), "the sixth, made once");
     // A disk that is nearly full.
     let plan = clip(&footage, START, START + 5000).await.unwrap();
     let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());
     masked.areas = vec![privacy_mask(0.5)];
-    let full = MaskDesk::new(dir.path().join("full"), u64::MAX, &[masked]);
-    let refused = full.clip(&camera(), plan).await.map(|_| ()).unwrap_err().to_string();
+    let full = Arc::new(MaskDesk::new(dir.path().join("full"), u64::MAX, &[masked]));
+    let refused = full.clip(&camera, plan).await.map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("no room"), "{refused}");
     assert_eq!(walk(&dir.path().join("full")), 0);
     store.close().await.unwrap();
@@ -697,7 +709,13 @@ async fn in_touch_with_who_places_holds_the_quota_is_kept() {
     drop(taps);
     footage.finish().await;
     let now = UtcMillis(START + 11 * HOUR);
-    store.mark_holds_synced(now.plus_ms(-60_000)).await.unwrap();
+    // A clock that was a year ahead leaves nothing behind.
+    store.mark_holds_synced(now.plus_ms(365 * 24 * HOUR)).await.unwrap();
+    let marked = now.plus_ms(-60_000);
+    store.mark_holds_synced(marked).await.unwrap();
+    assert_eq!(store.holds_synced_at().await.unwrap(), Some(marked));
+    let late = footage.look(marked.plus_ms(16 * 60_000)).await.unwrap();
+    assert_eq!((late.deleted, late.bytes.segments), (0, 10), "a quarter of an hour without a word: {late:?}");
     let looked = footage.look(now).await.unwrap();
     assert_eq!((looked.deleted, looked.past_silent_holds), (10, false), "{looked:?}");
     assert_eq!((looked.bytes.segments, looked.warnings.len()), (0, 0), "{looked:?}");
@@ -915,6 +933,7 @@ async fn fetch(gate: &Gate, path: &str, range: Option<&str>) -> (u16, reqwest::h
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_has_its_clip_at_once_and_after_a_kill() {
+    let _alone = super::agent::ONE.lock().await;
     let camera_server = gate::serve(gate::bay(), Codec::H264, gatewatch::simulate::ServerOptions::default());
     let broker = Mosquitto::open();
     let listener = Listener::start(broker.url(), "footage-test").await;

@@ -287,6 +287,14 @@ fn sky() -> AreaConfig {
     AreaConfig::plain(AreaId("neighbours".into()), AreaKind::PrivacyMask, Polygon(corners))
 }
 
+/// What the chain says of originals that somebody saw.
+fn views(gate: &Gate) -> Vec<String> {
+    let mut log = Command::new(env!("CARGO_BIN_EXE_gatewatch"));
+    log.args(["evidence", "log", "--config"]).arg(gate.dir.path().join("gatewatch.toml"));
+    let log = String::from_utf8(log.output().unwrap().stdout).unwrap();
+    log.lines().filter(|l| l.contains("view_original")).map(str::to_owned).collect()
+}
+
 /// Whether every picture is black in its upper fifth, and whether none is.
 fn black_sky(body: &[u8], gate: &Gate) -> (bool, bool) {
     let path = gate.dir.path().join("seen.mp4");
@@ -353,23 +361,40 @@ async fn a_camera_with_privacy_masks_gives_its_original_only_by_name_and_for_a_r
     assert_eq!((code, &headers["gatewatch-footage-masked"]), (200, &"false".parse().unwrap()));
     assert_eq!(black_sky(&body, &gate), (false, true), "as the camera sent it");
     assert_eq!(get(&gate, &original, token, Some("bytes=0-99")).await.0, 206);
-    let log = gate.dir.path().join("gatewatch.toml");
-    let log =
-        Command::new(env!("CARGO_BIN_EXE_gatewatch")).args(["evidence", "log", "--config"]).arg(log).output().unwrap();
-    let log = String::from_utf8(log.stdout).unwrap();
-    let views: Vec<&str> = log.lines().filter(|l| l.contains("view_original")).collect();
-    assert_eq!(views.len(), 1, "{log}");
-    assert!(
-        views[0].contains("Tran B") && views[0].contains("case 31/2026") && views[0].contains("\"camera\":\"bay\""),
-        "{log}"
-    );
+    let seen = views(&gate);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let named = ["Tran B", "case 31/2026", "\"camera\":\"bay\""].iter().all(|text| seen[0].contains(text));
+    assert!(named, "{seen:?}");
 
     let long = "/api/footage?camera=bay&from=2026-03-02T03:00:00Z&to=2026-03-02T03:11:00Z";
     let (code, _, body) = get(&gate, long, token, None).await;
     assert!(code == 400 && String::from_utf8_lossy(&body).contains("at most 10 minutes"));
     assert_eq!(get(&gate, &format!("{clip}?orginal=true"), token, None).await.0, 400, "a typing error is told");
     assert!(gate.terminate().success());
-    assert!(!gate.config.store.dir.join("masked/0").exists(), "copies go with the agent");
+    let copies = gate.config.store.dir.join("masked");
+    assert_eq!(std::fs::read_dir(copies).unwrap().count(), 0, "copies go with the agent");
+
+    // The camera got another name: nobody knows any more what was masked.
+    "bay-new".clone_into(&mut gate.config.cameras[0].id.0);
+    gate.start();
+    gate.until_ready().await;
+    let sheet = format!("/api/events/{}/sheet?count=1", event.id);
+    let by_time = format!("/api/footage?{query}");
+    let sheet_by_time = format!("/api/footage/sheet?{query}");
+    for path in [&clip, &by_time, &sheet, &sheet_by_time] {
+        let (code, _, body) = get(&gate, path, token, None).await;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(code == 403 && body.contains("masks_unknown"), "{path}: {code} {body}");
+    }
+    let (code, headers, body) = get(&gate, &original, token, None).await;
+    assert_eq!((code, &headers["gatewatch-footage-masked"]), (200, &"false".parse().unwrap()));
+    assert_eq!(black_sky(&body, &gate), (false, true), "as the camera sent it");
+    assert_eq!(get(&gate, &format!("{sheet}&original=true"), token, None).await.0, 400, "nobody and no reason");
+    let named = format!("{sheet}&original=true&operator=Tran+B&reason=case+31/2026");
+    assert_eq!(get(&gate, &named, token, None).await.0, 200);
+    assert_eq!(views(&gate).len(), 3, "the clip again after the start, and the sheet's time");
+    assert!(gate.terminate().success());
+    "bay".clone_into(&mut gate.config.cameras[0].id.0);
 
     // Without a token nobody is known to be allowed more.
     gate.config.http.token = SecretSource::default();

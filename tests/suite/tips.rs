@@ -74,6 +74,8 @@ async fn a_tip_is_answered_held_watched_and_survives_a_power_cut() {
     let booking = json!({"id": "b", "version": 1, "area": "bay-1", "decl_keys": [DECL], "start": now.plus_ms(-60_000),
         "end": now.plus_ms(3_600_000)});
     say(&broker, "booking", booking).await;
+    gate.until_registered("declarations", 1).await;
+    gate.until_registered("bookings", 1).await;
     let linked = |e: &EventMessage| e.data.link.verdict == LinkVerdict::Linked;
     let before = desk.until_event("a linked event before the tip", linked).await;
     assert!(before.data.severity < 3 && before.data.link.tips.is_empty(), "{before:?}");
@@ -138,14 +140,11 @@ async fn what_is_sent_while_the_box_is_away_is_held_before_anything_may_be_delet
             .await
     };
     online(true).await;
+    gate.until_intake().await;
     // A plate that the camera itself read.
     let event = json!({"UtcTime": utc_now(), "Source": {"VideoSource": "1"}, "Data": {"PlateNumber": "51C-123.45", "Likelihood": "0.93"}});
     publish(broker.url(), "cameras/lane-1/onvif-ej/RuleEngine/Recognition/LicensePlate/&1", &event).await;
-    let read = async || {
-        let status = body(&gate, "/api/status").await?;
-        (status["register"]["observations"] == 1).then_some(())
-    };
-    until("the camera's plate", read).await;
+    gate.until_registered("observations", 1).await;
     assert!(gate.terminate().success());
     online(false).await;
 

@@ -189,6 +189,7 @@ fn passed_on(answer: reqwest::Response) -> Response {
 fn no_clip(ctx: &Ctx, error: &BoxError) -> Response {
     let status = match error {
         BoxError::Away | BoxError::Refused | BoxError::Trouble => StatusCode::BAD_GATEWAY,
+        BoxError::MasksUnknown => StatusCode::FORBIDDEN,
         BoxError::Range(range) => {
             let range = HeaderValue::from_str(range).unwrap_or(HeaderValue::from_static("bytes */0"));
             return (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, range)]).into_response();

@@ -20,7 +20,7 @@ pub use masked::{covered, masked};
 use super::message::EventMessage;
 use super::zone::{UnknownZone, Zone};
 use crate::camera::{CameraId, Frame};
-use crate::config::{AreaKind, CameraConfig, Language, PicturesConfig, SiteConfig};
+use crate::config::{CameraConfig, Language, PicturesConfig, SiteConfig};
 use crate::geometry::{Line, Point, Polygon, Rect};
 use shapes::color;
 use text::Text;
@@ -118,17 +118,13 @@ impl Annotator {
     /// # Errors
     /// When the font is missing, is none, or cannot write Vietnamese, or when the time zone does not exist.
     pub fn new(pictures: &PicturesConfig, site: &SiteConfig, cameras: &[CameraConfig]) -> Result<Self, AnnotateError> {
-        let masks = |camera: &CameraConfig| {
-            let privacy = camera.areas.iter().filter(|a| a.kind == AreaKind::PrivacyMask);
-            (camera.id.clone(), privacy.map(|a| a.polygon.clone()).collect())
-        };
         Ok(Self {
             text: Text::load(pictures.font.as_deref())?,
             language: site.language,
             zone: Zone::new(&site.time_zone)?,
             quality: pictures.quality,
             max_bytes: pictures.max_published_bytes as usize,
-            privacy: cameras.iter().map(masks).collect(),
+            privacy: cameras.iter().map(|c| (c.id.clone(), c.privacy_masks())).collect(),
         })
     }
 

@@ -173,8 +173,27 @@ impl Gate {
         status["outbox"]["rows"].as_u64()
     }
 
+    /// Ready, and facts can come in: the broker drops what is published before the box has subscribed.
     pub async fn until_ready(&self) {
         until("readiness", async || self.get("/readyz").await.filter(|(code, _)| *code == 200)).await;
+        self.until_intake().await;
+    }
+
+    pub async fn until_intake(&self) {
+        until("the intake of facts", async || {
+            let ready: serde_json::Value = serde_json::from_str(&self.get("/readyz").await?.1).ok()?;
+            (ready["parts"]["mqtt"]["message"] == "connected").then_some(())
+        })
+        .await;
+    }
+
+    /// Until the register has so many `declarations`, `bookings` and so on.
+    pub async fn until_registered(&self, what: &str, count: u64) {
+        until(&format!("{count} {what} in the register"), async || {
+            let status: serde_json::Value = serde_json::from_str(&self.get("/api/status").await?.1).ok()?;
+            (status["register"][what] == count).then_some(())
+        })
+        .await;
     }
 }
 
