@@ -179,6 +179,7 @@ impl WorkerParts<'_> {
                 cameras: self.cameras.clone(),
                 coverage: Arc::clone(&self.shared.coverage),
                 board: self.board.clone(),
+                windows: Arc::clone(&self.shared.windows),
                 health: Arc::clone(&self.shared.health),
                 name: name.clone(),
                 mailbox: Arc::clone(&mailboxes[i]),

@@ -105,12 +105,20 @@ pub struct ApiState {
     pub views: Option<Arc<dyn super::api_masked::ViewLog>>,
     /// Tips and holds; `None` where there is no store.
     pub tips: Option<super::api_register::TipDesk>,
+    /// Shows what cameras see. `None` in the router's tests.
+    pub windows: Option<Arc<super::windows::Windows>>,
+    /// What runs, for the page and for drawing areas. `None` in the router's tests.
+    pub running: Option<Arc<super::api_areas::Running>>,
+    /// Held while the configuration file is written.
+    pub drawing: Arc<tokio::sync::Mutex<()>>,
     /// Bearer token; `None` = not asked for (loopback only, the configuration sees to that).
     pub token: Option<Secret>,
 }
 
 /// The routes. `/livez` and `/readyz` never ask for the token: service managers and probes hold none.
 pub fn router(state: ApiState) -> Router {
+    let seen =
+        super::api_areas::routes().route_layer(middleware::from_fn_with_state(state.clone(), super::page::own_host));
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
@@ -119,8 +127,10 @@ pub fn router(state: ApiState) -> Router {
         .merge(super::api_coverage::routes())
         .merge(super::api_footage::routes())
         .merge(super::api_register::routes())
+        .merge(seen)
         .route_layer(middleware::from_fn_with_state(state.clone(), authorise));
     guarded
+        .merge(super::page::routes())
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"))

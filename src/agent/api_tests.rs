@@ -75,6 +75,9 @@ impl Api {
             masks: None,
             views: None,
             tips: None,
+            windows: None,
+            running: None,
+            drawing: Arc::default(),
             token: token.map(|t| Secret::new(t.into())),
         };
         Self { state, register }

@@ -2,6 +2,7 @@
 
 mod analysis;
 pub mod api;
+pub mod api_areas;
 pub mod api_coverage;
 pub mod api_footage;
 pub mod api_masked;
@@ -16,14 +17,17 @@ pub mod keeper;
 pub mod lane;
 pub mod links;
 pub mod nudges;
+mod page;
 pub mod relink;
 pub mod restart;
 mod shared;
 pub mod tips;
 pub mod watch;
+pub mod windows;
 pub mod worker;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,11 +76,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts all parts. Cameras, broker and model may be absent; store and configuration may not.
+    /// Starts all parts. Cameras, broker and model may be absent; store and configuration may not. `file`: where the
+    /// configuration was read, into which the page may write areas.
     ///
     /// # Errors
     /// Says which part cannot start and what to do.
-    pub async fn start(config: Config, metrics: Metrics) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, file: Option<PathBuf>, metrics: Metrics) -> anyhow::Result<Self> {
         crate::install_crypto();
         let detectors = load_detectors(&config).await?;
         let (model, detector) = (detectors[0].model().clone(), detectors[0].description());
@@ -99,7 +104,7 @@ impl Agent {
         let watcher = watcher(&shared, &analysis, &delivery_status, &metrics).await?;
         let stop = shared.stop.clone();
         tasks.spawn(async move { watcher.run(stop).await });
-        let http = serve_http(&shared, &metrics, status, &mut tasks).await?;
+        let http = serve_http(&shared, &metrics, status, file, &mut tasks).await?;
         Ok(Self {
             store: shared.store.clone(),
             topics: shared.topics.clone(),
@@ -263,6 +268,7 @@ async fn serve_http(
     shared: &Shared,
     metrics: &Metrics,
     status: links::StatusText,
+    file: Option<PathBuf>,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> anyhow::Result<Option<SocketAddr>> {
     let Some(listen) = shared.config.http.listen else { return Ok(None) };
@@ -283,6 +289,9 @@ async fn serve_http(
         masks: Some(Arc::new(mask_desk(&shared.config))),
         views: Some(Arc::new(shared.evidence.clone())),
         tips: Some(shared.tip_desk()),
+        windows: Some(Arc::clone(&shared.windows)),
+        running: Some(Arc::new(api_areas::Running { config: shared.config.clone(), file })),
+        drawing: Arc::default(),
         token: shared.config.http.token.resolve().map_err(|e| anyhow::anyhow!("http.token: {e}"))?,
     };
     let stop = shared.stop.clone();

@@ -15,6 +15,7 @@ use super::coverage::CoverageKeeper;
 use super::evidence::Evidence;
 use super::relink::Relinker;
 use super::tips::{self, Interests, TipRunner};
+use super::windows::Windows;
 use super::worker::Cameras;
 use super::{camera_health, restart, watch as watching};
 use crate::config::Config;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub coverage: Arc<CoverageKeeper>,
     pub footage: Arc<Footage>,
     pub annotator: Arc<Annotator>,
+    pub windows: Arc<Windows>,
     /// Ends everything but delivery.
     pub stop: CancellationToken,
     /// Ends the patience with a store that refuses.
@@ -59,9 +61,22 @@ impl Shared {
         let coverage = Arc::new(CoverageKeeper::start(store.clone(), &config).await?);
         let clearance = Arc::new(Clearance::load(store.clone()).await?.for_box(&config, topics.alert()));
         let (footage, taps) = start_footage(&config, &store).await?;
+        let windows = Arc::new(Windows::new(&config.cameras, Arc::clone(&annotator)));
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let shared =
-            Self { config, topics, health, store, evidence, clearance, coverage, footage, annotator, stop, give_up };
+        let shared = Self {
+            config,
+            topics,
+            health,
+            store,
+            evidence,
+            clearance,
+            coverage,
+            footage,
+            annotator,
+            windows,
+            stop,
+            give_up,
+        };
         Ok((shared, taps))
     }
 

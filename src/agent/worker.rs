@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::camera_health::HealthBoard;
 use super::coverage::CoverageKeeper;
 use super::lane::Lane;
+use super::windows::Windows;
 use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::customs::Register;
@@ -51,6 +52,8 @@ pub struct Worker<D> {
     pub coverage: Arc<CoverageKeeper>,
     /// Hears how much of the picture a thing fills.
     pub board: HealthBoard,
+    /// Shows pictures to people who look.
+    pub windows: Arc<Windows>,
     /// Shown in `/readyz` and `/livez`.
     pub health: Arc<Health>,
     /// Its name there, e.g. `analysis/0`.
@@ -105,6 +108,7 @@ impl<D: Detect> Worker<D> {
                 count_analysed(&frame.camera, frame.time.mono);
                 self.board.filled(&frame.camera, frame.time.mono, lane.filled());
                 lane.ask_for_attention(mono_now());
+                self.windows.show(frame, lane.tracks());
                 let areas = Arc::clone(lane.areas());
                 send(&self.findings, findings)?;
                 // After the findings: what is claimed as watched has said what it saw.
@@ -112,6 +116,8 @@ impl<D: Detect> Worker<D> {
                 Ok(())
             }
             Err(error) => {
+                // Areas can be drawn without a detector.
+                self.windows.show(frame, &[]);
                 metrics::counter!(FRAMES_DROPPED, "camera" => frame.camera.0.clone(),
                     "reason" => "detector_failed")
                 .increment(1);

@@ -23,14 +23,14 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(work(config))?;
+    runtime.block_on(work(config, args.config.clone()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn work(config: Config) -> anyhow::Result<()> {
+async fn work(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let metrics = metrics::install().map_err(anyhow::Error::msg)?;
     let _broker = config.mqtt.embedded_listen.map(EmbeddedBroker::start).transpose()?;
-    let agent = Agent::start(config, metrics).await?;
+    let agent = Agent::start(config, Some(file), metrics).await?;
     tracing::info!(detector = agent.detector, http = ?agent.http, "agent running");
     stop_signal().await?;
     tracing::info!("stopping; a second signal ends at once");

@@ -302,3 +302,15 @@ pub enum LineDirection {
     #[default]
     Both,
 }
+
+impl LineDirection {
+    /// Name as in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LeftToRight => "left_to_right",
+            Self::RightToLeft => "right_to_left",
+            Self::Both => "both",
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod area;
 mod camera;
 mod document;
+pub mod drawn;
 mod evidence;
 mod files;
 mod footage;

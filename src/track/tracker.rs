@@ -113,6 +113,12 @@ impl Tracker {
         &self.tracks
     }
 
+    /// All live tracks, as of the last update.
+    #[must_use]
+    pub fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
     /// Forgets everything: the next frame has nothing to do with those before.
     pub fn clear(&mut self) {
         self.tracks.clear();
@@ -355,7 +361,7 @@ mod tests {
     }
 
     fn seen(label: &str, x: f32, score: f32) -> Detection {
-        Detection { label: label.into(), score, rect: Rect::from([x, 100.0, x + 60.0, 220.0]) }
+        Detection::whole(label.into(), score, Rect::from([x, 100.0, x + 60.0, 220.0]))
     }
 
     fn tracker() -> Tracker {
@@ -464,7 +470,7 @@ mod tests {
             x += if (i / 12) % 2 == 0 { 40.0 } else { -40.0 };
             let w = [30.0, 66.0, 44.0][i as usize % 3];
             let rect = Rect::from([x - w / 2.0, 100.0, x + w / 2.0, 220.0]);
-            let tracks = t.update(time(i * 400), &[Detection { label: "person".into(), score: 0.8, rect }]);
+            let tracks = t.update(time(i * 400), &[Detection::whole("person".into(), 0.8, rect)]);
             assert_eq!(tracks.len(), 1, "frame {i}");
         }
     }

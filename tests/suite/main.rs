@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a panic is what a failed test is")]
 
 mod agent;
+mod agent_page;
 mod camera;
 mod config;
 mod coverage;

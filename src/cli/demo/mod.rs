@@ -97,7 +97,7 @@ async fn work(args: &Args) -> anyhow::Result<Report> {
     let lines = tokio::spawn(print_events(Arc::clone(&subscriber)));
     step("detector, store and agent");
     let metrics = metrics::install().map_err(anyhow::Error::msg)?;
-    let agent = Agent::start(config.clone(), metrics.clone()).await?;
+    let agent = Agent::start(config.clone(), None, metrics.clone()).await?;
     step("clearance feed");
     // Facts sent while nobody has subscribed are nobody's.
     let mut delivery = agent.delivery.clone();

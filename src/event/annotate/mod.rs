@@ -20,8 +20,9 @@ pub use masked::{covered, masked};
 use super::message::EventMessage;
 use super::zone::{UnknownZone, Zone};
 use crate::camera::{CameraId, Frame};
-use crate::config::{CameraConfig, Language, PicturesConfig, SiteConfig};
+use crate::config::{AreaKind, CameraConfig, Language, PicturesConfig, SiteConfig};
 use crate::geometry::{Line, Point, Polygon, Rect};
+use crate::track::Track;
 use shapes::color;
 use text::Text;
 
@@ -162,6 +163,56 @@ impl Annotator {
             self.draw_label(&mut picture, r, label, yellow, scale);
         }
         jpeg::encode(&picture, self.quality)
+    }
+
+    /// The frame with the camera's privacy masks, as JPEG; with `tracks` also its areas and lines with their names, and
+    /// what is followed. At most the bytes of a published picture.
+    ///
+    /// # Errors
+    /// When the frame is not whole or too large for JPEG.
+    pub fn view(
+        &self,
+        frame: &Frame,
+        camera: &CameraConfig,
+        tracks: Option<&[Track]>,
+    ) -> Result<Vec<u8>, AnnotateError> {
+        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
+        let (w, h) = (picture.width() as f32, picture.height() as f32);
+        let pixels = |p: &Point| Point { x: p.x * w, y: p.y * h };
+        for mask in camera.privacy_masks() {
+            let corners: Vec<Point> = mask.0.iter().map(pixels).collect();
+            shapes::cover(&mut picture, &corners);
+        }
+        let Some(tracks) = tracks else { return jpeg::encode_within(picture, self.quality, self.max_bytes) };
+        let (scale, blue) = (Scale::of(&picture), color(AREA[0], AREA[1], AREA[2]));
+        for area in camera.areas.iter().filter(|a| a.kind != AreaKind::PrivacyMask) {
+            let corners: Vec<Point> = area.polygon.0.iter().map(pixels).collect();
+            shapes::polyline(&mut picture, &corners, true, scale.line, blue);
+            let name = if area.name.is_empty() { &area.id.0 } else { &area.name };
+            self.name(&mut picture, &corners, name, scale);
+        }
+        for line in &camera.lines {
+            let ends = [pixels(&line.points.from), pixels(&line.points.to)];
+            shapes::polyline(&mut picture, &ends, false, scale.line * 1.5, blue);
+            self.name(&mut picture, &ends, if line.name.is_empty() { &line.id.0 } else { &line.name }, scale);
+        }
+        let yellow = color(PATH[0], PATH[1], PATH[2]);
+        for track in tracks.iter().filter(|t| t.confirmed) {
+            let r = track.rect;
+            let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
+            shapes::polyline(&mut picture, &corners.map(Point::from), true, scale.line, yellow);
+            shapes::dot(&mut picture, r.foot(), scale.line * 2.0, yellow);
+            let label = words::seen(track.label.as_str(), track.median_score, self.language);
+            self.draw_label(&mut picture, &r, &label, yellow, scale);
+        }
+        jpeg::encode_within(picture, self.quality, self.max_bytes)
+    }
+
+    /// Beside the highest of some points.
+    fn name(&self, picture: &mut Pixmap, points: &[Point], name: &str, scale: Scale) {
+        let Some(top) = points.iter().min_by(|a, b| a.y.total_cmp(&b.y)) else { return };
+        let at = Rect { x0: top.x, y0: top.y, x1: top.x, y1: top.y };
+        self.draw_label(picture, &at, name, color(AREA[0], AREA[1], AREA[2]), scale);
     }
 
     /// Area, path, box and label.

@@ -20,7 +20,12 @@ fn pick(language: Language, vi: &'static str, en: &'static str) -> &'static str 
 
 /// `xe tải 87 %`.
 pub(super) fn object(data: &EventData, language: Language) -> String {
-    format!("{} {:.0} %", class(data.object.label.as_str(), language), data.object.score * 100.0)
+    seen(data.object.label.as_str(), data.object.score, language)
+}
+
+/// The same of a class and score, 0 to 1.
+pub(super) fn seen(label: &str, score: f32, language: Language) -> String {
+    format!("{} {:.0} %", class(label, language), score * 100.0)
 }
 
 /// Name of a class; its own name when it is not known here.
