@@ -48,6 +48,8 @@ pub struct Lane {
     interval_ms: i64,
     analysis: AnalysisConfig,
     input: (u32, u32),
+    /// What is cut off is looked at more widely from this score on.
+    wide_score: f32,
     watched: Vec<Rect>,
 
     // own state
@@ -71,11 +73,21 @@ pub struct Lane {
     filled: f32,
 }
 
+/// Room around what is cut off by a region, fraction of its larger side: about as much again may be hidden.
+const CUT_ROOM: f32 = 0.6;
+/// Around what is known whole but does not fit: it moves on until the next picture.
+const WHOLE_ROOM: f32 = 0.2;
+/// Regions looked at beside the planned ones, for what is larger than those.
+const MAX_WIDER: usize = 2;
+
 /// Regions for the picture size they were planned for.
 #[derive(Default)]
 struct Regions {
     size: (u32, u32),
     planned: Vec<Region>,
+    /// For the next picture: around what the planned ones cut off. A thing's foot is the middle of its box, and that of a
+    /// part is somewhere else.
+    wider: Vec<Region>,
 }
 
 impl Regions {
@@ -83,6 +95,46 @@ impl Regions {
     fn fractions(&self) -> Vec<Rect> {
         let (w, h) = (self.size.0.max(1) as f32, self.size.1.max(1) as f32);
         self.planned.iter().map(|r| r.rect().scaled(1.0 / w, 1.0 / h)).collect()
+    }
+}
+
+impl Regions {
+    fn all(&self) -> Vec<Region> {
+        self.planned.iter().chain(&self.wider).copied().collect()
+    }
+
+    /// Looks wider at what a planned region sees a part of: boxes that it cuts off, and things found whole that reach
+    /// out of it.
+    fn widen(&mut self, cut: &[Rect], tracks: &[Track], limits: &PlanLimits) {
+        let known = tracks.iter().filter(|t| t.matched && self.reaches_out(&t.rect));
+        let cut = cut.iter().filter(|r| self.reaches_out(r));
+        let boxes = cut.map(|r| (*r, CUT_ROOM)).chain(known.map(|t| (t.rect, WHOLE_ROOM)));
+        let (w, h) = (self.size.0.max(1) as f32, self.size.1.max(1) as f32);
+        let fractions = |(r, room): (Rect, f32)| {
+            let room = r.width().max(r.height()) * room;
+            let wide = Rect { x0: r.x0 - room, y0: r.y0 - room, x1: r.x1 + room, y1: r.y1 + room };
+            let wide = Rect { x0: wide.x0.max(0.0), y0: wide.y0.max(0.0), x1: wide.x1.min(w), y1: wide.y1.min(h) };
+            Rect { x0: wide.x0 / w, y0: wide.y0 / h, x1: wide.x1 / w, y1: wide.y1 / h }
+        };
+        let boxes: Vec<Rect> = boxes.map(fractions).collect();
+        let limits = PlanLimits { margin: 0.0, max_regions: MAX_WIDER, ..*limits };
+        self.wider = if boxes.is_empty() { Vec::new() } else { plan(&boxes, &limits) };
+    }
+
+    /// Some planned region sees a part of it, and none sees all.
+    fn reaches_out(&self, r: &Rect) -> bool {
+        let near = 2.0;
+        let (mut touched, mut whole) = (false, false);
+        for region in &self.planned {
+            let b = region.rect();
+            let (w, h) = (self.size.0 as f32, self.size.1 as f32);
+            touched |= b.intersection(r).area() > 0.0;
+            whole |= (b.x0 <= 0.0 || r.x0 > b.x0 + near)
+                && (b.y0 <= 0.0 || r.y0 > b.y0 + near)
+                && (b.x1 >= w || r.x1 < b.x1 - near)
+                && (b.y1 >= h || r.y1 < b.y1 - near);
+        }
+        touched && !whole
     }
 }
 
@@ -101,6 +153,7 @@ impl Lane {
             interval_ms,
             analysis: config.analysis.clone(),
             input: context.input,
+            wide_score: config.detector.min_score,
             watched: watched(camera),
             regions: Regions::default(),
             areas: Arc::new(views(camera, None)),
@@ -173,6 +226,12 @@ impl Lane {
         self.filled
     }
 
+    /// What was followed in the last analysed picture.
+    #[must_use]
+    pub fn tracks(&self) -> &[Track] {
+        self.tracker.tracks()
+    }
+
     /// When the last frame was analysed, on the monotonic clock of the frames.
     #[must_use]
     pub fn last_analysed(&self) -> Option<MonoMillis> {
@@ -194,10 +253,12 @@ impl Lane {
         self.follow(detector);
         let size = (frame.width, frame.height);
         if self.regions.size != size {
-            self.regions = Regions { size, planned: self.plan(size) };
+            self.regions = Regions { size, planned: self.plan(size), wider: Vec::new() };
             self.areas = Arc::new(views(&self.camera, Some(&self.regions.fractions())));
         }
-        let mut detections = detector.detect(frame, &self.regions.planned)?;
+        let mut detections = detector.detect(frame, &self.regions.all())?;
+        let cut: Vec<Rect> =
+            detections.iter().filter(|d| d.cut && d.score >= self.wide_score).map(|d| d.rect).collect();
         // Nothing fails from here on: what ends now is said.
         let mut findings = Vec::new();
         if self.size.replace(size).is_some_and(|known| known != size) {
@@ -211,6 +272,8 @@ impl Lane {
             self.tracker.set_sparse(idle || std::mem::replace(&mut self.idled, idle));
         }
         let tracks = self.tracker.update(frame.time, &detections);
+        let limits = limits(size, self.input, &self.analysis);
+        self.regions.widen(&cut, tracks, &limits);
         self.filled = largest(tracks, size);
         if self.attention.is_some() {
             let stirs = self.rest.stirs(frame.time.mono, tracks).then_some(TRACK);
@@ -237,12 +300,7 @@ impl Lane {
     }
 
     fn plan(&self, frame: (u32, u32)) -> Vec<Region> {
-        let limits = PlanLimits {
-            frame,
-            input: self.input,
-            margin: self.analysis.region_margin,
-            max_regions: self.analysis.max_regions as usize,
-        };
+        let limits = limits(frame, self.input, &self.analysis);
         let planned = plan(&self.watched, &limits);
         tracing::info!(camera = %self.camera.id, ?frame, regions = planned.len(), "regions planned");
         planned
@@ -257,6 +315,10 @@ impl Lane {
         let view = RegisterView { link: &linker, version: register.version };
         self.lifecycle.close(area_events, &view, mono, now)
     }
+}
+
+fn limits(frame: (u32, u32), input: (u32, u32), analysis: &AnalysisConfig) -> PlanLimits {
+    PlanLimits { frame, input, margin: analysis.region_margin, max_regions: analysis.max_regions as usize }
 }
 
 /// Whether a vehicle is expected in one of the camera's areas about now.

@@ -21,7 +21,7 @@ impl Detect for Truck {
         }
         let (w, h) = (frame.width as f32, frame.height as f32);
         let rect = Rect { x0: 0.3 * w, y0: 0.3 * h, x1: 0.7 * w, y1: 0.7 * h };
-        Ok(vec![Detection { label: "truck".into(), score: 0.9, rect }])
+        Ok(vec![Detection::whole("truck".into(), 0.9, rect)])
     }
 
     fn input_size(&self) -> (u32, u32) {

@@ -98,7 +98,7 @@ fn read(path: &Path, score_scale: f32) -> anyhow::Result<BTreeMap<i64, Vec<Detec
         };
         let rect = Rect { x0: x, y0: y, x1: x + w, y1: y + h };
         let score = (score / score_scale).clamp(0.0, 1.0);
-        frames.entry(frame as i64).or_default().push(Detection { label: Label::from("person"), score, rect });
+        frames.entry(frame as i64).or_default().push(Detection::whole(Label::from("person"), score, rect));
     }
     Ok(frames)
 }

@@ -41,7 +41,7 @@ mod tests {
             ]
         }))
         .unwrap();
-        let seen = |y1: f32| Detection { label: "car".into(), score: 0.9, rect: Rect::from([10.0, 0.0, 90.0, y1]) };
+        let seen = |y1: f32| Detection::whole("car".into(), 0.9, Rect::from([10.0, 0.0, 90.0, y1]));
         let mut detections = vec![seen(240.0), seen(260.0), seen(440.0), seen(499.0)];
         Masks::new(&camera).apply((1000, 500), &mut detections);
         assert_eq!(detections, [seen(260.0), seen(440.0)]);

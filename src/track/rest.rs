@@ -59,7 +59,7 @@ mod tests {
             let way = (ms.min(5000) + (ms - 25_000).max(0)) as f32 / 10.0;
             let time = FrameTime::arrived(ms);
             let rect = Rect { x0: way, y0: 100.0, x1: way + 200.0, y1: 220.0 };
-            let tracks = tracker.update(time, &[Detection { label: "truck".into(), score: 0.9, rect }]);
+            let tracks = tracker.update(time, &[Detection::whole("truck".into(), 0.9, rect)]);
             stirring.push((ms, rest.stirs(MonoMillis(ms), tracks)));
         }
         let quiet: Vec<i64> = stirring.iter().filter(|(_, s)| !s).map(|(ms, _)| *ms).collect();

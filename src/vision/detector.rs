@@ -106,6 +106,7 @@ impl Detector {
             iou: config.nms_iou,
             by_class: names.iter().map(|(l, _)| config.class_nms_iou.get(l).copied()).collect(),
             across_regions_only: spec.reading.layout.is_suppressed(),
+            person: names.iter().position(|(l, _)| l.as_str() == "person"),
         };
         let detector = Self {
             declared: declared(&session),
@@ -229,8 +230,12 @@ impl Detect for Detector {
                 .record((precise_now() - start).as_secs_f64());
         }
         suppress(&mut self.found, &self.limits);
-        let detection =
-            |c: &Candidate| Detection { label: self.names[c.class].0.clone(), score: c.score, rect: c.rect };
+        let detection = |c: &Candidate| Detection {
+            label: self.names[c.class].0.clone(),
+            score: c.score,
+            rect: c.rect,
+            cut: c.cut,
+        };
         Ok(self.found.iter().map(detection).collect())
     }
 

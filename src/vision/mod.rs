@@ -60,4 +60,14 @@ pub struct Detection {
     pub score: f32,
     /// Pixels of the frame, clipped to it.
     pub rect: Rect,
+    /// It ends at a border of its region that is not one of the frame: probably only a part of the thing.
+    pub cut: bool,
+}
+
+impl Detection {
+    /// One that no region cut off.
+    #[must_use]
+    pub fn whole(label: Label, score: f32, rect: Rect) -> Self {
+        Self { label, score, rect, cut: false }
+    }
 }

@@ -4,6 +4,8 @@ use crate::geometry::Rect;
 
 /// A cut box loses against a whole one that covers at least this much of it.
 const CUT_COVERED: f32 = 0.6;
+/// A part of a vehicle is about as high as the whole: this much of its height.
+const CUT_HEIGHT: f32 = 0.7;
 /// Boxes looked at; a broken model that reports everything must not stop the camera.
 const MOST: usize = 3000;
 
@@ -31,6 +33,8 @@ pub struct Limits {
     pub by_class: Vec<Option<f32>>,
     /// The model suppresses within a region itself; only boxes of different regions are compared.
     pub across_regions_only: bool,
+    /// Index of the class of people, who stand in front of things without being a part of them.
+    pub person: Option<usize>,
 }
 
 impl Limits {
@@ -52,7 +56,23 @@ pub fn suppress(boxes: &mut Vec<Candidate>, limits: &Limits) {
         let covered = || k.rect.intersection(&b.rect).area() >= CUT_COVERED * b.rect.area();
         k.region != b.region && (k.rect.iou(&b.rect) > limits.of(b.class) || (b.cut && covered()))
     });
+    drop_parts(boxes, limits.person);
     boxes.sort_by(|a, b| b.score.total_cmp(&a.score));
+}
+
+/// The half of a truck may look like a car: what is cut goes where another region saw a whole thing of its height there,
+/// whatever its class. Whole ones come first.
+fn drop_parts(boxes: &mut Vec<Candidate>, person: Option<usize>) {
+    let (whole, cut): (Vec<_>, Vec<_>) = boxes.iter().copied().partition(|b| !b.cut);
+    let is_part = |b: &Candidate| {
+        let of = |k: &Candidate| {
+            let covered = k.rect.intersection(&b.rect).area() >= CUT_COVERED * b.rect.area();
+            k.region != b.region && covered && b.rect.height() >= CUT_HEIGHT * k.rect.height()
+        };
+        Some(b.class) != person && whole.iter().filter(|k| Some(k.class) != person).any(of)
+    };
+    let left = cut.into_iter().filter(|b| !is_part(b));
+    *boxes = whole.iter().copied().chain(left).collect();
 }
 
 /// Keeps in the order given what no kept one of its class beats.
@@ -70,7 +90,7 @@ fn keep_unbeaten(boxes: &mut Vec<Candidate>, beats: impl Fn(&Candidate, &Candida
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { iou: 0.6, by_class: Vec::new(), across_regions_only: false };
+    const LIMITS: Limits = Limits { iou: 0.6, by_class: Vec::new(), across_regions_only: false, person: Some(2) };
 
     fn at(x: f32, score: f32, class: usize, region: usize, cut: bool) -> Candidate {
         Candidate { class, score, rect: Rect::from([x, 0.0, x + 100.0, 100.0]), region, cut }
@@ -96,6 +116,18 @@ mod tests {
         let mut boxes = vec![part, at(0.0, 0.6, 0, 0, false)];
         suppress(&mut boxes, &LIMITS);
         assert_eq!(boxes, vec![at(0.0, 0.6, 0, 0, false)]);
+    }
+
+    #[test]
+    fn half_a_truck_is_no_car_beside_the_whole_truck_but_a_person_is_one() {
+        let half = |class: usize, height: f32| Candidate {
+            rect: Rect::from([0.0, 100.0 - height, 40.0, 100.0]),
+            ..at(0.0, 0.9, class, 1, true)
+        };
+        let mut boxes = vec![half(1, 95.0), half(1, 50.0), half(2, 90.0), at(0.0, 0.6, 0, 0, false)];
+        suppress(&mut boxes, &LIMITS);
+        let kept: Vec<_> = boxes.iter().map(|b| (b.class, b.rect.height())).collect();
+        assert_eq!(kept, [(1, 50.0), (2, 90.0), (0, 100.0)]);
     }
 
     #[test]

@@ -63,8 +63,7 @@ fn run(detections: &BTreeMap<i64, Vec<(i64, Rect, f32)>>, every: i64) -> BTreeMa
             clock_offset_ms: None,
         };
         // The detector of that sequence writes scores up to 100 and beyond.
-        let detection =
-            |d: &(i64, Rect, f32)| Detection { label: "person".into(), score: (d.2 / 50.0).clamp(0.0, 1.0), rect: d.1 };
+        let detection = |d: &(i64, Rect, f32)| Detection::whole("person".into(), (d.2 / 50.0).clamp(0.0, 1.0), d.1);
         let found: Vec<Detection> = found.iter().map(detection).collect();
         let live = tracker.update(time, &found).iter().filter(|t| t.matched);
         out.insert(frame, live.map(|t| (t.id, t.rect)).collect());
@@ -129,8 +128,7 @@ fn pass_behind_a_container(metres_a_second: f32) -> Passage {
     for ms in (0..(seconds * 1000.0) as i64).step_by(200) {
         let truth = renderer.truth(ms as f64 / 1000.0, UtcMillis(ms));
         let seen = truth.objects.iter().filter(|o| o.occluded < 0.7);
-        let found: Vec<Detection> =
-            seen.map(|o| Detection { label: o.label.as_str().into(), score: 0.9, rect: o.rect }).collect();
+        let found: Vec<Detection> = seen.map(|o| Detection::whole(o.label.as_str().into(), 0.9, o.rect)).collect();
         if found.iter().any(|d| d.label.as_str() == "two_wheeler") {
             hidden_ms = hidden_ms.max(ms - seen_at.unwrap_or(ms) - 200);
             seen_at = Some(ms);

@@ -20,11 +20,12 @@ use crate::ids::IdSource;
 use crate::rules::EndReason;
 use crate::simulate::feed::PictureSource;
 use crate::simulate::{Renderer, SceneSource, ServerOptions, SimCamera, SimKind, SimServer, TruthLog};
+use crate::track::Track;
 use crate::vision::Detection;
 use crate::vision::detector::{Detect, Detector, DetectorError};
 use crate::vision::regions::Region;
 
-/// Empty road before the script begins, seconds: connecting takes a moment.
+/// The first moment of the script is shown for so long before it goes on, seconds: connecting takes a moment.
 const LEAD_S: f64 = 6.0;
 /// The camera must show its first picture within this.
 const CONNECT_MS: i64 = 30_000;
@@ -110,7 +111,7 @@ impl Player<'_> {
         let mut shift: Option<i64> = None;
         loop {
             let frame = mailbox.take(TICK);
-            shift = shift.or_else(|| truth.recent().first().map(|f| drill_time(f.t).since(f.utc)));
+            shift = shift.or_else(|| truth.recent().iter().find(|f| f.t > 0.0).map(|f| drill_time(f.t).since(f.utc)));
             let Some((frame, shift)) = frame.zip(shift) else {
                 let waited_ms = utc_now().since(began);
                 anyhow::ensure!(
@@ -140,9 +141,13 @@ impl Player<'_> {
             self.register.apply_all(feed.facts, Some(drill_time(*at)));
             self.fed += 1;
         }
-        if self.lane.is_due(frame.time.mono) {
+        if t >= 0.0 && self.lane.is_due(frame.time.mono) {
             self.played.analysed += 1;
             let findings = self.lane.analyse(frame, detector, &self.register.snapshot(), now)?;
+            for track in self.lane.tracks().iter().filter(|t| t.confirmed) {
+                let Track { id, label, rect, matched, median_score, .. } = track;
+                tracing::debug!(drill = self.drill.name, t, %id, %label, ?rect, matched, median_score, "followed");
+            }
             self.keep(findings);
         }
         Ok(())
@@ -172,7 +177,8 @@ impl PictureSource for Delayed {
     }
 
     fn picture(&mut self, seconds: f64, utc: UtcMillis, size: (u32, u32)) -> Vec<u8> {
-        self.0.picture(seconds - LEAD_S, utc, size)
+        // What stands there when the script begins stood there before.
+        self.0.picture((seconds - LEAD_S).max(0.0), utc, size)
     }
 }
 
@@ -201,7 +207,7 @@ impl Detect for TrueBoxes {
         let (sx, sy) = (frame.width as f32 / SIZE.0 as f32, frame.height as f32 / SIZE.1 as f32);
         let visible = |o: &Seen| o.occluded <= HIDDEN && o.rect.area() > 64.0;
         let seen = objects.into_iter().filter(visible);
-        Ok(seen.map(|o| Detection { label: o.label, score: 0.9, rect: o.rect.scaled(sx, sy) }).collect())
+        Ok(seen.map(|o| Detection::whole(o.label, 0.9, o.rect.scaled(sx, sy))).collect())
     }
 
     fn input_size(&self) -> (u32, u32) {

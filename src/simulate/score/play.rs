@@ -159,8 +159,7 @@ impl<'a> Player<'a> {
 
     fn detections(&mut self, sample: &Sample) -> Vec<Detection> {
         let visible = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && o.rect.area() > 64.0);
-        let mut found: Vec<Detection> =
-            visible.map(|o| Detection { label: o.label.clone(), score: 0.9, rect: o.rect }).collect();
+        let mut found: Vec<Detection> = visible.map(|o| Detection::whole(o.label.clone(), 0.9, o.rect)).collect();
         if self.spoil.noise {
             let rng = &mut self.rng;
             found.retain(|_| !rng.chance(0.05));
@@ -171,7 +170,7 @@ impl<'a> Player<'a> {
             if rng.chance(0.05) {
                 let (x, y) = (rng.range(0.0, SIZE.0 as f32 - 60.0), rng.range(200.0, SIZE.1 as f32 - 80.0));
                 let rect = Rect { x0: x, y0: y, x1: x + 50.0, y1: y + 70.0 };
-                found.push(Detection { label: "person".into(), score: 0.5, rect });
+                found.push(Detection::whole("person".into(), 0.5, rect));
             }
         }
         found
