@@ -350,7 +350,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("order.waits", "chờ trạm trả lời", "waits for the box"),
     ("order.refused", "trạm từ chối", "refused by the box"),
     ("order.done", "trạm đã nhận", "taken by the box"),
-    ("hold_state.requested", "chưa hết thời gian giữ", "its time is not over"),
+    (
+        "hold_state.requested",
+        "chưa hết thời gian giữ hoặc đang ghi hình",
+        "its time is not over, or its video is being written",
+    ),
     ("hold_state.applied", "đã giữ đủ", "all of it held"),
     ("hold_state.partly", "giữ được một phần", "partly held"),
     ("hold_state.failed", "không còn hình để giữ", "nothing left to hold"),
