@@ -348,6 +348,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("order.hold", "giữ hình ảnh", "held footage"),
     ("order.release", "bỏ giữ", "released"),
     ("order.waits", "chờ trạm trả lời", "waits for the box"),
+    ("order.asked", "hỏi lần cuối", "last asked"),
     ("order.refused", "trạm từ chối", "refused by the box"),
     ("order.done", "trạm đã nhận", "taken by the box"),
     (

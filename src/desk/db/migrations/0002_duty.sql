@@ -32,7 +32,7 @@ CREATE TABLE box_order (
     topic        TEXT NOT NULL,
     body         TEXT NOT NULL,
     asked_ms     BIGINT NOT NULL,          -- last time
-    answered_ms  BIGINT,
+    answered_ms  BIGINT,                   -- its last word came; a hold whose time is not over has none yet
     ok           BIGINT,
     answer       TEXT
 );
