@@ -66,8 +66,14 @@ async fn both(database: DatabaseConfig) {
         (&bays["bays"][0]["state"], &bays["bays"][0]["since_ms"]),
         (&json!("empty"), &json!(1_772_427_600_000_i64))
     );
-    room.say(vec![state(false), alert("15BB", FIRST, 5, 4, None)]).await;
-    leader.sees("/yard", "Trạm ngoại tuyến").await;
+    // An alert about the bay stays there until somebody closes it, also of an event that is over.
+    let mut over = body_of(&alert("15BB", FIRST, 5, 4, None));
+    over["data"]["area"] = json!({"id": "bay-1", "name": "Ô số 1", "kind": "inspection_bay"});
+    over["data"]["capture"]["end"] = over["data"]["capture"]["start"].clone();
+    let over = ("gatewatch/v1/15BB/gate-01/alert".to_owned(), over.to_string().into_bytes());
+    room.say(vec![state(false), over]).await;
+    let yard = leader.sees("/yard", &format!("href=\"/alerts/{FIRST}\"")).await;
+    assert!(yard.has("Trạm ngoại tuyến"), "{}", yard.text);
 
     let plan = [&SHIFT[..], &[("duty1", "night"), ("name1", "Lê Thị Bình")]].concat();
     officer.get("/shifts").await.expect_status(200);

@@ -77,10 +77,8 @@ CREATE TABLE bay (
     box          TEXT NOT NULL,
     area         TEXT NOT NULL,
     name         TEXT NOT NULL,
-    camera       TEXT NOT NULL,
     event_id     TEXT,                     -- that occupies it; empty bay without
     since_ms     BIGINT NOT NULL,          -- occupied or empty since
-    seen_ms      BIGINT NOT NULL,          -- time of the newest word
     epoch        BIGINT NOT NULL,
     seq          BIGINT NOT NULL,
     body         TEXT NOT NULL,            -- that word
