@@ -665,6 +665,11 @@ const WORDS: &[(&str, &str, &str)] = &[
         "A leader is needed: an account of a leading role.",
     ),
     ("refusal.not_leader", "Chỉ lãnh đạo của ca này ký bàn giao.", "Only the leader of this shift hands over."),
+    (
+        "refusal.not_next_leader",
+        "Chỉ lãnh đạo của ca nhận hoặc cán bộ giám sát ký nhận bàn giao.",
+        "Only the leader of the shift that takes over, or a supervisor, signs.",
+    ),
     ("refusal.handed_over", "Ca này đã hoặc đang bàn giao.", "This shift is handed over, or about to be."),
     ("refusal.not_given", "Bên giao chưa ký, hoặc đã nhận xong.", "Nobody handed over, or it is done."),
     ("refusal.same_person", "Bên nhận phải là người khác bên giao.", "Who takes over must be another person."),
