@@ -170,6 +170,7 @@ pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -
         historical: i64::from(late || said),
         group_key: String::new(),
         picture: None,
+        pictured: 0,
         search: String::new(),
         body: String::new(),
         state: "new".into(),
