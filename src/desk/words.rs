@@ -89,6 +89,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     // Signing in.
     ("login.title", "Đăng nhập", "Sign in"),
+    ("login.out", "Đã đăng xuất", "Signed out"),
     ("login.name", "Tên đăng nhập", "Account"),
     ("login.password", "Mật khẩu", "Password"),
     ("login.wrong", "Sai tên đăng nhập hoặc mật khẩu.", "Wrong account or password."),
