@@ -45,7 +45,6 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("sign_out", "Đăng xuất", "Sign out"),
     ("other_language", "English", "Tiếng Việt"),
     ("password", "Mật khẩu", "Password"),
-    ("connected", "Đang nhận tin từ các trạm camera", "Receiving from the gates"),
     (
         "no_broker",
         "MẤT KẾT NỐI với máy chủ tin nhắn: cảnh báo mới chưa đến được",
@@ -209,7 +208,6 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("alerts.sound_off", "Tắt âm thanh", "Sound off"),
     ("alerts.sound_why", "Chuông báo từ mức Nghiêm trọng", "Sounds from Serious up"),
     ("alerts.similar", "cảnh báo tương tự", "similar alerts"),
-    ("alerts.hide_similar", "Ẩn các cảnh báo tương tự", "Hide similar alerts"),
     (
         "alerts.limit",
         "Chỉ hiện những cảnh báo mới nhất; dùng bộ lọc để xem thêm.",
@@ -412,7 +410,6 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("happened", "Xảy ra lúc", "Happened at"),
     ("lasted", "Kéo dài", "Lasted"),
     ("until", "đến", "until"),
-    ("tips_of_alert", "Tin báo từ cảnh báo này", "Tips of this alert"),
     ("refusal.closed", "Cảnh báo đã kết thúc.", "The alert is closed."),
     ("refusal.reason", "Cần chọn lý do.", "A reason is needed."),
     ("refusal.note", "Cần ghi rõ nội dung.", "Words are needed."),
