@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::api::{ApiState, FactKind, FieldError, SinkError, apply_all, items, refuse, sink_error};
 use super::correlate::standing;
+use super::tips::look_at_hold;
 use crate::clock::{UtcMillis, utc_now};
 use crate::customs::Register;
 use crate::store::{NewHold, Store, StoreError};
@@ -82,6 +83,9 @@ impl TipDesk {
         let optional = |name: &str| body[name].as_str().filter(|t| !t.is_empty() && t.len() <= 100).map(str::to_owned);
         let new = NewHold { id: optional("id"), camera, from, to, reason, tip_id: optional("tip_id"), by };
         let ids = self.store.place_holds(std::slice::from_ref(&new)).await.map_err(unavailable)?;
+        if let Some(hold) = self.store.hold(&ids[0]).await.map_err(unavailable)? {
+            look_at_hold(&self.store, &hold, utc_now()).await.map_err(unavailable)?;
+        }
         let hold = self.store.hold(&ids[0]).await.map_err(unavailable)?;
         tracing::info!(hold = ids[0], camera = new.camera, by = new.by, reason = new.reason, "footage held");
         Ok(json!(hold))

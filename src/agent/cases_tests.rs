@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::api_register::TipDesk;
 use super::clearance::Clearance;
 use super::correlate::Correlator;
 use super::keeper::new_message;
 use super::nudges::TipsTouched;
 use super::relink::Relinker;
 use super::tips::{Interests, TipRunner};
-use crate::clock::{UtcMillis, utc_now};
+use crate::camera::Codec;
+use crate::clock::{FrameTime, UtcMillis, utc_now};
 use crate::config::{Config, StoreConfig};
 use crate::customs::{FactKind, LinkState, LinkVerdict, Sought, VisitState, link};
 use crate::event::EventMessage;
 use crate::mqtt::Topics;
-use crate::store::{HoldState, Part, Store, StoreOptions};
+use crate::store::{HoldState, Part, SegmentClosed, SegmentFound, SegmentOpened, Store, StoreOptions};
 
 const A: &str = "10000001231";
 const B: &str = "10000001232";
@@ -576,4 +578,69 @@ async fn holds_and_moments_survive_a_restart() {
     let counts = FactKind::ALL.map(|kind| again.count_of(kind));
     assert_eq!(counts, [1, 0, 0, 0, 1, 1, 1]);
     assert_eq!(again.observation("o").unwrap().norm, BOX_1);
+}
+
+impl Site {
+    /// A file of `cam-1` from minute to minute, as it is begun and as it is complete.
+    fn file(&self, from: i64, to: i64) -> SegmentFound {
+        let (first, end, path) = (self.at(from), self.at(to), format!("cam-1/{from}.mp4"));
+        let opened = SegmentOpened {
+            camera: crate::camera::CameraId("cam-1".into()),
+            path: path.clone(),
+            codec: Codec::H264,
+            width: 640,
+            height: 480,
+            first,
+            time: FrameTime::arrived(first.0),
+            gap_before_ms: None,
+            gap_reason: None,
+            dropped: 0,
+        };
+        let closed = SegmentClosed { path, first, end, bytes: 1, pictures: 1, sha256: "0".repeat(64) };
+        SegmentFound { opened, closed }
+    }
+
+    fn desk(&self) -> TipDesk {
+        let register = Arc::clone(self.clearance.register());
+        TipDesk { store: self.store.clone(), register, cameras: vec!["cam-1".into(), "cam-2".into()], tip_days: 30 }
+    }
+
+    /// A person holds footage; the state that he is told.
+    async fn hold(&self, id: &str, camera: &str, from: UtcMillis, to: UtcMillis) -> Value {
+        let body = json!({"id": id, "camera": camera, "from": from, "to": to, "reason": "risky", "by": "an"});
+        self.desk().hold(&body).await.unwrap()["state"].clone()
+    }
+}
+
+#[tokio::test]
+async fn a_persons_hold_says_how_much_it_holds_at_once_or_when_its_time_is_over() {
+    let site = Site::new().await;
+    site.store.segments_found(&[site.file(0, 2)]).await.unwrap();
+    assert_eq!(site.hold("h-1", "cam-1", site.at(0), site.at(2)).await, "applied");
+    assert_eq!(site.hold("h-2", "cam-1", site.at(1), site.at(4)).await, "partly");
+    let gaps = site.store.hold("h-2").await.unwrap().unwrap().gaps;
+    assert_eq!(gaps, [(site.at(2), site.at(4))]);
+    assert_eq!(site.hold("h-3", "cam-2", site.at(0), site.at(2)).await, "failed");
+    // Not before its time is over and what it is about is written.
+    let ends = utc_now().plus_ms(300);
+    assert_eq!(site.hold("h-4", "cam-1", site.at(1), ends).await, "requested");
+    let file = site.file(10, 12);
+    site.store.segment_opened(&file.opened).await.unwrap();
+    assert_eq!(site.hold("h-5", "cam-1", site.at(10), site.at(12)).await, "requested");
+    site.store.segment_closed(&file.closed).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let released = json!({"id": "h-1", "by": "binh", "reason": "done"});
+    site.desk().release(&released).await.unwrap();
+    site.tips.look(&TipsTouched { all: true, ..TipsTouched::default() }).await.unwrap();
+    for (id, state) in [
+        ("h-1", HoldState::Released),
+        ("h-3", HoldState::Failed),
+        ("h-4", HoldState::Partly),
+        ("h-5", HoldState::Applied),
+    ] {
+        assert_eq!(site.store.hold(id).await.unwrap().unwrap().state, state, "{id}");
+    }
+    // Asked again, as a desk does that heard no answer.
+    assert_eq!(site.hold("h-4", "cam-1", site.at(1), ends).await, "partly");
+    assert_eq!(site.hold("h-1", "cam-1", site.at(0), site.at(2)).await, "released");
 }

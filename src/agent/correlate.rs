@@ -216,7 +216,7 @@ impl Correlator {
             found.truncate(MAX_RANGES);
         }
         for range in &mut found {
-            self.judge(range, s.now).await?;
+            judge(&self.store, range, s.now).await?;
         }
         if let Some(key) = s.tip.decl_no.as_ref().map(|d| &d.key)
             && s.declarations.is_empty()
@@ -248,55 +248,6 @@ impl Correlator {
             candidates: s.out.candidates,
             notes,
         })
-    }
-
-    /// How much footage there is of a range, up to now.
-    async fn judge(&self, range: &mut FootageRange, now: UtcMillis) -> Result<(), StoreError> {
-        let until = range.to.min(now);
-        if until <= range.from {
-            range.why = Some("it lies ahead".into());
-            return Ok(());
-        }
-        let pieces = self.store.pieces(&range.camera, range.from, until).await?;
-        let there = |state: &str| matches!(state, "kept" | "writing");
-        let kept: Vec<(UtcMillis, UtcMillis)> =
-            pieces.iter().filter(|p| there(&p.state)).map(|p| (UtcMillis(p.start_ms), UtcMillis(p.end_ms))).collect();
-        let recorded = !pieces.is_empty() || self.store.was_recorded(&range.camera).await?;
-        let mut missing = uncovered(range.from, until, &kept);
-        let writing = |(from, to): &(UtcMillis, UtcMillis)| {
-            *to == now && now.since(*from) <= BEING_WRITTEN_MS && kept.last().is_some_and(|(_, end)| end >= from)
-        };
-        missing.retain(|gap| !writing(gap));
-        let why = |from: UtcMillis, to: UtcMillis| {
-            let gone = pieces.iter().find(|p| !there(&p.state) && p.start_ms < to.0 && from.0 < p.end_ms);
-            match (gone.map(|p| p.state.as_str()), recorded) {
-                (Some("expired"), _) => "expired: deleted by age or room before the tip came",
-                (Some(_), _) => "lost: the file is damaged or gone",
-                (None, true) => "not recorded then",
-                (None, false) => "this camera was never recorded",
-            }
-        };
-        // What goes on is said to go on to the end, so that the answer is not another one every minute.
-        let end = range.to;
-        let going_on =
-            |to: UtcMillis, lasts: bool| if lasts && now.since(to) < BEING_WRITTEN_MS * 2 { end } else { to };
-        let gaps = missing.into_iter().map(|(from, to)| Gap {
-            from,
-            to: going_on(to, to == until),
-            why: why(from, to).into(),
-        });
-        range.judge(until, gaps.collect());
-        let span = Span { from: range.from, to: until };
-        let seen = self.store.coverage_between(&CameraId(range.camera.clone()), None, span).await?;
-        // The newest seconds are not written down yet, which is no news.
-        let blind = seen.blind.into_iter().filter(|b| b.reason != BlindReason::NotYet);
-        // What is watched again is over, however short ago that was.
-        let watched_until = seen.watched.last().map(|w| w.span.to);
-        let lasts = |b: &Blind| watched_until.is_none_or(|t| t <= b.span.from);
-        let gap =
-            |b: Blind| Gap { to: going_on(b.span.to, lasts(&b)), from: b.span.from, why: b.reason.as_str().into() };
-        range.unwatched = blind.take(MAX_GAPS).map(gap).collect();
-        Ok(())
     }
 
     /// Events with their pictures.
@@ -415,6 +366,50 @@ impl Search<'_> {
             self.out.candidates.push(Candidate { what, camera, at, why });
         }
     }
+}
+
+/// How much footage there is of a range, up to now.
+pub(super) async fn judge(store: &Store, range: &mut FootageRange, now: UtcMillis) -> Result<(), StoreError> {
+    let until = range.to.min(now);
+    if until <= range.from {
+        range.why = Some("it lies ahead".into());
+        return Ok(());
+    }
+    let pieces = store.pieces(&range.camera, range.from, until).await?;
+    let there = |state: &str| matches!(state, "kept" | "writing");
+    let kept: Vec<(UtcMillis, UtcMillis)> =
+        pieces.iter().filter(|p| there(&p.state)).map(|p| (UtcMillis(p.start_ms), UtcMillis(p.end_ms))).collect();
+    let recorded = !pieces.is_empty() || store.was_recorded(&range.camera).await?;
+    let mut missing = uncovered(range.from, until, &kept);
+    let writing = |(from, to): &(UtcMillis, UtcMillis)| {
+        *to == now && now.since(*from) <= BEING_WRITTEN_MS && kept.last().is_some_and(|(_, end)| end >= from)
+    };
+    missing.retain(|gap| !writing(gap));
+    let why = |from: UtcMillis, to: UtcMillis| {
+        let gone = pieces.iter().find(|p| !there(&p.state) && p.start_ms < to.0 && from.0 < p.end_ms);
+        match (gone.map(|p| p.state.as_str()), recorded) {
+            (Some("expired"), _) => "expired: deleted by age or room before the tip came",
+            (Some(_), _) => "lost: the file is damaged or gone",
+            (None, true) => "not recorded then",
+            (None, false) => "this camera was never recorded",
+        }
+    };
+    // What goes on is said to go on to the end, so that the answer is not another one every minute.
+    let end = range.to;
+    let going_on = |to: UtcMillis, lasts: bool| if lasts && now.since(to) < BEING_WRITTEN_MS * 2 { end } else { to };
+    let gaps =
+        missing.into_iter().map(|(from, to)| Gap { from, to: going_on(to, to == until), why: why(from, to).into() });
+    range.judge(until, gaps.collect());
+    let span = Span { from: range.from, to: until };
+    let seen = store.coverage_between(&CameraId(range.camera.clone()), None, span).await?;
+    // The newest seconds are not written down yet, which is no news.
+    let blind = seen.blind.into_iter().filter(|b| b.reason != BlindReason::NotYet);
+    // What is watched again is over, however short ago that was.
+    let watched_until = seen.watched.last().map(|w| w.span.to);
+    let lasts = |b: &Blind| watched_until.is_none_or(|t| t <= b.span.from);
+    let gap = |b: Blind| Gap { to: going_on(b.span.to, lasts(&b)), from: b.span.from, why: b.reason.as_str().into() };
+    range.unwatched = blind.take(MAX_GAPS).map(gap).collect();
+    Ok(())
 }
 
 /// Where a tip stands at `now`.

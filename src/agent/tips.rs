@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::correlate::{Correlator, standing};
+use super::correlate::{Correlator, judge, standing};
 use super::nudges::{Nudges, TipsTouched};
 use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
-use crate::customs::correlation::{Correlation, Footage, KIND, Standing};
+use crate::customs::correlation::{Correlation, Footage, FootageRange, KIND, Standing};
 use crate::customs::{Register, Tip};
 use crate::ids::IdSource;
 use crate::mqtt::{DeliveryStatus, Topics};
-use crate::store::{HoldState, LANE_ALERT, NewHold, NewNotice, Store, StoreError};
+use crate::store::{Hold, HoldState, LANE_ALERT, NewHold, NewNotice, Store, StoreError};
 
 /// What comes together is taken together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -94,6 +94,9 @@ impl TipRunner {
     pub async fn look(&self, touched: &TipsTouched) -> Result<(), StoreError> {
         let register = self.register.snapshot();
         let (now, days) = (utc_now(), self.correlator.config.register.tip_days);
+        if touched.all {
+            self.look_at_holds(now).await?;
+        }
         let mut ids = self.interests.of(&touched.handles);
         ids.extend(touched.tips.iter().cloned());
         if touched.all {
@@ -112,6 +115,15 @@ impl TipRunner {
             if is_open || was_open().await? || touched.tips.contains(&id) {
                 self.answer(tip, now).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Holds of persons, as far as it was not known before how much they hold.
+    async fn look_at_holds(&self, now: UtcMillis) -> Result<(), StoreError> {
+        let store = &self.correlator.store;
+        for hold in store.holds(None, false).await? {
+            look_at_hold(store, &hold, now).await?;
         }
         Ok(())
     }
@@ -148,14 +160,7 @@ impl TipRunner {
             .collect();
         let ids = store.place_holds(&holds).await?;
         for (range, id) in found.ranges.iter_mut().zip(ids) {
-            let state = match range.footage {
-                _ if range.to > now => HoldState::Requested,
-                Footage::Complete => HoldState::Applied,
-                Footage::Partial => HoldState::Partly,
-                Footage::None => HoldState::Failed,
-            };
-            let gaps: Vec<(UtcMillis, UtcMillis)> = range.gaps.iter().map(|g| (g.from, g.to)).collect();
-            store.set_hold_state(&id, state, &gaps).await?;
+            set_state(store, &id, range, now).await?;
             range.hold_id = Some(id);
         }
         Ok(())
@@ -198,6 +203,42 @@ impl TipRunner {
             ranges = found.ranges.len(), footage = ?found.footage, "tip answered");
         Ok(())
     }
+}
+
+/// How much of a range a hold on it holds. What lies ahead is looked at when it is over.
+async fn set_state(store: &Store, hold: &str, range: &FootageRange, now: UtcMillis) -> Result<(), StoreError> {
+    let state = match range.footage {
+        _ if range.to > now => HoldState::Requested,
+        Footage::Complete => HoldState::Applied,
+        Footage::Partial => HoldState::Partly,
+        Footage::None => HoldState::Failed,
+    };
+    let gaps: Vec<(UtcMillis, UtcMillis)> = range.gaps.iter().map(|g| (g.from, g.to)).collect();
+    store.set_hold_state(hold, state, &gaps).await
+}
+
+/// Looks how much footage there is of a hold that a person placed, once: when its time is over and the files are complete.
+///
+/// # Errors
+/// When the store refuses.
+pub(super) async fn look_at_hold(store: &Store, hold: &Hold, now: UtcMillis) -> Result<(), StoreError> {
+    let waits = hold.tip_id.is_none() && hold.state == HoldState::Requested && hold.to <= now;
+    if !waits || store.is_being_written(&hold.camera, hold.to).await? {
+        return Ok(());
+    }
+    let mut range = FootageRange {
+        camera: hold.camera.clone(),
+        from: hold.from,
+        to: hold.to,
+        footage: Footage::None,
+        gaps: Vec::new(),
+        why: None,
+        unwatched: Vec::new(),
+        hold_id: None,
+        because: Vec::new(),
+    };
+    judge(store, &mut range, now).await?;
+    set_state(store, &hold.id, &range, now).await
 }
 
 /// What an answer says, without when it was looked for.

@@ -18,6 +18,9 @@ use crate::evidence::statement::{KeyItem, Origin, SignedHead};
 /// CloudEvents type of published heads.
 pub(crate) const HEAD_KIND: &str = crate::store::HEAD_KIND;
 
+/// Instead of a fault, for a head that may be older than all known keys.
+const UNVOUCHED: &str = "unvouched";
+
 /// What does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -116,6 +119,8 @@ fn judge(said: &Said, known: &Known) -> Result<(), Fault> {
     if !said.signed.holds(&said.origin) {
         return Err(Fault::Signature);
     }
+    // Before anything else: what a stranger's head says is no word of the box, so that nothing may be told from it.
+    is_vouched_for(said, known)?;
     let sum = head.sha256.to_string();
     if known.same.iter().any(|h| h.sha256 != sum) {
         return Err(Fault::Fork);
@@ -126,7 +131,7 @@ fn judge(said: &Said, known: &Known) -> Result<(), Fault> {
     if let (Some(previous), Some(before)) = (&said.previous, &known.before) {
         continues(previous.as_ref(), before)?;
     }
-    is_vouched_for(said, known)
+    Ok(())
 }
 
 /// What the box says it published last must be what the desk heard last, or something later that has not come yet.
@@ -143,8 +148,7 @@ fn continues(previous: Option<&Named>, before: &HeadRow) -> Result<(), Fault> {
 fn is_vouched_for(said: &Said, known: &Known) -> Result<(), Fault> {
     let key = said.signed.key.to_string();
     let Some(in_force) = known.signers.last() else { return Ok(()) };
-    // A head that comes late may be older than all keys that are known.
-    if known.signers.contains(&key) || known.before.is_none() {
+    if known.signers.contains(&key) || is_unvouched(said, known) {
         return Ok(());
     }
     let mut now = PublicKey::parse(in_force).map_err(|_| Fault::Key)?;
@@ -154,6 +158,12 @@ fn is_vouched_for(said: &Said, known: &Known) -> Result<(), Fault> {
         }
     }
     if now == said.signed.key { Ok(()) } else { Err(Fault::Key) }
+}
+
+/// A head that comes late may be older than all keys that are known: no alarm, but nobody says that it is the box's own.
+fn is_unvouched(said: &Said, known: &Known) -> bool {
+    let key = said.signed.key.to_string();
+    known.before.is_none() && !known.signers.is_empty() && !known.signers.contains(&key)
 }
 
 /// Takes a head: keeps it, judges it, and raises an alert when it does not fit.
@@ -167,7 +177,11 @@ pub(crate) async fn take(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Res
         signers.retain(|s| *s != state.signer);
         signers.push(state.signer.clone());
     }
-    let judged = judge(&said, &Known { before, after, same, signers });
+    let known = Known { before, after, same, signers };
+    let judged = judge(&said, &known);
+    let forged = matches!(judged, Err(Fault::Signature | Fault::Key));
+    // Also where it contradicts what is known: it is told, and no other head is measured by it.
+    let unvouched = !forged && is_unvouched(&said, &known);
     let anew = state.as_ref().is_some_and(|s| s.epoch < m.epoch);
     let fault = match judged {
         Err(fault) => Some(fault),
@@ -183,7 +197,7 @@ pub(crate) async fn take(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Res
         signature: hex::encode(&said.signed.signature.0),
         received_ms: now,
         // A new store begins well; it is the old one that is missed.
-        fault: judged.err().map(|f| f.as_str().to_owned()),
+        fault: if unvouched { Some(UNVOUCHED) } else { judged.err().map(Fault::as_str) }.map(str::to_owned),
     };
     tx.add_head(&m.source, m.epoch, &row).await?;
     move_on(tx, m, &row, state.as_ref(), fault, now).await?;
@@ -193,8 +207,8 @@ pub(crate) async fn take(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Res
     }
 }
 
-/// The state follows the newest head, also one that does not fit: so that one break is told once. What nobody signed moves
-/// nothing.
+/// The state follows the newest head, also one that does not fit: so that one break is told once. What is not signed by a
+/// key of the box moves nothing, else the key of a stranger would be the one in force.
 async fn move_on(
     tx: &mut Tx,
     m: &Message,
@@ -217,7 +231,7 @@ async fn move_on(
         fault: None,
         fault_ms: None,
     });
-    let forged = fault == Some(Fault::Signature);
+    let forged = matches!(fault, Some(Fault::Signature | Fault::Key));
     let newest = m.epoch > known.epoch || (m.epoch == known.epoch && m.seq >= known.seq);
     let mut next = if newest && !forged {
         let (n, seq, at_ms) = (row.n, row.seq, row.at_ms);
@@ -225,7 +239,7 @@ async fn move_on(
     } else {
         known
     };
-    next.heads += i64::from(fault.is_none());
+    next.heads += i64::from(fault.is_none() && row.fault.is_none());
     if let Some(fault) = fault.filter(|_| next.fault.is_none()) {
         (next.fault, next.fault_ms) = (Some(fault.as_str().into()), Some(now));
     }
@@ -356,6 +370,56 @@ mod tests {
             ..Known::default()
         };
         assert_eq!(judge(&next(), &late), Ok(()));
+    }
+
+    /// A published head as a message.
+    fn message(seq: i64, head: &Head, key: &BoxKey) -> Message {
+        let signed = head.clone().sign(&origin(), key);
+        let body = json!({
+            "specversion": "1.0", "id": format!("H{seq}"), "source": "/office/15BB/box/gate-01", "type": HEAD_KIND,
+            "subject": "chain", "time": "2026-03-02T03:17:45.212Z",
+            "data": {"revision": 1, "severity": 1, "epoch": 7, "head": signed, "office": "15BB", "box": "gate-01",
+                "sequence": {"epoch": 7, "seq": seq, "historical": false}}
+        });
+        message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_key_of_a_stranger_is_trusted_neither_late_nor_after_its_alarm() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let ((_a, own), (_b, stranger)) = (key(), key());
+        let alarms = async || room.db.alert_counts(&crate::desk::db::Scope::all()).await.unwrap().len();
+        let says = async |seq, head: Head, key: &BoxKey| {
+            let mut tx = room.db.write().await.unwrap();
+            take(&room, &mut tx, &message(seq, &head, key), 1_000).await.unwrap();
+            tx.commit().await.unwrap();
+            room.db.chain_states(&crate::desk::db::Scope::all()).await.unwrap().remove(0)
+        };
+        let first = says(10, head(100, "a"), &own).await;
+        // Older than all that is known: kept without an alarm, and nobody trusts its key for that.
+        for seq in [3, 4] {
+            let late = says(seq, head(seq * 10, "x"), &stranger).await;
+            assert_eq!((late.heads, late.fault, late.signer), (1, None, first.signer.clone()));
+        }
+        assert_eq!(alarms().await, 0);
+        // Also not where it contradicts what is known, or goes back behind it.
+        for (seq, n) in [(11, 110), (12, 120), (13, 100), (14, 50)] {
+            let state = says(seq, head(n, "x"), &stranger).await;
+            assert_eq!(state.fault.as_deref(), Some("key"));
+            assert_eq!((state.n, state.heads, state.signer), (100, 1, first.signer.clone()), "it moves nothing");
+        }
+        assert_eq!(alarms().await, 1);
+        // The box itself goes on as if nothing had been.
+        let next = says(15, head(130, "b"), &own).await;
+        assert_eq!((next.n, next.heads, next.signer), (130, 2, first.signer.clone()));
+        // A late head of a stranger that contradicts is told; what the box says late is not measured by it.
+        says(2, head(100, "x"), &stranger).await;
+        let faults = "SELECT COUNT(*) FROM alert WHERE rule = 'chain_fork'";
+        let faults: i64 = sqlx::query_scalar(faults).fetch_one(&room.db.pool).await.unwrap();
+        assert_eq!(faults, 1);
+        let late = says(5, head(40, "c"), &own).await;
+        assert_eq!((late.heads, late.signer), (3, first.signer));
     }
 
     #[test]

@@ -34,8 +34,6 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) struct Card {
     pub row: AlertRow,
-    /// Digests of its pictures that are here.
-    pub pictures: Vec<String>,
     /// Just opened and live: worth a sound.
     pub fresh: bool,
 }
@@ -102,9 +100,8 @@ async fn announce_once(room: &Room, seen: Option<i64>) -> Result<i64, DbError> {
         upto = last.touched.max(newest);
     }
     for one in touched {
-        let pictures = if one.row.picture.is_some() { room.db.pictures(&one.row.id).await? } else { Vec::new() };
         let fresh = one.rang > seen;
-        let _ = room.hub.told.send(Told::Alert(Arc::new(Card { row: one.row, pictures, fresh })));
+        let _ = room.hub.told.send(Told::Alert(Arc::new(Card { row: one.row, fresh })));
     }
     Ok(upto)
 }

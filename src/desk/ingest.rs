@@ -141,19 +141,17 @@ async fn picture(room: &Room, tx: &mut Tx, event: &str, one: &Arrived) -> Result
 /// Keeps a message; what is new becomes links, an alert, a bay's state, a head of the box's chain, and a box's word about
 /// tips.
 async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbError> {
-    match tx.keep(m, now).await? {
+    let kept = tx.keep(m, now).await?;
+    let aside = match kept {
+        Kept::New => None,
         Kept::Known => return Ok(()),
-        Kept::Conflict => {
-            tracing::error!(
-                source = m.source,
-                epoch = m.epoch,
-                seq = m.seq,
-                id = m.id,
-                "two different messages have the same number or revision; the later one is kept aside"
-            );
-            return chain::number_twice(room, tx, m, now).await;
-        }
-        Kept::New => {}
+        Kept::NumberTwice => Some("another message has its number"),
+        Kept::RevisionTwice => Some("another message has its revision"),
+        Kept::Foreign => Some("another box's event has its id"),
+    };
+    if let Some(why) = aside {
+        tracing::error!(source = m.source, epoch = m.epoch, seq = m.seq, id = m.id, why, "a message is kept aside");
+        return if kept == Kept::NumberTwice { chain::number_twice(room, tx, m, now).await } else { Ok(()) };
     }
     if m.kind == chain::HEAD_KIND {
         return chain::take(room, tx, m, now).await;
@@ -270,6 +268,36 @@ async fn answer(tx: &mut Tx, one: &Arrived) -> Result<(), DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_alert_of_a_box_is_changed_by_that_box_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let says = async |box_id: &str, seq, revision, severity| {
+            let mut body = message::tests::body("E1", seq, revision, severity);
+            body["source"] = format!("/office/15BB/box/{box_id}").into();
+            body["data"]["link"]["links"][0]["decl_key"] = format!("{severity}0000001234").into();
+            let m = message::read(body.to_string().as_bytes(), "15BB", box_id).unwrap();
+            let mut tx = room.db.write().await.unwrap();
+            keep(&room, &mut tx, &m, 0).await.unwrap();
+            tx.commit().await.unwrap();
+            let row = room.db.alert("E1").await.unwrap().unwrap();
+            let links = "SELECT decl_key FROM event_link WHERE event_id = 'E1'";
+            let link: String = sqlx::query_scalar(links).fetch_one(&room.db.pool).await.unwrap();
+            (row.box_id, row.revision, row.severity, link)
+        };
+        let of = |revision, severity| ("gate-01".to_owned(), revision, severity, format!("{severity}0000001234"));
+        assert_eq!(says("gate-01", 1, 1, 4).await, of(1, 4));
+        for (seq, revision) in [(1, 9), (2, 10)] {
+            assert_eq!(says("gate-02", seq, revision, 1).await, of(1, 4), "another box");
+        }
+        assert_eq!(says("gate-01", 2, 2, 3).await.1, 2, "its own next word, whatever the other one said");
+        assert_eq!(room.db.revisions("E1").await.unwrap().len(), 2, "the page shows the words of its box only");
+        let aside = "SELECT COUNT(*) FROM clash WHERE source = '/office/15BB/box/gate-02'";
+        let aside: i64 = sqlx::query_scalar(aside).fetch_one(&room.db.pool).await.unwrap();
+        let holes: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM gap").fetch_one(&room.db.pool).await.unwrap();
+        assert_eq!((aside, holes), (2, 0), "kept aside, and not asked for again");
+    }
 
     #[test]
     fn only_topics_of_boxes_are_read() {

@@ -78,13 +78,10 @@ pub(crate) fn links(m: &Message) -> Vec<LinkRow> {
 pub(crate) struct BayWord {
     pub area: String,
     pub name: String,
-    pub camera: String,
     /// Event that occupies it; `None` = empty.
     pub event: Option<String>,
     /// Occupied or empty since.
     pub since_ms: i64,
-    /// Time of this word.
-    pub seen_ms: i64,
 }
 
 /// Whether a bay is used, as `bay_occupied` and `bay_empty` say; other rules about a bay do not say it.
@@ -99,10 +96,8 @@ pub(crate) fn bay(m: &Message) -> Option<BayWord> {
     let area = text(&m.body, "/data/area/id")?;
     Some(BayWord {
         name: text(&m.body, "/data/area/name").filter(|n| !n.is_empty()).unwrap_or_else(|| area.clone()),
-        camera: text(&m.body, "/data/camera/id").unwrap_or_default(),
         event,
         since_ms,
-        seen_ms: end.unwrap_or(m.at_ms),
         area,
     })
 }
@@ -175,6 +170,7 @@ pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -
         historical: i64::from(late || said),
         group_key: String::new(),
         picture: None,
+        pictured: 0,
         search: String::new(),
         body: String::new(),
         state: "new".into(),

@@ -1,6 +1,7 @@
 //! What people ask of a box about an alert, in one transaction each: the order, its history, its audit and the message. A
 //! declaration is bound by the fact `in/bind`, footage is held and given free by `cmd/hold` and `cmd/release`. An order
-//! without an answer is sent again when the box is there; boxes take the same order twice as once.
+//! without an answer is sent again when the box is there, ever less often but never given up; so is a hold that is
+//! not known to be complete, for how much it holds. Boxes take the same order twice as once.
 
 use serde_json::{Value, json};
 
@@ -17,10 +18,8 @@ use super::message::text;
 use super::room::{Room, new_id};
 use crate::clock::{UtcMillis, utc_now};
 
-/// An order is sent again after this, milliseconds.
+/// An order is sent again after this, milliseconds; an old one later.
 const AGAIN_MS: i64 = 60_000;
-/// And no longer than this: the broker and the boxes keep facts for a week.
-const GIVEN_UP_MS: i64 = 7 * 86_400_000;
 /// Longest reason that boxes take, characters.
 const MAX_REASON: usize = 100;
 
@@ -123,7 +122,9 @@ fn levels(ask: &Ask) -> &'static str {
 fn check(ask: &Ask, earlier: &[OrderRow]) -> Result<(), DutyError> {
     let lacks_reason = ask.note().trim().is_empty();
     match ask {
-        Ask::Bind { reject, .. } if lacks_reason && (*reject || in_force(earlier).is_some()) => {
+        Ask::Bind { decl_key, reject, .. }
+            if lacks_reason && (*reject || corrected(decl_key, *reject, earlier).is_some()) =>
+        {
             Err(DutyError::Refused("refusal.correction"))
         }
         Ask::Bind { .. } => Ok(()),
@@ -141,13 +142,28 @@ fn check(ask: &Ask, earlier: &[OrderRow]) -> Result<(), DutyError> {
     }
 }
 
-/// The binding that stands: the last one that no box refused.
-fn in_force(earlier: &[OrderRow]) -> Option<&OrderRow> {
-    let bound = |o: &&OrderRow| {
-        let action = serde_json::from_str::<Value>(&o.body).ok().and_then(|b| text(&b, "/action"));
-        o.kind == "bind" && o.ok != Some(0) && action.as_deref() == Some("bind")
+/// Bindings and rejections that stand, oldest first, with whether each rejects: no box refused them, and no later one that
+/// a box did not refuse corrected them.
+fn standing(earlier: &[OrderRow]) -> Vec<(&OrderRow, bool)> {
+    let taken = earlier.iter().filter(|o| o.kind == "bind" && o.ok != Some(0));
+    let said: Vec<(&OrderRow, Value)> =
+        taken.map(|o| (o, serde_json::from_str(&o.body).unwrap_or(Value::Null))).collect();
+    let gone: Vec<String> = said.iter().filter_map(|(_, body)| text(body, "/supersedes")).collect();
+    let stands = said.iter().filter(|(o, _)| !gone.contains(&o.id));
+    stands.map(|(o, body)| (*o, body["action"] == "reject")).collect()
+}
+
+/// The order that a new one corrects. A rejection takes back what was bound to the same declaration, and nothing else. A
+/// binding takes back the rejection of its declaration, or else the binding in its place.
+fn corrected<'a>(decl_key: &str, reject: bool, earlier: &'a [OrderRow]) -> Option<&'a OrderRow> {
+    let standing = standing(earlier);
+    let same = standing.iter().rev().find(|(o, _)| o.about == decl_key);
+    let before = match (reject, same) {
+        (true, same) => same.filter(|(_, rejects)| !rejects),
+        (false, Some(same)) if same.1 => Some(same),
+        (false, _) => standing.iter().rev().find(|(_, rejects)| !rejects),
     };
-    earlier.iter().rev().find(bound)
+    before.map(|(o, _)| *o)
 }
 
 /// The message, in the form of the agent.
@@ -166,7 +182,7 @@ fn body(ask: &Ask, id: &str, user: &User, alert: &AlertRow, earlier: &[OrderRow]
             if !note.trim().is_empty() {
                 body["reason"] = cut(note).into();
             }
-            if let Some(before) = in_force(earlier) {
+            if let Some(before) = corrected(decl_key, *reject, earlier) {
                 body["supersedes"] = before.id.clone().into();
             }
             body
@@ -188,14 +204,15 @@ fn outgoing(room: &Room, order: &OrderRow, now: i64) -> Outgoing {
     }
 }
 
-/// A box answers.
+/// A box answers. What it says of a hold that it has not looked at is not its last word.
 pub(crate) async fn answered(tx: &mut Tx, order: &str, body: &Value) -> Result<(), DbError> {
     let ok = body["ok"] == true;
     let answer = if ok { body["result"].to_string() } else { text(body, "/error").unwrap_or_default() };
     if !ok {
         tracing::warn!(order, error = answer, "a box refuses an order");
     }
-    if let Some(alert) = tx.order_answered(order, utc_now().0, ok, &answer).await? {
+    let last_ms = Some(utc_now().0).filter(|_| !ok || body["result"]["state"] != "requested");
+    if let Some(alert) = tx.order_answered(order, last_ms, ok, &answer).await? {
         tx.touch(&alert, false).await?;
     }
     Ok(())
@@ -204,7 +221,7 @@ pub(crate) async fn answered(tx: &mut Tx, order: &str, body: &Value) -> Result<(
 /// Sends orders without an answer again.
 pub(crate) async fn ask_again(room: &Room) -> Result<(), DbError> {
     let now = utc_now().0;
-    let due = room.db.orders_due(now - AGAIN_MS, now - GIVEN_UP_MS).await?;
+    let due = room.db.orders_due(now - AGAIN_MS).await?;
     if due.is_empty() {
         return Ok(());
     }
@@ -281,6 +298,98 @@ mod tests {
             Ask::Bind { decl_key: "10000001234".into(), reject: false, visit: Some("V-7".into()), note: String::new() };
         let read = Binding::from_json(body(&visit, "o3", &user(), &alert(), &[], 0).to_string().as_bytes()).unwrap();
         assert_eq!((read.value.visit_id.as_deref(), read.value.event_id), (Some("V-7"), None));
+    }
+
+    /// Gives orders one after the other, `(declaration, rejects)`, and says which of them a box then leaves in force.
+    fn in_force_at_the_box(asked: &[(&str, bool)]) -> Vec<String> {
+        use crate::customs::register::Fact;
+        use crate::customs::{Binding, Register};
+        let register = Register::default();
+        let (mut given, mut bindings) = (Vec::new(), Vec::new());
+        for (n, (decl, reject)) in asked.iter().enumerate() {
+            let ask = Ask::Bind { decl_key: (*decl).into(), reject: *reject, visit: None, note: "lý do".into() };
+            let id = format!("o{n}");
+            let body = body(&ask, &id, &user(), &alert(), &given, 0);
+            given.push(order(&id, &ask, &body));
+            let binding = Binding::from_json(body.to_string().as_bytes()).unwrap().value;
+            register.apply(Fact::Bind(binding.clone()), UtcMillis(0));
+            bindings.push(binding);
+        }
+        let snapshot = register.snapshot();
+        bindings.iter().filter(|b| !snapshot.is_superseded(b)).map(|b| b.id.clone()).collect()
+    }
+
+    #[test]
+    fn a_rejection_takes_back_its_own_declaration_only_and_can_be_taken_back() {
+        let (d1, d2) = ("10000001234", "20000001234");
+        assert_eq!(in_force_at_the_box(&[(d1, false), (d2, true)]), ["o0", "o1"], "another declaration stays bound");
+        assert_eq!(in_force_at_the_box(&[(d1, false), (d1, true)]), ["o1"]);
+        assert_eq!(in_force_at_the_box(&[(d1, false), (d1, true), (d1, false)]), ["o2"], "bound again");
+        assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false)]), ["o1"], "a correction");
+        assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false), (d1, true)]), ["o1", "o2"], "already corrected");
+        // What a box refused corrects nothing, and is not corrected.
+        let first = body(&bind("", false), "o1", &user(), &alert(), &[], 0);
+        let refused = OrderRow { ok: Some(0), ..order("o1", &bind("", false), &first) };
+        assert_eq!(body(&bind("x", true), "o2", &user(), &alert(), &[refused], 0)["supersedes"], Value::Null);
+    }
+
+    /// A room with an alert of a box that is there, and an order about it which was given and last asked then.
+    async fn ordered(room: &Room, ask: &Ask, at_ms: i64) {
+        let mut tx = room.db.write().await.unwrap();
+        tx.box_seen("15BB", "gate-01", at_ms).await.unwrap();
+        tx.box_online("15BB", "gate-01", true, at_ms).await.unwrap();
+        tx.add_alert(&alert()).await.unwrap();
+        let body = body(ask, "o1", &user(), &alert(), &[], at_ms);
+        tx.add_order(&OrderRow { at_ms, asked_ms: at_ms, ..order("o1", ask, &body) }).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn says(room: &Room, said: Value) -> OrderRow {
+        let mut tx = room.db.write().await.unwrap();
+        answered(&mut tx, "o1", &said).await.unwrap();
+        tx.commit().await.unwrap();
+        room.db.orders("E1").await.unwrap().remove(0)
+    }
+
+    async fn asked_in_all(room: &Room) -> usize {
+        ask_again(room).await.unwrap();
+        room.db.waiting(100).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn an_order_is_asked_until_it_is_answered_however_old_but_an_old_one_seldom() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let (now, day) = (utc_now().0, 86_400_000);
+        ordered(&room, &bind("", false), now - 30 * day).await;
+        assert_eq!(asked_in_all(&room).await, 1, "not given up after a month");
+        let due = async |after: i64| room.db.orders_due(now + after - AGAIN_MS).await.unwrap().len();
+        assert_eq!((due(day).await, due(4 * day).await), (0, 1), "a tenth of its age");
+        let row = says(&room, json!({"ok": true, "result": {}})).await;
+        assert!(row.answered_ms.is_some_and(|at| at >= now) && row.ok == Some(1));
+        assert_eq!(due(400 * day).await, 0);
+        let again = says(&room, json!({"ok": false, "error": "known"})).await;
+        assert_eq!(again, row, "the first last word stays");
+    }
+
+    #[tokio::test]
+    async fn a_hold_is_asked_for_again_until_its_time_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let at = utc_now().0 - 2 * AGAIN_MS;
+        let hold =
+            Ask::Hold {
+                camera: "gate".into(), from: UtcMillis(at), to: UtcMillis(at + 1000), note: "nghi vấn".into()
+            };
+        ordered(&room, &hold, at).await;
+        let held = |state: &str| json!({"ok": true, "result": {"id": "o1", "state": state}});
+        let row = says(&room, held("requested")).await;
+        assert_eq!((row.ok, row.answered_ms), (Some(1), None));
+        assert_eq!(asked_in_all(&room).await, 1);
+        let row = says(&room, json!({"ok": false, "error": "there is no camera"})).await;
+        assert_eq!(row.ok, Some(1), "it is held all the same");
+        let row = says(&room, held("partly")).await;
+        assert!(row.answered_ms.is_some() && row.answer.unwrap().contains("partly"));
     }
 
     #[test]

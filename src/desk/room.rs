@@ -1,6 +1,7 @@
 //! The running desk: what its parts share, and the loops that keep it going. Pages are in `web/`, what comes in is in
 //! `ingest.rs`, what people decide in `duty.rs`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -264,9 +265,13 @@ async fn publish_once(room: &Room) -> Result<usize, DeskError> {
         correlation: given(&m.correlation).map(String::into_bytes),
     });
     let mqtt = &room.config.mqtt;
-    publish_outward(&mqtt.connection(), &format!("{}-out", mqtt.client_id), outward.collect()).await?;
-    room.db.sent(&waiting).await?;
-    Ok(waiting.len())
+    let client_id = format!("{}-out", mqtt.client_id);
+    let done = publish_outward(&mqtt.connection(), &client_id, outward.collect()).await;
+    // What was taken is not sent again for what was not, and what is refused stands in nobody's way.
+    let of = |places: &BTreeSet<usize>| places.iter().filter_map(|n| waiting.get(*n)).cloned().collect::<Vec<_>>();
+    let sent = of(&done.accepted);
+    room.db.published(&sent, &of(&done.refused)).await?;
+    done.problem.map_or(Ok(sent.len()), |problem| Err(problem.into()))
 }
 
 /// Every second, by one worker: alerts that nobody looked at, numbers that are missing, orders without an answer.

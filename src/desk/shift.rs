@@ -195,14 +195,16 @@ fn names(members: &[Member]) -> String {
     members.iter().map(|m| format!("{} ({})", m.name, m.duty)).collect::<Vec<_>>().join(", ")
 }
 
-/// Changes a shift that is not handed over.
-pub(crate) async fn change(room: &Room, user: &User, id: &str, plan: Plan) -> Result<(), DutyError> {
+/// Changes a shift that is not handed over. `version`: of the shift that the person changes.
+pub(crate) async fn change(room: &Room, user: &User, id: &str, version: i64, plan: Plan) -> Result<(), DutyError> {
     checked(&room.db, &plan).await?;
     let mut tx = room.db.write().await?;
     let (mut row, before) = read(&mut tx, id).await?;
     if standing(&before) != Standing::Running {
         return Err(DutyError::Refused("refusal.handed_over"));
     }
+    // Written only if it is still the one that was changed.
+    row.version = version;
     (row.duty_day, row.from_ms, row.to_ms) = (plan.duty_day, plan.from_ms, plan.to_ms);
     (row.leader, row.focus) = (plan.leader, plan.focus);
     tx.change_shift(&row).await?;
@@ -250,7 +252,8 @@ pub(crate) async fn give(room: &Room, user: &User, id: &str, note: &str) -> Resu
     Ok(tx.commit().await?)
 }
 
-/// The one who comes signs the same, or sends it back.
+/// The one who comes signs the same, or sends it back: not the one who signed, nor he whose shift it was. Of a shift that
+/// is named, its leader signs, or a supervisor.
 pub(crate) async fn take(
     room: &Room,
     user: &User,
@@ -264,16 +267,19 @@ pub(crate) async fn take(
     }
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
-    let (_, before) = read(&mut tx, id).await?;
+    let (row, before) = read(&mut tx, id).await?;
     if standing(&before) != Standing::Given {
         return Err(DutyError::Refused("refusal.not_given"));
     }
     let mut handover = before.last().cloned().ok_or(DutyError::NotFound)?;
-    if handover.given_by == user.name {
+    if handover.given_by == user.name || row.leader == user.name {
         return Err(DutyError::Refused("refusal.same_person"));
     }
     if let Some(to) = to_shift {
-        tx.shift(to).await?.filter(|s| s.id != id).ok_or(DutyError::NotFound)?;
+        let next = tx.shift(to).await?.filter(|s| s.id != id).ok_or(DutyError::NotFound)?;
+        if next.leader != user.name && user.role != Role::Supervisor {
+            return Err(DutyError::Refused("refusal.not_next_leader"));
+        }
     }
     handover.to_shift_id = to_shift.map(str::to_owned).filter(|_| !refuses);
     (handover.taken_by, handover.taken_ms) = (Some(user.name.clone()), Some(now));

@@ -13,7 +13,7 @@ use crate::clock::{UtcMillis, mono_now, utc_now};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldState {
-    /// Not looked at yet, or its time is not over.
+    /// Not looked at yet: its time is not over, or its video is still being written.
     Requested,
     /// All of it.
     Applied,

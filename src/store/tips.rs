@@ -85,6 +85,17 @@ impl Store {
         Ok(all)
     }
 
+    /// Whether a file of a camera that began before `at` is still being written: what is in it is not known yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_being_written(&self, camera: &str, at: UtcMillis) -> Result<bool, StoreError> {
+        let select = "SELECT EXISTS (SELECT 1 FROM segment WHERE camera = ? AND stream IN ('main', 'sub')
+                      AND start_ms BETWEEN ? AND ? AND state = 'writing')";
+        let select = sqlx::query_scalar(select).bind(camera).bind(at.0 - LONGEST_MS).bind(at.0);
+        select.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))
+    }
+
     /// Whether anything was ever recorded of a camera.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use gatewatch::config::MqttConfig;
 use gatewatch::desk::config::DatabaseConfig;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use crate::support::desk::{Boxes, Browser, Room, alert, body_of, jpeg, postgres, sha256};
 
@@ -303,11 +304,18 @@ async fn a_declared_proxy_says_who_has_signed_in_and_nobody_else_does() {
     };
     assert_eq!(ask("/login", Some("nobody"), "").await.status(), 403, "who has no account");
     assert_eq!(ask("/login", None, "").await.status(), 403, "nobody is named");
+    for _ in 0..20 {
+        assert_eq!(ask("/login", Some("nobody"), "").await.status(), 403);
+    }
     let signed = ask("/login", Some("admin"), "").await;
     assert_eq!(signed.status(), 303);
     let cookie = signed.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     assert!(cookie.starts_with("__Host-gw-session="), "{cookie}");
     assert_eq!(ask("/accounts", Some("admin"), &cookie).await.status(), 200, "no password to choose");
+    for _ in 0..3 {
+        let again = ask("/login", Some("admin"), &cookie).await;
+        assert!(again.status() == 303 && !again.headers().contains_key("set-cookie"), "signed in already: {again:?}");
+    }
     for other in [None, Some("nobody"), Some("Admin")] {
         let away = ask("/accounts", other, &cookie).await;
         assert_eq!(
@@ -316,7 +324,28 @@ async fn a_declared_proxy_says_who_has_signed_in_and_nobody_else_does() {
             "{other:?}"
         );
     }
+    // Who signs out is not signed in again by the next request.
+    let page = ask("/password", Some("admin"), &cookie).await.text().await.unwrap();
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let out = client.post(room.url("/logout")).header("cookie", &cookie).header("x-remote-user", "admin");
+    let out = out.header("content-type", "application/x-www-form-urlencoded").body(format!("csrf={csrf}"));
+    let out = out.send().await.unwrap().headers()["location"].to_str().unwrap().to_owned();
+    let page = ask(&out, Some("admin"), "").await;
+    assert!(page.status() == 200 && !page.headers().contains_key("set-cookie"), "{out}: {page:?}");
+    assert!(page.text().await.unwrap().contains("Đã đăng xuất"));
     let form = client.post(room.url("/login")).header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(form.body("name=admin&password=x").send().await.unwrap().status(), 403, "passwords are the proxy's");
+    let dir = room.dir;
     room.desk.stop().await;
+    let database = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("desk.db"));
+    let mut database = sqlx::SqliteConnection::connect_with(&database).await.unwrap();
+    let refused =
+        "SELECT COUNT(*), COUNT(CASE WHEN object = '' THEN 1 END) FROM audit WHERE action = 'sign_in.refused'";
+    let refused: (i64, i64) = sqlx::query_as(refused).fetch_one(&mut database).await.unwrap();
+    assert!((1..=10).contains(&refused.0) && refused.1 == 0, "the audit is not filled: {refused:?}");
+    let signed: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM audit WHERE action = 'sign_in'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(signed, 1, "one session, one row");
 }

@@ -170,13 +170,19 @@ async fn a_clip_is_handed_through_and_its_absence_is_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_box_without_an_address_is_said_so() {
+async fn a_box_without_an_address_or_an_answer_is_said_so() {
     let room = Room::start(DatabaseConfig::default(), |_| {}).await;
     let mut admin = room.administrator().await;
     let mut officer = room.account(&mut admin, "an", "officer", "*").await;
     room.say(vec![with_footage(FIRST, 1)]).await;
     officer.sees(&format!("/alerts/{FIRST}"), "Xem video").await;
     assert!(officer.get(&format!("/alerts/{FIRST}/footage")).await.has("Chưa khai báo địa chỉ"));
+    // Nor does it answer orders; the page says that, and when it was asked last.
+    let path = format!("/alerts/{FIRST}");
+    officer.get(&path).await;
+    officer.post(&format!("{path}/bind"), &[("decl", "300000012345"), ("action", "bind")]).await.expect_status(303);
+    let page = officer.get(&path).await;
+    assert!(page.has("chờ trạm trả lời · hỏi lần cuối"), "{}", page.text);
     room.desk.stop().await;
 }
 

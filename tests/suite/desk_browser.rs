@@ -8,6 +8,7 @@ use crate::support::webdriver::Chromium;
 
 const FIRST: &str = "01JC0000000000000000000001";
 const SECOND: &str = "01JC0000000000000000000002";
+const THIRD: &str = "01JC0000000000000000000003";
 
 /// What a screen reader would stumble over.
 const AUDIT: &str = r#"
@@ -83,6 +84,8 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     }
     browser.look(1366, 768, false).await;
 
+    comes_while_the_list_is_fetched(&browser, &room).await;
+
     browser.run(&format!("document.getElementById('a-{FIRST}').focus()")).await;
     browser.press("a").await;
     browser.until(&format!("document.getElementById('a-{FIRST}').dataset.state === 'acked'")).await;
@@ -111,14 +114,29 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     room.desk.stop().await;
 }
 
+/// The page takes its list anew, and an alert comes between the answer and its being shown.
+async fn comes_while_the_list_is_fetched(browser: &Chromium, room: &Room) {
+    // Each alert by itself, also on a list that is taken anew.
+    browser.open(&room.url("/alerts?similar=show")).await;
+    browser.until(&format!("document.getElementById('a-{FIRST}')")).await;
+    let hold = "const real = window.fetch; window.held = 0; const open = new Promise((resolve) => { window.go = resolve; });
+        window.fetch = async (...all) => { const answer = await real(...all); window.held = 1; await open; window.fetch = real; return answer; };
+        refresh();";
+    browser.run(hold).await;
+    browser.until("window.held === 1").await;
+    room.say(vec![alert("15BB", THIRD, 3, 2, None)]).await;
+    browser.until(&format!("document.getElementById('a-{THIRD}')")).await;
+    browser.run("document.getElementById('alerts').children[0].classList.add('old'); window.go()").await;
+    browser.until("missed === null && !document.querySelector('.old')").await;
+    let there = browser.run(&format!("return Boolean(document.getElementById('a-{THIRD}'))")).await;
+    assert_eq!(there, true, "an alert that comes meanwhile stays on the page");
+}
+
 async fn sign_in(browser: &Chromium, room: &Room, name: &str) {
     browser.open(&room.url("/login")).await;
     browser.picture("login").await;
     is_clean(browser, "login").await;
-    browser.type_into("[name=name]", name).await;
-    browser.type_into("[name=password]", PASSWORD).await;
-    browser.run("document.querySelector('main button').click()").await;
-    browser.until("location.pathname !== '/login'").await;
+    browser.sign_in(name, PASSWORD).await;
 }
 
 /// Every page in both languages, light and dark, on the duty room's screen and on a phone.
@@ -168,7 +186,7 @@ async fn pages(browser: &Chromium, room: &Room, shift: &str) {
 
 /// A vehicle in a bay.
 fn bay() -> (String, Vec<u8>) {
-    let mut body = crate::support::desk::body_of(&alert("15BB", "01JC0000000000000000000009", 3, 1, None));
+    let mut body = crate::support::desk::body_of(&alert("15BB", "01JC0000000000000000000009", 4, 1, None));
     body["type"] = serde_json::json!("gatewatch.event.bay_occupied.v1");
     body["data"]["area"] = serde_json::json!({"id": "bay-1", "name": "Ô kiểm hóa số 1", "kind": "inspection_bay"});
     ("gatewatch/v1/15BB/gate-01/event".into(), body.to_string().into_bytes())

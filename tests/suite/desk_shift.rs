@@ -66,8 +66,14 @@ async fn both(database: DatabaseConfig) {
         (&bays["bays"][0]["state"], &bays["bays"][0]["since_ms"]),
         (&json!("empty"), &json!(1_772_427_600_000_i64))
     );
-    room.say(vec![state(false), alert("15BB", FIRST, 5, 4, None)]).await;
-    leader.sees("/yard", "Trạm ngoại tuyến").await;
+    // An alert about the bay stays there until somebody closes it, also of an event that is over.
+    let mut over = body_of(&alert("15BB", FIRST, 5, 4, None));
+    over["data"]["area"] = json!({"id": "bay-1", "name": "Ô số 1", "kind": "inspection_bay"});
+    over["data"]["capture"]["end"] = over["data"]["capture"]["start"].clone();
+    let over = ("gatewatch/v1/15BB/gate-01/alert".to_owned(), over.to_string().into_bytes());
+    room.say(vec![state(false), over]).await;
+    let yard = leader.sees("/yard", &format!("href=\"/alerts/{FIRST}\"")).await;
+    assert!(yard.has("Trạm ngoại tuyến"), "{}", yard.text);
 
     let plan = [&SHIFT[..], &[("duty1", "night"), ("name1", "Lê Thị Bình")]].concat();
     officer.get("/shifts").await.expect_status(200);
@@ -84,7 +90,15 @@ async fn both(database: DatabaseConfig) {
     }
     assert!(page.has("Trạm ngoại tuyến: 1") && page.has("Cảnh báo: 1"), "{}", page.text);
     assert!(!officer.get(&path).await.has("Ra cổng khi chưa được phép"), "of another office only the number");
-    hand_over(&mut leader, &mut next, &path).await;
+    two_editors(&mut leader, &mut next, &path, &plan).await;
+    let to = leader.post("/shifts", &plan).await.expect_status(303).to;
+    let mut supervisor = room.account(&mut admin, "giang", "supervisor", "*").await;
+    given_by_another(&mut leader, &mut supervisor, &to).await;
+    let led: Vec<_> = plan.iter().map(|(k, v)| if *k == "leader" { (*k, "chi") } else { (*k, *v) }).collect();
+    next.get("/shifts").await;
+    let own = next.post("/shifts", &led).await.expect_status(303).to;
+    let id = |path: &str| path.rsplit('/').next().unwrap().to_owned();
+    hand_over(&mut leader, &mut next, &path, [&id(&to), &id(&own)]).await;
     let page = auditor.get("/audit?q=shift").await;
     for text in ["shift.add", "shift.give", "shift.send_back", "shift.take"] {
         assert!(page.has(text), "{text}");
@@ -96,7 +110,30 @@ async fn both(database: DatabaseConfig) {
 
 type Person<'a> = &'a mut crate::support::desk::Browser;
 
-async fn hand_over(leader: Person<'_>, next: Person<'_>, path: &str) {
+/// Who saves what he saw before somebody else saved is told so.
+async fn two_editors(leader: Person<'_>, next: Person<'_>, path: &str, plan: &[(&str, &str)]) {
+    assert!(leader.get(path).await.has("name=\"version\" value=\"1\""));
+    next.get(path).await;
+    let with = |version| [plan, &[("version", version)]].concat();
+    leader.post(&format!("{path}/change"), &with("1")).await.expect_status(303);
+    next.post(&format!("{path}/change"), &with("1")).await.expect_status(409);
+    next.get(path).await;
+    next.post(&format!("{path}/change"), plan).await.expect_status(409);
+    assert!(next.get(path).await.has("name=\"version\" value=\"2\""));
+    next.post(&format!("{path}/change"), &with("2")).await.expect_status(303);
+}
+
+/// A supervisor signs for the leader, who then does not take over from himself.
+async fn given_by_another(leader: Person<'_>, supervisor: Person<'_>, path: &str) {
+    supervisor.get(path).await;
+    supervisor.post(&format!("{path}/give"), &[("note", "Thay lãnh đạo ca")]).await.expect_status(303);
+    leader.get(path).await;
+    let own = leader.post(&format!("{path}/take"), &[]).await.expect_status(409);
+    assert!(own.has("người khác"));
+}
+
+/// `to`: a shift that another one leads, and one of `next`.
+async fn hand_over(leader: Person<'_>, next: Person<'_>, path: &str, to: [&str; 2]) {
     next.get(path).await;
     next.post(&format!("{path}/give"), &[]).await.expect_status(409);
     next.get(path).await;
@@ -112,9 +149,13 @@ async fn hand_over(leader: Person<'_>, next: Person<'_>, path: &str) {
     next.post(&format!("{path}/send_back"), &[("note", "Thiếu tin báo")]).await.expect_status(303);
     leader.get(path).await;
     leader.post(&format!("{path}/give"), &[("note", "Đã bổ sung")]).await.expect_status(303);
+    // Not for a shift that another one leads.
+    next.get(path).await;
+    let others = next.post(&format!("{path}/take"), &[("to", to[0])]).await.expect_status(409);
+    assert!(others.has("lãnh đạo của ca nhận"), "{}", others.text);
     // What comes after the signature is not in the list; the list stays as it was.
     next.get(path).await;
-    next.post(&format!("{path}/take"), &[("note", "Đã nhận đủ")]).await.expect_status(303);
+    next.post(&format!("{path}/take"), &[("to", to[1]), ("note", "Đã nhận đủ")]).await.expect_status(303);
     let page = next.get(path).await;
     for text in ["Bên giao đã ký", "Bên nhận đã ký", "Thiếu tin báo", "Trả lại", "Đã nhận đủ", "Danh sách bàn giao (2)"]
     {

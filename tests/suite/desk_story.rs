@@ -24,6 +24,7 @@ fn gate(number: u32, mqtt: &str, rtsp: &str) -> Gate {
     watched.areas[0].bay = Some(toml::from_str("after_s = 1.0").unwrap());
     let mut gate = Gate::new(own_model(), mqtt.to_owned(), vec![watched]);
     gate.config.site.box_id = format!("gate-{number:02}");
+    gate.config.footage.segment_s = 5;
     gate
 }
 
@@ -139,15 +140,20 @@ async fn bound_and_held(officer: &mut Browser, path: &str, id: &str) {
     assert_eq!(alert["orders"][0]["ok"], true, "{}", alert["orders"]);
     let page = officer.get(path).await;
     assert!(page.has("cán bộ gắn, 99 %") || page.has("cán bộ gắn, 98 %"), "{}", page.text);
-    let (from, to) = (utc_now().plus_ms(7 * 3_600_000 - 60_000), utc_now().plus_ms(7 * 3_600_000 + 60_000));
-    let minute = |t: gatewatch::clock::UtcMillis| t.to_rfc3339()[..16].to_owned();
-    let form = [("from", minute(from)), ("to", minute(to)), ("note", "nghi vấn hàng hóa".to_owned())];
+    // A time that is over and written: the box says how much of it there is.
+    let start = alert["at_ms"].as_i64().unwrap();
+    until("complete files", async || (utc_now().0 > start + 20_000).then_some(())).await;
+    let local = |ms: i64| gatewatch::clock::UtcMillis(ms + 7 * 3_600_000).to_rfc3339()[..19].to_owned();
+    let form = [("from", local(start)), ("to", local(start + 5_000)), ("note", "nghi vấn hàng hóa".to_owned())];
     let form: Vec<_> = form.iter().map(|(k, v)| (*k, v.as_str())).collect();
     officer.post(&format!("{path}/hold"), &form).await.expect_status(303);
     officer.sees(path, "giữ hình ảnh").await;
-    until("the hold", async || {
+    until("how much is held", async || {
         let alert = one(officer, id).await;
-        alert["orders"].as_array().unwrap().iter().find(|o| o["kind"] == "hold" && o["ok"] == true).cloned()
+        let hold = alert["orders"].as_array().unwrap().iter().find(|o| o["kind"] == "hold" && o["ok"] == true).cloned();
+        let answer: Value = serde_json::from_str(hold?["answer"].as_str()?).unwrap();
+        assert_ne!(answer["state"], "failed", "it was recorded: {answer}");
+        ["applied", "partly"].contains(&answer["state"].as_str()?).then_some(())
     })
     .await;
 }
@@ -165,9 +171,7 @@ async fn played(room: &Room, officer: &Browser, path: &str) {
     };
     browser.look(1366, 768, false).await;
     browser.open(&room.url("/login")).await;
-    browser.type_into("[name=name]", "an").await;
-    browser.type_into("[name=password]", PASSWORD).await;
-    browser.run("document.querySelector('main button').click()").await;
+    browser.sign_in("an", PASSWORD).await;
     browser.until("location.pathname === '/alerts'").await;
     browser.picture("story-alerts").await;
     browser.open(&room.url(path)).await;

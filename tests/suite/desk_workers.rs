@@ -55,7 +55,8 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     let mut here = room.account(&mut admin, "an", "officer", "*").await;
     let mut there = here.twin();
     there.base = format!("http://{}", second.addr);
-    assert!(there.get("/alerts").await.expect_status(200).has("an"), "one session for both workers");
+    let page = there.get("/alerts").await.expect_status(200);
+    assert!(page.has("<span>an · Cán bộ trực</span>"), "one session for both workers: {}", page.text);
     let mut streams = vec![open_stream(&here).await, open_stream(&there).await];
 
     // Each worker alone holds a part: both take some.
@@ -89,8 +90,8 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     here.post(&format!("/alerts/{}/ack", id(0, EACH + 1)), &[]).await.expect_status(303);
     streams[1].hears("Đã xác nhận").await;
 
-    // One goes away; the other takes everything, and leads.
-    second.stop().await;
+    // The one that leads goes away; the other takes everything, and leads.
+    follows(&url, second, &mut here).await;
     room.say(messages(EACH + 2, EACH + 5)).await;
     let all = BOXES * (EACH + 5);
     // What was dealt to the one that is gone waits for it: the other asks the boxes for it, or it comes back.
@@ -100,6 +101,25 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     assert_eq!((sum("SELECT COUNT(*) FROM clash").await, sum("SELECT COUNT(*) FROM alert").await), (0, all));
     again.stop().await;
     room.desk.stop().await;
+}
+
+/// The second worker leads and is stopped; the first one follows it, and publishes.
+async fn follows(url: &str, second: Desk, here: &mut Browser) {
+    let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    // The holder keeps it as long as it renews it in time.
+    let give = "UPDATE lease SET holder = 'desk-2', until_ms = $1";
+    let until_ms = gatewatch::clock::utc_now().0 + 10_000;
+    sqlx::query(give).bind(until_ms).execute(&mut conn).await.unwrap();
+    let renewed = async || Some(one(url, "SELECT COALESCE(MAX(until_ms), 0) FROM lease WHERE holder = 'desk-2'").await);
+    until("the second worker to lead", async || renewed().await.filter(|at| *at > until_ms)).await;
+    second.stop().await;
+    let bind = format!("/alerts/{}/bind", id(0, EACH + 1));
+    here.get(&format!("/alerts/{}", id(0, EACH + 1))).await.expect_status(200);
+    here.post(&bind, &[("decl", "302222222220"), ("action", "bind")]).await.expect_status(303);
+    let led = async || Some(one(url, "SELECT COUNT(*) FROM lease WHERE holder = 'desk-1'").await).filter(|n| *n == 1);
+    until("the first worker to lead", led).await;
+    let sent = "SELECT COUNT(*) FROM outgoing WHERE topic LIKE '%/in/bind' AND sent_ms IS NOT NULL";
+    until("the order to be published", async || Some(one(url, sent).await).filter(|n| *n == 1)).await;
 }
 
 async fn start_second(room: &Room, database: DatabaseConfig) -> Desk {

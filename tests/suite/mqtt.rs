@@ -426,6 +426,27 @@ async fn a_refused_topic_is_not_delivery_and_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_some_messages_those_that_the_broker_took_are_known() {
+    use gatewatch::mqtt::publish::{Outward, publish_outward};
+    // With none queued at all it drops a client that it refuses something while more is under way.
+    let extra = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
+    let broker = Mosquitto::start_with(free_port(), extra, |dir| {
+        std::fs::write(dir.join("acl"), "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/20BB/in/tip\n").unwrap();
+    });
+    // More than the broker takes at once, so that packet ids come again.
+    let office = |n: usize| if n % 5 == 3 { "20BB" } else { "15BB" };
+    let message = |n| Outward { topic: format!("gatewatch/v1/{}/in/tip", office(n)), ..Outward::default() };
+    let done = publish_outward(&config(broker.url()), "desk-out", (0..150).map(message).collect()).await;
+    assert!(done.accepted.iter().copied().eq((0..150).filter(|n| office(*n) == "15BB")), "{:?}", done.accepted);
+    assert!(done.refused.iter().copied().eq((0..150).filter(|n| office(*n) == "20BB")), "{:?}", done.refused);
+    let problem = done.problem.unwrap();
+    assert_eq!(problem.kind.as_str(), "rejected");
+    assert!(problem.text.contains("gatewatch/v1/20BB/in/tip"), "{problem}");
+    let facts = vec![("gatewatch/v1/20BB/in/tip".to_owned(), Vec::new())];
+    assert!(gatewatch::mqtt::publish::publish_all(&config(broker.url()), "feed", facts).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn birth_and_state_are_retained_and_a_graceful_stop_says_offline() {
     let broker = Mosquitto::open();
     let mut rig = deliver(config(broker.url()), Arc::default());

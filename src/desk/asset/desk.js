@@ -81,23 +81,29 @@ function show(change) {
   }
   tick();
 }
+let broken = false;
 function listen() {
   const lost = document.getElementById("lost");
-  let broken = false;
   const stream = new EventSource(list.dataset.stream);
-  stream.addEventListener("alert", (event) => show(JSON.parse(event.data)));
+  stream.addEventListener("alert", (event) => {
+    const change = JSON.parse(event.data);
+    missed?.push(change);
+    show(change);
+  });
   stream.addEventListener("counts", (event) => { document.getElementById("counts").textContent = event.data; });
   stream.addEventListener("refresh", later);
   stream.onopen = () => {
     lost.hidden = true;
-    // What happened while the line was down is not sent again: take the list anew.
-    if (broken) refresh();
     broken = false;
   };
   stream.onerror = () => {
     broken = true;
     setTimeout(() => { if (broken) lost.hidden = false; }, 4000);
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+    if (stream.readyState === EventSource.CLOSED) { setTimeout(() => location.reload(), 5000); return; }
+    // Not left to the browser, which would name the list of the first load for ever: the desk says `refresh` only when
+    // something changed since the newest one.
+    stream.close();
+    setTimeout(listen, 1000 + Math.random() * 1000);
   };
 }
 // Much changed at once: the list is taken anew, not by all pages in the same moment and not all the time.
@@ -105,15 +111,29 @@ let waiting = 0;
 function later() {
   if (!waiting) waiting = setTimeout(() => { waiting = 0; refresh(); }, 2000 + Math.random() * 3000);
 }
+// Changes that come while the list is on its way may be newer than it: they are shown again on it.
+let missed = null;
 async function refresh() {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-  if (!answer.ok || answer.redirected) { location.reload(); return; }
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const id = document.activeElement?.closest?.(".alert")?.id;
-  list.replaceChildren(...fresh.getElementById("alerts").children);
-  document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;
-  if (id) document.getElementById(id)?.focus();
-  tick();
+  if (missed) { later(); return; }
+  missed = [];
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok || answer.redirected) { location.reload(); return; }
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const id = document.activeElement?.closest?.(".alert")?.id;
+    const made = fresh.getElementById("alerts");
+    list.replaceChildren(...made.children);
+    list.dataset.stream = made.dataset.stream;
+    document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;
+    if (id) document.getElementById(id)?.focus();
+    tick();
+    // They have sounded already.
+    for (const change of missed) show({ ...change, sound: false });
+  } catch {
+    later();
+  } finally {
+    missed = null;
+  }
 }
 if (list) listen();
 

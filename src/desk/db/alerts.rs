@@ -22,6 +22,8 @@ pub(crate) struct AlertRow {
     pub historical: i64,
     pub group_key: String,
     pub picture: Option<String>,
+    /// Whether it is here; only read.
+    pub pictured: i64,
     pub search: String,
     pub body: String,
     pub state: String,
@@ -95,9 +97,14 @@ pub(crate) struct Touched {
 
 const COLUMNS: &str = "id, office, box, camera, place, rule, severity, revision, phase, at_ms, opened_ms, duty_day, historical, group_key, picture, search, body, state, outcome, escalated_ms, asked_by, closed_ms, version";
 
+/// What is known of an alert beside its own columns.
+const PICTURED: &str =
+    "CAST(CASE WHEN EXISTS (SELECT 1 FROM picture p WHERE p.event_id = alert.id AND p.sha256 = alert.picture)
+                        THEN 1 ELSE 0 END AS BIGINT) AS pictured";
+
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
-    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM alert {rest}"))
+    sqlx::AssertSqlSafe(format!("SELECT {COLUMNS}, {PICTURED} FROM alert {rest}"))
 }
 
 impl Db {
@@ -131,7 +138,7 @@ impl Db {
     pub(crate) async fn alerts_touched(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
         // Only texts of this file are put together.
         let select = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS}, touched, rang FROM alert WHERE touched > $1 ORDER BY touched LIMIT $2"
+            "SELECT {COLUMNS}, {PICTURED}, touched, rang FROM alert WHERE touched > $1 ORDER BY touched LIMIT $2"
         ));
         Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
     }
@@ -140,7 +147,7 @@ impl Db {
     pub(crate) async fn alerts_rang(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
         // Only texts of this file are put together.
         let select = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang LIMIT $2"
+            "SELECT {COLUMNS}, {PICTURED}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang LIMIT $2"
         ));
         Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
     }

@@ -12,17 +12,15 @@ pub(crate) struct BayRow {
     pub box_id: String,
     pub area: String,
     pub name: String,
-    pub camera: String,
     /// Event that occupies it; empty bay without.
     pub event_id: Option<String>,
     pub since_ms: i64,
-    pub seen_ms: i64,
     pub epoch: i64,
     pub seq: i64,
     pub body: String,
 }
 
-const COLUMNS: &str = "office, box, area, name, camera, event_id, since_ms, seen_ms, epoch, seq, body";
+const COLUMNS: &str = "office, box, area, name, event_id, since_ms, epoch, seq, body";
 
 impl Db {
     pub(crate) async fn bays(&self, scope: &Scope) -> Result<Vec<BayRow>, DbError> {
@@ -33,10 +31,9 @@ impl Db {
         Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
     }
 
-    /// Open alerts of an office, newest first: id, rule, severity, body.
+    /// Open alerts of an office, newest first: id, rule, severity, what they are grouped by.
     pub(crate) async fn open_alerts_of(&self, office: &str) -> Result<Vec<(String, String, i64, String)>, DbError> {
-        let select =
-            "SELECT id, rule, severity, body FROM alert WHERE office = $1 AND state <> 'closed' AND phase <> 'end'
+        let select = "SELECT id, rule, severity, group_key FROM alert WHERE office = $1 AND state <> 'closed'
                       ORDER BY at_ms DESC LIMIT 500";
         Ok(sqlx::query_as(select).bind(office).fetch_all(&self.pool).await?)
     }
@@ -46,14 +43,13 @@ impl Tx {
     /// A word about a bay; an older one than the known changes nothing.
     pub(crate) async fn bay_word(&mut self, m: &Message, w: &BayWord) -> Result<(), DbError> {
         // `since` stays while the same event goes on.
-        let upsert = "INSERT INTO bay (office, box, area, name, camera, event_id, since_ms, seen_ms, epoch, seq, body)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-                      ON CONFLICT (office, box, area) DO UPDATE SET name = excluded.name, camera = excluded.camera,
-                        event_id = excluded.event_id, since_ms = excluded.since_ms, seen_ms = excluded.seen_ms,
-                        epoch = excluded.epoch, seq = excluded.seq, body = excluded.body
+        let upsert = "INSERT INTO bay (office, box, area, name, event_id, since_ms, epoch, seq, body)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                      ON CONFLICT (office, box, area) DO UPDATE SET name = excluded.name, event_id = excluded.event_id,
+                        since_ms = excluded.since_ms, epoch = excluded.epoch, seq = excluded.seq, body = excluded.body
                       WHERE excluded.epoch > bay.epoch OR (excluded.epoch = bay.epoch AND excluded.seq > bay.seq)";
-        let q = sqlx::query(upsert).bind(&m.office).bind(&m.box_id).bind(&w.area).bind(&w.name).bind(&w.camera);
-        let q = q.bind(&w.event).bind(w.since_ms).bind(w.seen_ms).bind(m.epoch).bind(m.seq).bind(m.body.to_string());
+        let q = sqlx::query(upsert).bind(&m.office).bind(&m.box_id).bind(&w.area).bind(&w.name);
+        let q = q.bind(&w.event).bind(w.since_ms).bind(m.epoch).bind(m.seq).bind(m.body.to_string());
         q.execute(&mut **self).await?;
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Tx {
     }
 
     /// The heads that tell whether another one fits: the last before it in the box's sequence, the first after it, and
-    /// those of the same entry. Only ones that the box signed.
+    /// those of the same entry. Only ones signed by a key that is known to be the box's.
     pub(crate) async fn chain_neighbours(
         &mut self,
         source: &str,
@@ -85,7 +85,8 @@ impl Tx {
         seq: i64,
         n: i64,
     ) -> Result<(Option<HeadRow>, Option<HeadRow>, Vec<HeadRow>), DbError> {
-        let signed = "WHERE source = $1 AND epoch = $2 AND (fault IS NULL OR fault <> 'signature')";
+        let signed = "WHERE source = $1 AND epoch = $2
+                      AND (fault IS NULL OR fault NOT IN ('signature', 'key', 'unvouched'))";
         let before = head(&format!("{signed} AND seq < $3 ORDER BY seq DESC LIMIT 1"));
         let before = sqlx::query_as(before).bind(source).bind(epoch).bind(seq).fetch_optional(&mut **self).await?;
         let after = head(&format!("{signed} AND seq > $3 ORDER BY seq LIMIT 1"));

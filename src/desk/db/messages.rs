@@ -28,8 +28,12 @@ pub(crate) enum Kept {
     New,
     /// Known, word for word.
     Known,
-    /// Another one has its number or its revision. Kept aside.
-    Conflict,
+    /// Another one has its number. Kept aside.
+    NumberTwice,
+    /// Another one has its revision. Kept aside.
+    RevisionTwice,
+    /// Another box's event has its id. Kept aside.
+    Foreign,
 }
 
 /// Numbers that are missing.
@@ -60,31 +64,55 @@ pub(crate) struct DueGap {
 impl Tx {
     /// Keeps a message unless it is known, and keeps book of its number.
     pub(crate) async fn keep(&mut self, m: &Message, now_ms: i64) -> Result<Kept, DbError> {
+        if self.is_anothers(m).await? {
+            self.put_aside(m, now_ms).await?;
+            self.count(m, now_ms).await?;
+            return Ok(Kept::Foreign);
+        }
         let insert = "INSERT INTO message (source, epoch, seq, id, revision, kind, office, box, severity, at_ms, received_ms, body)
                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
         let query = sqlx::query(insert).bind(&m.source).bind(m.epoch).bind(m.seq).bind(&m.id).bind(m.revision);
         let query = query.bind(&m.kind).bind(&m.office).bind(&m.box_id).bind(m.severity).bind(m.at_ms).bind(now_ms);
         let new = query.bind(m.body.to_string()).execute(&mut **self).await?.rows_affected() == 1;
         if !new {
-            return self.known_or_conflict(m, now_ms).await;
+            return self.known_or_twice(m, now_ms).await;
         }
         self.count(m, now_ms).await?;
         Ok(Kept::New)
     }
 
-    async fn known_or_conflict(&mut self, m: &Message, now_ms: i64) -> Result<Kept, DbError> {
+    async fn known_or_twice(&mut self, m: &Message, now_ms: i64) -> Result<Kept, DbError> {
         let select = "SELECT body FROM message WHERE source = $1 AND epoch = $2 AND seq = $3";
         let found: Option<String> =
             sqlx::query_scalar(select).bind(&m.source).bind(m.epoch).bind(m.seq).fetch_optional(&mut **self).await?;
-        let same =
-            found.and_then(|b| serde_json::from_str(&b).ok()).is_some_and(|b: Value| live(b) == live(m.body.clone()));
-        if same {
+        let body = |b: &String| serde_json::from_str::<Value>(b).ok();
+        if found.as_ref().and_then(body).is_some_and(|b| live(b) == live(m.body.clone())) {
             return Ok(Kept::Known);
         }
+        self.put_aside(m, now_ms).await?;
+        if found.is_some() {
+            return Ok(Kept::NumberTwice);
+        }
+        // Its number was used, so nobody must ask the box for it.
+        self.count(m, now_ms).await?;
+        Ok(Kept::RevisionTwice)
+    }
+
+    /// Whether the id is that of another box's event, or of an alert that the desk itself raised about another box.
+    async fn is_anothers(&mut self, m: &Message) -> Result<bool, DbError> {
+        let select = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM message WHERE id = $1 AND source <> $2)
+                                         OR EXISTS (SELECT 1 FROM alert WHERE id = $1 AND (office <> $3 OR box <> $4))
+                                       THEN 1 ELSE 0 END AS BIGINT)";
+        let query = sqlx::query_scalar(select).bind(&m.id).bind(&m.source).bind(&m.office).bind(&m.box_id);
+        let found: i64 = query.fetch_one(&mut **self).await?;
+        Ok(found != 0)
+    }
+
+    async fn put_aside(&mut self, m: &Message, now_ms: i64) -> Result<(), DbError> {
         let insert = "INSERT INTO clash (source, epoch, seq, received_ms, body) VALUES ($1, $2, $3, $4, $5)";
         let query = sqlx::query(insert).bind(&m.source).bind(m.epoch).bind(m.seq).bind(now_ms);
         query.bind(m.body.to_string()).execute(&mut **self).await?;
-        Ok(Kept::Conflict)
+        Ok(())
     }
 
     /// A number was seen: the highest of its stream moves up, or a hole closes.
@@ -267,5 +295,27 @@ mod tests {
         assert_eq!(parts(9), [(5, 8)]);
         assert_eq!(parts(7), [(5, 6), (8, 9)]);
         assert!(split(&Gap { to_seq: 5, ..gap }, 5).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_revision_told_twice_under_two_numbers_is_no_hole_and_no_number_used_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&crate::desk::config::DatabaseConfig::default(), dir.path()).await.unwrap();
+        let said = |seq, revision, severity| {
+            let body = crate::desk::message::tests::body("E1", seq, revision, severity);
+            crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap()
+        };
+        let mut tx = db.write().await.unwrap();
+        for (message, kept) in [
+            (said(1, 1, 3), Kept::New),
+            (said(1, 1, 3), Kept::Known),
+            (said(2, 1, 4), Kept::RevisionTwice),
+            (said(1, 2, 4), Kept::NumberTwice),
+            (said(3, 2, 4), Kept::New),
+        ] {
+            assert_eq!(tx.keep(&message, 0).await.unwrap(), kept, "{message:?}");
+        }
+        let holes: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM gap").fetch_one(&mut *tx).await.unwrap();
+        assert_eq!(holes, 0, "number 2 is there, although its message says nothing new");
     }
 }

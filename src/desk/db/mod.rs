@@ -2,8 +2,8 @@
 //! statements of each part are in the files beside this one; what a state may become is in `alert.rs` and `tip.rs`.
 //!
 //! **Limits and invariants**
-//! * One transaction writes at a time in a process; readers do not wait for it. Two processes on one PostgreSQL are kept
-//!   apart by versions of rows and by the primary key of the audit chain: the later one gets an error and tries again.
+//! * One transaction writes at a time, in a process by a lock and over all processes on one PostgreSQL by the row that each
+//!   counts up first; readers do not wait for it. Versions of rows say whether what a person looked at is still so.
 //! * A message is acknowledged to the broker only after the transaction that stored it.
 //! * What the desk publishes is a row first (`outgoing`), removed from work only by the broker's acknowledgement.
 //! * Placeholders are `$1`: both databases know them.

@@ -20,6 +20,7 @@ pub(crate) struct OrderRow {
     pub topic: String,
     pub body: String,
     pub asked_ms: i64,
+    /// When its last word came.
     pub answered_ms: Option<i64>,
     pub ok: Option<i64>,
     pub answer: Option<String>,
@@ -39,12 +40,13 @@ impl Db {
         Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&self.pool).await?)
     }
 
-    /// Unanswered orders last asked before `asked_before` and first asked after `since`, whose box is there.
-    pub(crate) async fn orders_due(&self, asked_before: i64, since: i64) -> Result<Vec<OrderRow>, DbError> {
-        let rest = "WHERE answered_ms IS NULL AND asked_ms <= $1 AND at_ms >= $2
+    /// Orders whose last word has not come, whose box is there, and that were last asked before `asked_before`: the older
+    /// an order was then, the earlier that must have been, by a tenth of its age.
+    pub(crate) async fn orders_due(&self, asked_before: i64) -> Result<Vec<OrderRow>, DbError> {
+        let rest = "WHERE answered_ms IS NULL AND asked_ms + (asked_ms - at_ms) / 10 <= $1
                     AND EXISTS (SELECT 1 FROM box b WHERE b.office = box_order.office AND b.id = box_order.box AND b.online = 1)
                     ORDER BY asked_ms LIMIT 50";
-        Ok(sqlx::query_as(select(rest)).bind(asked_before).bind(since).fetch_all(&self.pool).await?)
+        Ok(sqlx::query_as(select(rest)).bind(asked_before).fetch_all(&self.pool).await?)
     }
 
     /// Holds that nobody released, oldest first.
@@ -79,16 +81,19 @@ impl Tx {
         Ok(())
     }
 
-    /// What the box says; gives the alert it is about.
+    /// What the box says; gives the alert it is about when that is news. `last_ms`: when, if no other word is to come. An
+    /// order that was sent again may be answered again: a last word stays, and what was done is not refused afterwards.
     pub(crate) async fn order_answered(
         &mut self,
         id: &str,
-        now_ms: i64,
+        last_ms: Option<i64>,
         ok: bool,
         answer: &str,
     ) -> Result<Option<String>, DbError> {
-        let update = "UPDATE box_order SET answered_ms = $2, ok = $3, answer = $4 WHERE id = $1 RETURNING alert_id";
-        let query = sqlx::query_scalar(update).bind(id).bind(now_ms).bind(i64::from(ok)).bind(answer);
+        let update = "UPDATE box_order SET answered_ms = $2, ok = $3, answer = $4
+                      WHERE id = $1 AND answered_ms IS NULL AND (ok IS NULL OR ($3 = 1 AND answer <> $4))
+                      RETURNING alert_id";
+        let query = sqlx::query_scalar(update).bind(id).bind(last_ms).bind(i64::from(ok)).bind(answer);
         Ok(query.fetch_optional(&mut **self).await?)
     }
 }

@@ -46,12 +46,6 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
     let counts = ctx.room.tally.counts(&ctx.room.db, &ctx.user.scope).await.or_problem(&ctx)?;
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
     let single = query.get("similar").is_some_and(|s| s == "show");
-    let mut cards = Vec::with_capacity(rows.len());
-    for (row, similar) in grouped(rows, single) {
-        let named = row.picture.is_some();
-        let pictures = if named { ctx.room.db.pictures(&row.id).await.or_problem(&ctx)? } else { Vec::new() };
-        cards.push(card(&ctx, &offices, &row, similar, &pictures));
-    }
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))
         div.bar {
@@ -62,7 +56,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         p.hint { (ctx.t("alerts.keys")) }
         p #say .unseen aria-live="assertive" {}
         section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
-            @for card in &cards { (card) }
+            @for (row, similar) in &grouped(rows, single) { (card(&ctx, &offices, row, *similar)) }
         }
         p #empty .hint { (ctx.t("nothing")) " " (ctx.t("alerts.new_from_now")) }
         (dialogs(&ctx))
@@ -139,14 +133,14 @@ fn filters(ctx: &Ctx, offices: &Offices, w: &Wanted, single: bool) -> Markup {
 }
 
 /// One alert on the page.
-pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize, pictures: &[String]) -> Markup {
+pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize) -> Markup {
     let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
     let title = ctx.value("rule", &row.rule);
     let open = row.state != State::Closed.as_str();
     html! {
         article.alert #{ "a-" (row.id) } tabindex="0" data-id=(row.id) data-severity=(row.severity) data-at=(row.at_ms)
             data-state=(row.state) data-group=(row.group_key) aria-label={ (title) " – " (row.place) } {
-            (thumbnail(ctx, row, pictures))
+            (thumbnail(ctx, row))
             div.text {
                 p.line { (parts::severity(ctx, row.severity)) strong { a href={ "/alerts/" (row.id) } { (title) } }
                     span.state data-state=(row.state) { (ctx.value("state", &row.state)) }
@@ -168,8 +162,8 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize,
     }
 }
 
-fn thumbnail(ctx: &Ctx, row: &AlertRow, pictures: &[String]) -> Markup {
-    let here = row.picture.as_ref().filter(|p| pictures.contains(p));
+fn thumbnail(ctx: &Ctx, row: &AlertRow) -> Markup {
+    let here = row.picture.as_ref().filter(|_| row.pictured != 0);
     html! {
         a.thumb href={ "/alerts/" (row.id) } tabindex="-1" aria-hidden="true" {
             @match (here, &row.picture) {

@@ -67,7 +67,7 @@ pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, n
 }
 
 /// Who the session's cookie says it is.
-async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<User>, DbError> {
+pub(crate) async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<User>, DbError> {
     let name = if is_secure(room) { SECURE_COOKIE } else { COOKIE };
     let Some(token) = cookie(headers, name).filter(|t| !t.is_empty()) else { return Ok(None) };
     let token = digest(token);

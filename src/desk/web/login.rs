@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{ConnectInfo, Form, State};
+use axum::extract::{ConnectInfo, Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use subtle::ConstantTimeEq;
 
 use super::form::Post;
-use super::guard::{address_of, cookie, is_secure, named_by, session_cookie};
+use super::guard::{address_of, cookie, is_secure, named_by, session_cookie, user_of};
 use super::page::{Answer, Ctx, LANGUAGE_COOKIE, OrProblem, Problem, document, language_of, page, switch, token};
 use super::server::Peer;
 use crate::clock::utc_now;
@@ -24,23 +24,47 @@ use crate::desk::words::term;
 
 /// Cookie that ties a sign-in form to the browser it was sent to: nobody signs somebody else in.
 const FORM_COOKIE: &str = "gw-form";
+/// In the address of the sign-in page of somebody who has just signed out.
+const OUT: &str = "out";
 
 /// The sign-in page. Where a declared proxy has signed somebody in, a session of his account begins instead.
 pub(crate) async fn form(
     State(room): State<Arc<Room>>,
     peer: Option<Extension<ConnectInfo<Peer>>>,
+    Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(header) = &room.config.http.sign_on_header {
-        let language = language_of(&room, &headers);
-        let address = address_of(&room, peer.as_ref().map(|e| &e.0), &headers);
-        return match begin_named(&room, named_by(&headers, header).unwrap_or_default(), &address).await {
-            Ok(Some(cookie)) => (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response(),
-            Ok(None) => Problem::no_account(language).into_response(),
-            Err(error) => Problem::from_db(language, &error).into_response(),
-        };
+    let language = language_of(&room, &headers);
+    let Some(header) = &room.config.http.sign_on_header else {
+        return sign_in_page(&room, language, StatusCode::OK, None);
+    };
+    if query.contains_key(OUT) {
+        return out_page(language).into_response();
     }
-    sign_in_page(&room, language_of(&room, &headers), StatusCode::OK, None)
+    let Some(name) = named_by(&headers, header) else { return Problem::no_account(language).into_response() };
+    let address = address_of(&room, peer.as_ref().map(|e| &e.0), &headers);
+    // Who is signed in already gets no second session, however often he opens this page.
+    match user_of(&room, &headers).await {
+        Ok(Some(_)) => return Redirect::to("/").into_response(),
+        Ok(None) => {}
+        Err(error) => return Problem::from_db(language, &error).into_response(),
+    }
+    match begin_named(&room, name, &address).await {
+        Ok(Some(cookie)) => (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response(),
+        Ok(None) => Problem::no_account(language).into_response(),
+        Err(error) => Problem::from_db(language, &error).into_response(),
+    }
+}
+
+/// After signing out, where the proxy would sign in again at once.
+fn out_page(language: &'static str) -> Markup {
+    let content = html! {
+        main #main .narrow tabindex="-1" {
+            h1 { (term(language, "login.out")) }
+            p { a.button href="/login" { (term(language, "login.title")) } }
+        }
+    };
+    document(language, term(language, "login.out"), &html! { div.who { (switch(language)) } }, &content)
 }
 
 fn sign_in_page(room: &Room, language: &'static str, status: StatusCode, problem: Option<&str>) -> Response {
@@ -121,11 +145,18 @@ async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -
     Ok(cookie)
 }
 
-/// The cookie of a session of whom the proxy names; `None` when he has no account here.
+/// The cookie of a session of whom the proxy names; `None` when he has no account here. That is written down as often as
+/// somebody may try a password, so that a page that asks on and on does not fill the audit.
 async fn begin_named(room: &Room, name: &str, address: &str) -> Result<Option<String>, DbError> {
-    let account = room.db.account(name).await?.filter(|a| a.disabled == 0);
+    let known = room.db.account(name).await?.is_some_and(|a| a.disabled == 0);
+    let keys = [format!("proxy {name}")];
+    if !known {
+        if room.throttle.wait_s(&keys).is_some() {
+            return Ok(None);
+        }
+        room.throttle.failed(&keys);
+    }
     let mut tx = room.db.write().await?;
-    let known = account.is_some();
     let action = if known { "sign_in" } else { "sign_in.refused" };
     let said: String = name.chars().filter(|c| *c != '\0').take(64).collect();
     let detail = format!("proxy {address}");
@@ -147,7 +178,8 @@ pub(crate) async fn sign_out(post: Post) -> Answer<Response> {
     let act = Act { account: &ctx.user.name, office: "", action: "sign_out", object: &ctx.user.name, detail: "" };
     tx.audit(act).await.or_problem(ctx)?;
     tx.commit().await.or_problem(ctx)?;
-    Ok((AppendHeaders([(header::SET_COOKIE, session_cookie(&ctx.room, ""))]), Redirect::to("/login")).into_response())
+    Ok((AppendHeaders([(header::SET_COOKIE, session_cookie(&ctx.room, ""))]), Redirect::to(&format!("/login?{OUT}")))
+        .into_response())
 }
 
 /// The first page somebody may see.

@@ -100,7 +100,7 @@ pub(crate) fn answer(ctx: &Ctx, o: &OrderRow) -> Markup {
     let result: Value = serde_json::from_str(said).unwrap_or(Value::Null);
     html! {
         @match o.ok {
-            None => span.up { (ctx.t("order.waits")) },
+            None => span.up { (ctx.t("order.waits")) " · " (ctx.t("order.asked")) " " (parts::time(ctx, o.asked_ms)) },
             Some(0) => span.bad { (ctx.t("order.refused")) ": " (said) },
             Some(_) => span.good { (ctx.t("order.done")) @if let Some(state) = text(&result, "/state") { ": " (ctx.value("hold_state", &state)) } },
         }

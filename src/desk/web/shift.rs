@@ -124,7 +124,7 @@ fn steps(
             @match (stands, ctx.may(Need::LeadShifts)) {
                 (Standing::Running, true) => {
                     @if leads { h2 { (ctx.t("handover")) } (form("give", html! { (note) p.hint { (ctx.t("handover.hint")) } }, "handover.give")) }
-                    details { summary data-act="change" { (ctx.t("shift.change")) } (form("change", fields(ctx, people, &plan(row, members)), "save")) }
+                    details { summary data-act="change" { (ctx.t("shift.change")) } (form("change", html! { input type="hidden" name="version" value=(row.version); (fields(ctx, people, &plan(row, members))) }, "save")) }
                 },
                 (Standing::Given, true) => {
                     h2 { (ctx.t("handover.take")) }
@@ -157,7 +157,9 @@ pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Po
     let done = match step.as_str() {
         "change" => {
             let plan = read(&post).map_err(|key| Problem::refused(ctx.language, key))?;
-            shift::change(room, user, &id, plan).await
+            // Without one nothing is overwritten: no shift has it.
+            let version = post.get("version").parse().unwrap_or(0);
+            shift::change(room, user, &id, version, plan).await
         }
         "give" => shift::give(room, user, &id, &note).await,
         "take" => shift::take(room, user, &id, to, &note, false).await,

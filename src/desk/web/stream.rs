@@ -112,8 +112,7 @@ impl Reader {
         let counts = self.words().await?;
         self.counts_at.get_or_insert(MonoMillis(mono_now().0 + GOOD_MS + 50));
         let shown = fits(row, &self.wanted);
-        let html =
-            if shown { card(&self.ctx, &self.offices, row, 0, &told.pictures).into_string() } else { String::new() };
+        let html = if shown { card(&self.ctx, &self.offices, row, 0).into_string() } else { String::new() };
         let data = json!({
             "id": row.id, "at": row.at_ms, "severity": row.severity, "html": html, "counts": counts,
             "sound": shown && told.fresh && row.severity >= 3 && row.state != State::Closed.as_str(),

@@ -42,11 +42,14 @@ pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
     })
 }
 
-/// Somebody with a session: his token is his role, his form token `form-{role}`.
+/// Somebody with a session: his token is his name, his form token `form-{name}`.
 async fn sign_in(room: &Room, role: Role, must_change: i64) -> String {
-    let name = format!("{}-{must_change}", role.as_str().replace('_', "-"));
+    sign_in_as(room, role, &format!("{}-{must_change}", role.as_str().replace('_', "-")), must_change).await
+}
+
+async fn sign_in_as(room: &Room, role: Role, name: &str, must_change: i64) -> String {
     let account = Account {
-        name: name.clone(),
+        name: name.into(),
         display: "X".into(),
         password: "none".into(),
         must_change,
@@ -56,9 +59,9 @@ async fn sign_in(room: &Room, role: Role, must_change: i64) -> String {
     };
     let mut tx = room.db.write().await.unwrap();
     tx.add_account(&account, 0).await.unwrap();
-    tx.add_session(&digest(&name), &name, &format!("form-{name}"), utc_now().0).await.unwrap();
+    tx.add_session(&digest(name), name, &format!("form-{name}"), utc_now().0).await.unwrap();
     tx.commit().await.unwrap();
-    name
+    name.into()
 }
 
 /// A route's path with something in its places.
@@ -91,7 +94,7 @@ async fn every_route_is_open_to_the_roles_of_the_table_and_to_no_other() {
         for (method, path, need) in ROUTES {
             // Signing out ends the session, so everyone has his own for every route.
             let name = format!("{}-{checked}", role.as_str().replace('_', "-"));
-            let who = sign_in_as(&room, role, &name).await;
+            let who = sign_in_as(&room, role, &name, 0).await;
             let (status, to) = ask(&room, method, path, Some(&who), &format!("csrf=form-{who}")).await;
             let refused = status == StatusCode::FORBIDDEN || status == StatusCode::UNAUTHORIZED || to == "/login";
             let lets_in = role.may(*need);
@@ -107,23 +110,6 @@ async fn every_route_is_open_to_the_roles_of_the_table_and_to_no_other() {
         }
     }
     assert_eq!(checked, Role::ALL.len() * ROUTES.len());
-}
-
-async fn sign_in_as(room: &Room, role: Role, name: &str) -> String {
-    let account = Account {
-        name: name.into(),
-        display: "X".into(),
-        password: "none".into(),
-        must_change: 0,
-        role: role.as_str().into(),
-        offices: "*".into(),
-        disabled: 0,
-    };
-    let mut tx = room.db.write().await.unwrap();
-    tx.add_account(&account, 0).await.unwrap();
-    tx.add_session(&digest(name), name, &format!("form-{name}"), utc_now().0).await.unwrap();
-    tx.commit().await.unwrap();
-    name.into()
 }
 
 #[tokio::test]

@@ -102,12 +102,12 @@ pub(crate) async fn load(ctx: &Ctx) -> Result<Vec<Bay>, DbError> {
     let mut offices: Vec<String> = bays.iter().map(|b| b.office.clone()).collect();
     offices.dedup();
     for office in offices {
-        for (id, rule, severity, body) in db.open_alerts_of(&office).await? {
-            let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
-            let (area, box_id) = (text(&body, "/data/area/id"), text(&body, "/data/box"));
-            let about = |b: &&mut Bay| {
-                b.office == office && Some(&b.area) == area.as_ref() && Some(&b.box_id) == box_id.as_ref()
-            };
+        for (id, rule, severity, key) in db.open_alerts_of(&office).await? {
+            // Office, box, camera, area: see `message::describe`.
+            let mut key = key.split('|').skip(1);
+            let (box_id, area) = (key.next(), key.nth(1));
+            let about =
+                |b: &&mut Bay| b.office == office && Some(b.area.as_str()) == area && Some(b.box_id.as_str()) == box_id;
             if let Some(bay) = bays.iter_mut().find(about) {
                 bay.alerts.push((id, rule, severity));
             }

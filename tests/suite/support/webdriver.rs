@@ -84,6 +84,14 @@ impl Chromium {
         self.post(&format!("element/{id}/value"), json!({"text": text})).await;
     }
 
+    /// Signs in on the page for it, which is open.
+    pub async fn sign_in(&self, name: &str, password: &str) {
+        self.type_into("[name=name]", name).await;
+        self.type_into("[name=password]", password).await;
+        self.run("document.querySelector('main button').click()").await;
+        self.until("location.pathname !== '/login'").await;
+    }
+
     /// Presses a key on the page.
     pub async fn press(&self, key: &str) {
         let keys = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);

@@ -46,7 +46,8 @@ CREATE TABLE message (
 CREATE INDEX message_id ON message (id);
 CREATE INDEX message_at ON message (at_ms);
 
--- Two different messages under one number: a box or a broker does what it must not.
+-- Messages that contradict others: the number, the revision or the id is used already. A box or a broker does what it must
+-- not.
 CREATE TABLE clash (
     source       TEXT NOT NULL,
     epoch        BIGINT NOT NULL,

@@ -32,7 +32,7 @@ CREATE TABLE box_order (
     topic        TEXT NOT NULL,
     body         TEXT NOT NULL,
     asked_ms     BIGINT NOT NULL,          -- last time
-    answered_ms  BIGINT,
+    answered_ms  BIGINT,                   -- its last word came; a hold whose time is not over has none yet
     ok           BIGINT,
     answer       TEXT
 );
@@ -77,10 +77,8 @@ CREATE TABLE bay (
     box          TEXT NOT NULL,
     area         TEXT NOT NULL,
     name         TEXT NOT NULL,
-    camera       TEXT NOT NULL,
     event_id     TEXT,                     -- that occupies it; empty bay without
     since_ms     BIGINT NOT NULL,          -- occupied or empty since
-    seen_ms      BIGINT NOT NULL,          -- time of the newest word
     epoch        BIGINT NOT NULL,
     seq          BIGINT NOT NULL,
     body         TEXT NOT NULL,            -- that word
