@@ -17,6 +17,7 @@ deps: ## install what building and running needs (Debian packages, ONNX Runtime 
 
 test-deps: deps ## and what the tests need
 	@scripts/packages.sh test
+	@scripts/axe.sh
 
 build: deps ## the release binary, target/release/gatewatch
 	$(CARGO) build --release --locked

@@ -5,7 +5,7 @@ use crate::camera::{OwnedI420, PixelLayout};
 use crate::clock::{FrameTime, TimeSource};
 use crate::customs::Register;
 use crate::event::EventId;
-use crate::rules::Phase;
+use crate::rules::{Phase, RuleKind};
 use crate::vision::Detection;
 
 /// A truck in the middle of every picture; fails when told.
@@ -77,6 +77,78 @@ fn events_end_with_the_picture_size_even_when_the_detector_fails_on_the_first_pi
     let told = see(&mut lane, &mut detector, (640, 360)).expect("a picture");
     let ended: Vec<EventId> = told.iter().filter(|f| f.event.data.phase == Phase::End).map(|f| f.event.id).collect();
     assert_eq!(ended, first);
+}
+
+/// A long truck that drives to the right, seen by each region as far as that goes.
+struct Convoy {
+    model: ModelRef,
+    /// Regions of the last picture.
+    looked: usize,
+}
+
+impl Convoy {
+    const LENGTH: f32 = 900.0;
+
+    /// Its middle at a time, pixels.
+    fn middle(at: MonoMillis) -> f32 {
+        at.0 as f32 * 0.2
+    }
+}
+
+impl Detect for Convoy {
+    fn detect(&mut self, frame: &Frame, regions: &[Region]) -> Result<Vec<Detection>, DetectorError> {
+        self.looked = regions.len();
+        let middle = Self::middle(frame.time.mono);
+        let truck = Rect { x0: middle - Self::LENGTH / 2.0, y0: 400.0, x1: middle + Self::LENGTH / 2.0, y1: 600.0 };
+        let frame = Region::whole(frame.width, frame.height).rect();
+        let truck = truck.intersection(&frame);
+        let parts = regions.iter().map(|r| r.rect().intersection(&truck)).filter(|part| part.area() > 0.0);
+        let largest = parts.max_by(|a, b| a.area().total_cmp(&b.area()));
+        let cut =
+            |part: Rect| Detection { cut: part.area() < truck.area(), ..Detection::whole("truck".into(), 0.9, part) };
+        Ok(largest.map(cut).into_iter().collect())
+    }
+
+    fn input_size(&self) -> (u32, u32) {
+        (416, 416)
+    }
+
+    fn model(&self) -> &ModelRef {
+        &self.model
+    }
+}
+
+#[test]
+fn a_truck_longer_than_the_region_enters_and_leaves_with_its_whole_length() {
+    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+        "id": "c", "url": "rtsp://camera.invalid/1",
+        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]],
+            "enter": {"severity": 1}, "exit": {"severity": 1}}]
+    }))
+    .expect("a valid camera");
+    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
+    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
+    let context = LaneContext { config, config_digest: "0".repeat(16), model: model.clone(), input: (416, 416) };
+    let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
+    let register = Register::default().snapshot();
+    let mut detector = Convoy { model, looked: 0 };
+    let (mut told, mut looked) = (Vec::new(), Vec::new());
+    for at_ms in (0..12_000).step_by(200) {
+        let frame = frame(at_ms, (1920, 1080));
+        let findings = lane.analyse(&frame, &mut detector, &register, frame.time.utc).expect("a picture");
+        told.extend(findings.into_iter().map(|f| f.event.data));
+        looked.push(detector.looked);
+    }
+    // The area is from 768 to 1152 pixels, which the truck's middle passes at 3840 and 5760 ms.
+    let start = told.iter().find(|d| d.rule == RuleKind::Enter).expect("it entered").capture.start;
+    let exit = told.iter().find(|d| d.rule == RuleKind::Exit).expect("it left").capture.start;
+    let off = [start, exit]
+        .map(|at| at.0 - 1_770_000_000_000)
+        .into_iter()
+        .zip([3840, 5760])
+        .map(|(at, due)| (at - due).abs());
+    assert!(off.clone().all(|off| off <= 200), "{:?}", off.collect::<Vec<_>>());
+    assert_eq!((looked.first(), looked.iter().max(), looked.last()), (Some(&1), Some(&2), Some(&1)), "{looked:?}");
 }
 
 #[test]

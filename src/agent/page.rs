@@ -27,6 +27,13 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("camera", "Camera", "Camera"),
     ("cameras", "Camera", "Cameras"),
     ("reason", "Lý do", "Reason"),
+    ("table", "Bảng", "Table"),
+    ("state.connecting", "Đang kết nối", "Connecting"),
+    ("state.running", "Đang nhận hình", "Receiving"),
+    ("state.stalled", "Không có hình", "No pictures"),
+    ("state.refused", "Camera từ chối", "Refused"),
+    ("state.lost", "Mất kết nối", "Lost"),
+    ("state.stopped", "Đã dừng", "Stopped"),
     ("queue", "Chờ gửi", "To be sent"),
     ("recorded", "Ghi hình đến", "Recorded until"),
     ("now", "Hình hiện tại", "What it sees now"),
@@ -206,7 +213,7 @@ async fn page(State(state): State<ApiState>, wish: Result<Query<Wish>, QueryReje
                         button.main { (t("enter")) }
                         p #refused .bad role="alert" {}
                     }
-                    div #inside hidden { (state_tables(&t)) (views(&t, &cameras)) (editor(&t)) }
+                    div #inside hidden { (views(&t, &cameras)) (editor(&t)) (state_tables(&t)) }
                 }
             }
         }
@@ -217,9 +224,9 @@ fn state_tables(t: &dyn Fn(&str) -> &'static str) -> Markup {
     html! {
         section aria-labelledby="h-state" {
             h2 #h-state { (t("state")) }
-            div.scroll { table { thead { tr { th { (t("part")) } th { (t("state")) } th { (t("says")) } } } tbody #parts {} } }
+            div.scroll tabindex="0" role="group" aria-label=(t("table")) { table { thead { tr { th { (t("part")) } th { (t("state")) } th { (t("says")) } } } tbody #parts {} } }
             h2 { (t("cameras")) }
-            div.scroll { table { thead { tr { th { (t("camera")) } th { (t("state")) } th { (t("reason")) } th { (t("recorded")) } } } tbody #cameras {} } }
+            div.scroll tabindex="0" role="group" aria-label=(t("table")) { table { thead { tr { th { (t("camera")) } th { (t("state")) } th { (t("reason")) } th { (t("recorded")) } } } tbody #cameras {} } }
             p { (t("queue")) ": " span #queue {} }
         }
     }
@@ -301,7 +308,8 @@ mod tests {
         assert_eq!(keys.len(), all);
         assert!(WORDS.iter().all(|(_, vi, en)| !vi.is_empty() && !en.is_empty()));
         let script = include_str!("asset/agent.js");
-        for used in script.split("t('").skip(1).map(|rest| rest.split('\'').next().unwrap()) {
+        let calls = script.match_indices("t('").filter(|(at, _)| !script[..*at].ends_with(char::is_alphanumeric));
+        for used in calls.map(|(at, call)| script[at + call.len()..].split('\'').next().unwrap()) {
             assert!(!word(Language::Vi, used).is_empty(), "{used}");
         }
     }

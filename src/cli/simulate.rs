@@ -347,7 +347,12 @@ fn score_live(a: &ScoreArgs, drills: &[Prepared]) -> anyhow::Result<()> {
                 tell(drill, truth, &played.messages);
             }
             eprintln!("{}: {} pictures analysed, {} missed", drill.name, played.analysed, played.overwritten);
-            for (rule, row) in score::score(&played.messages, truth, interval_ms) {
+            for rule in &played.silent {
+                eprintln!("{}: {rule} is not counted, the model knows none of its classes", drill.name);
+            }
+            let counts = |h: &&score::Happened| !played.silent.contains(&h.rule.as_str());
+            let truth: Vec<_> = truth.iter().filter(counts).cloned().collect();
+            for (rule, row) in score::score(&played.messages, &truth, interval_ms) {
                 rows.entry(rule).or_insert_with(score::Row::default).add(&row);
             }
         }

@@ -119,7 +119,10 @@ fn put<'a>(
     wanted: impl Iterator<Item = (&'a str, Shape<'a>)>,
 ) -> Result<(), DrawnError> {
     let slot = camera.entry(key).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
-    let mut tables = std::mem::take(slot).into_array_of_tables().map_err(|_| DrawnError::NotTables(key))?;
+    let mut tables = match std::mem::take(slot) {
+        Item::Value(Value::Array(none)) if none.is_empty() => ArrayOfTables::new(),
+        some => some.into_array_of_tables().map_err(|_| DrawnError::NotTables(key))?,
+    };
     let wanted: Vec<_> = wanted.collect();
     let id = |t: &Table| t.get("id").and_then(Item::as_str).unwrap_or_default().to_owned();
     tables.retain(|t| wanted.iter().any(|(known, _)| *known == id(t)));
@@ -200,7 +203,9 @@ fn text(value: &str) -> Value {
 /// `absent`: what the key means where it is missing; then it is not written.
 fn set(table: &mut Table, key: &str, value: Value, absent: Option<&str>) {
     let known = table.get(key).and_then(Item::as_value);
-    if known.is_some_and(|known| same(known, &value)) || (known.is_none() && value.as_str() == absent) {
+    if known.is_some_and(|known| same(known, &value))
+        || (known.is_none() && absent.is_some() && value.as_str() == absent)
+    {
         return;
     }
     match table.get_mut(key).and_then(Item::as_value_mut) {
@@ -327,6 +332,21 @@ url = "rtsp://192.0.2.12/sub"
         assert!(back.cameras[0].areas[1..].iter().all(|a| a.has_rule() != a.kind.is_mask()), "the usual rules");
         assert!(back.cameras[1].areas.is_empty() && !text.contains("\"out\""), "{text}");
         assert!(text.contains("# Where trucks are opened."));
+    }
+
+    #[test]
+    fn areas_written_in_one_line_are_drawn_too() {
+        let file = "[[camera]]\nid = \"bay\"\nurl = \"rtsp://192.0.2.11/sub\"\nline = []\n\
+                    area = [{ id = \"a\", kind = \"yard\", polygon = [[0, 0], [1, 0], [1, 1]], settle_ms = 900 }]\n";
+        let mut drawn = shown(file);
+        let points = Line { from: Point { x: 0.0, y: 0.5 }, to: Point { x: 1.0, y: 0.5 } };
+        let (id, kind, direction) = (AreaId("l".into()), LineKind::Line, LineDirection::Both);
+        drawn.lines.push(DrawnLine { id, name: String::new(), kind, points, direction });
+        drawn.areas[0].kind = AreaKind::Lane;
+        let text = draw(file, "bay", &drawn).unwrap();
+        let back = config::parse(&text, "a.toml").unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(Drawn::of(&back.cameras[0].areas, &back.cameras[0].lines), drawn);
+        assert_eq!(back.cameras[0].areas[0].settle_ms, 900);
     }
 
     #[test]

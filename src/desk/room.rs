@@ -83,7 +83,7 @@ pub(crate) struct Room {
     pub tally: Tally,
     /// Where boxes are asked for their footage.
     pub boxes: Boxes,
-    /// Clips that are being watched.
+    /// Clips and pages that are being watched.
     pub watched: Watched,
     /// Whether this worker does what only one may do.
     pub leads: AtomicBool,

@@ -1,4 +1,5 @@
-//! Who watches which clip now: a player asks for one clip in many pieces, and the audit names it once in a while.
+//! Who watches which clip or page now: a player asks for one clip in many pieces, a page that shows how things are is taken
+//! anew by itself, and the audit names it once in a while.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,17 +15,17 @@ pub(crate) struct Watched(Mutex<HashMap<(String, String), MonoMillis>>);
 
 impl Watched {
     /// Whether this look is written down already.
-    pub(crate) fn knows(&self, account: &str, alert: &str) -> bool {
+    pub(crate) fn knows(&self, account: &str, what: &str) -> bool {
         let now = mono_now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| now.since(*at) < AGAIN_MS);
-        all.contains_key(&(account.to_owned(), alert.to_owned()))
+        all.contains_key(&(account.to_owned(), what.to_owned()))
     }
 
     /// It was written down.
-    pub(crate) fn note(&self, account: &str, alert: &str) {
+    pub(crate) fn note(&self, account: &str, what: &str) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert((account.to_owned(), alert.to_owned()), mono_now());
+        all.insert((account.to_owned(), what.to_owned()), mono_now());
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn code(language: Language) -> &'static str {
 
 /// Key, Vietnamese, English.
 const WORDS: &[(&str, &str, &str)] = &[
+    ("table", "Bảng", "Table"),
     // The frame of all pages.
     ("app", "Trực ban trực tuyến", "Online duty"),
     ("skip", "Đến nội dung", "Skip to content"),
@@ -606,8 +607,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("yard.away", "Trạm ngoại tuyến: tình trạng có thể đã cũ", "The box is offline: this may be old"),
     (
         "yard.hint",
-        "Theo tin mới nhất của các trạm camera; tải lại trang để cập nhật.",
-        "By the newest word of the boxes; load the page again for news.",
+        "Theo tin mới nhất của các trạm camera; trang tự cập nhật.",
+        "By the newest word of the boxes; the page renews itself.",
     ),
     // Shifts.
     ("shift", "Ca trực", "Shift"),

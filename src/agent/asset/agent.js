@@ -67,7 +67,7 @@ async function showState() {
   $('cameras').replaceChildren(...status.cameras.map((c) => {
     const why = [c.reason, c.not_analysed, ...(c.conditions || []).map((x) => x.condition)].filter(Boolean).join('; ');
     const film = recorded[c.camera] || {};
-    return row([[c.camera], [c.state, c.state === 'running' ? 'good' : 'bad'], [why], [film.problem || time(film.until)]]);
+    return row([[c.camera], [t(`state.${c.state}`), c.state === 'running' ? 'good' : 'bad'], [why], [film.problem || time(film.until)]]);
   }));
   $('queue').textContent = status.outbox.error || status.outbox.rows;
 }

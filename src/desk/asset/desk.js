@@ -137,6 +137,24 @@ async function refresh() {
 }
 if (list) listen();
 
+// ---- a page that shows how things are now: that part of it is taken anew while somebody looks
+const live = document.getElementById("live");
+async function renew() {
+  if (document.hidden || live.contains(document.activeElement)) return;
+  const lost = document.getElementById("lost");
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok || answer.redirected) { location.reload(); return; }
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+    if (fresh.innerHTML !== live.innerHTML) live.replaceChildren(...fresh.childNodes);
+    lost.hidden = true;
+    tick();
+  } catch {
+    lost.hidden = false;
+  }
+}
+if (live) setInterval(renew, 5000);
+
 // ---- forms of a card: sent without leaving the page
 list?.addEventListener("submit", async (event) => {
   const form = event.target;

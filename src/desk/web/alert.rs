@@ -139,7 +139,7 @@ fn candidates(ctx: &Ctx, body: &Value) -> Markup {
     html! {
         @if !links.is_empty() {
             h2 { (ctx.t("candidates")) }
-            div.scroll { table {
+            div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
                 thead { tr { th scope="col" { (ctx.t("declaration")) } th scope="col" { (ctx.t("method")) }
                     th scope="col" { (ctx.t("containers")) } th scope="col" { (ctx.t("reason")) } } }
                 tbody { @for l in links {

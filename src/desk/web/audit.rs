@@ -46,7 +46,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
             label { (ctx.t("search")) input type="search" name="q" value=(words); }
             button { (ctx.t("search")) }
         }
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { "#" } th scope="col" { (ctx.t("when")) } th scope="col" { (ctx.t("who")) }
                 th scope="col" { (ctx.t("what")) } th scope="col" { (ctx.t("audit.object")) } th scope="col" { (ctx.t("office")) }
                 th scope="col" { (ctx.t("audit.detail")) } } }

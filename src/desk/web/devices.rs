@@ -76,7 +76,7 @@ fn chain(ctx: &Ctx, state: Option<&StateRow>) -> Markup {
 
 fn table<'a>(ctx: &Ctx, birth: &Value, cameras: impl Iterator<Item = &'a CameraRow>) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("device.state")) } th scope="col" { (ctx.t("picture")) }
                 th.num scope="col" { (ctx.t("device.reconnects")) } th.num scope="col" { (ctx.t("device.clock")) }
                 th scope="col" { (ctx.t("device.last")) } th scope="col" { (ctx.t("reason")) } } }

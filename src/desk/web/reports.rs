@@ -188,7 +188,7 @@ fn exports(ctx: &Ctx, asked: &Asked) -> Markup {
 
 fn part_table(ctx: &Ctx, title: &str, parts: &[(String, Figures)], name: &dyn Fn(&str) -> String) -> Markup {
     html! {
-        @if !parts.is_empty() { div.scroll { table {
+        @if !parts.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             caption { (title) }
             thead { tr { th.num scope="col" { (ctx.t("report.rank")) } th scope="col" { (title) } th.num scope="col" { (ctx.t("report.issued")) }
                 th.num scope="col" { (ctx.t("report.settled")) } th.num scope="col" { (ctx.t("report.violating")) }
@@ -385,7 +385,7 @@ pub(crate) async fn printed(Extension(ctx): Extension<Ctx>, Path(id): Path<Strin
     let content = html! {
         p { (ctx.t("report.printed_at")) " " (parts::time(&ctx, snapshot.printed_ms)) " · " (snapshot.account)
             " · " a href={ "/reports?" (asked.address()) } { (ctx.t("act.open")) } }
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("report.measure")) } th.num scope="col" { (ctx.t("report.then")) } th.num scope="col" { (ctx.t("report.now")) } } }
             tbody { @for (then, now) in lines(&ctx, &then).iter().zip(&now) {
                 tr { th scope="row" { (ctx.t(then.1)) } td.num { (then.2) } td.num { @if then.2 == now.2 { (now.2) } @else { strong { (now.2) } } } }

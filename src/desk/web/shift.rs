@@ -57,7 +57,7 @@ fn list(ctx: &Ctx, offices: &Offices, open: &Open) -> Markup {
     let seen: Vec<&Item> = open.items.iter().filter(|i| ctx.user.scope.holds(&i.office)).collect();
     html! {
         @if open.items.is_empty() { p.good { (ctx.t("handover.nothing")) } } @else { p { strong { (counts.join(" · ")) } } }
-        @if !seen.is_empty() { div.scroll { table {
+        @if !seen.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("what")) } th scope="col" { (ctx.t("open.item")) } th scope="col" { (ctx.t("office")) } th scope="col" { (ctx.t("when")) } } }
             tbody { @for i in seen { tr {
                 td { (ctx.value("open", &i.kind)) @if i.severity > 0 { " " (parts::severity(ctx, i.severity)) } }

@@ -35,7 +35,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>) -> Answer {
                 p.line { (parts::time(&ctx, s.from_ms)) " – " (parts::time(&ctx, s.to_ms)) }
                 @if !s.focus.is_empty() { p { strong { (ctx.t("shift.focus")) ": " } (s.focus) } } }
         }
-        @if shifts.is_empty() { p.hint { (ctx.t("nothing")) } } @else { div.scroll { table {
+        @if shifts.is_empty() { p.hint { (ctx.t("nothing")) } } @else { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("duty_day")) } th scope="col" { (ctx.t("shift.from")) } th scope="col" { (ctx.t("shift.to")) }
                 th scope="col" { (ctx.t("shift.leader")) } th scope="col" { (ctx.t("shift.focus")) } th scope="col" { (ctx.t("handover")) } } }
             tbody { @for s in &shifts { tr {

@@ -168,7 +168,7 @@ fn samples_part(ctx: &Ctx, t: &TipRow, samples: &[Sample]) -> Markup {
     html! {
         @if may || !samples.is_empty() {
             h2 { (ctx.t("samples")) }
-            @if !samples.is_empty() { div.scroll { table {
+            @if !samples.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
                 thead { tr { th scope="col" { (ctx.t("sample.code")) } th scope="col" { (ctx.t("sample.seal")) } th scope="col" { (ctx.t("sample.lab")) }
                     th scope="col" { (ctx.t("sample.taken")) } th scope="col" { (ctx.t("sample.result")) } } }
                 tbody { @for s in samples {
@@ -209,7 +209,7 @@ fn money_part(ctx: &Ctx, t: &TipRow, money: &[Money]) -> Markup {
     html! {
         @if may || !money.is_empty() {
             h2 { (ctx.t("money")) }
-            @if !money.is_empty() { div.scroll { table {
+            @if !money.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
                 thead { tr { th scope="col" { (ctx.t("when")) } th scope="col" { (ctx.t("money.kind")) } th.num scope="col" { (ctx.t("money.amount")) }
                     th scope="col" { (ctx.t("money.decision")) } th scope="col" { (ctx.t("declaration")) } th scope="col" { (ctx.t("note")) } } }
                 tbody { @for m in money { (money_row(ctx, t, m, money, may)) } }
@@ -283,7 +283,7 @@ fn answer_words(ctx: &Ctx, a: &BoxAnswer) -> Markup {
 
 fn ranges(ctx: &Ctx, ranges: &[Value]) -> Markup {
     html! {
-        @if !ranges.is_empty() { div.scroll { table {
+        @if !ranges.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("footage.range")) } th scope="col" { (ctx.t("footage")) }
                 th scope="col" { (ctx.t("footage.gaps")) } th scope="col" { (ctx.t("footage.hold")) } } }
             tbody { @for r in ranges {

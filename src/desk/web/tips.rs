@@ -42,7 +42,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
 /// Tips as a table; also behind the figures of a report.
 pub(crate) fn table(ctx: &Ctx, offices: &Offices, tips: &[TipRow]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("tip.number")) } th scope="col" { (ctx.t("state")) } th scope="col" { (ctx.t("declaration")) }
                 th scope="col" { (ctx.t("tip.subject")) } th scope="col" { (ctx.t("tip.target")) } th scope="col" { (ctx.t("tip.issued")) }
                 th scope="col" { (ctx.t("tip.due")) } th scope="col" { (ctx.t("result")) } } }

@@ -118,11 +118,15 @@ pub(crate) async fn load(ctx: &Ctx) -> Result<Vec<Bay>, DbError> {
 
 /// The page.
 pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
-    super::audit::viewed(&ctx, "yard", "", "").await.or_problem(&ctx)?;
+    // The page is taken anew every few seconds while somebody looks.
+    if !ctx.room.watched.knows(&ctx.user.name, "/yard") {
+        super::audit::viewed(&ctx, "yard", "", "").await.or_problem(&ctx)?;
+        ctx.room.watched.note(&ctx.user.name, "/yard");
+    }
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let bays = load(&ctx).await.or_problem(&ctx)?;
     let used = bays.iter().filter(|b| b.state() == "occupied").count();
-    let content = html! {
+    let bays = html! {
         p { (ctx.t("bay.occupied")) ": " strong { (used) } " / " (bays.len()) }
         @if bays.is_empty() { p.hint { (ctx.t("yard.nothing")) } }
         div data-units=(units(&ctx)) {
@@ -131,8 +135,8 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
                 (card(&ctx, b))
             }
         }
-        p.hint { (ctx.t("yard.hint")) }
     };
+    let content = html! { div #live { (bays) } p.hint { (ctx.t("yard.hint")) } };
     Ok(page(&ctx, ctx.t("yard"), "/yard", &content))
 }
 

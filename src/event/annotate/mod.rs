@@ -197,7 +197,7 @@ impl Annotator {
             self.name(&mut picture, &ends, if line.name.is_empty() { &line.id.0 } else { &line.name }, scale);
         }
         let yellow = color(PATH[0], PATH[1], PATH[2]);
-        for track in tracks.iter().filter(|t| t.confirmed) {
+        for track in tracks.iter().filter(|t| t.confirmed && t.matched) {
             let r = track.rect;
             let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
             shapes::polyline(&mut picture, &corners.map(Point::from), true, scale.line, yellow);

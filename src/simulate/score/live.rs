@@ -11,7 +11,7 @@ use super::truth::{SIZE, Seen, sample_at};
 use crate::agent::lane::{Lane, LaneContext};
 use crate::camera::{self, Codec, Frame, Mailbox};
 use crate::clock::{UtcMillis, utc_now};
-use crate::config::Config;
+use crate::config::{Config, RegisterConfig};
 use crate::customs::Register;
 use crate::customs::feed::parse_json;
 use crate::event::message::ModelRef;
@@ -21,9 +21,9 @@ use crate::rules::EndReason;
 use crate::simulate::feed::PictureSource;
 use crate::simulate::{Renderer, SceneSource, ServerOptions, SimCamera, SimKind, SimServer, TruthLog};
 use crate::track::Track;
-use crate::vision::Detection;
 use crate::vision::detector::{Detect, Detector, DetectorError};
 use crate::vision::regions::Region;
+use crate::vision::{Detection, Label};
 
 /// The first moment of the script is shown for so long before it goes on, seconds: connecting takes a moment.
 const LEAD_S: f64 = 6.0;
@@ -56,6 +56,8 @@ pub struct Played {
     pub analysed: u64,
     /// Pictures replaced before anybody took them: the machine was too slow.
     pub overwritten: u64,
+    /// Rules of the drill that the model cannot serve, since it knows none of their classes.
+    pub silent: Vec<&'static str>,
 }
 
 /// Plays one drill, which takes as long as it is. At the end the camera is lost.
@@ -72,7 +74,7 @@ pub fn play_live(drill: &Drill, how: &Live) -> anyhow::Result<Played> {
     let mut watched = drill.camera.clone();
     watched.url = server.url("drill");
     config.cameras = vec![watched.clone()];
-    let mut detector = boxes(drill, how)?;
+    let (mut detector, known) = boxes(drill, how)?;
     let context = LaneContext {
         config_digest: "0".repeat(16),
         model: detector.model().clone(),
@@ -83,8 +85,9 @@ pub fn play_live(drill: &Drill, how: &Live) -> anyhow::Result<Played> {
         drill,
         lane: Lane::new(&context, &watched, &IdSource::counted(1))?,
         register: Register::default(),
+        config: context.config.register.clone(),
         fed: 0,
-        played: Played { messages: Vec::new(), analysed: 0, overwritten: 0 },
+        played: Played { messages: Vec::new(), analysed: 0, overwritten: 0, silent: silent(drill, known.as_deref()) },
     };
     player.register.apply_all(Vec::new(), Some(START));
     let mailbox = Arc::new(Mailbox::new(std::slice::from_ref(&watched.id)));
@@ -99,6 +102,7 @@ struct Player<'a> {
     drill: &'a Drill,
     lane: Lane,
     register: Register,
+    config: RegisterConfig,
     fed: usize,
     played: Played,
 }
@@ -138,7 +142,10 @@ impl Player<'_> {
         while let Some((at, feed)) = self.drill.facts.get(self.fed).filter(|f| f.0 <= t) {
             let feed = parse_json(feed.to_string().as_bytes()).map_err(anyhow::Error::msg)?;
             anyhow::ensure!(feed.problems.is_empty(), "drill {}: {:?}", self.drill.name, feed.problems);
-            self.register.apply_all(feed.facts, Some(drill_time(*at)));
+            let heard = drill_time(*at);
+            let rehearsed = self.register.rehearse(feed.facts, heard, &self.config);
+            let given = rehearsed.given.into_iter().map(|(fact, _)| fact);
+            self.register.apply_all(given.chain(rehearsed.derived).collect(), Some(heard));
             self.fed += 1;
         }
         if t >= 0.0 && self.lane.is_due(frame.time.mono) {
@@ -182,15 +189,29 @@ impl PictureSource for Delayed {
     }
 }
 
-fn boxes(drill: &Drill, how: &Live) -> anyhow::Result<Box<dyn Detect>> {
+fn silent(drill: &Drill, known: Option<&[Label]>) -> Vec<&'static str> {
+    let Some(known) = known else { return Vec::new() };
+    let of_areas = drill.camera.areas.iter().flat_map(|a| a.rules_of_classes());
+    of_areas
+        .filter(|(_, classes)| !classes.is_empty() && !classes.iter().any(|c| known.contains(c)))
+        .map(|(rule, _)| rule)
+        .collect()
+}
+
+/// Who finds things, and which classes it knows; `None` = all, boxes are true.
+type Finder = (Box<dyn Detect>, Option<Vec<Label>>);
+
+fn boxes(drill: &Drill, how: &Live) -> anyhow::Result<Finder> {
     if how.true_boxes {
         let renderer = Renderer::new(drill.scene.clone(), SIZE).map_err(anyhow::Error::msg)?;
         let model = ModelRef { name: "truth".into(), sha256: "0".repeat(64) };
-        return Ok(Box::new(TrueBoxes { drill: drill.clone(), renderer, model }));
+        return Ok((Box::new(TrueBoxes { drill: drill.clone(), renderer, model }), None));
     }
     crate::vision::runtime::init(how.config.detector.runtime_library.as_deref())?;
     let detector = Detector::load(&how.config.detector, how.config.tracker.low_score);
-    Ok(Box::new(detector.with_context(|| format!("model {}", how.config.detector.model.display()))?))
+    let detector = detector.with_context(|| format!("model {}", how.config.detector.model.display()))?;
+    let known = detector.classes().cloned().collect();
+    Ok((Box::new(detector), Some(known)))
 }
 
 /// What a perfect detector would find in the pictures that were delivered.

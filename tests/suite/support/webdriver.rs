@@ -8,6 +8,22 @@ use serde_json::{Value, json};
 use super::mosquitto::free_port;
 use super::until;
 
+/// What the checker of accessibility has no rule for, or none of the chosen ones.
+const LAYOUT: &str = r#"
+const out = [];
+if (document.querySelectorAll("h1").length !== 1 || document.querySelectorAll("main").length !== 1) out.push("h1 or main");
+const wide = document.documentElement.scrollWidth;
+if (wide > innerWidth + 1) out.push("wider than the window: " + wide);
+return out;
+"#;
+
+/// All of WCAG 2.1 at level A and AA that can be checked by a program.
+const AXE: &str = r#"
+const only = { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] };
+return axe.run(document, { runOnly: only }).then((found) => found.violations.map((v) =>
+  v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(" | ")));
+"#;
+
 /// Killed when dropped.
 pub struct Chromium {
     driver: Child,
@@ -116,6 +132,20 @@ impl Chromium {
         let bytes = base64::engine::general_purpose::STANDARD.decode(png["value"].as_str().unwrap()).unwrap();
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("{name}.png")), bytes).unwrap();
+    }
+
+    /// Nothing keeps anybody from using the page, and it complained of nothing itself. axe-core comes with `make test-deps`.
+    pub async fn is_clean(&self, page: &str) {
+        assert_eq!(self.run(LAYOUT).await, json!([]), "{page}");
+        let axe = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/axe/axe.min.js");
+        if let Ok(axe) = std::fs::read_to_string(axe) {
+            self.run(&axe).await;
+            assert_eq!(self.run(AXE).await, json!([]), "{page}");
+        } else {
+            println!("{page}: not checked for accessibility, run scripts/axe.sh first");
+        }
+        let complaints = self.complaints().await;
+        assert!(complaints.is_empty(), "{page}: {complaints:?}");
     }
 
     /// What the page complained about since last asked: errors of scripts, refused by the policy.
