@@ -17,7 +17,7 @@ deps: ## install what building and running needs (Debian packages, ONNX Runtime 
 
 test-deps: deps ## and what the tests need
 	@scripts/packages.sh test
-	@scripts/axe.sh
+	@scripts/axe.sh || echo 'axe-core could not be fetched: the tests do not check the pages for accessibility.' >&2
 
 build: deps ## the release binary, target/release/gatewatch
 	$(CARGO) build --release --locked
