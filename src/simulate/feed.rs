@@ -163,7 +163,11 @@ impl DrawnFeed {
 /// Time on the stream's clock since it started, waiting until it runs; `None` when the feed is to end.
 pub(super) fn running_time(to: &AppSrc, ticker: &Ticker) -> Option<gst::ClockTime> {
     loop {
-        if let Some(time) = to.current_running_time() {
+        // Before it plays its clock may be there, and the time at which it started not yet: that gave the time since the
+        // machine's start, and the sink waited as long with the first picture.
+        if to.current_state() == gst::State::Playing
+            && let Some(time) = to.current_running_time()
+        {
             return Some(time);
         }
         if !ticker.wait(LOOK_EVERY) {

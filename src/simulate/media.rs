@@ -45,11 +45,9 @@ impl Show {
                          option-string=pools=1:frame-threads=1:open-gop=0:scenecut=0"
                     ),
                 };
-                // The coders move all times by 1000 hours and say so in the segment. A sink that is plugged in while a viewer
-                // comes misses that now and then, and would wait so long for each picture: times from 0 need no word.
                 format!(
                     "( appsrc name=feed is-live=true format=time max-buffers=2 max-bytes=0 leaky-type=downstream \
-                     ! {coder} tune=zerolatency speed-preset=ultrafast ! identity single-segment=true ! {tail} )"
+                     ! {coder} tune=zerolatency speed-preset=ultrafast ! {tail} )"
                 )
             }
             Self::File(clip) => {
