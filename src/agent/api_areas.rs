@@ -20,7 +20,7 @@ use super::api::{ApiState, items, refuse};
 use super::api_footage::{Refused, bad};
 use super::windows::LookError;
 use crate::camera::CameraId;
-use crate::config::drawn::{Drawn, DrawnError, draw};
+use crate::config::drawn::{Drawn, DrawnError, draw, part};
 use crate::config::{self, CameraConfig, Config};
 
 /// The routes; the router's guard is put around them.
@@ -143,10 +143,8 @@ async fn put_areas(
             let message = "the configuration file was changed meanwhile; load the drawing again";
             return Err(conflict("changed", message));
         }
-        let made = draw(&text, &id, &sent.drawn).map_err(|e| match e {
-            DrawnError::NoCamera(_) => Box::new(refuse(StatusCode::NOT_FOUND, "unknown_camera", &e.to_string())),
-            _ => conflict("not_editable", &e.to_string()),
-        })?;
+        let made = draw(&text, &id, &sent.drawn).map_err(|e| not_drawn(&e))?;
+        let toml = part(&made, &id).map_err(|e| not_drawn(&e))?;
         let checked = config::parse(&made, &file.display().to_string()).map_err(|e| invalid(&e))?;
         camera(&checked, &id)?;
         if sent.write && made != text {
@@ -155,7 +153,7 @@ async fn put_areas(
             written.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())).map_err(|e| unwritable(&file, &e))?;
             tracing::info!(file = %file.display(), camera = id, "areas were drawn anew and written; a restart uses them");
         }
-        let body = json!({"written": sent.write, "file": file, "digest": digest(&made), "toml": part(&made, &id)});
+        let body = json!({"written": sent.write, "file": file, "digest": digest(&made), "toml": toml});
         Ok(Json(body).into_response())
     };
     answer.await.unwrap_or_else(|refused: Refused| *refused)
@@ -167,6 +165,13 @@ async fn read(file: PathBuf) -> Result<String, Refused> {
         let message = format!("the configuration file {} cannot be read: {error}", file.display());
         Box::new(refuse(StatusCode::SERVICE_UNAVAILABLE, "unreadable", &message))
     })
+}
+
+fn not_drawn(error: &DrawnError) -> Refused {
+    match error {
+        DrawnError::NoCamera(_) => Box::new(refuse(StatusCode::NOT_FOUND, "unknown_camera", &error.to_string())),
+        _ => conflict("not_editable", &error.to_string()),
+    }
 }
 
 fn conflict(error: &str, message: &str) -> Refused {
@@ -190,16 +195,6 @@ fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-/// The lines of one camera, from its own header to the next one's.
-fn part(text: &str, camera: &str) -> String {
-    let id = format!("\"{camera}\"");
-    let mut parts = text.split("\n[[camera]]").skip(usize::from(!text.starts_with("[[camera]]")));
-    let is_id = |line: &str| line.split_once('=').is_some_and(|(k, v)| k.trim() == "id" && v.contains(&id));
-    let own = |part: &&str| part.lines().take_while(|l| !l.starts_with('[')).any(is_id);
-    let found = parts.find(own).unwrap_or_default();
-    found.find("\n[[camera.").map_or(String::new(), |at| found[at..].trim().to_owned() + "\n")
-}
-
 /// Whole or not at all, with the rights that the file had; what was there stays beside it as `NAME.bak`.
 fn put(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = file.canonicalize()?;
@@ -218,14 +213,6 @@ fn put(file: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_shown_is_the_cameras_own_part() {
-        let text = "[site]\nbox = \"a\"\n\n[[camera]]\nid = \"bay\" # door\nurl = \"x\"\n\n[[camera.area]]\nid = \"b2\"\n\n[[camera]]\nid = \"b1\"\n\n[[camera.line]]\nid = \"bay\"\n";
-        assert_eq!(part(text, "bay"), "[[camera.area]]\nid = \"b2\"\n");
-        assert_eq!(part(text, "b1"), "[[camera.line]]\nid = \"bay\"\n");
-        assert_eq!(part(text, "none"), "");
-    }
 
     #[test]
     fn a_file_is_replaced_whole_and_its_former_self_kept() {

@@ -84,23 +84,23 @@ const MAX_WIDER: usize = 2;
 #[derive(Default)]
 struct Regions {
     size: (u32, u32),
-    planned: Vec<Region>,
-    /// For the next picture: around what the planned ones cut off. A thing's foot is the middle of its box, and that of a
-    /// part is somewhere else.
-    wider: Vec<Region>,
+    /// All that are looked at: the planned ones, then those of the next picture alone, around what the planned ones cut off.
+    /// A thing's foot is the middle of its box, and that of a part is somewhere else.
+    all: Vec<Region>,
+    planned: usize,
 }
 
 impl Regions {
     /// As boxes in fractions of the picture.
     fn fractions(&self) -> Vec<Rect> {
         let (w, h) = (self.size.0.max(1) as f32, self.size.1.max(1) as f32);
-        self.planned.iter().map(|r| r.rect().scaled(1.0 / w, 1.0 / h)).collect()
+        self.planned().iter().map(|r| r.rect().scaled(1.0 / w, 1.0 / h)).collect()
     }
 }
 
 impl Regions {
-    fn all(&self) -> Vec<Region> {
-        self.planned.iter().chain(&self.wider).copied().collect()
+    fn planned(&self) -> &[Region] {
+        &self.all[..self.planned]
     }
 
     /// Looks wider at what a planned region sees a part of: boxes that it cuts off, and things found whole that reach
@@ -118,14 +118,17 @@ impl Regions {
         };
         let boxes: Vec<Rect> = boxes.map(fractions).collect();
         let limits = PlanLimits { margin: 0.0, max_regions: MAX_WIDER, ..*limits };
-        self.wider = if boxes.is_empty() { Vec::new() } else { plan(&boxes, &limits) };
+        self.all.truncate(self.planned);
+        if !boxes.is_empty() {
+            self.all.extend(plan(&boxes, &limits));
+        }
     }
 
     /// Some planned region sees a part of it, and none sees all.
     fn reaches_out(&self, r: &Rect) -> bool {
         let near = 2.0;
         let (mut touched, mut whole) = (false, false);
-        for region in &self.planned {
+        for region in self.planned() {
             let b = region.rect();
             let (w, h) = (self.size.0 as f32, self.size.1 as f32);
             touched |= b.intersection(r).area() > 0.0;
@@ -253,10 +256,11 @@ impl Lane {
         self.follow(detector);
         let size = (frame.width, frame.height);
         if self.regions.size != size {
-            self.regions = Regions { size, planned: self.plan(size), wider: Vec::new() };
+            let all = self.plan(size);
+            self.regions = Regions { size, planned: all.len(), all };
             self.areas = Arc::new(views(&self.camera, Some(&self.regions.fractions())));
         }
-        let mut detections = detector.detect(frame, &self.regions.all())?;
+        let mut detections = detector.detect(frame, &self.regions.all)?;
         let cut: Vec<Rect> =
             detections.iter().filter(|d| d.cut && d.score >= self.wide_score).map(|d| d.rect).collect();
         // Nothing fails from here on: what ends now is said.

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::ApiState;
 use crate::config::Language;
+use crate::desk::live::asks_for_loopback;
 
 /// Key, Vietnamese, English.
 const WORDS: &[(&str, &str, &str)] = &[
@@ -164,9 +165,7 @@ async fn guard(mut response: Response) -> Response {
 
 /// Where no token is asked for, only this machine is meant: a foreign site that resolves its name to loopback is refused.
 pub(super) async fn own_host(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
-    if state.token.is_none() && !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
+    if state.token.is_none() && !asks_for_loopback(request.headers()) {
         let message = "without http.token this is open as http://localhost or http://127.0.0.1 only";
         return (StatusCode::FORBIDDEN, message).into_response();
     }

@@ -95,17 +95,45 @@ pub enum DrawnError {
 /// # Errors
 /// When the text does not have the camera in a form that can be edited.
 pub fn draw(text: &str, camera: &str, drawn: &Drawn) -> Result<String, DrawnError> {
-    let mut doc: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| DrawnError::NotToml(e.to_string()))?;
-    let cameras = doc.get_mut("camera").ok_or_else(|| DrawnError::NoCamera(camera.into()))?;
-    let cameras = cameras.as_array_of_tables_mut().ok_or(DrawnError::NotTables("camera"))?;
-    let table = cameras.iter_mut().find(|t| t.get("id").and_then(Item::as_str) == Some(camera));
-    let table = table.ok_or_else(|| DrawnError::NoCamera(camera.into()))?;
+    let mut doc = parse(text)?;
+    let table = camera_of(&mut doc, camera)?;
 
     let areas = drawn.areas.iter().map(|a| (a.id.0.as_str(), Shape::Area(a)));
     put(table, "area", areas)?;
     let lines = drawn.lines.iter().map(|l| (l.id.0.as_str(), Shape::Line(l)));
     put(table, "line", lines)?;
     Ok(doc.to_string())
+}
+
+/// The areas and lines of `camera` alone, to be copied.
+///
+/// # Errors
+/// As [`draw`].
+pub fn part(text: &str, camera: &str) -> Result<String, DrawnError> {
+    let mut doc = parse(text)?;
+    let table = camera_of(&mut doc, camera)?;
+    let others: Vec<String> =
+        table.iter().map(|(key, _)| key.to_owned()).filter(|key| key != "area" && key != "line").collect();
+    for key in others {
+        table.remove(&key);
+    }
+    // Without its own header: that stands in the file already.
+    table.set_implicit(true);
+    let mut only = DocumentMut::new();
+    only["camera"] = Item::Table(std::mem::take(table));
+    only["camera"].as_table_mut().into_iter().for_each(|t| t.set_implicit(true));
+    Ok(only.to_string().trim_start().to_owned())
+}
+
+fn parse(text: &str) -> Result<DocumentMut, DrawnError> {
+    text.parse().map_err(|e: toml_edit::TomlError| DrawnError::NotToml(e.to_string()))
+}
+
+fn camera_of<'a>(doc: &'a mut DocumentMut, camera: &str) -> Result<&'a mut Table, DrawnError> {
+    let none = || DrawnError::NoCamera(camera.into());
+    let cameras = doc.get_mut("camera").ok_or_else(none)?;
+    let cameras = cameras.as_array_of_tables_mut().ok_or(DrawnError::NotTables("camera"))?;
+    cameras.iter_mut().find(|t| t.get("id").and_then(Item::as_str) == Some(camera)).ok_or_else(none)
 }
 
 enum Shape<'a> {
@@ -287,6 +315,18 @@ url = "rtsp://192.0.2.12/sub"
     #[test]
     fn what_was_not_touched_stays_to_the_letter() {
         assert_eq!(draw(FILE, "bay", &shown(FILE)).unwrap(), FILE);
+    }
+
+    #[test]
+    fn what_is_shown_is_the_cameras_own_part_however_the_file_begins() {
+        let alone = part(FILE, "bay").unwrap();
+        assert!(alone.starts_with("# Where trucks are opened.\n[[camera.area]]\nid = \"bay-1\"\n"), "{alone}");
+        assert!(
+            alone.contains("[[camera.line]]\nid = \"out\"") && !alone.contains("[[camera]]") && !alone.contains("url")
+        );
+        assert_eq!(part(FILE, "lane").unwrap(), "");
+        let first = "[[camera]]\r\nid = 'a'\r\n[[camera.area]]\r\nid = \"x\"\r\n";
+        assert!(part(first, "a").unwrap().starts_with("[[camera.area]]"));
     }
 
     #[test]

@@ -38,13 +38,15 @@ pub(crate) enum Fault {
     NotContinued,
     /// A number of the box's sequence was used for two messages.
     NumberTwice,
+    /// A message has the revision, or the event's id, of another one: nobody sees it but those who look for it.
+    SetAside,
     /// The box's store began anew: everything before is gone there.
     NewStore,
 }
 
 impl Fault {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Unreadable,
         Self::Signature,
         Self::Key,
@@ -52,6 +54,7 @@ impl Fault {
         Self::Rollback,
         Self::NotContinued,
         Self::NumberTwice,
+        Self::SetAside,
         Self::NewStore,
     ];
 
@@ -64,6 +67,7 @@ impl Fault {
             Self::Rollback => "rollback",
             Self::NotContinued => "not_continued",
             Self::NumberTwice => "number_twice",
+            Self::SetAside => "set_aside",
             Self::NewStore => "new_store",
         }
     }
@@ -257,6 +261,11 @@ pub(crate) async fn number_twice(room: &Room, tx: &mut Tx, m: &Message, now: i64
         tx.set_chain_state(&StateRow { fault, fault_ms: Some(now), ..state }).await?;
     }
     raise(room, tx, m, Fault::NumberTwice, state.as_ref(), now).await
+}
+
+/// A message of a box is kept aside: it may be the word of an event, so somebody must hear of it.
+pub(crate) async fn set_aside(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbError> {
+    raise(room, tx, m, Fault::SetAside, None, now).await
 }
 
 /// An alert of the desk's own. One a duty day for each fault of a box: a box that is broken says so in every message.

@@ -151,7 +151,10 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbE
     };
     if let Some(why) = aside {
         tracing::error!(source = m.source, epoch = m.epoch, seq = m.seq, id = m.id, why, "a message is kept aside");
-        return if kept == Kept::NumberTwice { chain::number_twice(room, tx, m, now).await } else { Ok(()) };
+        return match kept {
+            Kept::NumberTwice => chain::number_twice(room, tx, m, now).await,
+            _ => chain::set_aside(room, tx, m, now).await,
+        };
     }
     if m.kind == chain::HEAD_KIND {
         return chain::take(room, tx, m, now).await;
@@ -297,6 +300,9 @@ mod tests {
         let aside: i64 = sqlx::query_scalar(aside).fetch_one(&room.db.pool).await.unwrap();
         let holes: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM gap").fetch_one(&room.db.pool).await.unwrap();
         assert_eq!((aside, holes), (2, 0), "kept aside, and not asked for again");
+        let told = "SELECT COUNT(*) FROM alert WHERE rule = 'chain_set_aside' AND box = 'gate-02' AND severity = 4";
+        let told: i64 = sqlx::query_scalar(told).fetch_one(&room.db.pool).await.unwrap();
+        assert_eq!(told, 1, "somebody hears of it, once a day");
     }
 
     #[test]

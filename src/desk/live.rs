@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -154,9 +154,7 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Refuses other host names (a foreign site that resolves its name to loopback could read the page) and forbids
 /// everything that does not come from here.
 async fn guard(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
-    let name = host.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
-    if !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
+    if !asks_for_loopback(request.headers()) {
         return (StatusCode::FORBIDDEN, "open this page as http://localhost or http://127.0.0.1").into_response();
     }
     let mut response = next.run(request).await;
@@ -167,6 +165,13 @@ async fn guard(request: Request, next: Next) -> Response {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
     response
+}
+
+/// Whether a browser was sent here under a name of this machine itself.
+pub(crate) fn asks_for_loopback(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    let name = host.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 async fn stats(State(shared): State<Arc<Shared>>) -> axum::Json<LiveStats> {

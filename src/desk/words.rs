@@ -189,6 +189,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("rule.chain_fork", "Chuỗi bằng chứng bị VIẾT LẠI", "Evidence chain WRITTEN ANEW"),
     ("rule.chain_rollback", "Chuỗi bằng chứng bị CẮT NGẮN", "Evidence chain CUT SHORT"),
     ("rule.chain_not_continued", "Chuỗi bằng chứng KHÔNG NỐI TIẾP", "Evidence chain does NOT CONTINUE"),
+    (
+        "rule.chain_set_aside",
+        "Tin của trạm camera MÂU THUẪN với tin khác, đã để riêng",
+        "A box's message CONTRADICTS another one and was kept aside",
+    ),
     ("rule.chain_number_twice", "Trạm camera dùng một số thứ tự cho hai tin", "A box used one number for two messages"),
     (
         "rule.chain_new_store",

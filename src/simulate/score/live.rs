@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::drills::{Drill, START};
+use super::facts::Facts;
 use super::truth::{SIZE, Seen, sample_at};
 use crate::agent::lane::{Lane, LaneContext};
 use crate::camera::{self, Codec, Frame, Mailbox};
 use crate::clock::{UtcMillis, utc_now};
 use crate::config::{Config, RegisterConfig};
 use crate::customs::Register;
-use crate::customs::feed::parse_json;
 use crate::event::message::ModelRef;
 use crate::event::{EventMessage, Finding};
 use crate::ids::IdSource;
@@ -86,7 +86,7 @@ pub fn play_live(drill: &Drill, how: &Live) -> anyhow::Result<Played> {
         lane: Lane::new(&context, &watched, &IdSource::counted(1))?,
         register: Register::default(),
         config: context.config.register.clone(),
-        fed: 0,
+        facts: Facts::of(drill),
         played: Played { messages: Vec::new(), analysed: 0, overwritten: 0, silent: silent(drill, known.as_deref()) },
     };
     player.register.apply_all(Vec::new(), Some(START));
@@ -103,7 +103,7 @@ struct Player<'a> {
     lane: Lane,
     register: Register,
     config: RegisterConfig,
-    fed: usize,
+    facts: Facts<'a>,
     played: Played,
 }
 
@@ -139,15 +139,7 @@ impl Player<'_> {
 
     fn see(&mut self, frame: &Frame, detector: &mut dyn Detect, now: UtcMillis) -> anyhow::Result<()> {
         let t = frame.time.utc.since(START) as f64 / 1000.0;
-        while let Some((at, feed)) = self.drill.facts.get(self.fed).filter(|f| f.0 <= t) {
-            let feed = parse_json(feed.to_string().as_bytes()).map_err(anyhow::Error::msg)?;
-            anyhow::ensure!(feed.problems.is_empty(), "drill {}: {:?}", self.drill.name, feed.problems);
-            let heard = drill_time(*at);
-            let rehearsed = self.register.rehearse(feed.facts, heard, &self.config);
-            let given = rehearsed.given.into_iter().map(|(fact, _)| fact);
-            self.register.apply_all(given.chain(rehearsed.derived).collect(), Some(heard));
-            self.fed += 1;
-        }
+        self.facts.feed(&self.register, &self.config, t)?;
         if t >= 0.0 && self.lane.is_due(frame.time.mono) {
             self.played.analysed += 1;
             let findings = self.lane.analyse(frame, detector, &self.register.snapshot(), now)?;

@@ -5,6 +5,7 @@
 //! time through camera, decoder, detector and all that follows.
 
 mod drills;
+mod facts;
 mod live;
 mod play;
 mod table;

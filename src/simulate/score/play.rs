@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::drills::{Drill, START};
+use super::facts::Facts;
 use super::interval_ms;
 use super::truth::{SIZE, Sample};
 use crate::camera::{Frame, OwnedI420, PixelLayout};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use crate::config::{EventsConfig, RegisterConfig, SiteConfig, TrackerConfig};
-use crate::customs::feed::parse_json;
 use crate::customs::{Checks, Register, RegisterSnapshot, link};
 use crate::event::lifecycle::{Linker, Moment, RegisterView};
 use crate::event::message::ModelRef;
@@ -43,7 +43,7 @@ struct Player<'a> {
     drill: &'a Drill,
     config: RegisterConfig,
     register: Register,
-    fed: usize,
+    facts: Facts<'a>,
     tracker: Tracker,
     rules: AreaRules,
     life: Lifecycle,
@@ -90,7 +90,7 @@ impl<'a> Player<'a> {
             drill,
             config: RegisterConfig { grace_before_s: 0, grace_after_s: 0, ..RegisterConfig::default() },
             register,
-            fed: 0,
+            facts: Facts::of(drill),
             tracker: Tracker::new(TrackerConfig::default(), IdSource::counted(1)),
             rules: AreaRules::new(&drill.camera, &zone, &events),
             life: Lifecycle::new(context)?,
@@ -103,7 +103,7 @@ impl<'a> Player<'a> {
     }
 
     fn see(&mut self, sample: &Sample, number: u64) -> anyhow::Result<Vec<EventMessage>> {
-        self.feed(sample.t)?;
+        self.facts.feed(&self.register, &self.config, sample.t)?;
         let frame = self.frame(sample.t, number);
         let detections = self.detections(sample);
         let mut tracks = self.tracker.update(frame.time, &detections).to_vec();
@@ -128,19 +128,6 @@ impl<'a> Player<'a> {
         let view = RegisterView { link: &linker, version: register.version };
         let received = MonoMillis(i64::try_from(number).unwrap_or(i64::MAX));
         self.life.close(said, &view, received, now).into_iter().map(message).collect()
-    }
-
-    fn feed(&mut self, t: f64) -> anyhow::Result<()> {
-        while let Some((at, feed)) = self.drill.facts.get(self.fed).filter(|f| f.0 <= t) {
-            let feed = parse_json(feed.to_string().as_bytes()).map_err(anyhow::Error::msg)?;
-            anyhow::ensure!(feed.problems.is_empty(), "drill {}: {:?}", self.drill.name, feed.problems);
-            let heard = time(*at).utc;
-            let rehearsed = self.register.rehearse(feed.facts, heard, &self.config);
-            let given = rehearsed.given.into_iter().map(|(fact, _)| fact);
-            self.register.apply_all(given.chain(rehearsed.derived).collect(), Some(heard));
-            self.fed += 1;
-        }
-        Ok(())
     }
 
     fn frame(&self, t: f64, number: u64) -> Frame {
