@@ -81,7 +81,10 @@ mod tests {
             queue(m).await;
         }
         assert_eq!(waiting().await, ["1", "2"]);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let queued = utc_now();
+        while utc_now() == queued {
+            std::hint::spin_loop();
+        }
         db.published(&[], std::slice::from_ref(&a)).await.unwrap();
         assert_eq!(waiting().await, ["2", "1"]);
         db.published(&[b, a], &[]).await.unwrap();
