@@ -123,7 +123,7 @@ impl Site {
         let mut event = blank(area, start, end, uncertainty_ms);
         let register = self.clearance.register().snapshot();
         let area = event.data.area.id.clone();
-        let sought = Sought { area: &area, start, end: Some(end), uncertainty_ms, event: None };
+        let sought = Sought { area: &area, start, end: Some(end), uncertainty_ms, event: None, others: &[] };
         event.data.link = link(&register, &sought, utc_now(), &self.relinker.config.register);
         self.store.record(new_message(event, None, &self.relinker.topics, 3, None)).await.unwrap().event
     }
@@ -506,6 +506,68 @@ async fn another_container_than_booked_wins_and_is_said() {
     let wrong: Vec<Value> =
         site.sent().await.into_iter().filter(|m| m["type"] == "gatewatch.alert.bay_wrong_vehicle.v1").collect();
     assert_eq!((wrong.len(), wrong[0]["data"]["severity"].clone()), (1, 3.into()));
+}
+
+#[tokio::test]
+async fn a_fact_that_came_while_an_event_was_written_is_not_missed() {
+    let site = Site::new().await;
+    site.declaration(A, 1, json!({"containers": [BOX_1]})).await;
+    let mut event = blank("bay-1", site.at(60), site.at(70), 500);
+    site.relink().await;
+    site.read("o", "container", BOX_1, "bay-1", 61).await;
+    assert_eq!(site.relink().await, 0, "there is no such event yet");
+    event = site.store.record(new_message(event, None, &site.relinker.topics, 3, None)).await.unwrap().event;
+    site.clearance.nudges().ended(&event);
+    assert_eq!(site.relink().await, 1);
+    assert_eq!(keys(&site.latest(&event).await), [A]);
+}
+
+#[tokio::test]
+async fn a_link_outlives_the_readings_it_rests_on() {
+    let site = Site::new().await;
+    site.declaration(A, 1, json!({"containers": [BOX_1]})).await;
+    site.read("o", "container", BOX_1, "bay-1", 61).await;
+    let event = site.event("bay-1", 60, 70).await;
+    assert_eq!(keys(&event), [A]);
+    site.relink().await;
+    let others = site.clearance.register().snapshot();
+    site.clearance.register().replace(
+        others
+            .declaration(&crate::customs::DeclKey(A.into()))
+            .into_iter()
+            .map(|d| crate::customs::Fact::Declaration(d.as_ref().clone()))
+            .collect(),
+    );
+    site.declaration(A, 2, json!({"containers": [BOX_1], "cleared_at": site.time(80)})).await;
+    site.relink().await;
+    assert_eq!(keys(&site.latest(&event).await), [A], "what was read is not unread because memory is full");
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_or_waited_long_does_not_make_the_feed_fresh() {
+    let site = Site::new().await;
+    let heard = || site.clearance.register().snapshot().last_feed;
+    assert!(site.try_fact(FactKind::Declaration, json!({"decl_no": "?"})).await.is_err());
+    assert_eq!(heard(), None);
+    site.declaration(A, 1, json!({"fetched_at": site.time(0)})).await;
+    assert_eq!(heard(), Some(site.at(0)), "as old as when it was fetched");
+    site.declaration(B, 1, json!({})).await;
+    assert!(heard() > Some(site.at(300)));
+}
+
+#[tokio::test]
+async fn a_stop_without_an_end_is_not_forgotten() {
+    let site = Site::new().await;
+    site.declaration(A, 1, json!({})).await;
+    let stop = |id: &str, to: Value| json!({"id": id, "decl_no": A, "from": site.time(0), "to": to});
+    site.fact(FactKind::Stop, stop("open", Value::Null)).await;
+    site.fact(FactKind::Stop, stop("over", json!(site.time(10)))).await;
+    site.fact(FactKind::Stop, json!({"id": "unknown", "decl_no": B, "from": site.time(0)})).await;
+    let later = utc_now().plus_ms(1000);
+    site.booking("b", 1, "bay-1", &[A], 0, 60 * 24 * 400).await;
+    site.clearance.forget(later, later).await.unwrap();
+    let stops = |key: &str| site.clearance.register().snapshot().found(&format!("decl:{key}")).stops.len();
+    assert_eq!((stops(A), stops(B)), (1, 0), "it holds as long as its declaration is known");
 }
 
 #[tokio::test]

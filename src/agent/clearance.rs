@@ -163,11 +163,17 @@ impl Clearance {
     /// [`SinkError::Unavailable`]: the store refuses now, none is kept. Of one item: [`SinkError::Invalid`].
     pub async fn take_json(&self, kind: FactKind, items: &[Value], said: Option<UtcMillis>) -> Answers {
         let read: Vec<Result<Fact, SinkError>> = items.iter().map(|item| read_fact(kind, item)).collect();
-        let good = read.iter().filter_map(|r| r.as_ref().ok().cloned()).collect();
-        // Only the clearance side says how fresh the feed is; a camera's reading or an officer's word does not.
+        let good: Vec<Fact> = read.iter().filter_map(|r| r.as_ref().ok().cloned()).collect();
+        // Only the clearance side says how fresh the feed is; a camera's reading or an officer's word does not, and nothing
+        // that could not be understood. What waited somewhere is as old as when it was fetched.
         let of_feed = matches!(kind, FactKind::Declaration | FactKind::Booking | FactKind::Stop);
-        let outcomes =
-            self.take(good, said.filter(|_| of_feed)).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
+        let fetched = |fact: &Fact| match fact {
+            Fact::Declaration(d) => d.fetched_at,
+            _ => None,
+        };
+        let heard =
+            said.filter(|_| of_feed).and_then(|s| good.iter().map(|f| fetched(f).map_or(s, |t| t.min(s))).max());
+        let outcomes = self.take(good, heard).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
         let mut outcomes = outcomes.into_iter();
         let answer =
             |fact: Result<Fact, SinkError>| fact.and_then(|_| outcomes.next().map_or(Ok(Applied::Unchanged), applied));

@@ -106,6 +106,9 @@ impl Keeper {
                     for r in &recorded {
                         announce(r);
                         self.nudges.event(&r.event);
+                        if r.event.data.capture.end.is_some() {
+                            self.nudges.ended(&r.event);
+                        }
                         kept.remember(&r.event);
                     }
                     return;

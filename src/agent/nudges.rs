@@ -117,6 +117,12 @@ impl Nudges {
         self.tip_work.notify_one();
     }
 
+    /// An event that is over was recorded. Facts that came while it was being written found no such event to look at.
+    pub fn ended(&self, event: &EventMessage) {
+        lock(&self.links).events.insert(event.id.to_string());
+        self.link_work.notify_one();
+    }
+
     /// Everything that is young enough is to be linked anew: the last run may have ended before it could.
     pub fn all_links(&self) {
         lock(&self.links).all = true;

@@ -11,7 +11,7 @@ use super::keeper::new_message;
 use super::nudges::{Nudges, Touched};
 use crate::clock::{UtcMillis, utc_now};
 use crate::config::{CameraConfig, Config};
-use crate::customs::{Answer, Check, LinkOutcome, Question, Register, RegisterSnapshot, Sought, link};
+use crate::customs::{Answer, Check, LinkOutcome, LinkRule, Question, Register, RegisterSnapshot, Sought, link};
 use crate::event::compose::subject;
 use crate::event::lifecycle::{came, matters};
 use crate::event::{EventId, EventMessage};
@@ -69,8 +69,12 @@ impl Relinker {
         let mut changed = 0;
         for batch in ids.chunks(BATCH) {
             let register = self.register.snapshot();
-            let events = self.store.ended_events(batch).await?;
-            let revised = events.into_iter().flat_map(|e| self.revise(e, &register));
+            let mut revised = Vec::new();
+            for event in self.store.ended_events(batch).await? {
+                let others = self.others(&event).await?;
+                revised.extend(self.revise(event, &others, &register));
+            }
+            let revised = revised.into_iter();
             let messages: Vec<_> =
                 revised.map(|e| new_message(e, None, &self.topics, self.config.events.alert_severity, None)).collect();
             if messages.is_empty() {
@@ -112,19 +116,29 @@ impl Relinker {
         lines.chain([booked.clone()]).collect()
     }
 
+    /// When the line of a crossing was crossed around then.
+    async fn others(&self, event: &EventMessage) -> Result<Vec<UtcMillis>, StoreError> {
+        let line = &event.data.area.id;
+        if !self.config.cameras.iter().flat_map(|c| &c.lines).any(|l| l.id == *line) {
+            return Ok(Vec::new());
+        }
+        let (at, window_ms) = (event.data.capture.start, i64::from(self.config.register.observation_window_s) * 1000);
+        self.store.event_starts_at(line, (at.plus_ms(-window_ms), at.plus_ms(window_ms))).await
+    }
+
     /// The next revision of an ended event, if its link is another one now; and what that reveals.
-    fn revise(&self, event: EventMessage, register: &RegisterSnapshot) -> Vec<EventMessage> {
+    fn revise(&self, event: EventMessage, others: &[UtcMillis], register: &RegisterSnapshot) -> Vec<EventMessage> {
         let Some(end) = event.data.capture.end else { return Vec::new() };
         let id = event.id.to_string();
         let camera = self.config.cameras.iter().find(|c| c.id == event.data.camera.id);
         let booked = booked_area(camera, &event.data.area.id);
         let start = came(event.data.rule, event.data.capture.start, event.data.dwell_ms);
         let uncertainty_ms = event.data.capture.uncertainty_ms;
-        let sought = Sought { area: &booked, start, end: Some(end), uncertainty_ms, event: Some(&id) };
+        let sought = Sought { area: &booked, start, end: Some(end), uncertainty_ms, event: Some(&id), others };
         let mut fresh = link(register, &sought, utc_now(), &self.config.register);
         // A tip that came later does not make a past event more serious; the correlation names it.
         fresh.tips.clone_from(&event.data.link.tips);
-        if !matters(&event.data.link, &fresh) {
+        if !matters(&event.data.link, &fresh) || (fresh.rule != LinkRule::Officer && is_forgotten(&event, register)) {
             return Vec::new();
         }
         let reveals = fresh.contradiction.is_some()
@@ -156,6 +170,16 @@ impl Relinker {
         data.link = fresh.clone();
         event
     }
+}
+
+/// What its link rests on is not in memory any more: what is known now would only take the link away.
+fn is_forgotten(event: &EventMessage, register: &RegisterSnapshot) -> bool {
+    let is_gone = |source: &String| match source.split_once(':') {
+        Some(("observation", id)) => register.observation(id).is_none(),
+        Some(("visit", id)) => register.visit(id).is_none(),
+        _ => false,
+    };
+    event.data.link.links.iter().flat_map(|l| &l.sources).any(is_gone)
 }
 
 fn booked_area(camera: Option<&CameraConfig>, area: &AreaId) -> AreaId {

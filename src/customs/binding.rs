@@ -45,15 +45,15 @@ pub struct Binding {
     pub event_id: Option<String>,
     /// A visit, by its id.
     pub visit_id: Option<String>,
-    /// A container, wherever it is seen.
+    /// A container, wherever it is seen from `from` to `to`.
     pub container: Option<String>,
     /// A plate, wherever it is seen from `from` to `to`.
     pub plate: Option<String>,
     /// An area, for events from `from` to `to`.
     pub area: Option<AreaId>,
-    /// First moment it is about; `at` when missing.
+    /// First moment it is about; `at` when missing, of a container 30 days before.
     pub from: Option<UtcMillis>,
-    /// First moment after it; without it a plate or area is bound for 24 hours.
+    /// First moment after it; without it a plate or area is bound for 24 hours, a container for 30 days.
     pub to: Option<UtcMillis>,
     /// The binding that this one corrects; needs a reason.
     pub supersedes: Option<String>,
@@ -63,6 +63,9 @@ pub struct Binding {
 
 /// A plate or an area is bound this long where the officer gives no end: a plate is not a vehicle.
 const OPEN_ENDED_MS: i64 = 86_400_000;
+
+/// A container is bound this long before and after the officer said so, where no times are given: it is used again.
+const CONTAINER_MS: i64 = 30 * 86_400_000;
 
 impl Binding {
     /// Reads the message on `in/bind`.
@@ -114,15 +117,19 @@ impl Binding {
         })
     }
 
-    /// Whether it is about something that lasted from `start` to `until`. A container or an event is what it is at any
-    /// time; a plate or an area only for a while.
+    /// Whether it is about something that lasted from `start` to `until`. An event or a visit is what it is at any time; a
+    /// plate or an area only for a while, and a container until it is used for other goods.
     #[must_use]
     pub fn is_about(&self, start: UtcMillis, until: UtcMillis) -> bool {
-        if self.plate.is_none() && self.area.is_none() {
+        if self.event_id.is_some() || self.visit_id.is_some() {
             return true;
         }
-        let from = self.from.unwrap_or(self.at);
-        from <= until && start < self.to.unwrap_or(from.plus_ms(OPEN_ENDED_MS))
+        let (from, open_ended) = match self.container {
+            // Bound at its inspection, it was the same one when it came in.
+            Some(_) => (self.from.unwrap_or(self.at.plus_ms(-CONTAINER_MS)), self.at.plus_ms(CONTAINER_MS)),
+            None => (self.from.unwrap_or(self.at), self.from.unwrap_or(self.at).plus_ms(OPEN_ENDED_MS)),
+        };
+        from <= until && start < self.to.unwrap_or(open_ended)
     }
 }
 
@@ -253,6 +260,11 @@ mod tests {
         let bound = read(r#", "plate": "51c-123.45""#).unwrap();
         assert_eq!(bound.plate.as_deref(), Some("51C12345"));
         let at = |h: i64| bound.at.plus_ms(h * 3_600_000);
+        let boxed = read(r#", "container": "CSQU3054383""#).unwrap();
+        assert!(boxed.is_about(at(-24), at(-24)) && boxed.is_about(at(24 * 29), at(24 * 29)));
+        assert!(!boxed.is_about(at(24 * 31), at(24 * 31)), "a container is used again");
+        let until = read(r#", "container": "CSQU3054383", "to": "2026-03-02T12:00:00Z""#).unwrap();
+        assert!(until.is_about(at(1), at(1)) && !until.is_about(at(3), at(3)));
         assert!(bound.is_about(at(23), at(23)) && !bound.is_about(at(24), at(25)) && !bound.is_about(at(-2), at(-1)));
     }
 

@@ -2,12 +2,11 @@
 //! open. *Unknown* is an answer of its own and never taken for *no*: a feed that is silent for too long, a declaration
 //! that never arrived or a link that is not sure cannot answer.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
-use super::link::feed_age;
-use super::{BookingState, DeclKey, Declaration, LinkOutcome, LinkVerdict, RegisterSnapshot, Sought, link};
+use super::clue::{passed_before, span};
+use super::link::{feed_age, touches, whole};
+use super::{Booking, BookingState, DeclKey, Declaration, LinkVerdict, RegisterSnapshot, Sought, link};
 use crate::clock::UtcMillis;
 use crate::config::RegisterConfig;
 use crate::rules::AreaId;
@@ -68,29 +67,25 @@ pub struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    /// May a vehicle that crossed at `at` leave, by the declarations of `area`'s bookings? All of them must be released,
-    /// stored or cleared and none stopped.
+    /// May a vehicle that crossed at `at` leave, by the declarations that `area`'s bookings and what was read there name?
+    /// All of them must be released, stored or cleared and none stopped. `others`: when others crossed there, see
+    /// [`Sought::others`].
     #[must_use]
-    pub fn may_leave(&self, area: &AreaId, at: UtcMillis) -> Check {
-        let linked = self.link(area, at, Some(at));
-        let unknown = |why: String| self.check(Question::MayLeave, Answer::Unknown, vec![why]);
+    pub fn may_leave(&self, area: &AreaId, at: UtcMillis, others: &[UtcMillis]) -> Check {
+        let sought =
+            Sought { area, start: at, end: Some(at), uncertainty_ms: self.uncertainty_ms, event: None, others };
+        let found = whole(self.register, &sought, self.now, self.config);
+        let linked = found.outcome;
         if linked.verdict != LinkVerdict::Linked {
-            return unknown(linked.reason);
+            return self.check(Question::MayLeave, Answer::Unknown, vec![linked.reason]);
         }
-        if linked.feed_stale {
-            return unknown("the clearance feed is stale".into());
+        let containers: Vec<String> = found.aboard.into_iter().collect();
+        let each = found.keys.iter().map(|key| self.goods(key, at, &containers, linked.feed_stale));
+        let (mut answers, mut facts): (Vec<Answer>, Vec<String>) = each.unzip();
+        if found.in_doubt {
+            answers.push(Answer::Unknown);
+            facts.push("plate or visit stand for other goods than the container that was read".into());
         }
-        let containers: Vec<String> = linked.links.iter().filter_map(|l| l.container.clone()).collect();
-        let each = self.all_of(&linked).into_iter().map(|key| {
-            if let Some(stop) = self.stop(&key, at, &containers) {
-                return (Answer::No, stop);
-            }
-            match self.register.declaration(&key) {
-                Some(declaration) => may_leave(declaration, at),
-                None => (Answer::Unknown, format!("{key}: never received")),
-            }
-        });
-        let (answers, facts): (Vec<Answer>, Vec<String>) = each.unzip();
         let answer = all(&answers);
         // What decides comes first, so that a long list does not hide it.
         let (mut basis, rest): (Vec<_>, Vec<_>) = answers.iter().zip(facts).partition(|(a, _)| **a == answer);
@@ -102,21 +97,34 @@ impl Checks<'_> {
     /// Does a booking (grace times included) cover `area` from `since` until now?
     #[must_use]
     pub fn booked(&self, area: &AreaId, since: UtcMillis) -> Check {
-        let linked = self.link(area, since, None);
-        let answer = match (linked.verdict, linked.feed_stale) {
-            (LinkVerdict::Unlinked, true) => Answer::Unknown,
-            (LinkVerdict::Unlinked, false) => Answer::No,
-            _ => Answer::Yes,
+        let span = span(since, None, self.uncertainty_ms, self.now);
+        let bookings = self.register.bookings_of(area).iter().filter(|b| b.state != BookingState::Cancelled);
+        let found = bookings.into_iter().find(|b| {
+            let (from, until) = self.with_grace(b);
+            touches(from, until, span.from, span.until)
+        });
+        let (_, is_stale) = feed_age(self.register, self.now, self.config);
+        let (answer, basis) = match (found, is_stale) {
+            (Some(b), _) => {
+                (Answer::Yes, format!("booking {} of {area}, {} to {}", b.id, b.start.to_rfc3339(), b.end.to_rfc3339()))
+            }
+            (None, false) => (Answer::No, format!("no booking of {area} covers this time")),
+            (None, true) => (Answer::Unknown, "the clearance feed is stale".into()),
         };
-        self.check(Question::Booked, answer, vec![linked.reason])
+        self.check(Question::Booked, answer, vec![basis])
+    }
+
+    /// From its grace before to its grace after.
+    fn with_grace(&self, booking: &Booking) -> (UtcMillis, UtcMillis) {
+        let (before, after) = (i64::from(self.config.grace_before_s), i64::from(self.config.grace_after_s));
+        (booking.start.plus_ms(-before * 1000), booking.end.plus_ms(after * 1000))
     }
 
     /// Is an inspection open in `area` now: a booking that is `active`, from its grace before to its grace after?
     #[must_use]
     pub fn inspection_open(&self, area: &AreaId) -> Check {
-        let (before, after) = (i64::from(self.config.grace_before_s), i64::from(self.config.grace_after_s));
         let open = self.register.bookings_of(area).iter().find(|b| {
-            let (from, until) = (b.start.plus_ms(-before * 1000), b.end.plus_ms(after * 1000));
+            let (from, until) = self.with_grace(b);
             b.state == BookingState::Active && from <= self.now && self.now < until
         });
         let (_, is_stale) = feed_age(self.register, self.now, self.config);
@@ -132,7 +140,9 @@ impl Checks<'_> {
     /// says otherwise.
     #[must_use]
     pub fn right_vehicle(&self, area: &AreaId, since: UtcMillis) -> Check {
-        let linked = self.link(area, since, None);
+        let (uncertainty_ms, others) = (self.uncertainty_ms, &[][..]);
+        let sought = Sought { area, start: since, end: None, uncertainty_ms, event: None, others };
+        let linked = link(self.register, &sought, self.now, self.config);
         let answer = match (&linked.contradiction, linked.links.iter().any(|l| l.container.is_some())) {
             (Some(_), _) => Answer::No,
             (None, true) => Answer::Yes,
@@ -149,16 +159,26 @@ impl Checks<'_> {
         Some(format!("{key}{of}: stopped since {} by order {}", order.from.to_rfc3339(), order.id))
     }
 
-    /// Every declaration of the goods, also those that the link itself has no room to name.
-    fn all_of(&self, linked: &LinkOutcome) -> BTreeSet<DeclKey> {
-        let bookings = linked.links.iter().filter_map(|l| self.register.booking(l.booking_id.as_ref()?));
-        let booked = bookings.flat_map(|b| b.decl_keys.iter().map(|number| number.key.clone()));
-        booked.chain(linked.links.iter().map(|l| l.decl_key.clone())).collect()
-    }
-
-    fn link(&self, area: &AreaId, start: UtcMillis, end: Option<UtcMillis>) -> LinkOutcome {
-        let sought = Sought { area, start, end, uncertainty_ms: self.uncertainty_ms, event: None };
-        link(self.register, &sought, self.now, self.config)
+    /// Whether these goods may leave. What stops them holds until something newer is known; what lets them go, or is not
+    /// there yet, only while the feed is fresh.
+    fn goods(&self, key: &DeclKey, at: UtcMillis, containers: &[String], is_stale: bool) -> (Answer, String) {
+        let stale = |fact: String| if is_stale { format!("{fact}; the clearance feed is stale") } else { fact };
+        if let Some(stop) = self.stop(key, at, containers) {
+            return (Answer::No, stale(stop));
+        }
+        let Some(declaration) = self.register.declaration(key) else {
+            return (Answer::Unknown, format!("{key}: never received"));
+        };
+        if let Some(why) = forbidden(declaration, at) {
+            return (Answer::No, stale(why));
+        }
+        if is_stale {
+            return (Answer::Unknown, "the clearance feed is stale".into());
+        }
+        match passed_before(declaration, at, self.config) {
+            Some(t) => (Answer::Unknown, format!("{key}: passed the supervised area at {}", t.to_rfc3339())),
+            None => allowed(declaration, at),
+        }
     }
 
     fn check(&self, question: Question, answer: Answer, basis: Vec<String>) -> Check {
@@ -177,18 +197,22 @@ fn all(answers: &[Answer]) -> Answer {
     }
 }
 
-/// By the time marks of one declaration at `at`.
-fn may_leave(declaration: &Declaration, at: UtcMillis) -> (Answer, String) {
+/// Why the marks of one declaration forbid it to leave at `at`, whatever else they say.
+fn forbidden(declaration: &Declaration, at: UtcMillis) -> Option<String> {
     let key = declaration.key();
     let by = |mark: Option<UtcMillis>| mark.filter(|t| *t <= at);
     if by(declaration.cancelled_at).is_some() {
-        return (Answer::No, format!("{key}: cancelled"));
+        return Some(format!("{key}: cancelled"));
     }
-    let stopped = by(declaration.stopped_at);
     let lifted = by(declaration.stop_lifted_at);
-    if let Some(stop) = stopped.filter(|s| lifted.is_none_or(|l| l < *s)) {
-        return (Answer::No, format!("{key}: stopped since {}", stop.to_rfc3339()));
-    }
+    let stop = by(declaration.stopped_at).filter(|s| lifted.is_none_or(|l| l < *s))?;
+    Some(format!("{key}: stopped since {}", stop.to_rfc3339()))
+}
+
+/// By the marks of one declaration that lets its goods go at `at`.
+fn allowed(declaration: &Declaration, at: UtcMillis) -> (Answer, String) {
+    let key = declaration.key();
+    let by = |mark: Option<UtcMillis>| mark.filter(|t| *t <= at);
     let marks = [
         ("cleared", declaration.cleared_at),
         ("released", declaration.released_at),
@@ -199,6 +223,10 @@ fn may_leave(declaration: &Declaration, at: UtcMillis) -> (Answer, String) {
         None => (Answer::No, format!("{key}: not released, stored or cleared")),
     }
 }
+
+#[cfg(test)]
+#[path = "leave_tests.rs"]
+mod leave_tests;
 
 #[cfg(test)]
 mod tests {
@@ -238,7 +266,7 @@ mod tests {
 
     fn leaves(declarations: &[&str]) -> Answer {
         let register = register(declarations, "planned");
-        ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T))).answer
+        ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T), &[])).answer
     }
 
     #[test]
@@ -284,7 +312,7 @@ mod tests {
         );
         let register = Register::default();
         register.apply_all(parse_json(json.as_bytes()).unwrap().facts, Some(at(T)));
-        let check = ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T)));
+        let check = ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T), &[]));
         assert_eq!((check.answer, check.basis.len()), (Answer::No, MAX_BASIS));
         assert!(check.basis[0].starts_with("10000000099: not released"), "{:?}", check.basis[0]);
     }
@@ -293,10 +321,10 @@ mod tests {
     fn what_is_not_known_is_neither_yes_nor_no() {
         assert_eq!(leaves(&[]), Answer::Unknown, "the booking names a declaration that never arrived");
         let fresh = register(&[r#", "cleared_at": "2026-03-02T08:00:00Z""#], "planned");
-        let elsewhere = ask(&fresh, T, |c| c.may_leave(&AreaId("gate".into()), at(T)));
+        let elsewhere = ask(&fresh, T, |c| c.may_leave(&AreaId("gate".into()), at(T), &[]));
         assert_eq!(elsewhere.answer, Answer::Unknown, "no booking, no declaration");
         let later = "2026-03-02T10:20:00Z";
-        let stale = ask(&fresh, later, |c| c.may_leave(&AreaId("out".into()), at(later)));
+        let stale = ask(&fresh, later, |c| c.may_leave(&AreaId("out".into()), at(later), &[]));
         assert_eq!((stale.answer, stale.feed_age_s), (Answer::Unknown, Some(1200)));
     }
 
@@ -324,7 +352,7 @@ mod tests {
     #[test]
     fn the_basis_names_the_declaration() {
         let register = register(&[""], "planned");
-        let check = ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T)));
+        let check = ask(&register, T, |c| c.may_leave(&AreaId("out".into()), at(T), &[]));
         assert!(register.snapshot().declaration(&DeclKey("10000001230".into())).is_some());
         assert_eq!(check.basis, ["10000001230: not released, stored or cleared"]);
     }

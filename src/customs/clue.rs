@@ -1,7 +1,7 @@
 //! Clues: everything that says whose goods an event is about, one by one, each by its own way and with its own
 //! confidence. Weighing them against each other is in `weigh.rs`, the decision in `link.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::container::CheckState;
@@ -9,7 +9,7 @@ use super::fact::plate_handle;
 use super::link::{Span, touches};
 use super::observation::{Observation, ObservationKind};
 use super::{
-    BindAction, Binding, Booking, BookingState, DeclKey, DeclNumber, LinkMethod, RegisterSnapshot, Visit, VisitState,
+    BindAction, Binding, Booking, BookingState, DeclKey, DeclNumber, Declaration, LinkMethod, RegisterSnapshot, Visit,
     plate,
 };
 use crate::clock::UtcMillis;
@@ -28,6 +28,8 @@ pub(super) struct Clue {
     pub method: LinkMethod,
     pub confidence: f32,
     pub booking: Option<Arc<Booking>>,
+    /// Containers known to be on the vehicle: read there, or of its visit. Those that were only declared are not.
+    pub aboard: Vec<String>,
     /// Clues of one root say the same thing twice.
     pub root: String,
     /// `booking:…`, `observation:…`, `visit:…`, `binding:…`.
@@ -47,6 +49,8 @@ pub(super) struct Clues {
     pub read: BTreeSet<String>,
     /// Declarations an officer ruled out, with who.
     pub rejected: Vec<(DeclKey, String)>,
+    /// Visits the clues rest on, with what was read that names each: an officer may have bound them.
+    visits: BTreeMap<String, Option<String>>,
 }
 
 /// What is asked about.
@@ -55,6 +59,9 @@ pub(super) struct Scene<'a> {
     pub config: &'a RegisterConfig,
     pub area: &'a AreaId,
     pub event: Option<&'a str>,
+    /// When it happened, and when others crossed here: see [`super::Sought::others`].
+    pub at: UtcMillis,
+    pub others: &'a [UtcMillis],
     pub span: Span,
 }
 
@@ -66,7 +73,8 @@ impl Scene<'_> {
         let mut readings: Vec<&Arc<Observation>> = Vec::new();
         for seen in self.register.observations_at(self.area) {
             let slack = window_ms + i64::from(seen.uncertainty_ms);
-            if self.span.from.plus_ms(-slack) <= seen.at && seen.at <= self.span.until.plus_ms(slack) {
+            let near = self.span.from.plus_ms(-slack) <= seen.at && seen.at <= self.span.until.plus_ms(slack);
+            if near && !self.is_of_another(seen.at) {
                 readings.push(seen);
             }
         }
@@ -76,8 +84,16 @@ impl Scene<'_> {
         let timeout_ms = i64::from(self.config.visit_timeout_s) * 1000;
         let here = self.register.found(&format!("area:{}", self.area)).visits;
         for visit in here.into_iter().filter(|v| self.was_here(v)) {
-            out.all.extend(self.inherited(visit, timeout_ms));
-            self.bound(&format!("visit:{}", visit.id), &mut out);
+            let mut inherited = self.inherited(visit, timeout_ms);
+            // It was here because a plate was read, and that plate named its goods: one reading, not two.
+            if let Some(Some(root)) = out.visits.get(&visit.id) {
+                inherited.iter_mut().filter(|c| c.root == "visit").for_each(|c| c.root.clone_from(root));
+            }
+            out.all.extend(inherited);
+            out.visits.entry(visit.id.clone()).or_default();
+        }
+        for visit in out.visits.clone().into_keys() {
+            self.bound(&format!("visit:{visit}"), &mut out);
         }
         for handle in out.read.clone() {
             self.bound(&handle, &mut out);
@@ -89,6 +105,12 @@ impl Scene<'_> {
         out
     }
 
+    /// Somebody else crossed between the reading and this crossing: it is of that one.
+    fn is_of_another(&self, read: UtcMillis) -> bool {
+        let (from, to) = (read.min(self.at), read.max(self.at));
+        self.others.iter().any(|o| from < *o && *o < to && o.since(self.at).abs() > SAME_CROSSING_MS)
+    }
+
     fn read(&self, seen: &Observation, out: &mut Clues) {
         match seen.kind {
             ObservationKind::Container => self.container(seen, out),
@@ -98,26 +120,25 @@ impl Scene<'_> {
     }
 
     fn container(&self, seen: &Observation, out: &mut Clues) {
-        let c = &self.config.confidence;
-        let (confidence, how) = match seen.check {
-            Some(CheckState::Ok) if seen.confidence >= c.container_sure => (c.container, "its check digit fits"),
-            Some(CheckState::Ok) => (c.container_low, "its check digit fits, the reader is not sure"),
-            Some(CheckState::Corrected) => (c.container_corrected, "put right by its check digit"),
-            Some(CheckState::Fails) | None => (c.container_unchecked, "its check digit does not fit"),
-        };
+        let (mut confidence, mut how) = container_weight(seen, &self.config.confidence);
         if seen.check == Some(CheckState::Ok) {
             out.sure.push((seen.norm.clone(), seen.id.clone()));
         }
         if seen.check.is_some_and(|check| check != CheckState::Fails) {
             out.read.insert(format!("container:{}", seen.norm));
         }
-        let keys = self.declared(&seen.norm);
+        let (keys, has_passed) = self.declared(&seen.norm, out);
         if keys.is_empty() {
             return;
+        }
+        if has_passed {
+            confidence = confidence.min(self.config.confidence.booking_grace);
+            how = "but the goods declared in it passed the supervised area long before";
         }
         out.all.push(Clue {
             keys,
             containers: vec![seen.norm.clone()],
+            aboard: vec![seen.norm.clone()],
             read: Some(seen.norm.clone()),
             root: format!("container:{}", seen.norm),
             reason: format!("container {} read at {}, {how}", seen.norm, seen.at.to_rfc3339()),
@@ -126,19 +147,31 @@ impl Scene<'_> {
     }
 
     /// Declarations that go with a container: those that name it, and those of bookings and visits around now that do.
-    fn declared(&self, container: &str) -> Vec<DeclNumber> {
+    /// A container is used again: goods that passed long ago count only where nothing else is known (true).
+    fn declared(&self, container: &str, out: &mut Clues) -> (Vec<DeclNumber>, bool) {
         let found = self.register.found(&format!("container:{container}"));
-        let mut keys: Vec<DeclNumber> = found.declarations.iter().map(|d| d.decl_no.clone()).collect();
+        let (passed, declared): (Vec<&Arc<Declaration>>, Vec<&Arc<Declaration>>) =
+            found.declarations.iter().copied().partition(|d| self.has_passed(d));
+        let mut keys: Vec<DeclNumber> = declared.iter().map(|d| d.decl_no.clone()).collect();
         let booked = found.bookings.iter().filter(|b| self.is_around(b));
         keys.extend(booked.flat_map(|b| b.decl_keys.iter().cloned()));
         let timeout_ms = i64::from(self.config.visit_timeout_s) * 1000;
         let visiting = found.visits.iter().filter(|v| v.covers(self.span.from, timeout_ms));
-        keys.extend(
-            visiting
-                .filter(|v| v.containers_at(self.span.until).iter().any(|c| c == container))
-                .flat_map(|v| v.decl_keys.iter().cloned()),
-        );
-        unique(keys)
+        let with = visiting.filter(|v| v.containers_at(self.span.until).iter().any(|c| c == container));
+        for visit in latest(with.map(|v| (v.in_at, *v)).collect()) {
+            keys.extend(visit.decl_keys.iter().cloned());
+            out.visits.entry(visit.id.clone()).or_default();
+        }
+        let nothing_else = keys.is_empty() && !passed.is_empty();
+        if nothing_else {
+            keys.extend(passed.iter().map(|d| d.decl_no.clone()));
+        }
+        (unique(keys), nothing_else)
+    }
+
+    /// Its goods passed the supervised area so long before that what is seen now is something else.
+    pub(super) fn has_passed(&self, declaration: &Declaration) -> bool {
+        passed_before(declaration, self.span.from, self.config).is_some()
     }
 
     fn is_around(&self, booking: &Booking) -> bool {
@@ -172,8 +205,13 @@ impl Scene<'_> {
             out.all.push(self.by_plate(seen, c.plate, "the booked vehicle", Goods::Booked(booking)));
             exact = true;
         }
-        for visit in found.visits.into_iter().filter(|v| v.covers(seen.at, timeout_ms)) {
+        let covering = found.visits.into_iter().filter(|v| v.covers(seen.at, timeout_ms));
+        let has = |v: &&Arc<Visit>| {
+            v.plates_at(seen.at).into_iter().find(|(p, _)| plate::same(p, &seen.norm)).map(|(_, since)| since)
+        };
+        for visit in latest(covering.filter_map(|v| Some((has(&v)?, v))).collect()) {
             out.all.extend(self.by_visit(seen, c.plate, "the visiting vehicle", visit));
+            out.visits.insert(visit.id.clone(), Some(handle.clone()));
             exact = true;
         }
         if !exact {
@@ -194,27 +232,38 @@ impl Scene<'_> {
             ));
         }
         let timeout_ms = i64::from(self.config.visit_timeout_s) * 1000;
-        let there = |v: &&Arc<Visit>| v.state == VisitState::Open && v.covers(seen.at, timeout_ms);
-        for visit in self.register.visits().filter(there) {
-            if visit.head_plate.iter().chain(&visit.trailer_plate).any(near) {
-                out.all.extend(self.by_visit(seen, c.plate_near, "nearly that of the visiting vehicle", visit));
+        let mut there: BTreeMap<&str, Vec<(UtcMillis, &Arc<Visit>)>> = BTreeMap::new();
+        for visit in self.register.visits().filter(|v| v.covers(seen.at, timeout_ms)) {
+            let near = visit
+                .plates_at(seen.at)
+                .into_iter()
+                .filter(|(p, _)| plate::distance(p, &seen.norm) <= c.plate_distance);
+            for (plate, since) in near {
+                there.entry(plate).or_default().push((since, visit));
             }
+        }
+        let visits: BTreeMap<&str, _> = there.into_values().flat_map(latest).map(|v| (v.id.as_str(), v)).collect();
+        for visit in visits.into_values() {
+            out.all.extend(self.by_visit(seen, c.plate_near, "nearly that of the visiting vehicle", visit));
         }
     }
 
     fn by_visit(&self, seen: &Observation, confidence: f32, whose: &str, visit: &Arc<Visit>) -> Option<Clue> {
         let keys = self.goods_of(visit);
+        // The plate says which visit, and that is no surer of its goods than what it rests on.
+        let confidence = confidence.min(visit.confidence);
         (!keys.is_empty()).then(|| self.by_plate(seen, confidence, whose, Goods::Visiting(visit, keys)))
     }
 
     fn by_plate(&self, seen: &Observation, confidence: f32, whose: &str, goods: Goods<'_>) -> Clue {
-        let (keys, containers, booking) = match goods {
-            Goods::Booked(b) => (b.decl_keys.clone(), self.containers_of(b), Some(Arc::clone(b))),
-            Goods::Visiting(v, keys) => (keys, v.containers_at(seen.at), None),
+        let (keys, containers, aboard, booking) = match goods {
+            Goods::Booked(b) => (b.decl_keys.clone(), self.containers_of(b), Vec::new(), Some(Arc::clone(b))),
+            Goods::Visiting(v, keys) => (keys, v.containers_at(seen.at), v.containers_at(seen.at), None),
         };
         Clue {
             keys,
             containers,
+            aboard,
             booking,
             root: plate_handle(&seen.norm),
             reason: format!("plate {} read at {}, {whose}", seen.norm, seen.at.to_rfc3339()),
@@ -266,6 +315,7 @@ impl Scene<'_> {
         Clue {
             keys,
             containers: visit.containers_at(self.span.until),
+            aboard: visit.containers_at(self.span.until),
             read: None,
             method: LinkMethod::Visit,
             confidence: visit.confidence * self.config.confidence.hop.powi(hop),
@@ -283,7 +333,7 @@ impl Scene<'_> {
         let mut keys = visit.decl_keys.clone();
         for container in visit.containers_at(self.span.until) {
             let found = self.register.found(&format!("container:{container}")).declarations;
-            keys.extend(found.iter().map(|d| d.decl_no.clone()));
+            keys.extend(found.iter().filter(|d| !self.has_passed(d)).map(|d| d.decl_no.clone()));
         }
         let booking = visit.booking_id.as_ref().and_then(|id| self.register.booking(id));
         keys.extend(booking.iter().flat_map(|b| b.decl_keys.iter().cloned()));
@@ -306,6 +356,7 @@ impl Scene<'_> {
         Clue {
             keys: vec![binding.decl_no.clone()],
             containers: known.map_or_else(Vec::new, |d| d.containers.clone()),
+            aboard: Vec::new(),
             read: None,
             method: LinkMethod::Officer,
             confidence: self.config.confidence.officer,
@@ -320,6 +371,34 @@ impl Scene<'_> {
 
 /// Visits that goods are followed through, at most.
 const MAX_HOPS: i32 = 4;
+/// Times of coming in so close together may be one, milliseconds.
+const SAME_ENTRY_MS: i64 = 600_000;
+/// Crossings so close together may be one vehicle that was seen as two, milliseconds.
+const SAME_CROSSING_MS: i64 = 1000;
+
+/// What a container that was read weighs, and how that is said.
+pub(super) fn container_weight(seen: &Observation, c: &ConfidenceConfig) -> (f32, &'static str) {
+    match seen.check {
+        Some(CheckState::Ok) if seen.confidence >= c.container_sure => (c.container, "its check digit fits"),
+        Some(CheckState::Ok) => (c.container_low, "its check digit fits, the reader is not sure"),
+        Some(CheckState::Corrected) => (c.container_corrected, "put right by its check digit"),
+        Some(CheckState::Fails) | None => (c.container_unchecked, "its check digit does not fit"),
+    }
+}
+
+/// When its goods passed the supervised area, if that is further back than a vehicle stays on the site.
+pub(super) fn passed_before(declaration: &Declaration, at: UtcMillis, config: &RegisterConfig) -> Option<UtcMillis> {
+    let stay_ms = i64::from(config.visit_timeout_s) * 1000;
+    declaration.passed_kvgs_at.filter(|passed| passed.plus_ms(stay_ms) < at)
+}
+
+/// Of visits that one vehicle or container belongs to since these times the latest: it is on the site once. What began
+/// about the same time may be one coming in that was told twice, by the gate system and by readings.
+fn latest(visits: Vec<(UtcMillis, &Arc<Visit>)>) -> Vec<&Arc<Visit>> {
+    let last = visits.iter().map(|(since, _)| *since).max();
+    let is_last = |since: UtcMillis| last.is_some_and(|last| last.since(since) <= SAME_ENTRY_MS);
+    visits.into_iter().filter(|(since, _)| is_last(*since)).map(|(_, visit)| visit).collect()
+}
 
 enum Goods<'a> {
     Booked(&'a Arc<Booking>),
@@ -331,6 +410,7 @@ impl Clue {
         Self {
             keys: Vec::new(),
             containers: Vec::new(),
+            aboard: Vec::new(),
             read: None,
             method,
             confidence,

@@ -30,6 +30,8 @@ const MAX_CONTAINERS: usize = 20;
 /// Tips named in one outcome, and ways and sources in one link, at most.
 const MAX_TIPS: usize = 10;
 const MAX_SOURCES: usize = 10;
+/// Crossings of a line remembered: more than pass within the time that readings are looked for.
+const MAX_CROSSINGS: usize = 200;
 /// The clocks of camera and box may differ by this without being wrong.
 const CLOCKS_APART_MS: i64 = 60_000;
 /// Configured weights are decimal; their differences as `f32` are not exact.
@@ -57,21 +59,62 @@ pub struct Sought<'a> {
     pub uncertainty_ms: u32,
     /// Its id, once it has one: an officer may have bound it.
     pub event: Option<&'a str>,
+    /// Of a crossing: when others crossed the same line. What was read on the far side of one of them is of that one.
+    pub others: &'a [UtcMillis],
+}
+
+/// When a line was crossed lately.
+#[derive(Debug, Clone, Default)]
+pub struct Crossings(Vec<UtcMillis>);
+
+impl Crossings {
+    /// Notes one more.
+    pub fn add(&mut self, at: UtcMillis) {
+        self.0.drain(..self.0.len().saturating_sub(MAX_CROSSINGS - 1));
+        self.0.push(at);
+    }
+
+    /// The latest ones.
+    #[must_use]
+    pub fn times(&self) -> &[UtcMillis] {
+        &self.0
+    }
+}
+
+/// A link with all it rests on, not only what a message has room for.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub outcome: LinkOutcome,
+    /// Every declaration of the goods named.
+    pub keys: BTreeSet<DeclKey>,
+    /// Containers known to be on the vehicle.
+    pub aboard: BTreeSet<String>,
+    /// Its plate or visit stands for other goods than the container that was read: it may carry both.
+    pub in_doubt: bool,
 }
 
 /// Links what is sought as of `now`.
 #[must_use]
 pub fn link(register: &RegisterSnapshot, sought: &Sought<'_>, now: UtcMillis, config: &RegisterConfig) -> LinkOutcome {
+    whole(register, sought, now, config).outcome
+}
+
+/// The same with all it rests on.
+pub(super) fn whole(
+    register: &RegisterSnapshot,
+    sought: &Sought<'_>,
+    now: UtcMillis,
+    config: &RegisterConfig,
+) -> Whole {
     let span = clue::span(sought.start, sought.end, sought.uncertainty_ms, now);
-    let scene = Scene { register, config, area: sought.area, event: sought.event, span };
+    let (at, others) = (sought.start, sought.others);
+    let scene = Scene { register, config, area: sought.area, event: sought.event, at, others, span };
     let mut clues = scene.gather(booked(&scene));
-    let (contradiction, unknown) = contradicted(&mut clues, config);
+    let against = contradicted(&mut clues, config);
     let mut groups = grouped(clues.all, &clues.rejected, &config.confidence);
     groups.retain(|g| g.confidence + SLACK >= config.confidence.propose_min);
     let mut decision = decide(&groups, sought.area, &config.confidence);
-    if let Some(c) = &contradiction {
-        decision.note_contradiction(c, unknown);
-    }
+    decision.note_contradiction(&against);
     for (key, officer) in &clues.rejected {
         decision.reason = format!("{}; officer {officer} ruled out {key}", decision.reason);
     }
@@ -81,6 +124,9 @@ pub fn link(register: &RegisterSnapshot, sought: &Sought<'_>, now: UtcMillis, co
         decision.reason = format!("{}; the clearance feed is stale ({age})", decision.reason);
     }
     let tips = tips_of(register, &groups[..decision.shown], &clues.read, now, config);
+    let named = &groups[..decision.shown];
+    let keys = named.iter().flat_map(|g| &g.goods).map(|g| g.number.key.clone()).collect();
+    let aboard = named.iter().flat_map(|g| &g.clues).flat_map(|c| c.aboard.iter().cloned()).collect();
     let mut links: Vec<Link> =
         groups[..decision.shown].iter().flat_map(|g| links_of(g, &scene, decision.verdict)).collect();
     if links.len() > MAX_LINKS {
@@ -93,7 +139,9 @@ pub fn link(register: &RegisterSnapshot, sought: &Sought<'_>, now: UtcMillis, co
         links.truncate(MAX_LINKS);
     }
     let Decision { verdict, rule, reason, .. } = decision;
-    LinkOutcome { verdict, rule, links, contradiction, tips, reason, feed_age_s, feed_stale }
+    let contradiction = against.booking;
+    let outcome = LinkOutcome { verdict, rule, links, contradiction, tips, reason, feed_age_s, feed_stale };
+    Whole { outcome, keys, aboard, in_doubt: against.vehicle }
 }
 
 /// Age of the last word from the clearance feed in seconds, and whether that is too old to know.
@@ -138,6 +186,7 @@ fn by_booking(scene: &Scene<'_>, booking: Arc<Booking>, in_window: bool, confide
     Clue {
         keys: booking.decl_keys.clone(),
         containers: scene.containers_of(&booking),
+        aboard: Vec::new(),
         read: None,
         method: LinkMethod::Booking,
         confidence,
@@ -203,10 +252,24 @@ fn same_goods(a: &Booking, b: &Booking) -> bool {
     a.containers.iter().any(|c| b.containers.contains(c)) || keys(a) == keys(b)
 }
 
-/// Finds a container that was surely read in a window booked for other goods. Its booking then does not count, or hardly
-/// when nobody knows the container. True: the container is not known.
-fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> (Option<Contradiction>, bool) {
+/// What a container that was surely read speaks against.
+#[derive(Debug, Default)]
+struct Against {
+    /// The booking of the area that is for other goods.
+    booking: Option<Contradiction>,
+    /// The container, where anything was against it.
+    seen: Option<String>,
+    /// No known declaration has it.
+    unknown: bool,
+    /// Plates or visits are among what it speaks against.
+    vehicle: bool,
+}
+
+/// Finds what a surely read container contradicts: bookings of this very window, plates and visits that stand for other
+/// goods. When declarations are known for the container they do not count, and hardly when nobody knows it.
+fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> Against {
     let is_booked = |c: &Clue| c.method == LinkMethod::Booking && c.in_window;
+    let rests = |c: &Clue| is_booked(c) || matches!(c.method, LinkMethod::PlateOcr | LinkMethod::Visit);
     let known = |container: &str| -> BTreeSet<DeclKey> {
         let read = clues.all.iter().filter(|c| c.read.as_deref() == Some(container));
         read.flat_map(|c| c.keys.iter().map(|d| d.key.clone())).collect()
@@ -218,26 +281,36 @@ fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> (Option<Contradic
         let keys = known(container);
         keys.is_empty() || clue.keys.iter().any(|d| keys.contains(&d.key))
     };
-    let booked: Vec<&Clue> = clues.all.iter().filter(|c| is_booked(c)).collect();
-    let (Some(first), Some((seen, observation_id))) = (booked.first(), clues.sure.last().cloned()) else {
-        return (None, false);
-    };
-    let any_fits = booked.iter().any(|clue| clues.sure.iter().any(|(container, _)| fits(clue, container)));
-    if any_fits || clues.all.iter().any(|c| c.method == LinkMethod::Officer) {
-        return (None, false);
+    let Some((seen, observation_id)) = clues.sure.last().cloned() else { return Against::default() };
+    if clues.all.iter().any(|c| c.method == LinkMethod::Officer) {
+        return Against::default();
     }
-    let booking_id = first.booking.as_ref().map(|b| b.id.clone()).unwrap_or_default();
-    let booked = first.containers.iter().take(MAX_CONTAINERS).cloned().collect();
-    let found = Contradiction { booking_id, booked, seen: seen.clone(), observation_id };
+    let is_against = |c: &Clue| rests(c) && !clues.sure.iter().any(|(container, _)| fits(c, container));
+    let against: Vec<bool> = clues.all.iter().map(is_against).collect();
+    if !against.contains(&true) {
+        return Against::default();
+    }
+    // Several bookings of the area at once: one that fits is enough.
+    let booked = || clues.all.iter().zip(&against).filter(|(c, _)| is_booked(c));
+    let first = booked().next().filter(|_| booked().all(|(_, against)| *against));
+    let booking = first.map(|(first, _)| {
+        let booking_id = first.booking.as_ref().map(|b| b.id.clone()).unwrap_or_default();
+        let booked = first.containers.iter().take(MAX_CONTAINERS).cloned().collect();
+        Contradiction { booking_id, booked, seen: seen.clone(), observation_id }
+    });
     let unknown = known(&seen).is_empty();
-    if unknown {
-        for clue in clues.all.iter_mut().filter(|c| is_booked(c)) {
+    let is_of_booking: Vec<bool> = clues.all.iter().map(is_booked).collect();
+    let mut at = 0;
+    clues.all.retain_mut(|clue| {
+        let counts = against[at] && (booking.is_some() || !is_of_booking[at]);
+        at += 1;
+        if counts && unknown {
             clue.confidence = clue.confidence.min(config.confidence.booking_grace);
         }
-    } else {
-        clues.all.retain(|c| !is_booked(c));
-    }
-    (Some(found), unknown)
+        !counts || unknown
+    });
+    let vehicle = against.iter().zip(&is_of_booking).any(|(against, booked)| *against && !booked);
+    Against { booking, seen: Some(seen), unknown, vehicle }
 }
 
 /// What was decided about the groups.
@@ -250,13 +323,18 @@ struct Decision {
 }
 
 impl Decision {
-    fn note_contradiction(&mut self, c: &Contradiction, unknown: bool) {
-        let said = if unknown { "which no known declaration has" } else { "which decides" };
-        self.reason =
-            format!("{}; booking {} is for other goods than container {}, {said}", self.reason, c.booking_id, c.seen);
-        self.rule = match (unknown, self.verdict) {
+    fn note_contradiction(&mut self, against: &Against) {
+        let Some(seen) = &against.seen else { return };
+        let said = if against.unknown { "which no known declaration has" } else { "which decides" };
+        let what = match &against.booking {
+            Some(c) => format!("booking {} is for other goods than container {seen}", c.booking_id),
+            None => format!("plate or visit stand for other goods than container {seen}"),
+        };
+        self.reason = format!("{}; {what}, {said}", self.reason);
+        self.rule = match (against.unknown, self.verdict) {
+            (true, LinkVerdict::Unlinked) if against.booking.is_none() => self.rule,
             (true, _) => LinkRule::UnknownContainer,
-            (false, LinkVerdict::Linked) => LinkRule::ContainerOverBooking,
+            (false, LinkVerdict::Linked) if against.booking.is_some() => LinkRule::ContainerOverBooking,
             (false, _) => self.rule,
         };
     }

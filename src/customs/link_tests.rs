@@ -32,7 +32,7 @@ fn link_at(
     now: UtcMillis,
 ) -> LinkOutcome {
     let area = bay();
-    let sought = Sought { area: &area, start, end, uncertainty_ms, event: None };
+    let sought = Sought { area: &area, start, end, uncertainty_ms, event: None, others: &[] };
     link(r, &sought, now, &RegisterConfig::default())
 }
 

@@ -30,7 +30,7 @@ pub use container::ContainerNo;
 pub use declaration::{DeclNumber, Declaration, Direction};
 pub use fact::{Fact, FactKind};
 pub use fields::{MessageError, Parsed, Problem};
-pub use link::{Sought, link};
+pub use link::{Crossings, Sought, link};
 pub use observation::{Observation, ObservationKind};
 pub use register::{Outcome, Register, RegisterSnapshot};
 pub use tip::{Tip, TipState};
@@ -142,7 +142,7 @@ pub enum LinkRule {
     NotSure,
     /// Several candidates too close to each other.
     TooClose,
-    /// A container was read that nobody knows, and the booking is for another one.
+    /// A container was read that nobody knows, and booking, plate or visit stand for another one.
     UnknownContainer,
 }
 

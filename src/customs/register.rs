@@ -371,8 +371,9 @@ impl Register {
             let outcome = next.apply(fact.clone());
             if let (Outcome::Applied, Fact::Observation(reading)) = (outcome, &fact) {
                 for visit in visits::follow(&next, reading, config) {
-                    next.apply(Fact::Visit(visit.clone()));
-                    out.derived.push(Fact::Visit(visit));
+                    if next.apply(Fact::Visit(visit.clone())) == Outcome::Applied {
+                        out.derived.push(Fact::Visit(visit));
+                    }
                 }
             }
             out.given.push((fact, outcome));

@@ -162,6 +162,22 @@ impl Visit {
         self.in_at <= at && at <= until
     }
 
+    /// Tractor and trailer at `at`, each with since when it is known to belong to the visit. The last one that joined by then
+    /// counts; of what left, the very moment still does.
+    #[must_use]
+    pub fn plates_at(&self, at: UtcMillis) -> Vec<(&str, UtcMillis)> {
+        let parts = [(Part::Head, &self.head_plate), (Part::Trailer, &self.trailer_plate)];
+        let each = parts.into_iter().filter_map(|(which, now)| {
+            let dated = || self.parts.iter().filter(|p| p.part == which);
+            // Of equal times the later entry counts.
+            match dated().filter(|p| p.at <= at).max_by_key(|p| p.at) {
+                Some(p) => (!p.left || p.at == at).then_some((p.value.as_str(), p.at)),
+                None => Some((dated().next().map(|p| &p.value).or(now.as_ref())?.as_str(), self.in_at)),
+            }
+        });
+        each.collect()
+    }
+
     /// The containers of the visit at `at`: those now, less what joined later, and what has left since.
     #[must_use]
     pub fn containers_at(&self, at: UtcMillis) -> Vec<String> {

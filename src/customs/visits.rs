@@ -12,13 +12,14 @@
 
 use std::sync::Arc;
 
+use super::clue::container_weight;
 use super::container::CheckState;
 use super::observation::{Observation, ObservationKind, Passing};
 use super::plate;
 use super::register::RegisterSnapshot;
 use super::visit::{MAX_ENTRIES, Part, Stay, Visit, VisitPart, VisitState};
 use crate::clock::UtcMillis;
-use crate::config::RegisterConfig;
+use crate::config::{ConfidenceConfig, RegisterConfig};
 
 /// Stays of one area are one while they are not further apart, milliseconds.
 const STAY_GAP_MS: i64 = 600_000;
@@ -30,11 +31,22 @@ pub(super) fn follow(register: &RegisterSnapshot, seen: &Observation, config: &R
     let timeout_ms = i64::from(config.visit_timeout_s) * 1000;
     let known = of_value(register, seen, part, timeout_ms);
     let together = of_passage(register, seen, i64::from(config.passage_s) * 1000);
-    match seen.passing {
-        Some(Passing::In) => come_in(seen, part, known, together),
-        Some(Passing::Out) => go_out(seen, part, known, together),
-        None => inside(seen, part, known, together),
-    }
+    let c = &config.confidence;
+    let mut changed = match seen.passing {
+        Some(Passing::In) => come_in(register, seen, part, known, together, c),
+        Some(Passing::Out) => go_out(seen, part, known, together, c),
+        None => inside(seen, part, known, together, c),
+    };
+    changed.retain(is_own);
+    changed
+}
+
+/// Ids of the visits that the box itself makes begin so. Visits that are sent to it are the sender's to change: a version
+/// of the box would stand against the sender's next one.
+const OWN: &str = "v-";
+
+fn is_own(visit: &Visit) -> bool {
+    visit.id.starts_with(OWN)
 }
 
 fn part_of(seen: &Observation) -> Option<Part> {
@@ -96,17 +108,29 @@ fn naming(register: &RegisterSnapshot, seen: &Observation) -> Option<Arc<Visit>>
     visits.iter().find(by).or_else(latest).map(|v| Arc::clone(v))
 }
 
-fn come_in(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+fn come_in(
+    register: &RegisterSnapshot,
+    seen: &Observation,
+    part: Part,
+    known: Option<Arc<Visit>>,
+    together: Option<Arc<Visit>>,
+    c: &ConfidenceConfig,
+) -> Vec<Visit> {
     // The rest of a vehicle that is just coming in, unless that place is taken by another one.
     if let Some(visit) = together.filter(|v| v.state == VisitState::Open && fits(v, part, seen)) {
         if holds(&visit, part, seen) {
             return Vec::new();
         }
         let ended = known.filter(|k| k.id != visit.id).map(|old| unseen(&old));
-        return ended.into_iter().chain([joined(&visit, part, seen)]).collect();
+        return ended.into_iter().chain([joined(&visit, part, seen, c)]).collect();
+    }
+    // A reading that was corrected goes on with the visit it opened.
+    if let Some(opened) = register.visit(&format!("{OWN}{}", seen.id)) {
+        let ended = known.filter(|k| k.id != opened.id).map(|old| unseen(&old));
+        return ended.into_iter().chain([joined(&without(opened, &seen.id), part, seen, c)]).collect();
     }
     let ended = known.map(|old| unseen(&old));
-    ended.into_iter().chain([opened(seen, part)]).collect()
+    ended.into_iter().chain([opened(seen, part, c)]).collect()
 }
 
 /// Room for this part: a vehicle has one tractor and one trailer, and at most a few containers.
@@ -118,11 +142,17 @@ fn fits(visit: &Visit, part: Part, seen: &Observation) -> bool {
     }
 }
 
-fn go_out(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+fn go_out(
+    seen: &Observation,
+    part: Part,
+    known: Option<Arc<Visit>>,
+    together: Option<Arc<Visit>>,
+    c: &ConfidenceConfig,
+) -> Vec<Visit> {
     let Some(visit) = known else {
         // Another tractor takes it out: what else was read says whose it is.
         let swapped = together.filter(|v| part == Part::Head && v.state != VisitState::ClosedUnseen);
-        return swapped.map(|v| joined(&v, part, seen)).into_iter().collect();
+        return swapped.map(|v| joined(&v, part, seen, c)).into_iter().collect();
     };
     let mut next = newer(&visit);
     let alone = part == Part::Head && (visit.trailer_plate.is_some() || !visit.containers.is_empty());
@@ -136,36 +166,51 @@ fn go_out(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: O
     vec![next]
 }
 
-fn inside(seen: &Observation, part: Part, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+fn inside(
+    seen: &Observation,
+    part: Part,
+    known: Option<Arc<Visit>>,
+    together: Option<Arc<Visit>>,
+    c: &ConfidenceConfig,
+) -> Vec<Visit> {
     match (known, together) {
         (Some(own), Some(other))
             if own.id != other.id && part == Part::Container && other.state == VisitState::Open =>
         {
-            loaded_over(seen, &own, &other)
+            loaded_over(seen, &own, &other, c)
         }
         (Some(own), _) => vec![stayed(newer(&own), seen)],
         // Another tractor on a trailer or container of the site.
         (None, Some(visit)) if part == Part::Head && visit.state == VisitState::Open => {
-            vec![stayed(joined(&visit, part, seen), seen)]
+            vec![stayed(joined(&visit, part, seen, c), seen)]
         }
         _ => Vec::new(),
     }
 }
 
 /// A container of one visit on the vehicle of another.
-fn loaded_over(seen: &Observation, own: &Visit, other: &Visit) -> Vec<Visit> {
+fn loaded_over(seen: &Observation, own: &Visit, other: &Visit, c: &ConfidenceConfig) -> Vec<Visit> {
     let mut left = newer(own);
     left.containers.retain(|c| *c != seen.norm);
     note(&mut left, Part::Container, seen, true);
-    let mut takes = joined(other, Part::Container, seen);
+    let mut takes = joined(other, Part::Container, seen, c);
     takes.from_visit = Some(own.id.clone());
     takes.confidence = takes.confidence.min(own.confidence);
     vec![left, stayed(takes, seen)]
 }
 
-fn opened(seen: &Observation, part: Part) -> Visit {
+/// Without what this reading said earlier.
+fn without(visit: &Visit, observation: &str) -> Visit {
+    let mut out = visit.clone();
+    let said = |p: &VisitPart| p.observation.as_deref() == Some(observation);
+    out.containers.retain(|c| !visit.parts.iter().any(|p| said(p) && p.part == Part::Container && p.value == *c));
+    out.parts.retain(|p| !said(p));
+    out
+}
+
+fn opened(seen: &Observation, part: Part, c: &ConfidenceConfig) -> Visit {
     let empty = Visit {
-        id: format!("v-{}", seen.id),
+        id: format!("{OWN}{}", seen.id),
         version: 0,
         in_at: seen.at,
         out_at: None,
@@ -180,16 +225,20 @@ fn opened(seen: &Observation, part: Part) -> Visit {
         parts: Vec::new(),
         stays: Vec::new(),
     };
-    joined(&empty, part, seen)
+    joined(&empty, part, seen, c)
 }
 
-fn joined(visit: &Visit, part: Part, seen: &Observation) -> Visit {
+fn joined(visit: &Visit, part: Part, seen: &Observation, c: &ConfidenceConfig) -> Visit {
     let mut next = newer(visit);
     let value = seen.norm.clone();
     match part {
         Part::Head => next.head_plate = Some(value),
         Part::Trailer => next.trailer_plate = Some(value),
-        Part::Container => next.containers.push(value),
+        Part::Container => {
+            next.containers.push(value);
+            // It names the goods: the visit is no surer of them.
+            next.confidence = next.confidence.min(container_weight(seen, c).0);
+        }
     }
     next.in_at = next.in_at.min(seen.at);
     note(&mut next, part, seen, false);
@@ -227,7 +276,7 @@ fn note(visit: &mut Visit, part: Part, seen: &Observation, left: bool) {
 /// Visits that nobody saw end in time, as they are from now on.
 pub(crate) fn timed_out(register: &RegisterSnapshot, now: UtcMillis, config: &RegisterConfig) -> Vec<Visit> {
     let timeout_ms = i64::from(config.visit_timeout_s) * 1000;
-    let over = |v: &&Arc<Visit>| v.state == VisitState::Open && now.since(v.in_at) >= timeout_ms;
+    let over = |v: &&Arc<Visit>| is_own(v) && v.state == VisitState::Open && now.since(v.in_at) >= timeout_ms;
     register.visits().filter(over).map(|v| unseen(v)).collect()
 }
 

@@ -140,6 +140,36 @@ fn a_container_loaded_over_goes_with_the_other_vehicle() {
 }
 
 #[test]
+fn a_visit_that_was_sent_stays_the_senders() {
+    let mut site = Site::new();
+    let sent = |version: i64, out: Value| {
+        let json = json!({"id": "V-77", "version": version, "in_at": at(0).to_rfc3339(), "head_plate": "51C12345", "out_at": out});
+        Fact::Visit(Visit::from_json(json.to_string().as_bytes()).unwrap().value)
+    };
+    site.register.apply_all(vec![sent(4, Value::Null)], Some(at(0)));
+    site.read(30, "plate_head", "51C12345", json!({"area": "bay-1"}));
+    assert!(timed_out(&site.register.snapshot(), at(48 * 60), &site.config).is_empty());
+    let outcome = site.register.apply(sent(5, json!(at(60).to_rfc3339())), at(60));
+    assert_eq!(outcome, crate::customs::Outcome::Applied, "no version of the box stands against it");
+    assert_eq!(site.visits(), ["Closed 51C12345 - "]);
+}
+
+#[test]
+fn a_corrected_reading_goes_on_with_its_visit() {
+    let mut site = Site::new();
+    site.enter(0, "51C12345");
+    site.read(0, "container", "MSKU0000080", json!({"passing": "in", "passage": "in-0"}));
+    assert_eq!(site.visits(), ["Open 51C12345 15RM01234 CSQU3054383+MSKU0000080"]);
+    let corrected = json!({"id": "o1", "version": 2, "passing": "in", "passage": "other"});
+    site.read(0, "plate_head", "51C12346", corrected);
+    assert_eq!(
+        site.visits(),
+        ["Open 51C12346 15RM01234 CSQU3054383+MSKU0000080"],
+        "not a second visit, not from the beginning"
+    );
+}
+
+#[test]
 fn a_misread_container_opens_no_visit() {
     let mut site = Site::new();
     site.read(0, "container", "CSQU3054384", json!({"passing": "in"}));

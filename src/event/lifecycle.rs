@@ -15,7 +15,7 @@ use super::{EventId, EventMessage, Finding, Zone};
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{CameraConfig, EventsConfig, SiteConfig};
-use crate::customs::{LinkOutcome, Sought};
+use crate::customs::{Crossings, LinkOutcome, Sought};
 use crate::ids::IdSource;
 use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
 use crate::track::{Track, TrackId};
@@ -78,6 +78,8 @@ pub struct Lifecycle {
     rate: Rate,
     /// By the rules' key; ordered, so that the same input gives the same output.
     open: BTreeMap<u64, OpenEvent>,
+    /// Latest crossings of each line.
+    crossed: BTreeMap<AreaId, Crossings>,
 }
 
 /// A lasting event: what was said last, and what decides about the next message.
@@ -115,6 +117,7 @@ impl Lifecycle {
             sights: Sights::default(),
             rate: Rate::new(context.events.max_per_minute),
             open: BTreeMap::new(),
+            crossed: BTreeMap::new(),
         })
     }
 
@@ -198,7 +201,8 @@ impl Lifecycle {
         // An exit is an instant, but who leaves belongs to the booking it came in under.
         let came = came(event.rule, event.start, event.dwell_ms);
         let uncertainty_ms = sight.time.uncertainty_ms;
-        let sought = Sought { area: &booked, start: came, end: event.end, uncertainty_ms, event: None };
+        let others = self.others(event);
+        let sought = Sought { area: &booked, start: came, end: event.end, uncertainty_ms, event: None, others };
         let link = (register.link)(&sought);
         if !self.rate.allows(event.mono, graded(event.severity, &link)) {
             tracing::warn!(camera = %self.composer.camera.id, area = %event.area, rule = event.rule.as_str(),
@@ -229,6 +233,16 @@ impl Lifecycle {
             self.open.insert(event.key, open);
         }
         Some(Finding { event: message, frame, received })
+    }
+
+    /// When the line of a crossing was crossed, this time included.
+    fn others(&mut self, event: &AreaEvent) -> &[UtcMillis] {
+        if !self.composer.camera.lines.iter().any(|l| l.id == event.area) {
+            return &[];
+        }
+        let crossed = self.crossed.entry(event.area.clone()).or_default();
+        crossed.add(event.start);
+        crossed.times()
     }
 
     /// Something that goes with the next message.
@@ -286,7 +300,8 @@ impl Lifecycle {
         }
         let id = open.message.id.to_string();
         let (area, uncertainty_ms) = (&open.booked, data.capture.uncertainty_ms);
-        let sought = Sought { area, start: event.start, end: event.end, uncertainty_ms, event: Some(&id) };
+        let (start, end, others) = (event.start, event.end, &[][..]);
+        let sought = Sought { area, start, end, uncertainty_ms, event: Some(&id), others };
         data.link = (register.link)(&sought);
         self.composer.grade(&mut open.message, open.severity);
         Some(Finding { event: open.next(now), frame: None, received })
@@ -336,7 +351,7 @@ impl OpenEvent {
         let data = &mut self.message.data;
         let id = self.message.id.to_string();
         let (area, start, uncertainty_ms) = (&self.booked, data.capture.start, data.capture.uncertainty_ms);
-        let link = (register.link)(&Sought { area, start, end: None, uncertainty_ms, event: Some(&id) });
+        let link = (register.link)(&Sought { area, start, end: None, uncertainty_ms, event: Some(&id), others: &[] });
         let changed = matters(&data.link, &link);
         data.link = link;
         changed

@@ -6,7 +6,7 @@ use super::presence::Sight;
 use super::tailgating::Tailgating;
 use super::{AreaId, gate_out, wrong_way};
 use crate::config::LineConfig;
-use crate::customs::Checks;
+use crate::customs::{Checks, Crossings};
 use crate::track::TrackId;
 
 /// A line as configured, with what crossed it last.
@@ -14,11 +14,12 @@ use crate::track::TrackId;
 pub(super) struct GateLine {
     pub config: LineConfig,
     tailgating: Tailgating,
+    crossed: Crossings,
 }
 
 impl GateLine {
     pub fn new(config: &LineConfig) -> Self {
-        Self { config: config.clone(), tailgating: Tailgating::default() }
+        Self { config: config.clone(), tailgating: Tailgating::default(), crossed: Crossings::default() }
     }
 
     /// A crossing is reported once, as what it is: against the direction, out of the supervised area, or plain; and
@@ -31,6 +32,7 @@ impl GateLine {
         checks: &Checks<'_>,
         keys: &mut Keys,
     ) -> Vec<Draft> {
+        self.crossed.add(crossing.at.utc);
         let line = &self.config;
         if !crossing.is(line.direction) {
             let rule = line.wrong_way.as_ref();
@@ -38,7 +40,7 @@ impl GateLine {
         }
         let mut drafts = vec![match &line.gate_out {
             Some(rule) => {
-                let may_leave = checks.may_leave(&self.booked(), crossing.at.utc);
+                let may_leave = checks.may_leave(&self.booked(), crossing.at.utc, self.crossed.times());
                 gate_out::report(crossing, now, (line, rule), may_leave, keys)
             }
             None => line_cross::report(crossing, now, line, keys),

@@ -122,8 +122,8 @@ impl Store {
     }
 
     /// Forgets what no event to come can be about: bookings that ended before `bookings_before`, visits and readings of
-    /// before then, and declarations not heard of since `declarations_before` that no booking left names. Tips, stop orders
-    /// and bindings stay as long as declarations. Returns how many.
+    /// before then, and declarations not heard of since `declarations_before` that no booking left names. Tips, bindings
+    /// and stop orders stay as long as declarations, and stop orders that hold for ever. Returns how many.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -137,7 +137,8 @@ impl Store {
         let mut gone = self.execute(sqlx::query(bookings).bind(bookings_before.0)).await?;
         let seen = "DELETE FROM fact WHERE kind IN ('visit', 'observation') AND state = 'current' AND heard_ms < ?";
         gone += self.execute(sqlx::query(seen).bind(bookings_before.0)).await?;
-        let said = "DELETE FROM fact WHERE kind IN ('tip', 'stop', 'bind') AND state = 'current' AND heard_ms < ?";
+        let said = "DELETE FROM fact WHERE kind IN ('tip', 'stop', 'bind') AND state = 'current' AND heard_ms < ?1
+                    AND NOT (kind = 'stop' AND coalesce(unixepoch(json_extract(body, '$.to')) * 1000, ?1) >= ?1)";
         gone += self.execute(sqlx::query(said).bind(declarations_before.0)).await?;
         let declarations = "DELETE FROM fact WHERE kind = 'declaration' AND state = 'current' AND heard_ms < ?
                             AND key NOT IN (SELECT substr(k.value, 1, 11) FROM fact b, json_each(b.body, '$.decl_keys') k
@@ -145,6 +146,11 @@ impl Store {
         gone += self.execute(sqlx::query(declarations).bind(declarations_before.0)).await?;
         let handles = "DELETE FROM fact_handle WHERE NOT EXISTS (SELECT 1 FROM fact f WHERE f.kind = fact_handle.kind
                        AND f.key = fact_handle.key AND f.state = 'current')";
+        // A stop without an end goes with its declaration, once nothing of that is known any more.
+        let stops = "DELETE FROM fact WHERE kind = 'stop' AND state = 'current' AND heard_ms < ?
+                     AND NOT EXISTS (SELECT 1 FROM fact d WHERE d.kind = 'declaration' AND d.state = 'current'
+                                     AND d.key = substr(json_extract(fact.body, '$.decl_no'), 1, 11))";
+        gone += self.execute(sqlx::query(stops).bind(declarations_before.0)).await?;
         if gone > 0 {
             self.execute(sqlx::query(handles)).await?;
         }
