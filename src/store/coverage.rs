@@ -31,7 +31,7 @@ impl Store {
         if intervals.is_empty() {
             return Ok(());
         }
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for interval in intervals {
             self.put_interval(&mut tx, interval).await?;
@@ -181,7 +181,7 @@ impl Store {
     }
 
     async fn replace_intervals(&self, changed: &[Interval], gone: &[Interval]) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for i in gone {
             let delete = "DELETE FROM coverage WHERE camera = ? AND session = ? AND number = ?";

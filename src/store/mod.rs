@@ -29,6 +29,7 @@
 //! * while a picture is written: a `.tmp` file stays, removed at the next start; no row.
 //! * between pictures and commit: two files without a row stay. The event is not recorded, so its number is not used.
 //! * in the commit: SQLite's write-ahead log makes it whole or nothing.
+//! * a full or failing disk without a crash: the transaction is undone, and the writer is connected anew.
 //! * after the commit, before the acknowledgement: the message is sent again; the receiver removes it by id and revision.
 //! * while pruning: files go first, then the row; the next prune finds the file gone and goes on.
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
@@ -103,7 +104,7 @@ struct Inner {
     epoch: i64,
     session: i64,
     db_path: PathBuf,
-    /// One writer: statements of a transaction must not mix with another's.
+    /// One writer: statements of a transaction must not mix with another's. Taken by [`Store::writer`] only.
     writer: tokio::sync::Mutex<sqlx::SqliteConnection>,
     readers: sqlx::SqlitePool,
     /// Wakes delivery.

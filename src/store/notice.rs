@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// When the disk is full or refuses; then nothing was recorded and no sequence number used.
     pub async fn record_notices(&self, notices: Vec<NewNotice>) -> Result<Vec<i64>, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let mut seqs = Vec::with_capacity(notices.len());
         for notice in &notices {

@@ -163,7 +163,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let mut done = Vec::with_capacity(ids.len());
         for id in ids {
@@ -204,7 +204,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn undeliverable(&self, id: i64, why: &str) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let take = sqlx::query_as("DELETE FROM outbox WHERE id = ? RETURNING lane, seq, part, bytes").bind(id);
         let taken: Option<(u8, i64, i64, i64)> = take.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;

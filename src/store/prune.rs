@@ -88,7 +88,7 @@ impl Store {
             "INSERT OR IGNORE INTO kept_message
              SELECT seq, event_id, revision, kind, subject, best_ms, recorded_ms, payload FROM message m WHERE seq <= ? AND {HELD}"
         );
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let last = sqlx::query_scalar(last).bind(before.0).bind(BATCH).fetch_one(&mut *tx).await;
         let Some(last): Option<i64> = last.map_err(|e| self.sql(e))? else { return Ok(0) };
@@ -110,7 +110,7 @@ impl Store {
         &self,
         query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
     ) -> Result<u64, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let done = query.execute(&mut *writer).await.map_err(|e| self.sql(e))?;
         Ok(done.rows_affected())
     }
