@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::coverage::CoverageKeeper;
 use super::nudges::Nudges;
 use crate::event::message::SnapshotRef;
 use crate::event::{Annotator, EventId, EventMessage, Finding};
@@ -43,6 +44,8 @@ pub struct Keeper {
     pub footage: Arc<Footage>,
     /// Told of what names declarations: a tip may be about them.
     pub nudges: Arc<Nudges>,
+    /// Waits with what was watched until what was found in it is recorded.
+    pub coverage: Arc<CoverageKeeper>,
     /// Shown in `/readyz`.
     pub health: Arc<Health>,
     /// Runs the store's futures.
@@ -109,6 +112,7 @@ impl Keeper {
                 for m in &left {
                     tracing::error!(event = %m.event.id, rule = m.event.data.rule.as_str(), "event lost at stop");
                 }
+                self.coverage.keeper_ended();
                 return;
             }
             // Ends early when the agent stops, for one last try.
@@ -144,6 +148,7 @@ impl Keeper {
                 }
             }
             left.drain(..recorded.len());
+            self.coverage.recorded(recorded.len());
             for r in &recorded {
                 announce(r);
                 self.nudges.event(&r.event);
@@ -164,6 +169,12 @@ impl Keeper {
         bare.pictures = None;
         bare.event.data.snapshot_missing = Some(format!("the picture could not be kept: {error}"));
         Ok((record(bare)?, Some(error)))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.coverage.keeper_ended();
     }
 }
 
@@ -227,30 +238,38 @@ mod tests {
 
     use super::*;
     use crate::agent::cases_tests::blank;
+    use crate::agent::coverage::Question;
     use crate::camera::{CameraId, Frame, OwnedI420, PixelLayout};
-    use crate::clock::{FrameTime, mono_now, utc_now};
+    use crate::clock::{FrameTime, UtcMillis, mono_now, utc_now};
     use crate::config::{Config, StoreConfig};
+    use crate::coverage::{AreaView, AreaViews, Verdict};
+    use crate::rules::AreaId;
     use crate::store::{Part, StoreOptions};
 
     /// A box whose folder for today's pictures cannot be made.
-    struct Box {
+    struct Gate {
         store: Store,
+        coverage: Arc<CoverageKeeper>,
         findings: SyncSender<Finding>,
         keeper: std::thread::JoinHandle<()>,
         _dir: tempfile::TempDir,
     }
 
-    impl Box {
+    impl Gate {
         async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
-            let config = Config { store, ..Config::default() };
+            let polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]];
+            let area = serde_json::json!({"id": "bay-1", "kind": "inspection_bay", "polygon": polygon});
+            let camera = serde_json::json!({"id": "cam-1", "url": "rtsp://camera.invalid/1", "area": [area]});
+            let config = Config { store, cameras: vec![serde_json::from_value(camera).unwrap()], ..Config::default() };
             let topics = Topics::new("gatewatch/v1", "15BB", "gate-01");
             let store = Store::open(StoreOptions::of(&config, topics.alert())).await.unwrap();
             std::fs::create_dir(dir.path().join("pictures")).unwrap();
             std::fs::write(dir.path().join("pictures").join(&utc_now().to_rfc3339()[..4]), b"").unwrap();
             let root = dir.path().join("footage");
             let (footage, _) = Footage::start(store.clone(), root, config.footage.clone(), &[]).await.unwrap();
+            let coverage = Arc::new(CoverageKeeper::start(store.clone(), &config).await.unwrap());
             let (findings, from_workers) = sync_channel(QUEUE);
             let keeper = Keeper {
                 store: store.clone(),
@@ -259,31 +278,66 @@ mod tests {
                 alert_severity: 2,
                 footage,
                 nudges: Arc::default(),
+                coverage: Arc::clone(&coverage),
                 health: Arc::default(),
                 runtime: Handle::current(),
                 stop: CancellationToken::new(),
                 findings: from_workers,
             };
             let keeper = std::thread::spawn(move || keeper.run());
-            Self { store, findings, keeper, _dir: dir }
+            Self { store, coverage, findings, keeper, _dir: dir }
         }
 
         /// A worker found something and has a picture of it.
         fn find(&self) {
-            let now = utc_now();
-            let event = blank("bay-1", now, now, 500);
-            let time = FrameTime::arrived(0);
+            let time = FrameTime { utc: utc_now(), ..FrameTime::arrived(mono_now().0) };
+            let event = blank("bay-1", time.utc, time.utc, 500);
             let planes = Arc::new(OwnedI420::filled(320, 180, 100, 128, 128));
             let (camera, layout) = (CameraId("cam-1".into()), PixelLayout::I420);
             let (bt709, full_range) = (false, false);
             let frame = Frame { camera, number: 0, time, width: 320, height: 180, layout, bt709, full_range, planes };
+            self.coverage.found(1);
             self.findings.send(Finding { event, frame: Some(frame), received: mono_now() }).unwrap();
+        }
+
+        /// A worker looked at a picture.
+        fn see(&self, areas: &Arc<AreaViews>) -> UtcMillis {
+            let time = FrameTime { utc: utc_now(), ..FrameTime::arrived(mono_now().0) };
+            self.coverage.analysed(&CameraId("cam-1".into()), &time, areas);
+            time.utc
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn while_an_event_is_not_recorded_nobody_says_that_there_was_none() {
+        let gate = Gate::new().await;
+        let areas = Arc::new(AreaViews::from([(AreaId("bay-1".into()), AreaView::default())]));
+        let from = gate.see(&areas);
+        gate.find();
+        let to = loop {
+            let to = gate.see(&areas);
+            if to > from {
+                break to;
+            }
+        };
+        let area = Some(AreaId("bay-1".into()));
+        let question = Question { camera: None, area, from: Some(from.to_rfc3339()), to: Some(to.to_rfc3339()) };
+        let told = async {
+            loop {
+                match gate.coverage.ask(&question).await.unwrap().answer {
+                    Verdict::Blind => {}
+                    verdict => return verdict,
+                }
+            }
+        };
+        let told =
+            tokio::time::timeout(Duration::from_secs(60), told).await.expect("it is recorded without its picture");
+        assert_eq!(told, Verdict::Yes);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_picture_that_cannot_be_written_does_not_keep_its_event_from_being_recorded() {
-        let gate = Box::new().await;
+        let gate = Gate::new().await;
         (0..3).for_each(|_| gate.find());
         drop(gate.findings);
         let ended = tokio::task::spawn_blocking(move || gate.keeper.join());
