@@ -81,12 +81,12 @@ impl Store {
             "SELECT o.id, o.lane, o.seq, o.part, o.replay, m.event_id, m.severity, m.subject, m.best_ms, m.topic,
                       p.topic AS snapshot_topic, p.annotated_path
                       FROM outbox o JOIN message m ON m.seq = o.seq LEFT JOIN picture p ON p.seq = o.seq
-                      ORDER BY o.lane, o.id LIMIT ?";
-        let wanted = i64::try_from(limit + in_flight.len()).unwrap_or(i64::MAX);
-        let rows: Vec<Row> =
-            sqlx::query_as(select).bind(wanted).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        let mut out = Vec::with_capacity(limit);
-        for row in rows.into_iter().filter(|r| !in_flight.contains(&r.id)).take(limit) {
+                      WHERE o.id NOT IN (SELECT value FROM json_each(?)) ORDER BY o.lane, o.id LIMIT ?";
+        let select = sqlx::query_as(select).bind(self.to_json(&in_flight)?);
+        let select = select.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows: Vec<Row> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
             if let Some(item) = self.item(row).await? {
                 out.push(item);
             }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewatch::clock::UtcMillis;
 use gatewatch::config::{MqttConfig, SecretSource};
@@ -422,6 +422,33 @@ async fn a_refused_topic_is_not_delivery_and_does_not_stop_the_others() {
     assert!(s.reason.unwrap().contains("may publish"));
     assert_eq!(*outbox.delivered.lock().unwrap(), [2]);
     assert_eq!(outbox.left(), 1);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_are_refused_for_ever_do_not_hold_up_the_messages() {
+    // With none queued at all it drops a client that it refuses something while more is under way.
+    let acl = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
+    let broker = Mosquitto::start_with(free_port(), acl, |dir| {
+        std::fs::write(
+            dir.join("acl"),
+            "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/15BB/gate-01/snapshot/x\n",
+        )
+        .unwrap();
+    });
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 0..200 {
+        outbox.add(2 * id, 1, "gatewatch/v1/15BB/gate-01/snapshot/x", b"jpeg".to_vec());
+        outbox.add(2 * id + 1, 1, &topics().alert(), id.to_string().into_bytes());
+    }
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    rig.until("all messages", |s| s.acked_total == 200).await;
+    assert_eq!(outbox.left(), 200, "no picture was");
+    // However many wait by now.
+    outbox.add(999, 0, &topics().alert(), b"999".to_vec());
+    let begin = Instant::now();
+    rig.until("a new one", |s| s.acked_total == 201).await;
+    println!("a new alert beside 200 refused pictures: {:?}", begin.elapsed());
     rig.end().await;
 }
 
