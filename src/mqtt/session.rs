@@ -32,6 +32,11 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
+/// With so much in flight nothing more is sent, however few messages it is: what is more urgent waits behind it, on a
+/// line of 2 Mbit/s at most one second and one picture.
+const MAX_IN_FLIGHT_BYTES: usize = 256 * 1024;
+/// Rows of the outbox taken at once: they may be pictures, of which few are sent.
+const FETCH: usize = 8;
 /// Silence, due messages and health are looked at this often.
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
@@ -217,10 +222,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         properties: PublishProperties,
         what: What,
     ) -> Result<(), Problem> {
+        let bytes = payload.len();
         self.client
             .try_publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
             .map_err(|e| self.lost(&format!("the client's queue takes no more: {e}")))?;
-        self.window.queued(what, mono_now());
+        self.window.queued(what, bytes, mono_now());
         Ok(())
     }
 
@@ -242,14 +248,19 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Fills free slots. Asked anew for every slot that frees, so a lower lane overtakes whatever is not yet sent.
     async fn fill(&mut self) -> Result<(), Problem> {
-        while !self.outbox_empty {
-            let free = self.limit.saturating_sub(self.window.len() + self.refused.in_a_row);
+        while !self.outbox_empty && self.window.bytes() < MAX_IN_FLIGHT_BYTES {
+            let free = self.limit.saturating_sub(self.window.len() + self.refused.in_a_row).min(FETCH);
             if free == 0 {
                 break;
             }
             let items = self.next(free).await.map_err(outbox_problem)?;
             self.outbox_empty = items.len() < free;
             for item in items {
+                if self.window.bytes() >= MAX_IN_FLIGHT_BYTES {
+                    // Asked for again, after what may have come to overtake it.
+                    self.outbox_empty = false;
+                    break;
+                }
                 self.send(item).await?;
             }
         }

@@ -33,20 +33,25 @@ struct MemoryOutbox {
     rows: Mutex<BTreeMap<(u8, i64), OutboxItem>>,
     undeliverable: Mutex<Vec<(i64, String)>>,
     delivered: Mutex<Vec<i64>>,
+    /// Comes in when work was asked for the first time.
+    late: Mutex<Option<OutboxItem>>,
     work: Notify,
+}
+
+fn item(id: i64, lane: u8, topic: &str, payload: Vec<u8>) -> OutboxItem {
+    OutboxItem {
+        id,
+        lane,
+        topic: topic.into(),
+        payload: payload.into(),
+        content_type: "application/octet-stream",
+        user_properties: vec![("lane".into(), lane.to_string())],
+    }
 }
 
 impl MemoryOutbox {
     fn add(&self, id: i64, lane: u8, topic: &str, payload: Vec<u8>) {
-        let item = OutboxItem {
-            id,
-            lane,
-            topic: topic.into(),
-            payload: payload.into(),
-            content_type: "application/octet-stream",
-            user_properties: vec![("lane".into(), lane.to_string())],
-        };
-        self.rows.lock().unwrap().insert((lane, id), item);
+        self.rows.lock().unwrap().insert((lane, id), item(id, lane, topic, payload));
         self.work.notify_one();
     }
 
@@ -57,8 +62,10 @@ impl MemoryOutbox {
 
 impl OutboxSource for MemoryOutbox {
     async fn next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, OutboxError> {
-        let rows = self.rows.lock().unwrap();
-        Ok(rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect())
+        let mut rows = self.rows.lock().unwrap();
+        let items = rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect();
+        rows.extend(self.late.lock().unwrap().take().map(|r| ((r.lane, r.id), r)));
+        Ok(items)
     }
     async fn delivered(&self, ids: &[i64]) -> Result<(), OutboxError> {
         self.rows.lock().unwrap().retain(|(_, id), _| !ids.contains(id));
@@ -345,6 +352,30 @@ async fn an_alert_overtakes_a_backlog() {
 
 fn number_or_zero(p: &Publish) -> i64 {
     std::str::from_utf8(&p.payload).ok().and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_alert_does_not_wait_behind_a_window_full_of_pictures() {
+    let broker = Mosquitto::open();
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 1..=64 {
+        outbox.add(id, 2, &topics().event(), vec![0; 500_000]);
+    }
+    // It is made when the first pictures are on their way to the client.
+    *outbox.late.lock().unwrap() = Some(item(99, 0, &topics().alert(), b"99".to_vec()));
+    let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/15BB/gate-01/+").await;
+    let mut rig = deliver(config(broker.url()), outbox);
+    let mut before = 0;
+    loop {
+        let p = next(&mut rx).await;
+        match p.topic == topics().alert().as_bytes() {
+            true => break,
+            false => before += usize::from(p.topic == topics().event().as_bytes()),
+        }
+    }
+    assert!(before <= 1, "{before} pictures went before the alert");
+    rig.until("all", |s| s.acked_total == 65).await;
+    rig.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
