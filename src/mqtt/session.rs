@@ -386,7 +386,23 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             correlation_data: reply.correlation,
             ..Default::default()
         };
-        self.publish(reply.topic, false, reply.payload, properties, What::Reply)
+        let short = bytes::Bytes::from_static(br#"{"ok":false,"error":"the answer is too large: ask for less"}"#);
+        let why_not = |payload: &bytes::Bytes| {
+            let publish = Publish::new(&*reply.topic, QoS::AtLeastOnce, payload.clone(), Some(properties.clone()));
+            cannot_be_sent(&reply.topic, &properties, publish.size(), self.max_packet)
+        };
+        let payload = match (why_not(&reply.payload), why_not(&short)) {
+            (None, _) => reply.payload,
+            (Some(why), None) => {
+                tracing::warn!(topic = reply.topic, why, "an answer cannot be sent");
+                short
+            }
+            (Some(why), Some(_)) => {
+                tracing::warn!(topic = reply.topic, why, "an answer cannot be sent, nor that it cannot");
+                return Ok(());
+            }
+        };
+        self.publish(reply.topic, false, payload, properties, What::Reply)
     }
 
     async fn mark_delivered(&mut self) -> Result<(), OutboxError> {

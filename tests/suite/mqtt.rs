@@ -115,6 +115,7 @@ impl InboundHandler for Inbox {
             "echo" => {
                 serde_json::from_slice(payload).map_err(|e| InboundError::Invalid(format!("echo wants JSON: {e}")))
             }
+            "long" => Ok(json!("x".repeat(2_000_000))),
             _ => Err(InboundError::Invalid(format!("unknown command {name:?}; there are: echo, ping"))),
         }
     }
@@ -550,6 +551,10 @@ async fn commands_are_answered_with_their_correlation_data() {
     assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("echo, ping"));
     let no = ask(&client, &mut answers, "echo", "not json").await;
     assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("wants JSON"));
+    let no = ask(&client, &mut answers, "long", "").await;
+    assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("too large: ask for less"), "{no}");
+    assert_eq!(ask(&client, &mut answers, "ping", "").await["result"], "pong");
+    assert_eq!(rig.status.borrow().connects_total, 1, "on the same connection");
     rig.end().await;
 }
 
