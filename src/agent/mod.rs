@@ -146,7 +146,6 @@ impl Agent {
             if camera_health.join().is_err() {
                 tracing::error!("the thread for camera health ended badly");
             }
-            give_up.cancel();
             if keeper.join().is_err() {
                 tracing::error!("the keeper ended badly");
             }
