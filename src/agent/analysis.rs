@@ -87,6 +87,7 @@ fn keeper_of(shared: &Shared, findings: std::sync::mpsc::Receiver<Finding>) -> K
         alert_severity: shared.config.events.alert_severity,
         footage: Arc::clone(&shared.footage),
         nudges: Arc::clone(shared.clearance.nudges()),
+        coverage: Arc::clone(&shared.coverage),
         health: Arc::clone(&shared.health),
         runtime: tokio::runtime::Handle::current(),
         stop: shared.give_up.clone(),

@@ -153,7 +153,8 @@ impl Site {
     }
 }
 
-fn blank(area: &str, start: UtcMillis, end: UtcMillis, uncertainty_ms: u32) -> EventMessage {
+/// An event of an area that has ended, not linked.
+pub(super) fn blank(area: &str, start: UtcMillis, end: UtcMillis, uncertainty_ms: u32) -> EventMessage {
     let camera = match area {
         "bay-1" => "cam-1",
         "bay-2" => "cam-2",

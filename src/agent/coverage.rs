@@ -2,9 +2,11 @@
 //! few seconds. What an interval is, is in `coverage/`; the rows are in `store/coverage`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::worker::Cameras;
@@ -20,6 +22,10 @@ use crate::telemetry::rate::Limiter;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks between two writes: after a power cut so many seconds of watching are not known of, and count as not watched.
 const WRITE_EVERY: u32 = 5;
+/// Longest wait for events that are being recorded, before what was watched is written down with them.
+const SETTLE: Duration = Duration::from_secs(2);
+/// The same at the stop: longer than the keeper has patience.
+const SETTLE_LAST: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
 /// Longest time that can be asked about, days.
 const MAX_DAYS: i64 = 400;
@@ -32,6 +38,18 @@ pub struct CoverageKeeper {
     places: BTreeMap<AreaId, CameraId>,
     /// One write at a time, so that an older state never replaces a newer one.
     writing: tokio::sync::Mutex<()>,
+    /// Findings of the workers so far.
+    found: AtomicU64,
+    /// What became of them.
+    kept: watch::Sender<Kept>,
+}
+
+/// What the keeper did with the findings, which it takes in the order in which they were found.
+#[derive(Debug, Default)]
+struct Kept {
+    recorded: u64,
+    /// It records no more: what is not recorded is lost.
+    ended: bool,
 }
 
 /// Why a question cannot be answered.
@@ -42,6 +60,15 @@ pub enum AskError {
     Invalid(String),
     /// The store does not answer.
     #[error("coverage cannot be read now: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// Why what was watched cannot be written down now.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("what was found in that time is not recorded")]
+    Unrecorded,
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -81,12 +108,34 @@ impl CoverageKeeper {
             let areas = c.areas.iter().map(|a| &a.id).chain(c.lines.iter().map(|l| &l.id));
             areas.map(|id| (id.clone(), c.id.clone()))
         });
-        let (places, writing) = (places.collect(), tokio::sync::Mutex::new(()));
-        let keeper = Self { store, recorders: Mutex::new(recorders), places, writing };
+        let keeper = Self {
+            store,
+            recorders: Mutex::new(recorders),
+            places: places.collect(),
+            writing: tokio::sync::Mutex::new(()),
+            found: AtomicU64::new(0),
+            kept: watch::Sender::default(),
+        };
         // The gap since the last run is known from the first moment, whatever happens next.
         keeper.look(&BTreeMap::new());
-        keeper.write().await?;
+        keeper.put(&keeper.unsaved()).await?;
         Ok(keeper)
+    }
+
+    /// So many findings are about to be handed to the keeper. What is [analysed](Self::analysed) from here on is written
+    /// down only when they are recorded: else a "no" could outlive an event that did not.
+    pub fn found(&self, findings: usize) {
+        self.found.fetch_add(findings as u64, Ordering::SeqCst);
+    }
+
+    /// The keeper has recorded so many of them.
+    pub fn recorded(&self, findings: usize) {
+        self.kept.send_modify(|k| k.recorded += if k.ended { 0 } else { findings as u64 });
+    }
+
+    /// The keeper has lost one, or has ended.
+    pub fn keeper_ended(&self) {
+        self.kept.send_modify(|k| k.ended = true);
     }
 
     /// A picture of a camera was analysed, with these areas in view.
@@ -112,7 +161,7 @@ impl CoverageKeeper {
             self.look(&cameras.borrow().clone());
             looks = (looks + 1) % WRITE_EVERY;
             if (stopped || looks == 0)
-                && let Err(error) = self.write().await
+                && let Err(error) = self.write(if stopped { SETTLE_LAST } else { SETTLE }).await
                 && let Some(more) = failures.pass()
             {
                 tracing::error!(%error, more, "what was watched cannot be written down; trying again");
@@ -130,7 +179,7 @@ impl CoverageKeeper {
     pub async fn ask(&self, question: &Question) -> Result<Answer, AskError> {
         let (camera, area, asked) = self.understand(question, utc_now())?;
         // The newest seconds too.
-        if let Err(error) = self.write().await {
+        if let Err(error) = self.write(SETTLE).await {
             tracing::warn!(%error, "an answer about coverage lacks the newest seconds");
         }
         Ok(self.store.answer(&camera, area.as_ref(), asked).await?)
@@ -170,11 +219,27 @@ impl CoverageKeeper {
         }
     }
 
-    async fn write(&self) -> Result<(), StoreError> {
+    async fn write(&self, patience: Duration) -> Result<(), WriteError> {
         let _one = self.writing.lock().await;
-        let unsaved: Vec<Vec<Interval>> = self.lock().values().map(Recorder::unsaved).collect();
+        let unsaved = self.unsaved();
+        // Asked after the intervals were taken: what was found in them is among these.
+        let found = self.found.load(Ordering::SeqCst);
+        let mut kept = self.kept.subscribe();
+        let kept = kept.wait_for(|k| k.ended || k.recorded >= found);
+        match tokio::time::timeout(patience, kept).await {
+            Ok(Ok(kept)) if kept.recorded >= found => {}
+            _ => return Err(WriteError::Unrecorded),
+        }
+        Ok(self.put(&unsaved).await?)
+    }
+
+    fn unsaved(&self) -> Vec<Vec<Interval>> {
+        self.lock().values().map(Recorder::unsaved).collect()
+    }
+
+    async fn put(&self, unsaved: &[Vec<Interval>]) -> Result<(), StoreError> {
         self.store.record_coverage(&unsaved.concat()).await?;
-        for (recorder, saved) in self.lock().values_mut().zip(&unsaved) {
+        for (recorder, saved) in self.lock().values_mut().zip(unsaved) {
             recorder.saved(saved);
         }
         Ok(())
@@ -195,5 +260,46 @@ fn situation(status: &CameraStatus) -> Situation {
         received: status.received,
         decoded: status.decoded,
         model_failed: status.not_analysed.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::coverage::{BlindReason, Verdict};
+    use crate::store::StoreOptions;
+
+    #[tokio::test]
+    async fn nothing_is_claimed_of_a_time_whose_events_are_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let cameras = serde_json::json!([{"id": "cam-1", "url": "rtsp://camera.invalid/1"}]);
+        let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
+        let config = Config { store, cameras: serde_json::from_value(cameras).unwrap(), ..Config::default() };
+        let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
+        let keeper = CoverageKeeper::start(store, &config).await.unwrap();
+        let (camera, areas, began) = (CameraId("cam-1".into()), Arc::new(AreaViews::new()), utc_now());
+        let see = |ms: i64| {
+            let time = FrameTime { utc: began.plus_ms(ms), ..FrameTime::arrived(ms) };
+            keeper.analysed(&camera, &time, &areas);
+        };
+        let told = async |from: i64, to: i64| {
+            let time = |ms: i64| Some(began.plus_ms(ms).to_rfc3339());
+            let question = Question { camera: Some(camera.clone()), area: None, from: time(from), to: time(to) };
+            let answer = keeper.ask(&question).await.unwrap();
+            (answer.answer, answer.blind.first().map(|b| b.reason))
+        };
+        (0..=5).for_each(|i| see(i * 200));
+        assert_eq!(told(0, 1000).await, (Verdict::No, None));
+        keeper.found(1);
+        (6..=10).for_each(|i| see(i * 200));
+        assert_eq!(told(0, 2000).await, (Verdict::Blind, Some(BlindReason::NotYet)), "it is not recorded yet");
+        keeper.recorded(1);
+        assert_eq!(told(0, 2000).await.0, Verdict::No, "it was of another time or place");
+        keeper.found(2);
+        (11..=15).for_each(|i| see(i * 200));
+        keeper.keeper_ended();
+        keeper.recorded(2);
+        assert_eq!(told(0, 3000).await.0, Verdict::Blind, "what comes after a loss does not make up for it");
     }
 }

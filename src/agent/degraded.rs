@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::camera::CameraId;
+use crate::camera::health::Now;
 use crate::clock::UtcMillis;
 use crate::ids::IdSource;
 use crate::mqtt::Topics;
@@ -25,7 +26,7 @@ pub struct Degraded {
     ids: IdSource,
     // own state
     /// Since when it has been otherwise than last said.
-    since: Option<UtcMillis>,
+    since: Option<Now>,
     open: Option<Open>,
 }
 
@@ -57,16 +58,18 @@ impl Degraded {
     /// How it is now: the cameras whose pictures are not analysed and why; empty = all are. Gives the message to record,
     /// if there is news; call [`Self::recorded`] once that is done, or it is given again.
     #[must_use]
-    pub fn look(&mut self, cameras: &[CameraId], reason: &str, now: UtcMillis) -> Option<NewNotice> {
+    pub fn look(&mut self, cameras: &[CameraId], reason: &str, now: Now) -> Option<NewNotice> {
         let failed = !cameras.is_empty();
         if failed == self.open.is_some() {
             self.since = None;
             return None;
         }
         let since = *self.since.get_or_insert(now);
-        if now.since(since) < SETTLE_MS {
+        // By the clock that never jumps: one that is set back would hold the news up for as long.
+        if now.mono.since(since.mono) < SETTLE_MS {
             return None;
         }
+        let (since, now) = (since.utc, now.utc);
         Some(match &self.open {
             None => {
                 let id = self.ids.next_id(since).to_string();
@@ -124,6 +127,7 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::MonoMillis;
 
     fn degraded(lasting: &[Value]) -> Degraded {
         Degraded::new(Topics::new("gatewatch/v1", "15BB", "gate-01"), 2, IdSource::random(), lasting)
@@ -135,7 +139,8 @@ mod tests {
         let mut said = Vec::new();
         for (at, failed) in (from..).zip(failed) {
             let seen: &[CameraId] = if *failed { &cameras } else { &[] };
-            if let Some(notice) = d.look(seen, "detector_failed: no file", UtcMillis(at * 1000)) {
+            let now = Now { utc: UtcMillis(at * 1000), mono: MonoMillis(at * 1000) };
+            if let Some(notice) = d.look(seen, "detector_failed: no file", now) {
                 d.recorded(&notice);
                 said.push((at, notice));
             }
@@ -154,6 +159,17 @@ mod tests {
         assert_eq!(new.kind, "gatewatch.alert.detector_failed.v1");
         assert_eq!(end.data["duration_ms"], 20_000);
         assert_eq!(end.data["capture"]["end"], json!(UtcMillis(20_000)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_hold_the_news_up() {
+        let mut d = degraded(&[]);
+        let mut look = |utc: i64, mono: i64| {
+            d.look(&[CameraId("lane".into())], "detector_failed", Now { utc: UtcMillis(utc), mono: MonoMillis(mono) })
+        };
+        assert_eq!(look(7_200_000, 0), None);
+        let said = look(5000, 5000).expect("said after five seconds, whatever the clock says");
+        assert_eq!(said.data["capture"]["start"], json!(UtcMillis(7_200_000)));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Worker<D> {
     pub register: Arc<Register>,
     /// Which cameras are running.
     pub cameras: Cameras,
-    /// Told of every analysed picture.
+    /// Told of every analysed picture, and before it of what was found in it.
     pub coverage: Arc<CoverageKeeper>,
     /// Hears how much of the picture a thing fills.
     pub board: HealthBoard,
@@ -110,7 +110,7 @@ impl<D: Detect> Worker<D> {
                 lane.ask_for_attention(mono_now());
                 self.windows.show(frame, lane.tracks());
                 let areas = Arc::clone(lane.areas());
-                send(&self.findings, findings)?;
+                self.send(findings)?;
                 // After the findings: what is claimed as watched has said what it saw.
                 self.coverage.analysed(&frame.camera, &frame.time, &areas);
                 Ok(())
@@ -174,7 +174,12 @@ impl<D: Detect> Worker<D> {
 
     fn close(&mut self, lane: usize, reason: EndReason) -> Result<(), KeeperGone> {
         let findings = self.lanes[lane].close(reason, &self.register.snapshot(), utc_now());
-        send(&self.findings, findings)
+        self.send(findings)
+    }
+
+    fn send(&self, findings: Vec<Finding>) -> Result<(), KeeperGone> {
+        self.coverage.found(findings.len());
+        findings.into_iter().try_for_each(|finding| self.findings.send(finding).map_err(|_| KeeperGone))
     }
 }
 
@@ -183,11 +188,4 @@ fn count_analysed(camera: &CameraId, taken: MonoMillis) {
     #[expect(clippy::cast_precision_loss, reason = "ages are far below 2^52 ms")]
     let age_s = mono_now().since(taken).max(0) as f64 / 1000.0;
     metrics::histogram!(FRAME_AGE, "camera" => camera.0.clone()).record(age_s);
-}
-
-fn send(to: &SyncSender<Finding>, findings: Vec<Finding>) -> Result<(), KeeperGone> {
-    for finding in findings {
-        to.send(finding).map_err(|_| KeeperGone)?;
-    }
-    Ok(())
 }

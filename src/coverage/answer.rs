@@ -169,7 +169,8 @@ impl Said {
 }
 
 /// Folds the intervals of one camera, in any order, into what may be said about `asked`. Nothing is known from `until`
-/// on. Where a watched interval and a gap overlap (the clock was set back) the time was watched.
+/// on. Where intervals overlap, the clock was set back: the later word is the true one, since what was watched under the
+/// clock that was ahead was another time.
 #[must_use]
 pub fn fold(intervals: &[Interval], area: Option<&AreaId>, asked: Span, until: Option<UtcMillis>) -> Coverage {
     let mut sorted: Vec<&Interval> = intervals.iter().collect();
@@ -206,9 +207,7 @@ impl Fold<'_> {
         if span.ms() <= 0 {
             return;
         }
-        let said = active.iter().rev().map(|&i| self.said[i].1);
-        let watched = said.clone().find(|s| matches!(s, Said::Watched { .. }));
-        match (watched.or_else(|| said.clone().next()), self.until) {
+        match (active.last().map(|&i| self.said[i].1), self.until) {
             (Some(Said::Watched { interval_ms, unseen }), _) => self.watched(Watched { span, interval_ms, unseen }),
             (Some(Said::Blind(reason)), _) => self.blind(span, reason),
             (None, Some(until)) => {

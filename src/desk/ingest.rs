@@ -254,18 +254,25 @@ async fn answer(tx: &mut Tx, one: &Arrived) -> Result<(), DbError> {
         tracing::warn!(source, error = %body["error"], "the box cannot repeat its messages");
         return Ok(());
     };
-    let number = |key: &str| result.get(key).and_then(Value::as_i64);
-    let lost_to = match (number("epoch") == Some(epoch), number("first_seq")) {
-        (false, _) | (true, None) => i64::MAX,
-        (true, Some(first)) if first > from => first - 1,
-        _ if number("queued") == Some(0) && number("already_pending") == Some(0) => to,
-        _ => return Ok(()),
-    };
+    let Some(lost_to) = lost_to(result, epoch, from) else { return Ok(()) };
     let lost = tx.lose(&source, epoch, from, lost_to.min(to)).await?;
     if lost > 0 {
         tracing::error!(source, from, to = lost_to.min(to), "the box no longer has these messages: they are lost");
     }
     Ok(())
+}
+
+/// Up to which number a box that was asked for messages from `from` on has them no more, by its answer.
+fn lost_to(result: &Value, epoch: i64, from: i64) -> Option<i64> {
+    let number = |key: &str| result.get(key).and_then(Value::as_i64);
+    match (number("epoch") == Some(epoch), number("first_seq")) {
+        (false, _) | (true, None) => Some(i64::MAX),
+        (true, Some(first)) if first > from => Some(first - 1),
+        // It says where to go on when its outbox is full of what was asked for before: then it has them still.
+        _ if number("next_from").is_some() => None,
+        _ if number("queued") == Some(0) && number("already_pending") == Some(0) => Some(i64::MAX),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +310,20 @@ mod tests {
         let told = "SELECT COUNT(*) FROM alert WHERE rule = 'chain_set_aside' AND box = 'gate-02' AND severity = 4";
         let told: i64 = sqlx::query_scalar(told).fetch_one(&room.db.pool).await.unwrap();
         assert_eq!(told, 1, "somebody hears of it, once a day");
+    }
+
+    #[test]
+    fn what_a_box_has_no_room_to_repeat_now_is_not_lost() {
+        let answer = |first_seq, queued, next_from: Option<i64>| {
+            let result = json!({"epoch": 7, "first_seq": first_seq, "last_seq": 90, "queued": queued, "already_pending": 0,
+                "next_from": next_from});
+            lost_to(&result, 7, 20)
+        };
+        assert_eq!(answer(Some(1), 0, Some(20)), None, "its outbox is full of what was asked for before");
+        assert_eq!(answer(Some(1), 5, None), None);
+        assert_eq!(answer(Some(1), 0, None), Some(i64::MAX), "it has none of them");
+        assert_eq!(answer(Some(25), 3, None), Some(24));
+        assert_eq!(answer(None, 0, None), Some(i64::MAX));
     }
 
     #[test]

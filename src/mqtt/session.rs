@@ -32,6 +32,11 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
+/// With so much in flight nothing more is sent, however few messages it is: what is more urgent waits behind it, on a
+/// line of 2 Mbit/s at most one second and one picture.
+const MAX_IN_FLIGHT_BYTES: usize = 256 * 1024;
+/// Rows of the outbox taken at once: they may be pictures, of which few are sent.
+const FETCH: usize = 8;
 /// Silence, due messages and health are looked at this often.
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
@@ -47,6 +52,8 @@ pub(super) struct Refused {
     held: HashMap<i64, MonoMillis>,
     /// Their waits, until acknowledged.
     waits: HashMap<i64, Backoff>,
+    /// Refusals since something was taken.
+    in_a_row: usize,
     /// What to tell about it.
     text: String,
 }
@@ -215,10 +222,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         properties: PublishProperties,
         what: What,
     ) -> Result<(), Problem> {
+        let bytes = payload.len();
         self.client
             .try_publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
             .map_err(|e| self.lost(&format!("the client's queue takes no more: {e}")))?;
-        self.window.queued(what, mono_now());
+        self.window.queued(what, bytes, mono_now());
         Ok(())
     }
 
@@ -240,18 +248,39 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Fills free slots. Asked anew for every slot that frees, so a lower lane overtakes whatever is not yet sent.
     async fn fill(&mut self) -> Result<(), Problem> {
-        while !self.outbox_empty && self.window.len() < self.limit && self.refused.held.len() < self.limit {
-            let free = self.limit - self.window.len();
-            let mut busy: Vec<i64> = self.window.rows().collect();
-            busy.extend(self.refused.held.keys());
-            busy.extend(&self.acked);
-            let items = self.d.source.next(free, &busy).await.map_err(outbox_problem)?;
+        while !self.outbox_empty && self.window.bytes() < MAX_IN_FLIGHT_BYTES {
+            let free = self.limit.saturating_sub(self.window.len() + self.refused.in_a_row).min(FETCH);
+            if free == 0 {
+                break;
+            }
+            let items = self.next(free).await.map_err(outbox_problem)?;
             self.outbox_empty = items.len() < free;
             for item in items {
+                if self.window.bytes() >= MAX_IN_FLIGHT_BYTES {
+                    // Asked for again, after what may have come to overtake it.
+                    self.outbox_empty = false;
+                    break;
+                }
                 self.send(item).await?;
             }
         }
         Ok(())
+    }
+
+    /// What to send next: what was never refused, and only then, a few at a time, what was. However much is refused for
+    /// ever, it holds nothing else up.
+    async fn next(&mut self, free: usize) -> Result<Vec<OutboxItem>, OutboxError> {
+        let mut busy: Vec<i64> = self.window.rows().collect();
+        busy.extend(&self.acked);
+        let refused = self.refused.waits.keys();
+        let without: Vec<i64> = busy.iter().chain(refused).copied().collect();
+        let mut items = self.d.source.next(free, &without).await?;
+        let due = self.refused.waits.len() > self.refused.held.len() && self.refused.held.len() < self.limit;
+        if items.len() < free && due {
+            busy.extend(items.iter().map(|i| i.id).chain(self.refused.held.keys().copied()));
+            items.extend(self.d.source.next(free - items.len(), &busy).await?);
+        }
+        Ok(items)
     }
 
     async fn send(&mut self, item: OutboxItem) -> Result<(), Problem> {
@@ -307,6 +336,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         match sent.what {
             What::Outbox { id, lane } if good => {
                 self.refused.waits.remove(&id);
+                self.refused.in_a_row = 0;
                 self.acked.push(id);
                 let lane = lane.to_string();
                 metrics::counter!(MQTT_ACKED, "lane" => lane).increment(1);
@@ -321,9 +351,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         metrics::gauge!("gatewatch_mqtt_in_flight").set(self.window.len() as f64);
     }
 
-    /// A refusal is not delivery. The message waits; others go on, until as many wait as the window is wide.
+    /// A refusal is not delivery. The message waits; others go on, until as many in a row are refused as the window is
+    /// wide: then one a second is tried.
     fn hold(&mut self, id: i64, ack: &PubAck) {
         metrics::counter!("gatewatch_mqtt_refused_total").increment(1);
+        self.refused.in_a_row += 1;
         let first = || Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let wait = self.refused.waits.entry(id).or_insert_with(first).wait();
         let until = MonoMillis(mono_now().0 + i64::try_from(wait.as_millis()).unwrap_or(60_000));
@@ -354,7 +386,23 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             correlation_data: reply.correlation,
             ..Default::default()
         };
-        self.publish(reply.topic, false, reply.payload, properties, What::Reply)
+        let short = bytes::Bytes::from_static(br#"{"ok":false,"error":"the answer is too large: ask for less"}"#);
+        let why_not = |payload: &bytes::Bytes| {
+            let publish = Publish::new(&*reply.topic, QoS::AtLeastOnce, payload.clone(), Some(properties.clone()));
+            cannot_be_sent(&reply.topic, &properties, publish.size(), self.max_packet)
+        };
+        let payload = match (why_not(&reply.payload), why_not(&short)) {
+            (None, _) => reply.payload,
+            (Some(why), None) => {
+                tracing::warn!(topic = reply.topic, why, "an answer cannot be sent");
+                short
+            }
+            (Some(why), Some(_)) => {
+                tracing::warn!(topic = reply.topic, why, "an answer cannot be sent, nor that it cannot");
+                return Ok(());
+            }
+        };
+        self.publish(reply.topic, false, payload, properties, What::Reply)
     }
 
     async fn mark_delivered(&mut self) -> Result<(), OutboxError> {
@@ -400,6 +448,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Lets refused messages be taken again.
     fn release_due(&mut self, now: MonoMillis) {
+        self.refused.in_a_row = self.refused.in_a_row.min(self.limit - 1);
         let before = self.refused.held.len();
         self.refused.held.retain(|_, until| now.since(*until) < 0);
         if self.refused.held.len() != before {

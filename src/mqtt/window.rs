@@ -10,6 +10,8 @@ use crate::clock::MonoMillis;
 pub(crate) struct Sent {
     /// What it was.
     pub what: What,
+    /// Length of its body.
+    pub bytes: usize,
     /// When it was queued.
     pub at: MonoMillis,
 }
@@ -41,8 +43,8 @@ pub(crate) struct Window {
 
 impl Window {
     /// A publish was handed to the client.
-    pub(crate) fn queued(&mut self, what: What, at: MonoMillis) {
-        self.unnumbered.push_back(Sent { what, at });
+    pub(crate) fn queued(&mut self, what: What, bytes: usize, at: MonoMillis) {
+        self.unnumbered.push_back(Sent { what, bytes, at });
     }
 
     /// The client wrote the oldest queued publish with this packet id.
@@ -60,6 +62,11 @@ impl Window {
     /// Everything not yet answered.
     pub(crate) fn len(&self) -> usize {
         self.unnumbered.len() + self.numbered.len()
+    }
+
+    /// Bytes of everything not yet answered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.all().map(|s| s.bytes).sum()
     }
 
     /// Rows of the outbox not yet answered.
@@ -88,7 +95,7 @@ mod tests {
     fn packet_ids_are_given_in_the_order_of_queueing_and_may_be_answered_in_any() {
         let mut w = Window::default();
         for id in 1..=3 {
-            w.queued(What::Outbox { id, lane: 0 }, MonoMillis(id * 10));
+            w.queued(What::Outbox { id, lane: 0 }, 100, MonoMillis(id * 10));
         }
         w.numbered(7);
         w.numbered(8);
@@ -96,6 +103,6 @@ mod tests {
         assert_eq!(w.answered(8), None, "a second answer changes nothing");
         let mut rows: Vec<i64> = w.rows().collect();
         rows.sort_unstable();
-        assert_eq!((rows, w.len(), w.oldest()), (vec![1, 3], 2, Some(MonoMillis(10))));
+        assert_eq!((rows, w.len(), w.bytes(), w.oldest()), (vec![1, 3], 2, 200, Some(MonoMillis(10))));
     }
 }

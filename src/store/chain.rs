@@ -147,7 +147,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn chain_append_once(&self, kind: Kind, reference: &str, item: &str) -> Result<Entry, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let find = format!("SELECT {COLUMNS} FROM chain WHERE kind = ? AND ref = ? AND item_sha256 = ?");
         let find = sqlx::query_as(sqlx::AssertSqlSafe(find)).bind(kind.as_str()).bind(reference);
@@ -197,7 +197,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn sign_head(&self, key: &BoxKey) -> Result<SignedHead, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let signed = self.sign_head_in(&mut tx, key).await?;
         tx.commit().await.map_err(|e| self.sql(e))?;
@@ -227,7 +227,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn publish_head(&self, key: &BoxKey, topic: &str) -> Result<Option<SignedHead>, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let news = "SELECT NOT EXISTS (SELECT 1 FROM chain c JOIN message m
                         ON m.event_id = substr(c.ref, 1, instr(c.ref, '/') - 1)

@@ -17,7 +17,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn segment_opened(&self, s: &SegmentOpened) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         self.insert_segment(&mut writer, s).await
     }
 
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn segment_closed(&self, s: &SegmentClosed) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         self.complete_segment(&mut tx, s).await?;
         tx.commit().await.map_err(|e| self.sql(e))
@@ -86,7 +86,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn segments_found(&self, found: &[SegmentFound]) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for f in found {
             self.insert_segment(&mut tx, &f.opened).await?;
@@ -153,7 +153,7 @@ impl Store {
             .bind(ends_before.0)
             .bind(wanted)
             .bind(limit);
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let rows: Vec<DoomedRow> = update.fetch_all(&mut *writer).await.map_err(|e| self.sql(e))?;
         let mut doomed: Vec<Doomed> = rows.into_iter().map(DoomedRow::doomed).collect();
         doomed.sort_by(|a, b| (&a.camera, a.from).cmp(&(&b.camera, b.from)));
@@ -175,7 +175,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn segments_gone(&self, gone: &[Doomed], why: &str, now: UtcMillis) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for d in gone {
             self.chain_segment_deleted(&mut tx, &d.path, why).await?;

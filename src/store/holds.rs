@@ -124,7 +124,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written; then none is placed.
     pub async fn place_holds(&self, holds: &[NewHold]) -> Result<Vec<String>, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let mut ids = Vec::with_capacity(holds.len());
         for hold in holds {
@@ -213,7 +213,7 @@ impl Store {
     pub async fn release_hold(&self, id: &str, by: &str, why: &str) -> Result<Option<Hold>, StoreError> {
         let update =
             "UPDATE hold SET released_ms = ?, released_by = ?, release_why = ? WHERE id = ? AND released_ms IS NULL";
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let update = sqlx::query(update).bind(utc_now().0).bind(by).bind(why).bind(id);
         if update.execute(&mut *tx).await.map_err(|e| self.sql(e))?.rows_affected() > 0 {

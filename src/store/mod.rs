@@ -29,6 +29,7 @@
 //! * while a picture is written: a `.tmp` file stays, removed at the next start; no row.
 //! * between pictures and commit: two files without a row stay. The event is not recorded, so its number is not used.
 //! * in the commit: SQLite's write-ahead log makes it whole or nothing.
+//! * a full or failing disk without a crash: the transaction is undone, and the writer is connected anew.
 //! * after the commit, before the acknowledgement: the message is sent again; the receiver removes it by id and revision.
 //! * while pruning: files go first, then the row; the next prune finds the file gone and goes on.
 //! * After a stop that was not orderly the database is checked at start; damage is an error, nothing is overwritten.
@@ -80,7 +81,7 @@ pub use resync::ResyncReply;
 pub use tips::{KeptCorrelation, Piece};
 pub use trace::Traced;
 
-use crate::clock::MonoMillis;
+use crate::clock::{MonoMillis, UtcMillis};
 
 /// Lane of alerts of severity 4 and of messages about the outbox itself.
 pub const LANE_CRITICAL: u8 = 0;
@@ -103,7 +104,7 @@ struct Inner {
     epoch: i64,
     session: i64,
     db_path: PathBuf,
-    /// One writer: statements of a transaction must not mix with another's.
+    /// One writer: statements of a transaction must not mix with another's. Taken by [`Store::writer`] only.
     writer: tokio::sync::Mutex<sqlx::SqliteConnection>,
     readers: sqlx::SqlitePool,
     /// Wakes delivery.
@@ -112,6 +113,10 @@ struct Inner {
     timing: Mutex<HashMap<i64, Timing>>,
     /// Messages dropped from the outbox since start.
     dropped: AtomicU64,
+    /// When this process opened the store.
+    opened: MonoMillis,
+    /// When the last message of the runs before was recorded.
+    last_recorded: Option<UtcMillis>,
     /// When the box was last in step with the source of holds since this store was opened, on the monotonic clock.
     holds_heard: Mutex<Option<MonoMillis>>,
     /// Held while the store is open; the system lets go of it when the process ends, however it ends.

@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// When the disk is full or refuses; then nothing was recorded and no sequence number used.
     pub async fn record_notices(&self, notices: Vec<NewNotice>) -> Result<Vec<i64>, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let mut seqs = Vec::with_capacity(notices.len());
         for notice in &notices {
@@ -118,5 +118,14 @@ impl Store {
         let texts: Vec<String> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         let read = |t: String| serde_json::from_str(&t).map_err(|e| self.content(format!("a recorded notice: {e}")));
         texts.into_iter().map(read).collect()
+    }
+
+    /// A notice that nobody will end: it is no longer held open, so that what is newer may be pruned.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget_notice(&self, id: &str) -> Result<(), StoreError> {
+        self.execute(sqlx::query("DELETE FROM open_notice WHERE notice_id = ?").bind(id)).await?;
+        Ok(())
     }
 }

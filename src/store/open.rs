@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::{Inner, Store, StoreError, chain, pictures};
-use crate::clock::utc_now;
+use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::{Config, StoreConfig};
 
 /// File of the database in the store's folder.
@@ -67,6 +67,8 @@ impl Store {
         sqlx::migrate!("src/store/migrations").run(&mut writer).await.map_err(|e| migration_error(&db_path, e))?;
         let (epoch, session) = begin_session(&mut writer, &db_path).await?;
         chain::begin(&mut writer, &options.office, &options.box_id).await.map_err(sql)?;
+        let last = sqlx::query_scalar("SELECT MAX(recorded_ms) FROM message");
+        let last_recorded: Option<i64> = last.fetch_one(&mut writer).await.map_err(sql)?;
         let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(30));
         let readers = pool.connect_lazy_with(settings.read_only(true));
         tracing::info!(dir = %dir.display(), epoch, session, "store open");
@@ -80,6 +82,8 @@ impl Store {
             work: tokio::sync::Notify::new(),
             timing: Mutex::new(HashMap::new()),
             dropped: AtomicU64::new(0),
+            opened: mono_now(),
+            last_recorded: last_recorded.map(UtcMillis),
             holds_heard: Mutex::new(None),
             _lock: lock,
         };
@@ -88,12 +92,27 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The one way to the writer, with no transaction open on it. When a statement or a COMMIT meets a full or failing
+    /// disk, SQLite ends the transaction by itself and the driver does not notice: it takes the next transaction for a
+    /// savepoint within that one, and the first that is dropped leaves a savepoint open in which everything later says
+    /// that it is committed, and is not. So a connection that still counts a transaction is thrown away.
+    pub(super) async fn writer(&self) -> Result<tokio::sync::MutexGuard<'_, SqliteConnection>, StoreError> {
+        let mut writer = self.inner.writer.lock().await;
+        // Answered after the rollback that a dropped transaction may have left to do.
+        let answers = writer.ping().await.is_ok();
+        if !answers || writer.is_in_transaction() {
+            tracing::error!("the database ended a transaction by itself; it is connected to anew");
+            *writer = connect_options(&self.inner.db_path).connect().await.map_err(|e| self.sql(e))?;
+        }
+        Ok(writer)
+    }
+
     /// Marks an orderly stop, so that the next start needs no check. What comes after is still safe, only checked.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mark = sqlx::query("UPDATE meta SET closed = 1");
         mark.execute(&mut *writer).await.map_err(|e| self.sql(e))?;
         self.inner.readers.close().await;
@@ -155,4 +174,53 @@ async fn begin_session(writer: &mut SqliteConnection, path: &Path) -> Result<(i6
                  RETURNING epoch, session";
     let now_s = utc_now().0.div_euclid(1000);
     sqlx::query_as(begin).bind(now_s).fetch_one(&mut *writer).await.map_err(sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewNotice;
+
+    fn notice(id: &str, text: String) -> NewNotice {
+        NewNotice {
+            id: id.into(),
+            revision: 1,
+            kind: "gatewatch.event.camera_dark.v1".into(),
+            subject: "camera/cam-1".into(),
+            severity: 2,
+            at: utc_now(),
+            open: false,
+            topic: "gatewatch/v1/15BB/gate-01/event".into(),
+            lane: 2,
+            data: serde_json::json!({"text": text}),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_recorded_after_a_full_disk_is_really_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            Config { store: StoreConfig { dir: dir.path().into(), ..StoreConfig::default() }, ..Config::default() };
+        let options = StoreOptions::of(&config, "gatewatch/v1/15BB/gate-01/alert".into());
+        let store = Store::open(options.clone()).await.unwrap();
+        let limit = async |pages: i64| {
+            let mut writer = store.inner.writer.lock().await;
+            let set = format!("PRAGMA max_page_count = {pages}");
+            sqlx::query(sqlx::AssertSqlSafe(set)).execute(&mut *writer).await.unwrap();
+        };
+        let size = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.inner.readers).await.unwrap();
+        limit(size).await;
+        let full = store.record_notices(vec![notice("large", "x".repeat(100_000))]).await.unwrap_err();
+        assert!(matches!(full, StoreError::Full { .. }), "{full}");
+        limit(1 << 30).await;
+        // Ends without a commit, as many transactions do that find nothing to write.
+        store.resync(1, None, store.epoch() + 1).await.unwrap();
+        for (id, seq) in [("first", 1), ("second", 2)] {
+            assert_eq!(store.record_notices(vec![notice(id, String::new())]).await.unwrap(), [seq]);
+        }
+        let waiting = async |store: &Store| store.outbox_next(10, &[]).await.unwrap().len();
+        assert_eq!(waiting(&store).await, 2, "others see what was said to be recorded");
+        drop(store);
+        assert_eq!(waiting(&Store::open(options).await.unwrap()).await, 2, "so does the next run");
+    }
 }

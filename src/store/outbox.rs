@@ -81,12 +81,12 @@ impl Store {
             "SELECT o.id, o.lane, o.seq, o.part, o.replay, m.event_id, m.severity, m.subject, m.best_ms, m.topic,
                       p.topic AS snapshot_topic, p.annotated_path
                       FROM outbox o JOIN message m ON m.seq = o.seq LEFT JOIN picture p ON p.seq = o.seq
-                      ORDER BY o.lane, o.id LIMIT ?";
-        let wanted = i64::try_from(limit + in_flight.len()).unwrap_or(i64::MAX);
-        let rows: Vec<Row> =
-            sqlx::query_as(select).bind(wanted).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        let mut out = Vec::with_capacity(limit);
-        for row in rows.into_iter().filter(|r| !in_flight.contains(&r.id)).take(limit) {
+                      WHERE o.id NOT IN (SELECT value FROM json_each(?)) ORDER BY o.lane, o.id LIMIT ?";
+        let select = sqlx::query_as(select).bind(self.to_json(&in_flight)?);
+        let select = select.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows: Vec<Row> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
             if let Some(item) = self.item(row).await? {
                 out.push(item);
             }
@@ -163,7 +163,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let mut done = Vec::with_capacity(ids.len());
         for id in ids {
@@ -204,7 +204,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn undeliverable(&self, id: i64, why: &str) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let take = sqlx::query_as("DELETE FROM outbox WHERE id = ? RETURNING lane, seq, part, bytes").bind(id);
         let taken: Option<(u8, i64, i64, i64)> = take.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;

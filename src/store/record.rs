@@ -128,7 +128,7 @@ impl Store {
     /// # Errors
     /// As [`Store::record`].
     pub async fn record_all(&self, messages: Vec<NewMessage>) -> Result<Vec<Recorded>, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let mut out = Vec::with_capacity(messages.len());
         let mut received = Vec::with_capacity(messages.len());

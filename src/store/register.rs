@@ -24,7 +24,7 @@ impl Store {
         now: UtcMillis,
         heard: Option<UtcMillis>,
     ) -> Result<(), StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for (fact, outcome) in facts {
             let state = match outcome {

@@ -41,7 +41,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read or written.
     pub async fn resync(&self, from: i64, to: Option<i64>, epoch: i64) -> Result<ResyncReply, StoreError> {
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let range = "SELECT MIN(seq), MAX(seq) FROM message";
         let (first_seq, last_seq): (Option<i64>, Option<i64>) =

@@ -52,7 +52,7 @@ impl Store {
     /// When the database cannot be written; then neither is done.
     pub async fn record_correlation(&self, tip_id: &str, notice: &NewNotice) -> Result<i64, StoreError> {
         let body = self.to_json(&notice.data)?;
-        let mut writer = self.inner.writer.lock().await;
+        let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         let seq = self.record_notice_in(&mut tx, notice).await?;
         let keep =

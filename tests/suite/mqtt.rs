@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewatch::clock::UtcMillis;
 use gatewatch::config::{MqttConfig, SecretSource};
@@ -33,20 +33,25 @@ struct MemoryOutbox {
     rows: Mutex<BTreeMap<(u8, i64), OutboxItem>>,
     undeliverable: Mutex<Vec<(i64, String)>>,
     delivered: Mutex<Vec<i64>>,
+    /// Comes in when work was asked for the first time.
+    late: Mutex<Option<OutboxItem>>,
     work: Notify,
+}
+
+fn item(id: i64, lane: u8, topic: &str, payload: Vec<u8>) -> OutboxItem {
+    OutboxItem {
+        id,
+        lane,
+        topic: topic.into(),
+        payload: payload.into(),
+        content_type: "application/octet-stream",
+        user_properties: vec![("lane".into(), lane.to_string())],
+    }
 }
 
 impl MemoryOutbox {
     fn add(&self, id: i64, lane: u8, topic: &str, payload: Vec<u8>) {
-        let item = OutboxItem {
-            id,
-            lane,
-            topic: topic.into(),
-            payload: payload.into(),
-            content_type: "application/octet-stream",
-            user_properties: vec![("lane".into(), lane.to_string())],
-        };
-        self.rows.lock().unwrap().insert((lane, id), item);
+        self.rows.lock().unwrap().insert((lane, id), item(id, lane, topic, payload));
         self.work.notify_one();
     }
 
@@ -57,8 +62,10 @@ impl MemoryOutbox {
 
 impl OutboxSource for MemoryOutbox {
     async fn next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, OutboxError> {
-        let rows = self.rows.lock().unwrap();
-        Ok(rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect())
+        let mut rows = self.rows.lock().unwrap();
+        let items = rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect();
+        rows.extend(self.late.lock().unwrap().take().map(|r| ((r.lane, r.id), r)));
+        Ok(items)
     }
     async fn delivered(&self, ids: &[i64]) -> Result<(), OutboxError> {
         self.rows.lock().unwrap().retain(|(_, id), _| !ids.contains(id));
@@ -108,6 +115,7 @@ impl InboundHandler for Inbox {
             "echo" => {
                 serde_json::from_slice(payload).map_err(|e| InboundError::Invalid(format!("echo wants JSON: {e}")))
             }
+            "long" => Ok(json!("x".repeat(2_000_000))),
             _ => Err(InboundError::Invalid(format!("unknown command {name:?}; there are: echo, ping"))),
         }
     }
@@ -348,6 +356,30 @@ fn number_or_zero(p: &Publish) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_critical_alert_does_not_wait_behind_a_window_full_of_pictures() {
+    let broker = Mosquitto::open();
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 1..=64 {
+        outbox.add(id, 2, &topics().event(), vec![0; 500_000]);
+    }
+    // It is made when the first pictures are on their way to the client.
+    *outbox.late.lock().unwrap() = Some(item(99, 0, &topics().alert(), b"99".to_vec()));
+    let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/15BB/gate-01/+").await;
+    let mut rig = deliver(config(broker.url()), outbox);
+    let mut before = 0;
+    loop {
+        let p = next(&mut rx).await;
+        match p.topic == topics().alert().as_bytes() {
+            true => break,
+            false => before += usize::from(p.topic == topics().event().as_bytes()),
+        }
+    }
+    assert!(before <= 1, "{before} pictures went before the alert");
+    rig.until("all", |s| s.acked_total == 65).await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_message_is_set_aside_and_others_go_on() {
     // The broker's own limit (50 kB) is lower than ours and is respected too.
     let broker = Mosquitto::start("allow_anonymous true\nmax_packet_size 50000");
@@ -426,6 +458,33 @@ async fn a_refused_topic_is_not_delivery_and_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_are_refused_for_ever_do_not_hold_up_the_messages() {
+    // With none queued at all it drops a client that it refuses something while more is under way.
+    let acl = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
+    let broker = Mosquitto::start_with(free_port(), acl, |dir| {
+        std::fs::write(
+            dir.join("acl"),
+            "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/15BB/gate-01/snapshot/x\n",
+        )
+        .unwrap();
+    });
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 0..200 {
+        outbox.add(2 * id, 1, "gatewatch/v1/15BB/gate-01/snapshot/x", b"jpeg".to_vec());
+        outbox.add(2 * id + 1, 1, &topics().alert(), id.to_string().into_bytes());
+    }
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    rig.until("all messages", |s| s.acked_total == 200).await;
+    assert_eq!(outbox.left(), 200, "no picture was");
+    // However many wait by now.
+    outbox.add(999, 0, &topics().alert(), b"999".to_vec());
+    let begin = Instant::now();
+    rig.until("a new one", |s| s.acked_total == 201).await;
+    println!("a new alert beside 200 refused pictures: {:?}", begin.elapsed());
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_some_messages_those_that_the_broker_took_are_known() {
     use gatewatch::mqtt::publish::{Outward, publish_outward};
     // With none queued at all it drops a client that it refuses something while more is under way.
@@ -492,6 +551,10 @@ async fn commands_are_answered_with_their_correlation_data() {
     assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("echo, ping"));
     let no = ask(&client, &mut answers, "echo", "not json").await;
     assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("wants JSON"));
+    let no = ask(&client, &mut answers, "long", "").await;
+    assert!(no["ok"] == false && no["error"].as_str().unwrap().contains("too large: ask for less"), "{no}");
+    assert_eq!(ask(&client, &mut answers, "ping", "").await["result"], "pong");
+    assert_eq!(rig.status.borrow().connects_total, 1, "on the same connection");
     rig.end().await;
 }
 
