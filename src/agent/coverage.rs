@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::worker::Cameras;
-use crate::camera::{CameraId, CameraStatus};
-use crate::clock::{FrameTime, UtcMillis, mono_now, utc_now};
+use crate::camera::{CameraId, CameraStatus, Frame};
+use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::Config;
 use crate::coverage::areas::views;
-use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, tolerated_ms};
+use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, Tolerated};
 use crate::rules::AreaId;
 use crate::store::{Store, StoreError};
 use crate::telemetry::rate::Limiter;
@@ -97,8 +97,8 @@ impl CoverageKeeper {
         for camera in &config.cameras {
             let from = last.get(&camera.id).copied().unwrap_or(now).min(now);
             let areas = Arc::new(views(camera, None));
-            let tolerated_ms = tolerated_ms(config.analysis.fps, camera.decode);
-            let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated_ms, areas, from);
+            let tolerated = Tolerated::of(config.analysis.fps, camera.decode);
+            let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated, areas, from);
             let hour = Span { from: now.plus_ms(-HOUR_MS), to: now };
             let known = store.intervals(&camera.id, hour).await?;
             recorder.remember(known.iter().filter(|i| matches!(i.look, Look::Watched { .. })).map(|i| i.span));
@@ -138,10 +138,12 @@ impl CoverageKeeper {
         self.kept.send_modify(|k| k.ended = true);
     }
 
-    /// A picture of a camera was analysed, with these areas in view.
-    pub fn analysed(&self, camera: &CameraId, time: &FrameTime, areas: &Arc<AreaViews>) {
-        if let Some(recorder) = self.lock().get_mut(camera) {
-            recorder.analysed(time, areas);
+    /// A picture of a camera was analysed, with these areas in view. Of the areas in `unsaid` something was kept back since
+    /// those times and is not said.
+    pub fn analysed(&self, frame: &Frame, areas: &Arc<AreaViews>, unsaid: &BTreeMap<AreaId, UtcMillis>) {
+        if let Some(recorder) = self.lock().get_mut(&frame.camera) {
+            recorder.analysed(&frame.time, frame.lull, areas);
+            recorder.kept_back(unsaid);
         }
     }
 
@@ -264,11 +266,20 @@ fn situation(status: &CameraStatus) -> Situation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::camera::{OwnedI420, PixelLayout};
+    use crate::clock::FrameTime;
     use crate::config::StoreConfig;
     use crate::coverage::{BlindReason, Verdict};
     use crate::store::StoreOptions;
+
+    /// A grey picture.
+    pub fn grey(camera: CameraId, time: FrameTime) -> Frame {
+        let planes = Arc::new(OwnedI420::filled(320, 180, 100, 128, 128));
+        let (layout, lull, bt709, full_range) = (PixelLayout::I420, None, false, false);
+        Frame { camera, number: 0, time, lull, width: 320, height: 180, layout, bt709, full_range, planes }
+    }
 
     #[tokio::test]
     async fn nothing_is_claimed_of_a_time_whose_events_are_lost() {
@@ -281,7 +292,7 @@ mod tests {
         let (camera, areas, began) = (CameraId("cam-1".into()), Arc::new(AreaViews::new()), utc_now());
         let see = |ms: i64| {
             let time = FrameTime { utc: began.plus_ms(ms), ..FrameTime::arrived(ms) };
-            keeper.analysed(&camera, &time, &areas);
+            keeper.analysed(&grey(camera.clone(), time), &areas, &BTreeMap::new());
         };
         let told = async |from: i64, to: i64| {
             let time = |ms: i64| Some(began.plus_ms(ms).to_rfc3339());

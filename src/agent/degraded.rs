@@ -184,7 +184,8 @@ mod tests {
     fn what_is_not_recorded_is_said_again() {
         let mut d = degraded(&[]);
         let cameras = [CameraId("lane".into())];
-        let look = |d: &mut Degraded, at: i64| d.look(&cameras, "why", Now { utc: UtcMillis(at), mono: MonoMillis(at) });
+        let look =
+            |d: &mut Degraded, at: i64| d.look(&cameras, "why", Now { utc: UtcMillis(at), mono: MonoMillis(at) });
         assert!(look(&mut d, 0).is_none());
         assert!(look(&mut d, 6000).is_some());
         assert!(look(&mut d, 7000).is_some(), "the disk was full the first time");

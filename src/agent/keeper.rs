@@ -237,12 +237,14 @@ fn announce(recorded: &Recorded) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
     use crate::agent::cases_tests::blank;
     use crate::agent::coverage::Question;
-    use crate::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+    use crate::agent::coverage::tests::grey;
+    use crate::camera::CameraId;
     use crate::clock::{FrameTime, UtcMillis, mono_now, utc_now};
     use crate::config::{Config, StoreConfig};
     use crate::coverage::{AreaView, AreaViews, Verdict};
@@ -295,10 +297,7 @@ mod tests {
         fn find(&self) {
             let time = FrameTime { utc: utc_now(), ..FrameTime::arrived(mono_now().0) };
             let event = blank("bay-1", time.utc, time.utc, 500);
-            let planes = Arc::new(OwnedI420::filled(320, 180, 100, 128, 128));
-            let (camera, layout) = (CameraId("cam-1".into()), PixelLayout::I420);
-            let (bt709, full_range) = (false, false);
-            let frame = Frame { camera, number: 0, time, width: 320, height: 180, layout, bt709, full_range, planes };
+            let frame = grey(CameraId("cam-1".into()), time);
             self.coverage.found(1);
             self.findings.send(Finding { event, frame: Some(frame), received: mono_now() }).unwrap();
         }
@@ -306,7 +305,7 @@ mod tests {
         /// A worker looked at a picture.
         fn see(&self, areas: &Arc<AreaViews>) -> UtcMillis {
             let time = FrameTime { utc: utc_now(), ..FrameTime::arrived(mono_now().0) };
-            self.coverage.analysed(&CameraId("cam-1".into()), &time, areas);
+            self.coverage.analysed(&grey(CameraId("cam-1".into()), time), areas, &BTreeMap::new());
             time.utc
         }
     }

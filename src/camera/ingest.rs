@@ -137,7 +137,7 @@ impl Ingest {
         let head = self.heads.complete(&raw, ntp)?;
         let running = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(head.pts).unwrap_or(head.pts);
         let now = mono_now();
-        let mono = self.place(running, now);
+        let mono = self.place(running, raw.keyframe, now);
         let box_utc = utc_now().plus_ms(mono.since(now));
         let time = self.clock.stamp(head.ntp, mono, box_utc);
         let pts_ns = running.nseconds();
@@ -147,9 +147,10 @@ impl Ingest {
     }
 
     /// Arrivals are whole milliseconds, which the least delay bears well; distances stay exact.
-    fn place(&mut self, running: gst::ClockTime, now: MonoMillis) -> MonoMillis {
-        let running_ns = i64::try_from(running.nseconds()).unwrap_or(i64::MAX / 2);
-        let placed_ns = self.arrivals.place(running_ns, now.since(self.opened) * 1_000_000);
+    fn place(&mut self, running: gst::ClockTime, keyframe: bool, now: MonoMillis) -> MonoMillis {
+        // A step of the camera's time back to before the first picture is a time below zero.
+        let running_ns = running.nseconds().cast_signed();
+        let placed_ns = self.arrivals.place(running_ns, keyframe, now.since(self.opened) * 1_000_000);
         MonoMillis(self.opened.0 + (placed_ns + 500_000).div_euclid(1_000_000))
     }
 
@@ -221,6 +222,8 @@ impl Drop for Ingest {
 struct Heads {
     /// Of parameter sets that came alone.
     pending: Option<Head>,
+    /// Units are missing in front of one that was no picture.
+    missing: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -235,10 +238,11 @@ impl Heads {
     /// without any time, which is the rest of a picture that the sender tore apart.
     fn complete(&mut self, raw: &RawUnit, ntp: Option<u64>) -> Option<Head> {
         let before = self.pending.take();
+        self.missing |= raw.discontinuity;
         let pts = raw.pts.or(before.map(|b| b.pts))?;
-        let discontinuity = raw.discontinuity || before.is_some_and(|b| b.discontinuity);
-        let head = Head { pts, ntp: ntp.or(before.and_then(|b| b.ntp)), discontinuity };
+        let head = Head { pts, ntp: ntp.or(before.and_then(|b| b.ntp)), discontinuity: self.missing };
         if nal::has_picture(&raw.data, raw.codec) {
+            self.missing = false;
             Some(head)
         } else {
             self.pending = Some(head);
@@ -367,6 +371,14 @@ mod tests {
         assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(120), Some(7), true));
         let head = heads.complete(&raw(0x41, Some(240), false), None).unwrap();
         assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(240), None, false));
+    }
+
+    #[test]
+    fn what_is_missing_before_a_unit_without_time_is_missing_before_the_next_picture() {
+        let mut heads = Heads::default();
+        assert!(heads.complete(&raw(0x41, None, true), None).is_none());
+        assert!(heads.complete(&raw(0x41, Some(40), false), None).unwrap().discontinuity);
+        assert!(!heads.complete(&raw(0x41, Some(80), false), None).unwrap().discontinuity);
     }
 
     #[test]
