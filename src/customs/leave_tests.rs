@@ -68,9 +68,7 @@ impl Site {
     }
 
     fn leave(&self, min: i64) -> Answer {
-        let check = self.leave_after(min, &[]);
-        println!("{:?}: {:?}", check.answer, check.basis);
-        check.answer
+        self.leave_after(min, &[]).answer
     }
 
     /// Verdict and declarations of an event at the gate.

@@ -335,7 +335,7 @@ fn an_event_stays_with_its_thing_when_two_tracks_exchange_their_names() {
         enter.iter().map(|f| (f.event.data.object.label.as_str(), f.event.data.implausible_jump)).collect();
     assert!(said.len() > 1 && said[0] == ("truck", false), "{said:?}");
     assert!(said[1..].iter().all(|s| *s == ("truck", true)), "{said:?}");
-    assert_eq!(enter.last().unwrap().event.data.object.track_id, other.0.to_string());
+    assert_eq!(enter.last().unwrap().event.data.object.track_id, other);
 }
 
 #[test]
