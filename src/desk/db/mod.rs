@@ -229,6 +229,25 @@ mod tests {
         assert_eq!(like("Đồng  ĐĂNG%"), "%dong%dang%");
     }
 
+    #[tokio::test]
+    async fn orders_of_an_older_desk_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        sqlx::any::install_default_drivers();
+        let url = address(&DatabaseConfig::default(), dir.path()).unwrap();
+        let pool = AnyPool::connect(&url).await.unwrap();
+        let mut older = sqlx::migrate!("src/desk/db/migrations");
+        older.migrations.to_mut().truncate(2);
+        older.run(&pool).await.unwrap();
+        let row = "INSERT INTO box_order (id, kind, alert_id, office, box, about, note, account, at_ms, topic, body, asked_ms)
+                   VALUES ('o1', 'hold', 'a1', '15BB', 'gate-01', 'bay', 'x', 'an', 1, 't', '{}', 1)";
+        sqlx::query("PRAGMA foreign_keys = OFF").execute(&pool).await.unwrap();
+        sqlx::query(row).execute(&pool).await.unwrap();
+        pool.close().await;
+        let db = Db::open(&DatabaseConfig::default(), dir.path()).await.unwrap();
+        let held = db.holds_of("15BB", "gate-01", "bay").await.unwrap();
+        assert_eq!(held.iter().map(|o| o.alert_id.as_deref()).collect::<Vec<_>>(), [Some("a1")]);
+    }
+
     #[test]
     fn a_scope_holds_its_offices_only() {
         let scope = Scope::parse("15BB, 15BC;x");
