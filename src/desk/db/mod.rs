@@ -238,14 +238,34 @@ mod tests {
         let mut older = sqlx::migrate!("src/desk/db/migrations");
         older.migrations.to_mut().truncate(2);
         older.run(&pool).await.unwrap();
-        let row = "INSERT INTO box_order (id, kind, alert_id, office, box, about, note, account, at_ms, topic, body, asked_ms)
-                   VALUES ('o1', 'hold', 'a1', '15BB', 'gate-01', 'bay', 'x', 'an', 1, 't', '{}', 1)";
-        sqlx::query("PRAGMA foreign_keys = OFF").execute(&pool).await.unwrap();
-        sqlx::query(row).execute(&pool).await.unwrap();
-        pool.close().await;
+        let db = Db { pool, writer: Arc::default() };
+        let body = crate::desk::message::tests::body("E1", 1, 1, 4);
+        let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let zone = crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap();
+        let order = orders::OrderRow {
+            id: "o1".into(),
+            kind: "hold".into(),
+            alert_id: Some("E1".into()),
+            office: "15BB".into(),
+            box_id: "gate-01".into(),
+            about: "bay".into(),
+            note: "nghi vấn".into(),
+            account: "an".into(),
+            at_ms: 1,
+            topic: "t".into(),
+            body: "{}".into(),
+            asked_ms: 1,
+            answered_ms: None,
+            ok: None,
+            answer: None,
+        };
+        let mut tx = db.write().await.unwrap();
+        tx.add_alert(&crate::desk::message::alert(&m, &zone, m.at_ms, 60_000)).await.unwrap();
+        tx.add_order(&order).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
         let db = Db::open(&DatabaseConfig::default(), dir.path()).await.unwrap();
-        let held = db.holds_of("15BB", "gate-01", "bay").await.unwrap();
-        assert_eq!(held.iter().map(|o| o.alert_id.as_deref()).collect::<Vec<_>>(), [Some("a1")]);
+        assert_eq!(db.holds_of("15BB", "gate-01", "bay").await.unwrap(), [order]);
     }
 
     #[test]

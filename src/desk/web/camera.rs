@@ -393,21 +393,17 @@ fn hold(ctx: &Ctx, place: &Place, span: Span, o: &OrderRow, all: &[OrderRow]) ->
     let body: Value = serde_json::from_str(&o.body).unwrap_or(Value::Null);
     let time = |p: &str| text(&body, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
     let (from, to) = (time("/from")?, time("/to")?);
-    let release = all.iter().find(|r| r.kind == "release" && r.about == o.id && r.ok != Some(0));
-    let stands = o.ok != Some(0) && release.is_none();
+    let releases = || all.iter().filter(|r| r.kind == "release" && r.about == o.id);
+    let stands = o.ok != Some(0) && releases().all(|r| r.ok == Some(0));
     let touches = from < span.to && span.from < to;
     (stands || touches).then(|| {
         html! {
             a href=(place.address(ctx, Span::new(from, to))) { (parts::time(ctx, from)) " – " (parts::time(ctx, to)) } " "
             @if touches { span.state { (ctx.t("camera.in_time")) } }
             br; strong { (o.account) } " " q { (o.note) } " " (super::orders::answer(ctx, o))
-            @match (&o.alert_id, release) {
-                (_, Some(r)) => { " · " (ctx.value("order", "release")) " " (r.account) " " q { (r.note) } " " (super::orders::answer(ctx, r)) },
-                (Some(alert), None) => { " · " a href={ "/alerts/" (alert) } { (ctx.t("tip.alert")) } },
-                (None, None) => {
-                    @if stands && ctx.may(Need::IssueTips) { (release_form(ctx, place, o)) }
-                },
-            }
+            @if let Some(alert) = &o.alert_id { " · " a href={ "/alerts/" (alert) } { (ctx.t("tip.alert")) } }
+            @for r in releases() { br; (ctx.value("order", "release")) " " strong { (r.account) } " " q { (r.note) } " " (super::orders::answer(ctx, r)) }
+            @if stands && o.alert_id.is_none() && ctx.may(Need::IssueTips) { (release_form(ctx, place, o)) }
         }
     })
 }
