@@ -1,5 +1,5 @@
-//! What people ask of a box about an alert, in one transaction each: the order, its history, its audit and the message. A
-//! declaration is bound by the fact `in/bind`, footage is held and given free by `cmd/hold` and `cmd/release`. An order
+//! What people ask of a box about an alert, or about a camera and a time, in one transaction each: the order, its history,
+//! its audit and the message. A declaration is bound by the fact `in/bind`, footage is held and given free by `cmd/hold` and `cmd/release`. An order
 //! without an answer is sent again when the box is there, ever less often but never given up; so is a hold that is
 //! not known to be complete, for how much it holds. Boxes take the same order twice as once.
 
@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::access::User;
 use super::alert::Entry;
-use super::db::alerts::AlertRow;
 use super::db::audit::Act;
 use super::db::orders::OrderRow;
 use super::db::outgoing::Outgoing;
@@ -72,34 +71,14 @@ pub(crate) fn visit_of(body: &Value) -> Option<String> {
     sources.filter_map(Value::as_str).find_map(|s| s.strip_prefix("visit:")).map(str::to_owned)
 }
 
-/// Gives an order.
+/// Gives an order about an alert.
 pub(crate) async fn ask(room: &Room, user: &User, alert_id: &str, ask: &Ask) -> Result<(), DutyError> {
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let alert = tx.alert(alert_id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
     let earlier = tx.orders(alert_id).await?;
-    check(ask, &earlier)?;
-    let id = new_id(now);
-    let order = OrderRow {
-        kind: ask.kind().into(),
-        alert_id: alert.id.clone(),
-        office: alert.office.clone(),
-        box_id: alert.box_id.clone(),
-        about: ask.about().into(),
-        note: ask.note().into(),
-        account: user.name.clone(),
-        at_ms: now,
-        topic: format!("{}/{}/{}/{}", room.prefix, alert.office, alert.box_id, levels(ask)),
-        body: body(ask, &id, user, &alert, &earlier, now).to_string(),
-        asked_ms: now,
-        answered_ms: None,
-        ok: None,
-        answer: None,
-        id,
-    };
-    tx.add_order(&order).await?;
-    tx.publish(&outgoing(room, &order, now)).await?;
-    let note = [ask.about(), ask.note()].join(" ").trim().to_owned();
+    let to = Addressee { office: &alert.office, box_id: &alert.box_id, alert: Some(alert_id) };
+    let note = give(room, &mut tx, user, to, ask, &earlier, now).await?;
     let entry = Entry { action: ask.action(), reason: String::new(), note: note.clone() };
     tx.add_alert_action(&new_id(now), alert_id, now, &user.name, &entry).await?;
     let action = format!("alert.{}", ask.action());
@@ -108,6 +87,71 @@ pub(crate) async fn ask(room: &Room, user: &User, alert_id: &str, ask: &Ask) -> 
     tx.commit().await?;
     room.outgoing.notify_one();
     Ok(())
+}
+
+/// Holds footage of a camera, or gives it free, without an alert. `object`: what the audit calls it.
+pub(crate) async fn ask_box(
+    room: &Room,
+    user: &User,
+    (office, box_id): (&str, &str),
+    object: &str,
+    ask: &Ask,
+) -> Result<(), DutyError> {
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    let earlier = tx.free_orders(office, box_id).await?;
+    let said = give(room, &mut tx, user, Addressee { office, box_id, alert: None }, ask, &earlier, now).await?;
+    let action = format!("footage.{}", ask.action());
+    let detail = match ask {
+        Ask::Hold { from, to, note, .. } => format!("{} – {}: {note}", from.to_rfc3339(), to.to_rfc3339()),
+        Ask::Bind { .. } | Ask::Release { .. } => said,
+    };
+    tx.audit(Act { account: &user.name, office, action: &action, object, detail: &detail }).await?;
+    tx.commit().await?;
+    room.outgoing.notify_one();
+    Ok(())
+}
+
+/// Whom an order goes to, and the alert it is about.
+#[derive(Clone, Copy)]
+struct Addressee<'a> {
+    office: &'a str,
+    box_id: &'a str,
+    alert: Option<&'a str>,
+}
+
+/// Writes an order and what is to be published; says in words what it was about.
+async fn give(
+    room: &Room,
+    tx: &mut Tx,
+    user: &User,
+    to: Addressee<'_>,
+    ask: &Ask,
+    earlier: &[OrderRow],
+    now: i64,
+) -> Result<String, DutyError> {
+    check(ask, earlier)?;
+    let id = new_id(now);
+    let order = OrderRow {
+        kind: ask.kind().into(),
+        alert_id: to.alert.map(str::to_owned),
+        office: to.office.into(),
+        box_id: to.box_id.into(),
+        about: ask.about().into(),
+        note: ask.note().into(),
+        account: user.name.clone(),
+        at_ms: now,
+        topic: format!("{}/{}/{}/{}", room.prefix, to.office, to.box_id, levels(ask)),
+        body: body(ask, &id, user, to.alert, earlier, now).to_string(),
+        asked_ms: now,
+        answered_ms: None,
+        ok: None,
+        answer: None,
+        id,
+    };
+    tx.add_order(&order).await?;
+    tx.publish(&outgoing(room, &order, now)).await?;
+    Ok([ask.about(), ask.note()].join(" ").trim().to_owned())
 }
 
 fn levels(ask: &Ask) -> &'static str {
@@ -167,7 +211,7 @@ fn corrected<'a>(decl_key: &str, reject: bool, earlier: &'a [OrderRow]) -> Optio
 }
 
 /// The message, in the form of the agent.
-fn body(ask: &Ask, id: &str, user: &User, alert: &AlertRow, earlier: &[OrderRow], now: i64) -> Value {
+fn body(ask: &Ask, id: &str, user: &User, alert: Option<&str>, earlier: &[OrderRow], now: i64) -> Value {
     let cut = |t: &str| t.trim().chars().take(MAX_REASON).collect::<String>();
     match ask {
         Ask::Bind { decl_key, reject, visit, note } => {
@@ -177,7 +221,7 @@ fn body(ask: &Ask, id: &str, user: &User, alert: &AlertRow, earlier: &[OrderRow]
                 json!({"id": id, "version": 1, "decl_no": decl_key, "action": action, "officer": user.name, "at": at});
             match visit {
                 Some(visit) => body["visit_id"] = visit.clone().into(),
-                None => body["event_id"] = alert.id.clone().into(),
+                None => body["event_id"] = alert.into(),
             }
             if !note.trim().is_empty() {
                 body["reason"] = cut(note).into();
@@ -240,6 +284,7 @@ mod tests {
     use super::*;
     use crate::desk::access::Role;
     use crate::desk::db::Scope;
+    use crate::desk::db::alerts::AlertRow;
 
     fn user() -> User {
         User {
@@ -267,7 +312,7 @@ mod tests {
         OrderRow {
             id: id.into(),
             kind: ask.kind().into(),
-            alert_id: "E1".into(),
+            alert_id: Some("E1".into()),
             office: "15BB".into(),
             box_id: "gate-01".into(),
             about: ask.about().into(),
@@ -286,17 +331,17 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_the_agent_reads() {
         use crate::customs::Binding;
-        let first = body(&bind("", false), "o1", &user(), &alert(), &[], 0);
+        let first = body(&bind("", false), "o1", &user(), Some("E1"), &[], 0);
         let read = Binding::from_json(first.to_string().as_bytes()).unwrap().value;
         assert_eq!((read.event_id.as_deref(), read.officer.as_str(), read.supersedes), (Some("E1"), "an", None));
         let before = [order("o1", &bind("", false), &first)];
         let long = "lý do ".repeat(40);
-        let second = body(&bind(&long, false), "o2", &user(), &alert(), &before, 0);
+        let second = body(&bind(&long, false), "o2", &user(), Some("E1"), &before, 0);
         let read = Binding::from_json(second.to_string().as_bytes()).unwrap().value;
         assert_eq!(read.supersedes.as_deref(), Some("o1"), "a correction names what it corrects");
         let visit =
             Ask::Bind { decl_key: "10000001234".into(), reject: false, visit: Some("V-7".into()), note: String::new() };
-        let read = Binding::from_json(body(&visit, "o3", &user(), &alert(), &[], 0).to_string().as_bytes()).unwrap();
+        let read = Binding::from_json(body(&visit, "o3", &user(), Some("E1"), &[], 0).to_string().as_bytes()).unwrap();
         assert_eq!((read.value.visit_id.as_deref(), read.value.event_id), (Some("V-7"), None));
     }
 
@@ -309,7 +354,7 @@ mod tests {
         for (n, (decl, reject)) in asked.iter().enumerate() {
             let ask = Ask::Bind { decl_key: (*decl).into(), reject: *reject, visit: None, note: "lý do".into() };
             let id = format!("o{n}");
-            let body = body(&ask, &id, &user(), &alert(), &given, 0);
+            let body = body(&ask, &id, &user(), Some("E1"), &given, 0);
             given.push(order(&id, &ask, &body));
             let binding = Binding::from_json(body.to_string().as_bytes()).unwrap().value;
             register.apply(Fact::Bind(binding.clone()), UtcMillis(0));
@@ -328,9 +373,9 @@ mod tests {
         assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false)]), ["o1"], "a correction");
         assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false), (d1, true)]), ["o1", "o2"], "already corrected");
         // What a box refused corrects nothing, and is not corrected.
-        let first = body(&bind("", false), "o1", &user(), &alert(), &[], 0);
+        let first = body(&bind("", false), "o1", &user(), Some("E1"), &[], 0);
         let refused = OrderRow { ok: Some(0), ..order("o1", &bind("", false), &first) };
-        assert_eq!(body(&bind("x", true), "o2", &user(), &alert(), &[refused], 0)["supersedes"], Value::Null);
+        assert_eq!(body(&bind("x", true), "o2", &user(), Some("E1"), &[refused], 0)["supersedes"], Value::Null);
     }
 
     /// A room with an alert of a box that is there, and an order about it which was given and last asked then.
@@ -339,7 +384,7 @@ mod tests {
         tx.box_seen("15BB", "gate-01", at_ms).await.unwrap();
         tx.box_online("15BB", "gate-01", true, at_ms).await.unwrap();
         tx.add_alert(&alert()).await.unwrap();
-        let body = body(ask, "o1", &user(), &alert(), &[], at_ms);
+        let body = body(ask, "o1", &user(), Some("E1"), &[], at_ms);
         tx.add_order(&OrderRow { at_ms, asked_ms: at_ms, ..order("o1", ask, &body) }).await.unwrap();
         tx.commit().await.unwrap();
     }

@@ -94,7 +94,9 @@ pub(crate) async fn open_items(db: &Db) -> Result<Open, DbError> {
         open.items.push(item("tip", t.id, t.office, what, t.issued_ms.unwrap_or(t.created_ms)));
     }
     for h in db.open_holds(&all).await? {
-        open.items.push(item("hold", h.alert_id, h.office, format!("{} {}", h.box_id, h.about), h.at_ms));
+        // One that is about no alert is found on its camera's page.
+        let id = h.alert_id.unwrap_or_else(|| format!("camera:{}/{}/{}", h.office, h.box_id, h.about));
+        open.items.push(item("hold", id, h.office, format!("{} {}", h.box_id, h.about), h.at_ms));
     }
     devices(db, &all, &mut open).await?;
     for i in &open.items {

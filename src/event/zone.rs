@@ -6,7 +6,7 @@ use jiff::{Timestamp, ZonedDateTime};
 use crate::clock::UtcMillis;
 
 /// The duty day changes at this local hour: who comes on duty at 08:00 has what happens until the next 08:00.
-const DUTY_STARTS_MS: i64 = 8 * 3_600_000;
+pub(crate) const DUTY_STARTS_MS: i64 = 8 * 3_600_000;
 
 /// A time zone that exists.
 #[derive(Debug, Clone)]

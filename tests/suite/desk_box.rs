@@ -12,7 +12,7 @@ use gatewatch::config::SecretSource;
 use gatewatch::desk::config::{BoxConfig, DatabaseConfig};
 use serde_json::{Value, json};
 
-use crate::support::desk::{Boxes, Browser, Room, alert, body_of, postgres};
+use crate::support::desk::{Boxes, Browser, Room, SHIFT, alert, body_of, postgres};
 use crate::support::until;
 
 const FIRST: &str = "01JC0000000000000000000001";
@@ -150,6 +150,16 @@ async fn a_clip_is_handed_through_and_its_absence_is_explained() {
     assert_eq!(headers["content-range"], "bytes */1000");
     assert_eq!(*asked.lock().unwrap(), ["", "bytes=100-199", "bytes=5000-"]);
 
+    // Saved for a reason only, which is written down.
+    let save = format!("/alerts/{FIRST}/save");
+    officer.get(&format!("/alerts/{FIRST}/footage")).await;
+    officer.post(&save, &[]).await.expect_status(409);
+    officer.get(&format!("/alerts/{FIRST}/footage")).await;
+    officer.post(&save, &[("note", "kèm biên bản")]).await.expect_status(200);
+    field.get("/alerts").await;
+    field.post(&save, &[("note", "x")]).await.expect_status(403);
+    assert!(auditor.get("/audit?q=clip.save").await.has("kèm biên bản"));
+
     other.get(&path).await.expect_status(404);
     other.get(&format!("/alerts/{FIRST}/footage")).await.expect_status(404);
     field.get(&path).await.expect_status(403);
@@ -255,5 +265,33 @@ async fn orders(database: DatabaseConfig) {
     assert!(page.has("there is no hold of this id") && page.has("gắn tờ khai") && page.has("gõ nhầm số"));
     let api: Value = serde_json::from_str(&leader.get(&format!("/api/alerts/{FIRST}")).await.text).unwrap();
     assert_eq!(api["orders"].as_array().unwrap().len(), 4, "{api}");
+    held_without_an_alert(&mut officer, &mut leader, &mut other, &boxes).await;
     room.desk.stop().await;
+}
+
+/// A camera and a time are held as such; who hands over finds it on its camera's page.
+async fn held_without_an_alert(officer: &mut Browser, leader: &mut Browser, other: &mut Browser, boxes: &Boxes) {
+    let page = "/footage/15BB/gate-01/gate?from=2026-03-02T11:00:00&to=2026-03-02T11:10:00";
+    assert!(officer.get(page).await.expect_status(200).has("Chưa khai báo địa chỉ"), "no box to ask");
+    let hold = "/footage/15BB/gate-01/gate/hold";
+    let of = |to: &'static str| [("from", "02/03/2026 11:00"), ("to", to), ("note", "xe lạ ở cổng")];
+    for wrong in ["02/03/2026 10:00", "02/04/2026 11:00", "trưa"] {
+        officer.post(hold, &of(wrong)).await.expect_status(409);
+        officer.get(page).await;
+    }
+    other.get("/alerts").await;
+    other.post(hold, &of("02/03/2026 11:10")).await.expect_status(404);
+    officer.post(hold, &of("02/03/2026 11:10")).await.expect_status(303);
+    let (topic, held) = boxes.heard("/cmd/hold", |b| b["reason"] == "xe lạ ở cổng").await;
+    assert_eq!((topic.as_str(), &held["camera"]), ("gatewatch/v1/15BB/gate-01/cmd/hold", &json!("gate")));
+    assert_eq!((&held["from"], &held["to"]), (&json!("2026-03-02T04:00:00.000Z"), &json!("2026-03-02T04:10:00.000Z")));
+    officer.sees(page, "đã giữ đủ").await;
+    leader.get("/shifts").await;
+    let shift = leader.post("/shifts", &SHIFT).await.expect_status(303).to;
+    assert!(leader.get(&shift).await.has("/footage?camera=15BB%2Fgate-01%2Fgate"), "what is open at a hand-over");
+    let release = [("hold", held["id"].as_str().unwrap()), ("note", "xong")];
+    leader.get(page).await;
+    leader.post("/footage/15BB/gate-01/gate/release", &release).await.expect_status(303);
+    boxes.heard("/cmd/release", |r| r["id"] == held["id"]).await;
+    leader.sees(page, "trạm từ chối").await;
 }

@@ -118,6 +118,7 @@ async fn pages(browser: &Chromium, room: &Room, shift: &str) {
         "/shifts",
         "/reports?period=year",
         "/devices",
+        "/footage",
         "/declarations/10000001234",
         "/password",
     ];
@@ -129,7 +130,7 @@ async fn pages(browser: &Chromium, room: &Room, shift: &str) {
             let name = path.trim_start_matches('/').split(['?', '/']).next().unwrap().to_owned();
             let name = match path {
                 p if p == alert => "alert".into(),
-                p if p == footage => "footage".into(),
+                p if p == footage => "alert-footage".into(),
                 p if p == shift => "shift".into(),
                 _ => name,
             };

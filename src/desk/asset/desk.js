@@ -197,6 +197,9 @@ function move(step) {
 document.addEventListener("keydown", (event) => {
   const target = event.target;
   if (event.ctrlKey || event.altKey || event.metaKey || target.closest("input, select, textarea, dialog")) return;
+  const step = { "-": "back", "+": "on", "=": "on" }[event.key];
+  const steps = step && document.querySelector('main > .detail [data-step="' + step + '"]');
+  if (steps) { event.preventDefault(); steps.click(); return; }
   if (list && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
     event.preventDefault();
     move(event.key === "ArrowDown" ? 1 : -1);
@@ -218,29 +221,89 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// ---- footage of an alert: taken into the page, so that one sees picture, facts and video together
-async function footage(link) {
-  const place = document.getElementById("footage");
-  if (!place) return;
+// ---- footage: taken into the page, so that one sees facts and video together; its own links then lead on in that place
+async function footage(link, place) {
   place.setAttribute("aria-busy", "true");
-  const answer = await fetch(link.href, { headers: { accept: "text/html" } });
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("footage");
+  let fresh = null;
+  try {
+    const answer = await fetch(link.href, { headers: { accept: "text/html" } });
+    fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("section.footage");
+  } catch { /* the browser says so when it goes there itself */ }
   if (!fresh) { location.href = link.href; return; }
-  place.replaceWith(fresh);
-  fresh.scrollIntoView({ block: "nearest" });
+  place.replaceChildren(fresh);
+  place.removeAttribute("aria-busy");
+  place.scrollIntoView({ block: "nearest" });
   watch(fresh);
-  fresh.querySelector("video")?.play().catch(() => {});
+  const video = fresh.querySelector("video");
+  if (video) video.play().catch(() => {});
+  else fresh.querySelector(".cells a")?.focus();
+}
+// When the first picture of the clip was taken: over a gap the clip's time goes on as long as the gap was.
+async function beginning(video) {
+  try {
+    const answer = await fetch(video.getAttribute("src"), { headers: { range: "bytes=0-0" } });
+    return Date.parse(answer.headers.get("gatewatch-footage-from") || "");
+  } catch {
+    return NaN;
+  }
 }
 function watch(place) {
+  for (const image of place.querySelectorAll("img[data-fetched]")) pictured(image);
   const video = place.querySelector("video");
+  if (!video) return;
   const say = place.querySelector("[data-unplayable]");
-  video?.addEventListener("error", () => { if (say) say.hidden = false; });
+  video.addEventListener("error", () => { if (say) say.hidden = false; });
+  const seeks = place.querySelector("[data-seeks]");
+  const clock = place.querySelector("[data-clock]");
+  const form = { timeZone: clock.dataset.zone, hour: "2-digit", minute: "2-digit", second: "2-digit", day: "2-digit", month: "2-digit", year: "numeric", hourCycle: "h23" };
+  const show = new Intl.DateTimeFormat("vi-VN", form);
+  let from = NaN;
+  const told = () => { if (!Number.isNaN(from)) clock.textContent = show.format(from + video.currentTime * 1000); };
+  video.addEventListener("loadedmetadata", async () => {
+    seeks.hidden = false;
+    from = await beginning(video);
+    told();
+  }, { once: true });
+  video.addEventListener("timeupdate", told);
+  const go = (second) => { video.currentTime = Math.min(Math.max(0, second), Math.max(0, (video.duration || 0) - 0.1)); };
+  place.addEventListener("click", (event) => {
+    const seek = event.target.closest("[data-seek]");
+    if (seek) go(video.currentTime + Number(seek.dataset.seek));
+    // A part of what is played: there, and not another page.
+    const part = event.target.closest("a[data-at]");
+    if (part && !Number.isNaN(from) && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      event.stopPropagation();
+      go((Number(part.dataset.at) - from) / 1000);
+      video.play().catch(() => {});
+    }
+  });
+}
+function pictured(image) {
+  const say = image.parentElement.querySelector("[data-unshown]");
+  image.addEventListener("error", () => { say.hidden = false; image.hidden = true; });
+  image.addEventListener("load", () => { say.hidden = true; image.hidden = false; });
 }
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-footage]");
-  if (!link) return;
+  if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey) return;
+  const place = link.dataset.footage ? document.getElementById(link.dataset.footage) : link.closest("[data-place]");
+  if (!place) return;
   event.preventDefault();
-  footage(link);
+  footage(link, place);
 });
-const shownFootage = document.getElementById("footage");
-if (shownFootage) watch(shownFootage);
+for (const shown of document.querySelectorAll("section.footage")) watch(shown);
+for (const image of document.querySelectorAll(".live-picture img[data-fetched]")) pictured(image);
+// What a camera sees now, while somebody looks; the next is asked for only when the last has come.
+for (const image of document.querySelectorAll("img[data-live]")) {
+  const address = image.getAttribute("src");
+  const open = () => image.closest("details").open && !document.hidden;
+  const next = () => setTimeout(() => {
+    if (!open()) { next(); return; }
+    // What is not shown would not be fetched.
+    image.loading = "eager";
+    image.src = address + "?at=" + Date.now();
+  }, 2000);
+  image.addEventListener("load", next);
+  image.addEventListener("error", next);
+}

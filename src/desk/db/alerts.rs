@@ -126,6 +126,19 @@ impl Db {
         Ok(query.fetch_all(&self.pool).await?)
     }
 
+    /// Alerts of a box about a time, `from <= t < to`, oldest first.
+    pub(crate) async fn alerts_between(
+        &self,
+        office: &str,
+        box_id: &str,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<AlertRow>, DbError> {
+        let rest = "WHERE office = $1 AND box = $2 AND at_ms >= $3 AND at_ms < $4 ORDER BY at_ms, id LIMIT 1000";
+        let query = sqlx::query_as(select(rest)).bind(office).bind(box_id).bind(from_ms).bind(to_ms);
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+
     /// How many alerts stand in each state, by severity: state, severity, how many.
     pub(crate) async fn alert_counts(&self, scope: &Scope) -> Result<Vec<(String, i64, i64)>, DbError> {
         let select = "SELECT state, severity, COUNT(*) FROM alert

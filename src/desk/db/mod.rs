@@ -229,6 +229,45 @@ mod tests {
         assert_eq!(like("Đồng  ĐĂNG%"), "%dong%dang%");
     }
 
+    #[tokio::test]
+    async fn orders_of_an_older_desk_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        sqlx::any::install_default_drivers();
+        let url = address(&DatabaseConfig::default(), dir.path()).unwrap();
+        let pool = AnyPool::connect(&url).await.unwrap();
+        let mut older = sqlx::migrate!("src/desk/db/migrations");
+        older.migrations.to_mut().truncate(2);
+        older.run(&pool).await.unwrap();
+        let db = Db { pool, writer: Arc::default() };
+        let body = crate::desk::message::tests::body("E1", 1, 1, 4);
+        let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let zone = crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap();
+        let order = orders::OrderRow {
+            id: "o1".into(),
+            kind: "hold".into(),
+            alert_id: Some("E1".into()),
+            office: "15BB".into(),
+            box_id: "gate-01".into(),
+            about: "bay".into(),
+            note: "nghi vấn".into(),
+            account: "an".into(),
+            at_ms: 1,
+            topic: "t".into(),
+            body: "{}".into(),
+            asked_ms: 1,
+            answered_ms: None,
+            ok: None,
+            answer: None,
+        };
+        let mut tx = db.write().await.unwrap();
+        tx.add_alert(&crate::desk::message::alert(&m, &zone, m.at_ms, 60_000)).await.unwrap();
+        tx.add_order(&order).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+        let db = Db::open(&DatabaseConfig::default(), dir.path()).await.unwrap();
+        assert_eq!(db.holds_of("15BB", "gate-01", "bay").await.unwrap(), [order]);
+    }
+
     #[test]
     fn a_scope_holds_its_offices_only() {
         let scope = Scope::parse("15BB, 15BC;x");

@@ -1,4 +1,4 @@
-//! Orders to boxes as rows: what was asked about an alert, and the box's answer.
+//! Orders to boxes as rows: what was asked about an alert, or about a camera and a time, and the box's answer.
 
 use super::{Db, DbError, Scope, Tx};
 
@@ -8,7 +8,8 @@ pub(crate) struct OrderRow {
     pub id: String,
     /// `bind`, `hold`, `release`.
     pub kind: String,
-    pub alert_id: String,
+    /// `None`: about a camera and a time alone.
+    pub alert_id: Option<String>,
     pub office: String,
     #[sqlx(rename = "box")]
     pub box_id: String,
@@ -40,6 +41,15 @@ impl Db {
         Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&self.pool).await?)
     }
 
+    /// Holds of a camera with what released them, newest first: of alerts and of nobody's.
+    pub(crate) async fn holds_of(&self, office: &str, box_id: &str, camera: &str) -> Result<Vec<OrderRow>, DbError> {
+        let rest = "WHERE office = $1 AND box = $2 AND ((kind = 'hold' AND about = $3)
+                    OR (kind = 'release' AND about IN (SELECT h.id FROM box_order h WHERE h.office = $1 AND h.box = $2 AND h.kind = 'hold' AND h.about = $3)))
+                    ORDER BY at_ms DESC, id DESC LIMIT 500";
+        let query = sqlx::query_as(select(rest)).bind(office).bind(box_id).bind(camera);
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+
     /// Orders whose last word has not come, whose box is there, and that were last asked before `asked_before`: the older
     /// an order was then, the earlier that must have been, by a tenth of its age.
     pub(crate) async fn orders_due(&self, asked_before: i64) -> Result<Vec<OrderRow>, DbError> {
@@ -63,6 +73,12 @@ impl Tx {
         Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&mut **self).await?)
     }
 
+    /// Orders to a box that are about no alert, oldest first.
+    pub(crate) async fn free_orders(&mut self, office: &str, box_id: &str) -> Result<Vec<OrderRow>, DbError> {
+        let rest = "WHERE alert_id IS NULL AND office = $1 AND box = $2 ORDER BY at_ms, id";
+        Ok(sqlx::query_as(select(rest)).bind(office).bind(box_id).fetch_all(&mut **self).await?)
+    }
+
     pub(crate) async fn add_order(&mut self, o: &OrderRow) -> Result<(), DbError> {
         // Only texts of this file are put together.
         let insert = sqlx::AssertSqlSafe(format!(
@@ -81,7 +97,7 @@ impl Tx {
         Ok(())
     }
 
-    /// What the box says; gives the alert it is about when that is news. `last_ms`: when, if no other word is to come. An
+    /// What the box says; gives the alert it is about, if it is about one, when that is news. `last_ms`: when, if no other word is to come. An
     /// order that was sent again may be answered again: a last word stays, and what was done is not refused afterwards.
     pub(crate) async fn order_answered(
         &mut self,
@@ -94,6 +110,7 @@ impl Tx {
                       WHERE id = $1 AND answered_ms IS NULL AND (ok IS NULL OR ($3 = 1 AND answer <> $4))
                       RETURNING alert_id";
         let query = sqlx::query_scalar(update).bind(id).bind(last_ms).bind(i64::from(ok)).bind(answer);
-        Ok(query.fetch_optional(&mut **self).await?)
+        let found: Option<Option<String>> = query.fetch_optional(&mut **self).await?;
+        Ok(found.flatten())
     }
 }

@@ -10,6 +10,7 @@ use super::alerts::{declarations, dismiss_form, escalate_form, how};
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
+use super::span::{Place, Span};
 use crate::desk::access::Need;
 use crate::desk::alert::{State, Step};
 use crate::desk::db::alerts::{ActionRow, AlertRow};
@@ -72,12 +73,15 @@ fn picture(ctx: &Ctx, row: &AlertRow, pictures: &[String]) -> Markup {
     }
 }
 
-/// The way to the video; the script plays it in this place.
+/// The way to the video, which the script plays in this place, and to what was before and after.
 fn video(ctx: &Ctx, row: &AlertRow, body: &Value) -> Markup {
-    let has = super::footage::around(row, body).is_some() && ctx.may(Need::Footage);
+    let about = super::footage::around(row, body).filter(|_| ctx.may(Need::Footage));
     html! {
-        @if has {
-            section #footage { p { a.button href={ "/alerts/" (row.id) "/footage" } data-footage="" { (ctx.t("clip.play")) } } }
+        @if let Some((camera, _, _)) = about {
+            section #footage data-place="" { p { a.button href={ "/alerts/" (row.id) "/footage" } data-footage="" { (ctx.t("clip.play")) } } }
+            @let place = Place::new(&row.office, &row.box_id, &camera);
+            p { a href=(place.address(ctx, Span::around(row.at_ms))) { (ctx.t("camera.around")) } }
+            (super::camera::now(ctx, &place, &row.camera))
         }
     }
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::page::{Answer, Ctx, OrProblem, page};
 use super::parts::{self, Offices};
+use super::span::{Place, Span};
+use crate::clock::UtcMillis;
+use crate::desk::access::Need;
 use crate::desk::db::tips::TipRow;
 use crate::desk::message::{rule_of, text};
 
@@ -97,8 +100,18 @@ fn event(ctx: &Ctx, offices: &Offices, office: &str, body: &Value, key: &str) ->
             @else { span { (ctx.value("rule", &rule)) } }
             (parts::answer(ctx, body)) }
         p.line.soft { (place.join(" · "))
-            @if let Some(link) = link_of(body, key) { " · " (super::alerts::how(ctx, link)) } }
+            @if let Some(link) = link_of(body, key) { " · " (super::alerts::how(ctx, link)) }
+            @if let Some(address) = footage(ctx, body) { " · " a href=(address) { (ctx.t("camera.around")) } } }
     }
+}
+
+/// Where one sees the camera of an event, before and after it.
+fn footage(ctx: &Ctx, body: &Value) -> Option<String> {
+    let camera = text(body, "/data/camera/id").or_else(|| text(body, "/data/camera"))?;
+    let place = Place::of_source(&text(body, "/source")?, &camera)?;
+    let at = ["/data/capture/best", "/data/capture/start"].iter().find_map(|p| text(body, p))?;
+    let at = UtcMillis::parse_rfc3339(&at).ok()?;
+    ctx.may(Need::Footage).then(|| place.address(ctx, Span::around(at.0)))
 }
 
 fn tip_moments(ctx: &Ctx, tip: &TipRow) -> Vec<Moment> {

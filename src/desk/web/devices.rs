@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::page::{Answer, Ctx, OrProblem, page};
 use super::parts::{self, Offices};
+use super::span::{Place, Span};
+use crate::desk::access::Need;
 use crate::desk::db::chain::StateRow;
 use crate::desk::db::places::{BoxRow, CameraRow, Missing};
 use crate::desk::message::text;
@@ -27,7 +29,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
                 h2 { (offices.name(&b.office)) " · " (b.id) " " (lamp(&ctx, b)) }
                 (line(&ctx, b, missing.iter().find(|m| m.office == b.office && m.box_id == b.id)))
                 (chain(&ctx, chains.iter().find(|c| c.office == b.office && c.box_id == b.id)))
-                (table(&ctx, &birth(b), cameras.iter().filter(|c| c.office == b.office && c.box_id == b.id)))
+                (table(&ctx, b, &birth(b), cameras.iter().filter(|c| c.office == b.office && c.box_id == b.id)))
             }
         }
     };
@@ -74,25 +76,29 @@ fn chain(ctx: &Ctx, state: Option<&StateRow>) -> Markup {
     }
 }
 
-fn table<'a>(ctx: &Ctx, birth: &Value, cameras: impl Iterator<Item = &'a CameraRow>) -> Markup {
+fn table<'a>(ctx: &Ctx, b: &BoxRow, birth: &Value, cameras: impl Iterator<Item = &'a CameraRow>) -> Markup {
     html! {
         div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("device.state")) } th scope="col" { (ctx.t("picture")) }
                 th.num scope="col" { (ctx.t("device.reconnects")) } th.num scope="col" { (ctx.t("device.clock")) }
-                th scope="col" { (ctx.t("device.last")) } th scope="col" { (ctx.t("reason")) } } }
-            tbody { @for c in cameras { (camera(ctx, birth, c)) } }
+                th.num scope="col" { (ctx.t("device.coverage")) } th scope="col" { (ctx.t("device.last")) } th scope="col" { (ctx.t("reason")) }
+                @if ctx.may(Need::Footage) { th scope="col" { (ctx.t("footage")) } } } }
+            tbody { @for c in cameras { (camera(ctx, b, birth, c)) } }
         } }
     }
 }
 
-fn camera(ctx: &Ctx, birth: &Value, c: &CameraRow) -> Markup {
+fn camera(ctx: &Ctx, b: &BoxRow, birth: &Value, c: &CameraRow) -> Markup {
     let body: Value = serde_json::from_str(&c.body).unwrap_or(Value::Null);
     let state = text(&body, "/state").unwrap_or_default();
     let number = |key: &str| body.get(key).and_then(Value::as_i64);
     let known = birth.get("cameras").and_then(Value::as_array).into_iter().flatten();
     let name = known.filter(|k| text(k, "/id").as_deref() == Some(c.id.as_str())).find_map(|k| text(k, "/name"));
     let size = number("width").zip(number("height")).filter(|(w, h)| *w > 0 && *h > 0);
-    let reasons = ["/reason", "/not_analysed"].iter().filter_map(|p| text(&body, p)).collect::<Vec<_>>();
+    let lasts = body["conditions"].as_array().into_iter().flatten().filter_map(|c| text(c, "/condition"));
+    let mut reasons: Vec<String> = lasts.map(|c| ctx.value("rule", &format!("camera_{c}"))).collect();
+    reasons.extend(["/reason", "/not_analysed"].iter().filter_map(|p| text(&body, p)));
+    let watched = body.pointer("/coverage/last_hour").and_then(Value::as_f64);
     let class = if state == "running" && reasons.is_empty() { "good" } else { "bad" };
     html! {
         tr {
@@ -101,8 +107,12 @@ fn camera(ctx: &Ctx, birth: &Value, c: &CameraRow) -> Markup {
             td { @if let Some((w, h)) = size { (w) "×" (h) } " " (text(&body, "/codec").unwrap_or_default()) }
             td.num { @if let Some(n) = number("reconnects") { (n) } @else { "–" } }
             td.num { @if let Some(ms) = number("clock_offset_ms") { (ms) " ms" } @else { "–" } }
+            td.num { @if let Some(part) = watched { (format!("{:.0} %", part * 100.0)) } @else { "–" } }
             td { (parts::time(ctx, c.seen_ms)) }
             td.wrap { (reasons.join(" · ")) }
+            @if ctx.may(Need::Footage) {
+                td { a href=(Place::new(&b.office, &b.id, &c.id).address(ctx, Span::last(10))) { (ctx.t("camera.newest")) " " (parts::duration(ctx, 600_000)) } }
+            }
         }
     }
 }

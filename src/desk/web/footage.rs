@@ -1,5 +1,5 @@
-//! Footage of an alert: what there is of it and why not, and the clip itself, handed through from the box while somebody
-//! watches it. Nothing of it is kept here.
+//! Video handed through from the box while somebody watches or saves it, and the footage of an alert: what there is of it and
+//! why not. Nothing of it is kept here. By camera and time: `camera.rs`.
 
 use axum::Extension;
 use axum::body::Body;
@@ -10,8 +10,10 @@ use futures_util::stream;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::page::{Answer, Ctx, OrProblem, page};
+use super::form::Post;
+use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts;
+use super::recorded::Recorded;
 use crate::clock::UtcMillis;
 use crate::desk::boxes::BoxError;
 use crate::desk::db::alerts::AlertRow;
@@ -73,7 +75,7 @@ async fn alert(ctx: &Ctx, id: &str) -> Answer<AlertRow> {
     found.or_problem(ctx)
 }
 
-/// What there is to see, with the player. Stands for itself, and is taken into the alert's page by the script.
+/// What there is to see, with the player. Stands for itself, and is taken into other pages by the script.
 pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
     let row = alert(&ctx, &id).await?;
     let manifest = match place(&row) {
@@ -90,18 +92,42 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>)
 fn section(ctx: &Ctx, row: &AlertRow, manifest: &Result<Value, BoxError>) -> Markup {
     let address = format!("/alerts/{}/clip", row.id);
     html! {
-        section #footage .footage {
-            h2 { (ctx.t("clip")) }
+        section.footage aria-label=(ctx.t("clip")) {
+            h2 { (ctx.t("clip")) " " small { (ctx.value("rule", &row.rule)) " · " (parts::time(ctx, row.at_ms)) } }
             @match manifest {
                 Ok(m) if m["found"].is_object() => {
-                    video controls playsinline preload="metadata" src=(address) aria-label={ (ctx.t("clip")) ", " (row.camera) } {}
-                    p.alarm role="alert" data-unplayable="" hidden { (ctx.t("clip.unplayable")) }
+                    (player(ctx, &address, &row.camera))
                     (found(ctx, m))
-                    p.line { a.button href=(address) download={ (row.id) ".mp4" } { (ctx.t("clip.save")) } small.hint { (ctx.t("clip.privacy")) } }
+                    (save_form(ctx, &format!("/alerts/{}/save", row.id)))
                 },
-                Ok(m) => (refused(ctx, &BoxError::NoFootage(m["gaps"].clone()), row)),
-                Err(error) => (refused(ctx, error, row)),
+                Ok(m) => (refused(ctx, &BoxError::NoFootage(m["gaps"].clone()), &row.box_id)),
+                Err(error) => (refused(ctx, error, &row.box_id)),
             }
+        }
+    }
+}
+
+/// The player with the time of the picture that is shown, and buttons that go by seconds; both are the script's.
+pub(crate) fn player(ctx: &Ctx, address: &str, camera: &str) -> Markup {
+    let step = |seconds: i64| {
+        html! { button type="button" data-seek=(seconds) aria-label={ (format!("{seconds:+}")) " " (ctx.t("unit.second")) } { (format!("{seconds:+}").replace('-', "−")) " s" } }
+    };
+    html! {
+        video controls playsinline controlslist="nodownload" preload="metadata" src=(address) aria-label={ (ctx.t("clip")) ", " (camera) } {}
+        p.alarm role="alert" data-unplayable="" hidden { (ctx.t("clip.unplayable")) }
+        p.line.seek data-seeks="" hidden { (step(-10)) (step(-1)) (step(1)) (step(10))
+            span { (ctx.t("clip.clock")) ": " strong data-clock="" data-zone=(ctx.room.config.desk.time_zone) { "–" } } }
+        p.hint { (ctx.t("clip.privacy")) }
+    }
+}
+
+/// Saving needs a reason, which goes into the audit.
+pub(crate) fn save_form(ctx: &Ctx, action: &str) -> Markup {
+    html! {
+        details { summary data-act="save" { (ctx.t("clip.save")) }
+            form.stack method="post" action=(action) { (token(ctx))
+                label { (ctx.t("clip.save_why")) textarea name="note" rows="2" maxlength="1000" required {} }
+                p.line { button.main { (ctx.t("clip.save")) } button type="button" data-close="" { (ctx.t("back")) } } }
         }
     }
 }
@@ -113,27 +139,27 @@ fn found(ctx: &Ctx, manifest: &Value) -> Markup {
             @if manifest["complete"] == true { span.good { (ctx.t("footage.complete")) } }
             @else if manifest["growing"] == true { span.up { (ctx.t("clip.growing")) } }
             @else { span.up { (ctx.t("footage.partial")) } } }
-        (gaps(ctx, &manifest["gaps"]))
+        (gaps(ctx, &Recorded::read(std::slice::from_ref(manifest))))
     }
 }
 
-fn gaps(ctx: &Ctx, gaps: &Value) -> Markup {
-    let time = |g: &Value, p: &str| text(g, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
-    let all = gaps.as_array().map(Vec::as_slice).unwrap_or_default();
+/// Gaps by time and reason.
+pub(crate) fn gaps(ctx: &Ctx, recorded: &Recorded) -> Markup {
+    let more = recorded.gaps.len().saturating_sub(SHOWN_GAPS);
     html! {
-        @if !all.is_empty() {
-            ul.gaps { @for g in all.iter().take(SHOWN_GAPS) {
-                li { (parts::maybe_time(ctx, time(g, "/from"))) " – " (parts::maybe_time(ctx, time(g, "/to"))) ": "
-                    (ctx.value("gap", &text(g, "/reason").unwrap_or_default())) }
-            } }
+        @if !recorded.gaps.is_empty() {
+            ul.gaps { @for g in recorded.gaps.iter().take(SHOWN_GAPS) {
+                li { (parts::time(ctx, g.from)) " – " (parts::time(ctx, g.to)) ": " (ctx.value("gap", &g.reason)) }
+            } @if more > 0 { li { "+ " (more) } } }
         }
     }
 }
 
-fn refused(ctx: &Ctx, error: &BoxError, row: &AlertRow) -> Markup {
+/// Why there is nothing.
+pub(crate) fn refused(ctx: &Ctx, error: &BoxError, box_id: &str) -> Markup {
     html! {
-        p.up role="status" { (ctx.t(error.key())) " (" (row.box_id) ")" }
-        @if let BoxError::NoFootage(why) = error { (gaps(ctx, why)) }
+        p.up role="status" { (ctx.t(error.key())) " (" (box_id) ")" }
+        @if let BoxError::NoFootage(why) = error { (gaps(ctx, &Recorded::read(&[serde_json::json!({"gaps": why})]))) }
     }
 }
 
@@ -149,20 +175,71 @@ pub(crate) async fn clip(
         super::audit::viewed_of(&ctx, &row.office, "clip.view", &id, &detail).await.or_problem(&ctx)?;
         ctx.room.watched.note(&ctx.user.name, &id);
     }
-    let Some(place) = place(&row) else { return Ok(no_clip(&ctx, &BoxError::NotRecorded)) };
+    let Some(place) = place(&row) else { return Ok(not_given(&ctx, &BoxError::NotRecorded)) };
+    let at = (row.office.as_str(), row.box_id.as_str());
+    Ok(handed_through(&ctx, at, &place.clip, &place.query, &headers, "video/mp4").await)
+}
+
+/// The clip as a file, for a reason.
+pub(crate) async fn save(Path(id): Path<String>, post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let row = alert(ctx, &id).await?;
+    let place = place(&row).or_problem(ctx)?;
+    let about = Saved { office: &row.office, box_id: &row.box_id, object: &id, name: &id, detail: row.camera.clone() };
+    saved(&post, &about, &place.clip, &place.query).await
+}
+
+/// What is saved: whose it is, what the audit calls it, and the file's name without its ending.
+pub(crate) struct Saved<'a> {
+    pub office: &'a str,
+    pub box_id: &'a str,
+    pub object: &'a str,
+    pub name: &'a str,
+    pub detail: String,
+}
+
+/// Hands a clip through as a file to keep. It is written down first, with the reason.
+pub(crate) async fn saved(post: &Post, about: &Saved<'_>, path: &str, query: &[(&str, String)]) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let why: String = post.get("note").chars().take(1000).collect();
+    if why.is_empty() {
+        return Err(Problem::refused(ctx.language, "refusal.note"));
+    }
+    let detail = format!("{}: {why}", about.detail);
+    super::audit::viewed_of(ctx, about.office, "clip.save", about.object, &detail).await.or_problem(ctx)?;
+    let answer = ctx.room.boxes.get(about.office, about.box_id, path, query, HeaderMap::new()).await;
+    let answer = answer.map_err(|error| Problem::refused(ctx.language, error.key()))?;
+    let mut response = passed_on(answer, "video/mp4");
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let name: String = about.name.chars().map(plain).collect();
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.mp4\"")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+/// What a box `(office, id)` gives, as `kind`.
+pub(crate) async fn handed_through(
+    ctx: &Ctx,
+    (office, box_id): (&str, &str),
+    path: &str,
+    query: &[(&str, String)],
+    headers: &HeaderMap,
+    kind: &'static str,
+) -> Response {
     let mut asked = HeaderMap::new();
     for name in ASKED {
         if let Some(value) = headers.get(&name) {
             asked.insert(name, value.clone());
         }
     }
-    match ctx.room.boxes.get(&row.office, &row.box_id, &place.clip, &place.query, asked).await {
-        Ok(answer) => Ok(passed_on(answer)),
-        Err(error) => Ok(no_clip(&ctx, &error)),
+    match ctx.room.boxes.get(office, box_id, path, query, asked).await {
+        Ok(answer) => passed_on(answer, kind),
+        Err(error) => not_given(ctx, &error),
     }
 }
 
-fn passed_on(answer: reqwest::Response) -> Response {
+fn passed_on(answer: reqwest::Response, kind: &'static str) -> Response {
     let (status, headers) = (answer.status(), answer.headers().clone());
     // A chunk is read when the browser took the one before; a box that breaks off breaks the answer off.
     let chunks = stream::unfold(Some(answer), |answer| async {
@@ -180,13 +257,13 @@ fn passed_on(answer: reqwest::Response) -> Response {
             response.headers_mut().insert(name, value.clone());
         }
     }
-    // Whatever a box says, a browser takes it for nothing but video.
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    // Whatever a box says, a browser takes it for nothing else.
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     response
 }
 
-fn no_clip(ctx: &Ctx, error: &BoxError) -> Response {
+fn not_given(ctx: &Ctx, error: &BoxError) -> Response {
     let status = match error {
         BoxError::Away | BoxError::Refused | BoxError::Trouble => StatusCode::BAD_GATEWAY,
         BoxError::MasksUnknown => StatusCode::FORBIDDEN,

@@ -7,6 +7,7 @@ mod alerts;
 mod api;
 mod assets;
 mod audit;
+mod camera;
 mod declaration;
 mod devices;
 mod footage;
@@ -17,15 +18,18 @@ mod openapi;
 mod orders;
 mod page;
 mod parts;
+mod recorded;
 mod reports;
 mod server;
 mod shift;
 mod shifts;
+mod span;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tip;
 mod tip_edit;
+mod tip_footage;
 mod tips;
 mod yard;
 
@@ -60,7 +64,15 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/alerts/{id}", get(alert::detail))
         .route("/alerts/{id}/footage", get(footage::show))
         .route("/alerts/{id}/clip", get(footage::clip))
+        .route("/alerts/{id}/save", post(footage::save))
         .route("/alerts/{id}/{step}", post(alert::take_step))
+        .route("/footage", get(camera::choose))
+        .route("/footage/{office}/{box}/{camera}", get(camera::show))
+        .route("/footage/{office}/{box}/{camera}/clip", get(camera::clip))
+        .route("/footage/{office}/{box}/{camera}/sheet", get(camera::stills))
+        .route("/footage/{office}/{box}/{camera}/now", get(camera::picture))
+        .route("/footage/{office}/{box}/{camera}/save", post(camera::save))
+        .route("/footage/{office}/{box}/{camera}/{step}", post(camera::take_step))
         .route("/pictures/{event}/{sha256}", get(assets::picture))
         .route("/declarations", get(declaration::find))
         .route("/declarations/{key}", get(declaration::show))

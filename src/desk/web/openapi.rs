@@ -16,6 +16,8 @@ enum Gives {
     Json,
     /// Server-sent events.
     Events,
+    /// Takes a form; gives a video to keep.
+    Saved,
     /// A file of this media type.
     File(&'static str),
     /// Words for machines.
@@ -27,6 +29,7 @@ type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'stati
 
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule"];
+const TIME: &[&str] = &["from", "to", "minutes"];
 const REPORT: &[&str] = &["period", "day", "view", "unit"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
 const DRAFT: &[&str] =
@@ -67,11 +70,55 @@ const ENTRIES: &[Entry] = &[
         Gives::Form,
         &["reason", "note", "decl", "action", "visit", "from", "to", "hold"],
     ),
+    ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved, &["note"]),
+    (
+        "GET",
+        "/footage",
+        "Chooses a camera and a time, or finds words",
+        Gives::Page,
+        &["camera", "from", "to", "minutes", "q"],
+    ),
+    ("GET", "/footage/{office}/{box}/{camera}", "What a box has of a camera and a time", Gives::Page, TIME),
+    (
+        "GET",
+        "/footage/{office}/{box}/{camera}/clip",
+        "The video of a time, handed through from the box; one byte range at a time",
+        Gives::File("video/mp4"),
+        TIME,
+    ),
+    (
+        "GET",
+        "/footage/{office}/{box}/{camera}/sheet",
+        "Stills of a time on one picture",
+        Gives::File("image/jpeg"),
+        TIME,
+    ),
+    ("GET", "/footage/{office}/{box}/{camera}/now", "What the camera sees now", Gives::File("image/jpeg"), &[]),
+    (
+        "POST",
+        "/footage/{office}/{box}/{camera}/save",
+        "The video of the time `from` to `to` in the query as a file, for a reason",
+        Gives::Saved,
+        &["note"],
+    ),
+    (
+        "POST",
+        "/footage/{office}/{box}/{camera}/{step}",
+        "Takes a step: hold, release",
+        Gives::Form,
+        &["from", "to", "hold", "note"],
+    ),
     ("GET", "/pictures/{event}/{sha256}", "A picture of an alert", Gives::File("image/jpeg"), &[]),
     ("GET", "/declarations", "Finds a declaration", Gives::Page, &["q"]),
     ("GET", "/declarations/{key}", "A declaration's time line", Gives::Page, &[]),
     ("GET", "/tips", "Tips", Gives::Page, &["view", "office", "q"]),
-    ("GET", "/tips/new", "A new draft, filled from an alert", Gives::Page, &["alert"]),
+    (
+        "GET",
+        "/tips/new",
+        "A new draft, filled from an alert, or a camera and a time",
+        Gives::Page,
+        &["alert", "camera", "from", "to"],
+    ),
     ("POST", "/tips/new", "Writes a draft", Gives::Form, DRAFT),
     ("GET", "/tips/{id}", "One tip", Gives::Page, &[]),
     ("POST", "/tips/{id}/edit", "Changes a draft", Gives::Form, DRAFT),
@@ -197,6 +244,7 @@ fn responses(gives: Gives, need: Need, form: bool) -> Value {
         Gives::Form => {
             drop(all.insert("303".into(), json!({"description": "Done; `Location` is the page to go on with"})))
         }
+        Gives::Saved => drop(all.insert("200".into(), body("video/mp4"))),
         Gives::File(kind) => {
             all.insert("200".into(), body(kind));
             if kind == "video/mp4" {

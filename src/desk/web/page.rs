@@ -57,6 +57,7 @@ const MENU: &[(&str, &str, Need)] = &[
     ("/tips", "tips", Need::ViewTips),
     ("/declarations", "declarations", Need::ViewAlerts),
     ("/yard", "yard", Need::ViewAlerts),
+    ("/footage", "footage", Need::Footage),
     ("/shifts", "shifts", Need::Shifts),
     ("/reports", "reports", Need::Reports),
     ("/devices", "devices", Need::Devices),

@@ -46,14 +46,24 @@ pub(crate) fn input_time(ctx: &Ctx, ms: Option<i64>) -> String {
     ms.map_or_else(String::new, |ms| local(ctx, ms, "%Y-%m-%dT%H:%M"))
 }
 
-/// What `<input type="datetime-local">` sends; `Ok(None)` when it is empty.
+/// `2026-03-02T10:17:30`, for addresses; read back by [`read_time`].
+pub(crate) fn address_time(ctx: &Ctx, ms: i64) -> String {
+    local(ctx, ms, "%Y-%m-%dT%H:%M:%S")
+}
+
+/// A time that somebody typed, `dd/MM/yyyy HH:mm` with or without seconds, or as `<input type="datetime-local">` sends it;
+/// `Ok(None)` when it is empty.
 pub(crate) fn read_time(ctx: &Ctx, sent: &str) -> Result<Option<i64>, ()> {
     if sent.is_empty() {
         return Ok(None);
     }
-    let read: civil::DateTime = sent.parse().map_err(|_| ())?;
-    let at = read.to_zoned_datetime(zone(ctx)).map_err(|_| ())?;
+    let at = civil_time(sent).ok_or(())?.to_zoned_datetime(zone(ctx)).map_err(|_| ())?;
     Ok(Some(at.timestamp().as_millisecond()))
+}
+
+fn civil_time(sent: &str) -> Option<civil::DateTime> {
+    let typed = ["%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M"];
+    sent.parse().ok().or_else(|| typed.iter().find_map(|form| civil::DateTime::strptime(form, sent).ok()))
 }
 
 /// A duration in two units, e.g. `3 giờ 12 phút`.
@@ -177,6 +187,18 @@ pub(crate) fn amount_words(ctx: &Ctx, amount: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_people_here_write_them_and_as_browsers_send_them() {
+        let read = |text| civil_time(text).map(|t| t.to_string());
+        let at = Some("2026-03-02T08:05:00".to_owned());
+        for text in
+            ["02/03/2026 08:05", "2/3/2026 8:05", "02/03/2026 08:05:00", "2026-03-02T08:05", "2026-03-02T08:05:00"]
+        {
+            assert_eq!(read(text), at, "{text}");
+        }
+        assert_eq!((read("31/02/2026 08:05"), read("02/03/2026"), read("8 giờ")), (None, None, None));
+    }
 
     #[test]
     fn amounts_are_grouped_with_dots() {

@@ -75,7 +75,10 @@ fn what(ctx: &Ctx, i: &Item) -> Markup {
         "tip" => {
             html! { @let (number, state) = two(&i.what); a href={ "/tips/" (i.id) } { (number) } " " (ctx.value("tip_state", &state)) }
         }
-        "hold" => html! { a href={ "/alerts/" (i.id) } { (i.what) } },
+        "hold" => match i.id.strip_prefix("camera:") {
+            Some(camera) => html! { a href={ "/footage?camera=" (super::alerts::escaped(camera)) } { (i.what) } },
+            None => html! { a href={ "/alerts/" (i.id) } { (i.what) } },
+        },
         "chain" => {
             html! { @let (name, fault) = two(&i.what); (name) " " (ctx.value("rule", &format!("chain_{fault}"))) }
         }

@@ -71,6 +71,9 @@ fn filled(path: &str) -> String {
         .replace("{key}", "10000001234")
         .replace("{sha256}", "0")
         .replace("{event}", "e")
+        .replace("{office}", "15BB")
+        .replace("{box}", "gate-01")
+        .replace("{camera}", "gate")
         .replace("{id}", "i")
 }
 

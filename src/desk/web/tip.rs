@@ -1,20 +1,19 @@
-//! One tip: what it is about, its next step, measures, samples, money, what the boxes answer, and its history.
+//! One tip: what it is about, its next step, measures, samples, money, and its history. What the boxes answer: `tip_footage.rs`.
 
 use axum::Extension;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::declaration::key_of;
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
+use super::tip_footage;
 use crate::clock::utc_now;
 use crate::desk::access::Need;
-use crate::desk::db::tips::{Answer as BoxAnswer, Sample, TipAction, TipRow};
+use crate::desk::db::tips::{Sample, TipAction, TipRow};
 use crate::desk::duty::DutyError;
-use crate::desk::message::{rule_of, text};
 use crate::desk::tip::{self, ACTIONS, MONEY, Money, RESULTS, State, Step};
 use crate::desk::tips_duty::{self, Draft, is_seen};
 
@@ -27,6 +26,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
     let samples = db.samples(&id).await.or_problem(&ctx)?;
     let money = db.money(&id).await.or_problem(&ctx)?;
     let answers = db.answers(&id).await.or_problem(&ctx)?;
+    let alerts = tip_footage::alerts_of(&ctx, &answers).await.or_problem(&ctx)?;
     let history = db.tip_history(&id).await.or_problem(&ctx)?;
     let merged = match &t.merged_into {
         Some(into) => db.tip(into).await.or_problem(&ctx)?,
@@ -41,7 +41,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 (facts(&ctx, &offices, &t))
                 (samples_part(&ctx, &t, &samples))
                 (money_part(&ctx, &t, &money))
-                (answers_part(&ctx, &answers))
+                (tip_footage::part(&ctx, &answers, &alerts))
             }
             div.side-column { (steps(&ctx, &offices, &t)) (history_part(&ctx, &history)) }
         }
@@ -62,7 +62,8 @@ fn facts(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
             @if t.from_ms.is_some() || t.to_ms.is_some() {
                 dt { (ctx.t("tip.from")) } dd { (parts::maybe_time(ctx, t.from_ms)) " " (ctx.t("until")) " " (parts::maybe_time(ctx, t.to_ms)) }
             }
-            @if let Some(alert) = &t.alert_id { dt { (ctx.t("tip.alert")) } dd { a href={ "/alerts/" (alert) } { (ctx.t("act.open")) } } }
+            @if let Some(alert) = &t.alert_id { dt { (ctx.t("tip.alert")) } dd { a href={ "/alerts/" (alert) } { (ctx.t("act.open")) }
+                @if ctx.may(Need::Footage) { " " (tip_footage::play(ctx, &format!("/alerts/{alert}/footage"), "of-alert")) } } }
             dt { (ctx.t("tip.created")) } dd { (parts::time(ctx, t.created_ms)) " · " (t.created_by) }
             dt { (ctx.t("tip.issued")) } dd { (parts::maybe_time(ctx, t.issued_ms)) }
             dt { (ctx.t("tip.due")) } dd { (parts::maybe_time(ctx, t.due_ms)) }
@@ -249,64 +250,6 @@ fn money_form(ctx: &Ctx, t: &TipRow) -> Markup {
             button { (ctx.t("money.add")) }
         }
     }
-}
-
-fn answers_part(ctx: &Ctx, answers: &[BoxAnswer]) -> Markup {
-    html! {
-        h2 { (ctx.t("boxes_say")) }
-        @if answers.is_empty() { p.hint { (ctx.t("boxes_say.nothing")) } }
-        ol.timeline { @for a in answers {
-            li { (parts::time(ctx, a.at_ms)) " · " (a.source) " · " (ctx.value("rule", &rule_of(&a.kind))) (answer_words(ctx, a)) }
-        } }
-    }
-}
-
-/// What the box says in words, its footage by camera, and what it says exactly.
-fn answer_words(ctx: &Ctx, a: &BoxAnswer) -> Markup {
-    let body: Value = serde_json::from_str(&a.body).unwrap_or(Value::Null);
-    let data = body.get("data").cloned().unwrap_or(Value::Null);
-    let list = |key: &str| data.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let said = ["/summary", "/reason"].iter().filter_map(|p| text(&data, p)).collect::<Vec<_>>();
-    let total = data.get("events_total").and_then(Value::as_i64);
-    html! {
-        @if !said.is_empty() { p { (said.join(" · ")) } }
-        p.line {
-            @if let Some(state) = text(&data, "/state") { span.state { (ctx.value("standing", &state)) } }
-            @if let Some(footage) = text(&data, "/footage") { span { (ctx.t("footage")) ": " strong { (ctx.value("footage", &footage)) } } }
-            @if let Some(n) = total { span { (n) " " (ctx.t("boxes_say.events")) } }
-        }
-        (ranges(ctx, &list("ranges")))
-        @for e in list("events").iter().take(20) { (found_event(ctx, e)) }
-        details { summary { "JSON" } pre { (serde_json::to_string_pretty(&data).unwrap_or_default()) } }
-    }
-}
-
-fn ranges(ctx: &Ctx, ranges: &[Value]) -> Markup {
-    html! {
-        @if !ranges.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
-            thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("footage.range")) } th scope="col" { (ctx.t("footage")) }
-                th scope="col" { (ctx.t("footage.gaps")) } th scope="col" { (ctx.t("footage.hold")) } } }
-            tbody { @for r in ranges {
-                tr { td { (text(r, "/camera").unwrap_or_default()) } td { (said_time(ctx, r, "/from")) " – " (said_time(ctx, r, "/to")) }
-                    td { (ctx.value("footage", &text(r, "/footage").unwrap_or_default())) " " (text(r, "/why").unwrap_or_default()) }
-                    td { @for gap in r.get("gaps").and_then(Value::as_array).into_iter().flatten() {
-                        (said_time(ctx, gap, "/from")) " – " (said_time(ctx, gap, "/to")) " " (text(gap, "/why").unwrap_or_default()) br; } }
-                    td { (text(r, "/hold_id").unwrap_or_else(|| "–".into())) } }
-            } }
-        } } }
-    }
-}
-
-fn found_event(ctx: &Ctx, e: &Value) -> Markup {
-    let rule = ctx.value("rule", &text(e, "/rule").unwrap_or_default());
-    let places = [text(e, "/camera"), text(e, "/area")].into_iter().flatten().collect::<Vec<_>>();
-    html! { p.line.soft { (said_time(ctx, e, "/start")) " · " (rule) " · " (places.join(" · ")) } }
-}
-
-/// A time as a box says it, in the duty room's time.
-fn said_time(ctx: &Ctx, value: &Value, pointer: &str) -> String {
-    let at = text(value, pointer).and_then(|t| crate::clock::UtcMillis::parse_rfc3339(&t).ok());
-    at.map_or_else(|| "…".into(), |at| parts::time_text(ctx, at.0))
 }
 
 fn history_part(ctx: &Ctx, history: &[TipAction]) -> Markup {

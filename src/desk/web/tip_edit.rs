@@ -12,6 +12,7 @@ use super::declaration::key_of;
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
+use super::span::{self, Place};
 use crate::clock::utc_now;
 use crate::desk::db::alerts::AlertRow;
 use crate::desk::message::text;
@@ -23,7 +24,7 @@ const DUE_MS: i64 = 24 * 3_600_000;
 /// Footage around the alert that a tip is raised from, milliseconds.
 const AROUND_MS: i64 = 30 * 60_000;
 
-/// The page of a new tip; `?alert=` fills it.
+/// The page of a new tip; `?alert=`, or a camera and a time, fill it.
 pub(crate) async fn blank(Extension(ctx): Extension<Ctx>, Query(query): Query<HashMap<String, String>>) -> Answer {
     let alert = match query.get("alert") {
         Some(id) => {
@@ -33,7 +34,12 @@ pub(crate) async fn blank(Extension(ctx): Extension<Ctx>, Query(query): Query<Ha
         None => None,
     };
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
-    let mut draft = alert.as_ref().map_or_else(Draft::default, |a| from_alert(&ctx, a));
+    let about = query.get("camera").and_then(|c| Place::parse(c)).filter(|p| ctx.user.scope.holds(&p.office));
+    let mut draft = match (&alert, &about) {
+        (Some(a), _) => from_alert(&ctx, a),
+        (None, Some(place)) => from_footage(&ctx, place, &query)?,
+        (None, None) => Draft::default(),
+    };
     draft.due_ms = Some(utc_now().0 + DUE_MS);
     let content = html! {
         @if let Some(a) = &alert {
@@ -47,6 +53,18 @@ pub(crate) async fn blank(Extension(ctx): Extension<Ctx>, Query(query): Query<Ha
         }
     };
     Ok(page(&ctx, ctx.t("tip.new"), "/tips", &content))
+}
+
+/// What somebody saw in footage; the kind of suspicion and what it is about are his to say.
+fn from_footage(ctx: &Ctx, place: &Place, query: &HashMap<String, String>) -> Answer<Draft> {
+    let span = span::of_query(ctx, query).map_err(|key| Problem::refused(ctx.language, key))?;
+    Ok(Draft {
+        office: place.office.clone(),
+        subject: format!("{} {} {}, {}", ctx.t("camera"), place.box_id, place.camera, span.words(ctx)),
+        from_ms: Some(span.from),
+        to_ms: Some(span.to),
+        ..Draft::default()
+    })
 }
 
 fn from_alert(ctx: &Ctx, a: &AlertRow) -> Draft {
