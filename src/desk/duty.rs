@@ -61,9 +61,9 @@ pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
         return Ok(());
     }
     let mut tx = room.db.write().await?;
-    for found in due {
-        // Read again inside the transaction: somebody may have looked meanwhile.
-        let Some(mut row) = tx.alert(&found.id).await? else { continue };
+    for id in due {
+        // Read inside the transaction: somebody may have looked meanwhile.
+        let Some(mut row) = tx.alert(&id).await? else { continue };
         let step = if row.duty_day < today { Step::EndOfDay } else { Step::EscalateByTime };
         let Ok(Some((core, entry))) = alert::step(&row.core(), &step, "", now) else { continue };
         row.set_core(&core);

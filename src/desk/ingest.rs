@@ -1,7 +1,8 @@
 //! From the broker into the database: each message once, in its place, and acknowledged only when it is stored. Holes in
-//! a box's numbers are asked back. What a message means is in `message.rs`; the connection is `mqtt/desk.rs`.
+//! a box's numbers are asked back. What a message means is in `message.rs`, what is plainly new is collected in `plain.rs`;
+//! the connection is `mqtt/desk.rs`.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,12 +20,13 @@ use super::db::{DbError, Tx};
 use super::message;
 use super::orders;
 use super::pictures;
+use super::plain::Plain;
 use super::room::{Room, new_id};
 use crate::clock::utc_now;
 use crate::mqtt::desk::Arrived;
 
 /// Messages stored in one transaction, at most: a backlog of thousands must not cost a disk flush each.
-const BATCH: usize = 200;
+const BATCH: usize = 256;
 /// Wait before a batch that the database refused is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A gap is asked for again after this.
@@ -55,42 +57,110 @@ pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str, share: 
 pub(crate) async fn run(room: Arc<Room>, mut arrived: mpsc::Receiver<Arrived>) {
     let mut batch = Vec::new();
     while arrived.recv_many(&mut batch, BATCH).await > 0 {
-        while let Err(error) = store(&room, &batch).await {
-            tracing::warn!(%error, messages = batch.len(), "messages cannot be stored now; trying again");
-            tokio::time::sleep(AGAIN).await;
-        }
+        store_all(&room, &batch).await;
         room.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
         batch.drain(..).for_each(|a| a.acknowledge());
         room.hub.nudge();
     }
 }
 
+/// Stores a batch, however long the database takes. Where it will not have one of the messages, halves are stored until
+/// that one is found: it is kept aside, and the others do not wait for it.
+async fn store_all(room: &Room, batch: &[Arrived]) {
+    while let Err(error) = store(room, batch).await {
+        match batch {
+            [one] if error.is_of_content() => {
+                tracing::error!(%error, topic = one.topic, bytes = one.payload.len(), "the database will not have a message");
+                match refuse(room, one).await {
+                    Err(error) if !error.is_of_content() => {
+                        tracing::warn!(%error, "it cannot be kept aside now; trying again");
+                    }
+                    _ => return,
+                }
+            }
+            [_, _, ..] if error.is_of_content() => {
+                let (first, second) = batch.split_at(batch.len() / 2);
+                Box::pin(store_all(room, first)).await;
+                return Box::pin(store_all(room, second)).await;
+            }
+            _ => tracing::warn!(%error, messages = batch.len(), "messages cannot be stored now; trying again"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// One transaction for all of them.
 async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
+    let words: Vec<Word> = batch.iter().map(|one| Word::of(room, one)).collect();
+    let messages: Vec<&Message> = words.iter().filter_map(|w| w.message.as_ref()).collect();
+    let boxes: BTreeSet<_> = words.iter().filter_map(|w| w.place.as_ref().map(|p| (p.0, p.1))).collect();
+    let now = utc_now().0;
     let mut tx = room.db.write().await?;
-    let mut seen = HashSet::new();
-    for one in batch {
-        take(room, &mut tx, &mut seen, one).await?;
+    tx.boxes_seen(&boxes, now).await?;
+    // One message alone is not worth it. It is also how a batch ends up that could not be stored as one.
+    let mut plain = if batch.len() > 1 { Some(Plain::new(tx.known(&messages).await?)) } else { None };
+    for word in &words {
+        match (&word.message, &mut plain) {
+            (None, _) => take(room, &mut tx, word, now).await?,
+            (Some(m), None) => keep(room, &mut tx, m, now).await?,
+            (Some(m), Some(plain)) if plain.fits(m) => plain.take(room, &mut tx, m, now).await?,
+            (Some(m), Some(plain)) => {
+                plain.write(&mut tx, now).await?;
+                keep(room, &mut tx, m, now).await?;
+                plain.passed(m);
+            }
+        }
+    }
+    if let Some(mut plain) = plain {
+        plain.write(&mut tx, now).await?;
     }
     tx.commit().await
 }
 
-/// `seen`: boxes that had a word in this transaction already.
-async fn take<'a>(
-    room: &Room,
-    tx: &mut Tx,
-    seen: &mut HashSet<(&'a str, &'a str)>,
-    one: &'a Arrived,
-) -> Result<(), DbError> {
-    let prefix = &room.prefix;
-    if one.topic == reply_topic(prefix, &room.config.mqtt.client_id) {
+/// The database will not have it as what it is: its number counts as seen, and somebody hears of it.
+async fn refuse(room: &Room, one: &Arrived) -> Result<(), DbError> {
+    let word = Word::of(room, one);
+    let Some(m) = &word.message else { return Ok(()) };
+    let now = utc_now().0;
+    let mut tx = room.db.write().await?;
+    tx.refuse(m, now).await?;
+    chain::set_aside(room, &mut tx, m, now).await?;
+    tx.commit().await
+}
+
+/// What came, read as far as it can be without the database.
+struct Word<'a> {
+    arrived: &'a Arrived,
+    /// Office, box and the levels after them; `None` = an answer, or no topic of a box.
+    place: Option<(&'a str, &'a str, Vec<&'a str>)>,
+    message: Option<Message>,
+}
+
+impl<'a> Word<'a> {
+    fn of(room: &Room, arrived: &'a Arrived) -> Self {
+        let place = levels(&room.prefix, &arrived.topic);
+        // All that shares the box's sequence: what is not taken looks like a hole in it.
+        let message = place.as_ref().and_then(|(office, box_id, kind)| match kind.as_slice() {
+            ["event" | "alert" | "correlation" | "chain"] => Some(message::read(&arrived.payload, office, box_id)),
+            _ => None,
+        });
+        let message = message.and_then(|read| {
+            let unreadable = |why: &String| {
+                tracing::warn!(topic = arrived.topic, why, bytes = arrived.payload.len(), "message cannot be read");
+            };
+            read.inspect_err(unreadable).ok()
+        });
+        Self { arrived, place, message }
+    }
+}
+
+/// What is no message of a box's sequence.
+async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(), DbError> {
+    let one = word.arrived;
+    if one.topic == reply_topic(&room.prefix, &room.config.mqtt.client_id) {
         return answer(tx, one).await;
     }
-    let Some((office, box_id, kind)) = levels(prefix, &one.topic) else { return Ok(()) };
-    let now = utc_now().0;
-    if seen.insert((office, box_id)) {
-        tx.box_seen(office, box_id, now).await?;
-    }
+    let Some((office, box_id, kind)) = &word.place else { return Ok(()) };
     match kind.as_slice() {
         ["state"] => {
             let online = json_of(one).pointer("/online").and_then(Value::as_bool).unwrap_or(false);
@@ -101,11 +171,6 @@ async fn take<'a>(
             tx.camera_state(office, box_id, camera, &json_of(one).to_string(), now).await?;
         }
         ["snapshot", event] => return picture(room, tx, event, one).await,
-        // All that shares the box's sequence: what is not taken looks like a hole in it.
-        ["event" | "alert" | "correlation" | "chain"] => match message::read(&one.payload, office, box_id) {
-            Ok(m) => return keep(room, tx, &m, now).await,
-            Err(why) => tracing::warn!(topic = one.topic, why, bytes = one.payload.len(), "message cannot be read"),
-        },
         _ => {}
     }
     Ok(())
@@ -159,15 +224,10 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbE
     if m.kind == chain::HEAD_KIND {
         return chain::take(room, tx, m, now).await;
     }
-    for tip in message::tips(m) {
-        tx.tip_answer(&tip, &m.source, &m.kind, &m.id, m.at_ms, &m.body.to_string()).await?;
-    }
     let newest = tx.newest_revision(&m.id).await? <= m.revision;
+    hear(tx, m, newest).await?;
     if newest {
         tx.set_links(&m.id, &m.office, m.at_ms, &message::links(m)).await?;
-        if let Some(word) = message::bay(m) {
-            tx.bay_word(m, &word).await?;
-        }
     }
     match tx.alert(&m.id).await? {
         Some(row) if m.revision > row.revision => renew(tx, row, m, now).await,
@@ -176,9 +236,20 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbE
     }
 }
 
+/// What a message says about tips, and about a bay where it is the newest of its event.
+pub(super) async fn hear(tx: &mut Tx, m: &Message, newest: bool) -> Result<(), DbError> {
+    for tip in message::tips(m) {
+        tx.tip_answer(&tip, &m.source, &m.kind, &m.id, m.at_ms, &m.body.to_string()).await?;
+    }
+    if let Some(word) = message::bay(m).filter(|_| newest) {
+        tx.bay_word(m, &word).await?;
+    }
+    Ok(())
+}
+
 /// A new alert.
 async fn open(room: &Room, tx: &mut Tx, m: &Message, newest: bool, now: i64) -> Result<(), DbError> {
-    let mut row = message::alert(m, &room.zone, now, i64::from(room.config.alerts.live_limit_s) * 1000);
+    let mut row = message::alert(m, &room.zone, now, room.live_limit_ms());
     if !newest {
         // It was overtaken by what happened after it.
         let body = tx.newest_body(&m.id).await?;
@@ -277,7 +348,139 @@ fn lost_to(result: &Value, epoch: i64, from: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A message of a box about an event.
+    fn said(kind: &str, box_id: &str, id: &str, seq: i64, revision: i64, severity: i64) -> Arrived {
+        let mut body = message::tests::body(id, seq, revision, severity);
+        body["source"] = format!("/office/15BB/box/{box_id}").into();
+        body["data"]["box"] = box_id.into();
+        body["data"]["link"]["links"][0]["decl_key"] = format!("{severity}0000001234").into();
+        match kind {
+            "alert" => {}
+            "chain" => body["type"] = chain::HEAD_KIND.into(),
+            "correlation" => body["data"]["tip_id"] = format!("tip-{severity}").into(),
+            other => body["type"] = format!("gatewatch.event.{other}.v1").into(),
+        }
+        let topic = if matches!(kind, "alert" | "chain" | "correlation") { kind } else { "event" };
+        Arrived::unheard(&format!("gatewatch/v1/15BB/{box_id}/{topic}"), body.to_string().into_bytes())
+    }
+
+    fn picture_of(event: &str, n: u8) -> Arrived {
+        let topic = format!("gatewatch/v1/15BB/gate-00/snapshot/{event}");
+        Arrived::unheard(&topic, vec![0xff, 0xd8, 0xff, n])
+    }
+
+    /// All that messages leave behind, but the times at which they came and what is made of them.
+    async fn rows(room: &Room) -> Vec<String> {
+        let mut all = Vec::new();
+        for (table, columns) in [
+            ("message", "source, epoch, seq, id, revision, kind, office, box, severity, at_ms, body"),
+            ("stream", "source, epoch, office, box, high"),
+            ("gap", "source, epoch, from_seq, to_seq, lost"),
+            ("clash", "source, epoch, seq, body"),
+            ("event_link", "event_id, decl_key, office, at_ms, state, method, permille, channel"),
+            (
+                "alert",
+                "id, office, box, rule, severity, revision, phase, duty_day, historical, group_key, picture, state, version",
+            ),
+            ("alert", "id, CASE WHEN id LIKE 'chain-%' THEN '' ELSE body END"),
+            ("alert", "id, touched > 0, rang > 0"),
+            ("alert_action", "alert_id, action"),
+            ("bay", "office, box, area, name, event_id, since_ms, epoch, seq, body"),
+            ("tip_answer", "tip_id, source, kind, id, at_ms, body"),
+            ("picture", "event_id, sha256, bytes"),
+            ("box", "office, id, online"),
+            ("office", "code"),
+        ] {
+            let select = format!("SELECT '{table} ' || json_array({columns}) AS row FROM {table} ORDER BY row");
+            let found = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(select)).fetch_all(&room.db.pool).await;
+            all.extend(found.unwrap());
+        }
+        all
+    }
+
+    async fn one(room: &Room, select: &'static str) -> i64 {
+        sqlx::query_scalar(select).fetch_one(&room.db.pool).await.unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Boxes that skip numbers, repeat and contradict themselves and each other.
+        #[test]
+        fn a_batch_leaves_what_its_messages_leave_one_by_one(
+            says in proptest::collection::vec((0..3_usize, 0..14_u8, 0..12_i64, 1..4_i64, 0..10_usize, 1..5_i64), 1..70),
+            size in 2..40_usize,
+        ) {
+            let mut high = [0_i64; 3];
+            let batch: Vec<Arrived> = says.into_iter().map(|(n, event, step, revision, kind, severity)| {
+                // Mostly the next number, at times a hole, the same one, or an earlier one.
+                high[n] = (high[n] + [1, 1, 1, 1, 1, 1, 1, 1, 3, 0, -1, -2][usize::try_from(step).unwrap()]).max(1);
+                let kind = ["alert", "alert", "alert", "alert", "gate_out", "gate_out", "bay_occupied", "correlation", "chain", ""][kind];
+                // Most events are of one box only.
+                let id = if event == 0 { "E0".to_owned() } else { format!("E{n}-{event}") };
+                match kind {
+                    "" => picture_of(&id, event),
+                    kind => said(kind, &format!("gate-0{n}"), &id, high[n], revision, severity),
+                }
+            }).collect();
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                let (together, alone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+                let open = async |dir: &Path| super::super::web::tests::room(dir).await;
+                let (together, alone) = (open(together.path()).await, open(alone.path()).await);
+                for part in batch.chunks(size) {
+                    store(&together, part).await.unwrap();
+                }
+                for one in &batch {
+                    store(&alone, std::slice::from_ref(one)).await.unwrap();
+                }
+                assert_eq!(rows(&together).await, rows(&alone).await);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_and_not_acknowledged_comes_again_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let batch: Vec<Arrived> =
+            (1..=40).map(|n| said("alert", &format!("gate-0{}", n % 4), &format!("E{n}"), (n + 3) / 4, 1, 4)).collect();
+        store(&room, &batch).await.unwrap();
+        let before = rows(&room).await;
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM alert").await, 40);
+        // The power fails here: nothing was acknowledged, the broker sends it all again, in any pieces.
+        for part in batch.chunks(15) {
+            store(&room, part).await.unwrap();
+        }
+        store(&room, &batch[7..8]).await.unwrap();
+        assert_eq!(rows(&room).await, before);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_the_database_will_not_have_is_kept_aside_and_the_others_are_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON message WHEN NEW.id = 'E23'
+                      BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+        sqlx::query(refuse).execute(&room.db.pool).await.unwrap();
+        let batch: Vec<Arrived> = (1..=60).map(|n| said("alert", "gate-01", &format!("E{n}"), n, 1, 3)).collect();
+        store_all(&room, &batch).await;
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM message").await, 59);
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM alert WHERE rule <> 'chain_set_aside'").await, 59);
+        assert_eq!(one(&room, "SELECT high FROM stream").await, 60);
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM gap").await, 0, "it is not asked for again");
+        assert_eq!(one(&room, "SELECT seq FROM clash").await, 23);
+        assert_eq!(
+            one(&room, "SELECT severity FROM alert WHERE rule = 'chain_set_aside'").await,
+            4,
+            "somebody hears of it"
+        );
+    }
 
     #[tokio::test]
     async fn the_alert_of_a_box_is_changed_by_that_box_only() {

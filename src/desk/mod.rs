@@ -17,6 +17,7 @@ mod message;
 mod orders;
 mod password;
 mod pictures;
+mod plain;
 mod report;
 mod room;
 mod shift;

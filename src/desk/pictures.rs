@@ -24,10 +24,17 @@ pub(crate) async fn write(dir: &Path, sha256: &str, jpeg: &[u8]) -> Result<(), D
         return Ok(());
     }
     let folder = path.parent().unwrap_or(dir);
+    let is_new = !tokio::fs::try_exists(folder).await.map_err(failed)?;
     tokio::fs::create_dir_all(folder).await.map_err(failed)?;
     let half = path.with_extension("tmp");
     let mut file = tokio::fs::File::create(&half).await.map_err(failed)?;
     file.write_all(jpeg).await.map_err(failed)?;
     file.sync_all().await.map_err(failed)?;
-    tokio::fs::rename(&half, &path).await.map_err(failed)
+    tokio::fs::rename(&half, &path).await.map_err(failed)?;
+    // The broker forgets it next, so its name must be on the disk too, and that of a folder made for it.
+    let above = folder.ancestors().skip(1).take(2).filter(|_| is_new);
+    for named_in in std::iter::once(folder).chain(above) {
+        tokio::fs::File::open(named_in).await.map_err(failed)?.sync_all().await.map_err(failed)?;
+    }
+    Ok(())
 }

@@ -91,6 +91,13 @@ pub(crate) struct Room {
     pub stored: AtomicU64,
 }
 
+impl Room {
+    /// What comes later than this after it happened is history, milliseconds.
+    pub(crate) fn live_limit_ms(&self) -> i64 {
+        i64::from(self.config.alerts.live_limit_s) * 1000
+    }
+}
+
 /// A running desk; stops when dropped.
 #[derive(Debug)]
 pub struct Desk {

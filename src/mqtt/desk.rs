@@ -13,8 +13,9 @@ use super::backoff::Backoff;
 use super::connect::{self, Problem, ProblemKind};
 use crate::config::MqttConfig;
 
-/// Messages the broker may send before the earlier ones are acknowledged.
-const RECEIVE_MAXIMUM: u16 = 256;
+/// Messages the broker may send before the earlier ones are acknowledged: two batches of `desk/ingest`, so that one comes in
+/// while the other is stored.
+const RECEIVE_MAXIMUM: u16 = 512;
 /// Messages read and not yet stored. More than [`RECEIVE_MAXIMUM`] and than a broker sends that ignores it (the embedded
 /// one 100), so that reading never waits for the database: it could not send acknowledgements meanwhile.
 const WAITING: usize = 1024;
@@ -118,5 +119,15 @@ fn taken(publish: Publish, client: &AsyncClient) -> Arrived {
         correlation: publish.properties.as_ref().and_then(|p| p.correlation_data.clone()),
         publish,
         client: client.clone(),
+    }
+}
+
+#[cfg(test)]
+impl Arrived {
+    /// A message of a connection that is gone: acknowledging it reaches nobody.
+    pub(crate) fn unheard(topic: &str, payload: Vec<u8>) -> Self {
+        let options = connect::kept_options(&MqttConfig::default(), "test", 60).unwrap();
+        let (client, _) = AsyncClient::new(options, 1);
+        taken(Publish::new(topic.to_owned(), QoS::AtLeastOnce, payload, None), &client)
     }
 }

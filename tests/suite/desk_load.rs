@@ -1,11 +1,12 @@
 //! The desk under load, run by hand: 200 boxes, 50 alerts a second, in the middle a backlog of 20,000 messages, 30 open
-//! consoles; on both databases. Nothing may be lost; how long an alert takes to a page is printed.
+//! consoles; on both databases. Nothing may be lost; how long an alert takes to a page is printed. The boxes, the broker and
+//! the consoles run on the same machine and take their part of it.
 //!
 //! ```sh
 //! GATEWATCH_LOAD_S=600 cargo test --test suite desk_load -- --ignored --nocapture --test-threads 1
 //! ```
 //!
-//! `GATEWATCH_LOAD_P95_MS=1000` makes more than that a failure.
+//! `GATEWATCH_LOAD_P95_MS=1000` makes more than that, over the whole time, a failure.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use rumqttc::v5::{AsyncClient, Event};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::desk::{Browser, Room, alert, body_of, postgres};
+use crate::support::desk::{Browser, Room, alert, body_of, flushing_postgres};
 
 const BOXES: usize = 200;
 const A_SECOND: u32 = 50;
@@ -157,19 +158,23 @@ fn note<'a>(times: &Shared, known: &mut HashSet<String>, ids: impl Iterator<Item
     }
 }
 
+/// An alert that a console never showed (its list is the newest 150) counts as one that took for ever.
 fn figures(name: &str, times: &Times, from: Instant, to: Instant) -> Option<Duration> {
-    let mut all: Vec<Duration> = times.seen.iter().filter(|(at, _)| *at >= from && *at < to).map(|(_, d)| *d).collect();
+    let within = |at: &Instant| *at >= from && *at < to;
+    let mut all: Vec<Duration> = times.seen.iter().filter(|(at, _)| within(at)).map(|(_, took)| *took).collect();
     all.sort();
-    let at = |q: f64| all.get(((all.len() as f64 - 1.0) * q).round() as usize).copied().unwrap_or_default().as_millis();
+    let wanted = times.sent.values().filter(|at| within(at)).count() * CONSOLES;
+    let at = |q: f64| all.get(((wanted as f64 - 1.0) * q).round() as usize).copied();
+    let words = |q| at(q).map_or("never".into(), |took| format!("{} ms", took.as_millis()));
     println!(
-        "  {name:<28} {:>7} sights   p50 {:>5} ms   p95 {:>5} ms   p99 {:>5} ms   max {:>5} ms",
+        "  {name:<28} {:>7} of {wanted:>7} sights   p50 {:>8}   p95 {:>8}   p99 {:>8}   longest {:>8}",
         all.len(),
-        at(0.5),
-        at(0.95),
-        at(0.99),
-        at(1.0)
+        words(0.5),
+        words(0.95),
+        words(0.99),
+        all.last().map_or(0, |d| d.as_millis())
     );
-    (!all.is_empty()).then(|| Duration::from_millis(at(0.95) as u64))
+    at(0.95)
 }
 
 async fn count(database: &DatabaseConfig, room: &Room, select: &'static str) -> i64 {
@@ -196,7 +201,7 @@ async fn two_hundred_boxes_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes of load; run by hand"]
 async fn two_hundred_boxes_on_postgresql() {
-    if let Some((_server, database)) = postgres() {
+    if let Some((_server, database)) = flushing_postgres() {
         load("PostgreSQL", database).await;
     }
 }
@@ -274,16 +279,15 @@ async fn load(name: &str, database: DatabaseConfig) {
         times.lock().unwrap().refreshes,
         std::fs::read_to_string("/proc/loadavg").unwrap().trim()
     );
-    let calm = {
+    let p95 = {
         let all = times.lock().unwrap();
-        let calm = figures("before the backlog", &all, started, burst);
+        figures("before the backlog", &all, started, burst);
         figures("from the backlog's beginning", &all, burst, ended);
-        figures("all", &all, started, ended);
-        calm
+        figures("all", &all, started, ended)
     };
     assert_eq!((stored, alerts, gaps, clashes), (wanted, wanted, 0, 0), "nothing lost, nothing doubled");
     if let Some(limit) = std::env::var("GATEWATCH_LOAD_P95_MS").ok().and_then(|s| s.parse().ok()) {
-        assert!(calm.is_some_and(|p95| p95 <= Duration::from_millis(limit)), "{calm:?}");
+        assert!(p95.is_some_and(|p95| p95 <= Duration::from_millis(limit)), "{p95:?}");
     }
     room.desk.stop().await;
 }

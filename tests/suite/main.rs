@@ -14,6 +14,7 @@ mod desk_box;
 mod desk_browser;
 mod desk_chain;
 mod desk_footage;
+mod desk_ingest;
 mod desk_load;
 mod desk_shift;
 mod desk_story;

@@ -160,7 +160,10 @@ list?.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.matches(".quick")) return;
   event.preventDefault();
-  const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+  const body = new URLSearchParams(new FormData(form));
+  // A card that came later is the same for everybody: the token is the page's.
+  if (!body.has("csrf")) body.set("csrf", document.querySelector('input[name="csrf"]').value);
+  const answer = await fetch(form.action, { method: "POST", body });
   if (!answer.ok) location.href = form.closest(".alert").querySelector("strong a").href;
 });
 

@@ -1,6 +1,6 @@
 //! Alerts and their history as rows. What a step makes of an alert is in `desk/alert.rs`.
 
-use super::{Db, DbError, Scope, Tx, like};
+use super::{Db, DbError, Query, Scope, Tx, like};
 use crate::desk::alert::{Core, Entry, State};
 
 /// An alert.
@@ -95,7 +95,18 @@ pub(crate) struct Touched {
     pub rang: i64,
 }
 
-const COLUMNS: &str = "id, office, box, camera, place, rule, severity, revision, phase, at_ms, opened_ms, duty_day, historical, group_key, picture, search, body, state, outcome, escalated_ms, asked_by, closed_ms, version";
+pub(super) const COLUMNS: &str = "id, office, box, camera, place, rule, severity, revision, phase, at_ms, opened_ms, duty_day, historical, group_key, picture, search, body, state, outcome, escalated_ms, asked_by, closed_ms, version";
+
+/// How many those are.
+pub(super) const COLUMN_COUNT: usize = 23;
+
+/// Binds [`COLUMNS`].
+pub(super) fn bind(q: Query, a: &AlertRow) -> Query {
+    let q = q.bind(&a.id).bind(&a.office).bind(&a.box_id).bind(&a.camera).bind(&a.place).bind(&a.rule);
+    let q = q.bind(a.severity).bind(a.revision).bind(&a.phase).bind(a.at_ms).bind(a.opened_ms).bind(&a.duty_day);
+    let q = q.bind(a.historical).bind(&a.group_key).bind(&a.picture).bind(&a.search).bind(&a.body).bind(&a.state);
+    q.bind(&a.outcome).bind(a.escalated_ms).bind(&a.asked_by).bind(a.closed_ms).bind(a.version)
+}
 
 /// What is known of an alert beside its own columns.
 const PICTURED: &str =
@@ -147,6 +158,12 @@ impl Db {
         Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
     }
 
+    /// How many alerts were changed by transactions after `after`; counts to `limit`.
+    pub(crate) async fn touched_count(&self, after: i64, limit: i64) -> Result<i64, DbError> {
+        let select = "SELECT COUNT(*) FROM (SELECT 1 AS one FROM alert WHERE touched > $1 LIMIT $2) AS touched";
+        Ok(sqlx::query_scalar(select).bind(after).bind(limit).fetch_one(&self.pool).await?)
+    }
+
     /// Alerts changed by transactions after `after`, oldest change first.
     pub(crate) async fn alerts_touched(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
         // Only texts of this file are put together.
@@ -156,13 +173,16 @@ impl Db {
         Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
     }
 
-    /// Alerts that became worth a sound after the transaction `after`, in that order.
+    /// Alerts that became worth a sound after the transaction `after`, in that order: the newest ones where there are more
+    /// than `limit`.
     pub(crate) async fn alerts_rang(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
         // Only texts of this file are put together.
         let select = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS}, {PICTURED}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang LIMIT $2"
+            "SELECT {COLUMNS}, {PICTURED}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang DESC LIMIT $2"
         ));
-        Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
+        let mut rang: Vec<Touched> = sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?;
+        rang.reverse();
+        Ok(rang)
     }
 
     pub(crate) async fn alert_history(&self, id: &str) -> Result<Vec<ActionRow>, DbError> {
@@ -171,17 +191,24 @@ impl Db {
         Ok(sqlx::query_as(select).bind(id).fetch_all(&self.pool).await?)
     }
 
-    /// New alerts that nobody looked at since before these times, and new ones of an earlier duty day.
+    /// Ids of new alerts that nobody looked at since before these times, and of new ones of an earlier duty day.
     pub(crate) async fn alerts_due(
         &self,
         before: i64,
         critical_before: i64,
         day: &str,
-    ) -> Result<Vec<AlertRow>, DbError> {
-        let rest = "WHERE state = 'new' AND (duty_day < $3 OR (historical = 0 AND escalated_ms IS NULL
-                    AND ((severity >= 4 AND opened_ms <= $2) OR opened_ms <= $1))) ORDER BY opened_ms LIMIT 200";
-        let query = sqlx::query_as(select(rest)).bind(before).bind(critical_before).bind(day);
-        Ok(query.fetch_all(&self.pool).await?)
+    ) -> Result<Vec<String>, DbError> {
+        let late = "SELECT id FROM alert WHERE state = 'new' AND duty_day < $1 ORDER BY duty_day LIMIT 200";
+        let mut due: Vec<String> = sqlx::query_scalar(late).bind(day).fetch_all(&self.pool).await?;
+        // Each severity for itself, so that the index leads to those that are due and to no other.
+        let waiting = "SELECT id FROM alert WHERE state = 'new' AND historical = 0 AND escalated_ms IS NULL
+                       AND severity = $1 AND opened_ms <= $2 ORDER BY opened_ms LIMIT 200";
+        for severity in (1..=4_i64).rev() {
+            let before = if severity >= 4 { critical_before.max(before) } else { before };
+            let query = sqlx::query_scalar::<_, String>(waiting).bind(severity).bind(before);
+            due.extend(query.fetch_all(&self.pool).await?);
+        }
+        Ok(due)
     }
 }
 
@@ -195,11 +222,7 @@ impl Tx {
         let insert = sqlx::AssertSqlSafe(format!(
             "INSERT INTO alert ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)"
         ));
-        let q = sqlx::query(insert).bind(&a.id).bind(&a.office).bind(&a.box_id).bind(&a.camera).bind(&a.place);
-        let q = q.bind(&a.rule).bind(a.severity).bind(a.revision).bind(&a.phase).bind(a.at_ms).bind(a.opened_ms);
-        let q = q.bind(&a.duty_day).bind(a.historical).bind(&a.group_key).bind(&a.picture).bind(&a.search);
-        let q = q.bind(&a.body).bind(&a.state).bind(&a.outcome).bind(a.escalated_ms).bind(&a.asked_by);
-        q.bind(a.closed_ms).bind(a.version).execute(&mut **self).await?;
+        bind(sqlx::query(insert), a).execute(&mut **self).await?;
         Ok(())
     }
 

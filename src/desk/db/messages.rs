@@ -108,6 +108,12 @@ impl Tx {
         Ok(found != 0)
     }
 
+    /// Keeps a message aside that the database would not have: its number is used, so nobody must ask the box for it.
+    pub(crate) async fn refuse(&mut self, m: &Message, now_ms: i64) -> Result<(), DbError> {
+        self.put_aside(m, now_ms).await?;
+        self.count(m, now_ms).await
+    }
+
     async fn put_aside(&mut self, m: &Message, now_ms: i64) -> Result<(), DbError> {
         let insert = "INSERT INTO clash (source, epoch, seq, received_ms, body) VALUES ($1, $2, $3, $4, $5)";
         let query = sqlx::query(insert).bind(&m.source).bind(m.epoch).bind(m.seq).bind(now_ms);

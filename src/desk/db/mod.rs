@@ -2,8 +2,9 @@
 //! statements of each part are in the files beside this one; what a state may become is in `alert.rs` and `tip.rs`.
 //!
 //! **Limits and invariants**
-//! * One transaction writes at a time, in a process by a lock and over all processes on one PostgreSQL by the row that each
-//!   counts up first; readers do not wait for it. Versions of rows say whether what a person looked at is still so.
+//! * One transaction writes at a time, in a process because one connection writes and over all processes on one PostgreSQL by
+//!   the row that each counts up first; readers do not wait for it. Versions of rows say whether what a person looked at is
+//!   still so.
 //! * A message is acknowledged to the broker only after the transaction that stored it.
 //! * What the desk publishes is a row first (`outgoing`), removed from work only by the broker's acknowledgement.
 //! * Placeholders are `$1`: both databases know them.
@@ -12,6 +13,7 @@ pub(crate) mod accounts;
 pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod bays;
+pub(crate) mod bulk;
 pub(crate) mod chain;
 pub(crate) mod messages;
 pub(crate) mod orders;
@@ -24,17 +26,24 @@ pub(crate) mod tips;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::{Any, AnyConnection, AnyPool, Database, Executor, Transaction};
 
 use super::config::DatabaseConfig;
 
-/// Connections at most.
-const CONNECTIONS: u32 = 12;
+/// Connections that read, at most.
+const READERS: u32 = 12;
+/// SQLite's settings of every connection. What is committed is on the disk.
+const SQLITE: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000";
+/// And of the one that writes: 64 MiB of pages in memory, and 16 MiB in the log before they are put into their places, so
+/// that a page of an index is not read and written anew for every batch.
+const SQLITE_WRITER: &str = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000";
+
+/// A statement with what is bound to it.
+type Query = sqlx::query::Query<'static, Any, <Any as Database>::Arguments>;
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +67,27 @@ pub(crate) enum DbError {
     },
 }
 
+impl DbError {
+    /// Whether the fault is in what was to be written, so that it would be the same the next time: the database itself works.
+    pub(crate) fn is_of_content(&self) -> bool {
+        let Self::Sql(sqlx::Error::Database(error)) = self else { return false };
+        match error.code().as_deref() {
+            // PostgreSQL: data exception, integrity constraint violation, program limit exceeded.
+            Some(code) if code.len() == 5 => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
+            // SQLite: TOOBIG, CONSTRAINT, MISMATCH, with more detail in the higher bits.
+            Some(code) => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
+            None => false,
+        }
+    }
+}
+
 /// The open database. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct Db {
+    /// Reads.
     pub(super) pool: AnyPool,
-    writer: Arc<Mutex<()>>,
+    /// Writes: one connection, which so has at hand what it wrote before.
+    writer: AnyPool,
 }
 
 /// A transaction that writes. Dropped without [`Tx::commit`] it leaves nothing behind.
@@ -70,7 +95,6 @@ pub(crate) struct Tx {
     tx: Transaction<'static, Any>,
     /// Its number: grows with every transaction that writes, in the order they are committed.
     n: i64,
-    _alone: OwnedMutexGuard<()>,
 }
 
 impl Deref for Tx {
@@ -97,33 +121,22 @@ impl Db {
     pub(crate) async fn open(config: &DatabaseConfig, dir: &Path) -> Result<Self, DbError> {
         sqlx::any::install_default_drivers();
         let url = address(config, dir)?;
-        let sqlite = url.starts_with("sqlite:");
-        let options = AnyConnectOptions::from_str(&url).map_err(|e| refused(&url, &e))?;
-        let mut pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(30));
-        if sqlite {
-            pool = pool.after_connect(|connection, _| {
-                Box::pin(async move {
-                    let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000";
-                    connection.execute(settings).await.map(drop)
-                })
-            });
-        }
-        let pool = pool.connect_with(options).await.map_err(|e| refused(&url, &e))?;
+        let pool = connect(&url, READERS, SQLITE).await?;
         let migrations = sqlx::migrate!("src/desk/db/migrations");
         migrations.run(&pool).await.map_err(|e| {
             DbError::Open(format!("the tables of the desk's database cannot be made or brought up to date: {e}; a newer version may have used it"))
         })?;
-        Ok(Self { pool, writer: Arc::default() })
+        let writer = connect(&url, 1, &format!("{SQLITE}; {SQLITE_WRITER}")).await?;
+        Ok(Self { pool, writer })
     }
 
     /// Begins a transaction that writes; waits for the one before, also for that of another process: the row that is
     /// counted up stays locked until the end.
     pub(crate) async fn write(&self) -> Result<Tx, DbError> {
-        let alone = Arc::clone(&self.writer).lock_owned().await;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.writer.begin().await?;
         let count = "UPDATE counter SET value = value + 1 WHERE name = 'writer' RETURNING value";
         let n = sqlx::query_scalar(count).fetch_one(&mut *tx).await?;
-        Ok(Tx { tx, n, _alone: alone })
+        Ok(Tx { tx, n })
     }
 
     /// Number of the newest transaction that wrote.
@@ -145,8 +158,27 @@ impl Db {
 
     /// Waits until nobody uses it any more.
     pub(crate) async fn close(&self) {
+        self.writer.close().await;
         self.pool.close().await;
     }
+}
+
+/// `settings`: of each connection to SQLite.
+async fn connect(url: &str, connections: u32, settings: &str) -> Result<AnyPool, DbError> {
+    let options = AnyConnectOptions::from_str(url).map_err(|e| refused(url, &e))?;
+    let mut pool = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
+    if url.starts_with("sqlite:") {
+        let settings = settings.to_owned();
+        // SQLite ends a transaction by itself when the disk is full; the driver goes on counting it, takes the next one for a part
+        // of it, and what that commits is never written.
+        pool = pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }));
+        pool = pool.after_connect(move |connection, _| {
+            // Only texts of this file are put together.
+            let settings = sqlx::AssertSqlSafe(settings.clone());
+            Box::pin(async move { connection.execute(settings).await.map(drop) })
+        });
+    }
+    pool.connect_with(options).await.map_err(|e| refused(url, &e))
 }
 
 fn address(config: &DatabaseConfig, dir: &Path) -> Result<String, DbError> {
@@ -227,6 +259,30 @@ mod tests {
     fn search_needs_no_diacritics_and_d_is_d() {
         assert_eq!(folded("Đồng Đăng – Hữu Nghị"), "dong dang – huu nghi");
         assert_eq!(like("Đồng  ĐĂNG%"), "%dong%dang%");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_after_the_disk_was_full_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&DatabaseConfig::default(), dir.path()).await.unwrap();
+        let limit = async |pages: u32| {
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            let mut writer = db.writer.acquire().await.unwrap();
+            writer.execute(pragma).await.unwrap();
+        };
+        let insert = async |name: String| {
+            let mut tx = db.write().await?;
+            sqlx::query("INSERT INTO counter (name, value) VALUES ($1, 1)").bind(name).execute(&mut *tx).await?;
+            tx.commit().await
+        };
+        limit(1).await;
+        insert("full".repeat(1_000_000)).await.unwrap_err();
+        limit(1_000_000).await;
+        drop(db.write().await.unwrap());
+        insert("later".into()).await.unwrap();
+        let select = "SELECT COUNT(*) FROM counter WHERE name = 'later'";
+        let found: i64 = sqlx::query_scalar(select).fetch_one(&db.pool).await.unwrap();
+        assert_eq!(found, 1);
     }
 
     #[tokio::test]

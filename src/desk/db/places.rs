@@ -87,16 +87,6 @@ impl Tx {
         Ok(())
     }
 
-    /// A box says something; an office that nobody named is called by its code.
-    pub(crate) async fn box_seen(&mut self, office: &str, box_id: &str, now_ms: i64) -> Result<(), DbError> {
-        let name = "INSERT INTO office (code, name_vi, name_en) VALUES ($1, $1, $1) ON CONFLICT DO NOTHING";
-        sqlx::query(name).bind(office).execute(&mut **self).await?;
-        let seen = "INSERT INTO box (office, id, online, changed_ms, seen_ms) VALUES ($1, $2, 1, $3, $3)
-                    ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms";
-        sqlx::query(seen).bind(office).bind(box_id).bind(now_ms).execute(&mut **self).await?;
-        Ok(())
-    }
-
     /// Online or not; `true` when that is a change.
     pub(crate) async fn box_online(
         &mut self,

@@ -56,7 +56,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         p.hint { (ctx.t("alerts.keys")) }
         p #say .unseen aria-live="assertive" {}
         section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
-            @for (row, similar) in &grouped(rows, single) { (card(&ctx, &offices, row, *similar)) }
+            @for (row, similar) in &grouped(rows, single) { (card(&ctx, &offices, row, *similar, true)) }
         }
         p #empty .hint { (ctx.t("nothing")) " " (ctx.t("alerts.new_from_now")) }
         (dialogs(&ctx))
@@ -132,8 +132,8 @@ fn filters(ctx: &Ctx, offices: &Offices, w: &Wanted, single: bool) -> Markup {
     }
 }
 
-/// One alert on the page.
-pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize) -> Markup {
+/// One alert on the page. `own`: its form has the token of the reader's session; else nothing in it is his alone.
+pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize, own: bool) -> Markup {
     let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
     let title = ctx.value("rule", &row.rule);
     let open = row.state != State::Closed.as_str();
@@ -156,7 +156,7 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize)
                     @if similar > 0 { span.more { "+" (similar) " " (ctx.t("alerts.similar")) } }
                 }
                 @if let Some(who) = row.asked_by.as_ref().filter(|_| open) { p.line.up { (ctx.t("asked_by")) " " (who) } }
-                @if open && ctx.may(Need::ActAlerts) { (quick(ctx, row)) }
+                @if open && ctx.may(Need::ActAlerts) { (quick(ctx, row, own)) }
             }
         }
     }
@@ -203,11 +203,11 @@ pub(crate) fn how(ctx: &Ctx, link: &Value) -> String {
     format!("{method}, {:.0} %", (confidence * 100.0).floor())
 }
 
-fn quick(ctx: &Ctx, row: &AlertRow) -> Markup {
+fn quick(ctx: &Ctx, row: &AlertRow, own: bool) -> Markup {
     let acked = row.state == State::Acked.as_str();
     html! {
         form.quick method="post" action={ "/alerts/" (row.id) "/ack" } {
-            (super::page::token(ctx))
+            @if own { (super::page::token(ctx)) }
             input type="hidden" name="back" value="list";
             @if !acked { button name="act" value="ack" { (ctx.t("act.ack")) kbd { "A" } } }
             a.button href={ "/alerts/" (row.id) "#dismiss" } data-act="dismiss" { (ctx.t("act.dismiss")) kbd { "D" } }

@@ -1,5 +1,6 @@
-//! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone. Numbers of open
-//! alerts come with them, or a moment later.
+//! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone. A card is made once
+//! for all who see it alike, so it has no token of a session: the page's script has one. Numbers of open alerts come with
+//! them, or a moment later.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,6 +17,7 @@ use super::alerts::{card, count_words, wanted};
 use super::page::{Answer, Ctx, OrProblem};
 use super::parts::Offices;
 use crate::clock::{MonoMillis, mono_now};
+use crate::desk::access::Need;
 use crate::desk::alert::State;
 use crate::desk::db::DbError;
 use crate::desk::db::alerts::{AlertRow, Wanted};
@@ -109,16 +111,25 @@ impl Reader {
 
     async fn alert(&mut self, told: &Card) -> Result<Event, DbError> {
         let row = &told.row;
-        let counts = self.words().await?;
+        let counts = json!(self.words().await?);
         self.counts_at.get_or_insert(MonoMillis(mono_now().0 + GOOD_MS + 50));
         let shown = fits(row, &self.wanted);
-        let html = if shown { card(&self.ctx, &self.offices, row, 0).into_string() } else { String::new() };
-        let data = json!({
-            "id": row.id, "at": row.at_ms, "severity": row.severity, "html": html, "counts": counts,
-            "sound": shown && told.fresh && row.severity >= 3 && row.state != State::Closed.as_str(),
-            "say": format!("{}: {}", self.ctx.value("severity", &row.severity.to_string()), self.ctx.value("rule", &row.rule)),
-        });
-        Ok(Event::default().event("alert").data(data.to_string()))
+        let sound = shown && told.fresh && row.severity >= 3 && row.state != State::Closed.as_str();
+        let said = if shown {
+            let look = (self.ctx.language, self.ctx.may(Need::ActAlerts));
+            told.made(look, || self.said(row, &card(&self.ctx, &self.offices, row, 0, false).into_string()))
+        } else {
+            self.said(row, "").into()
+        };
+        Ok(Event::default().event("alert").data(format!("{{{said},\"counts\":{counts},\"sound\":{sound}}}")))
+    }
+
+    /// The members of an event that are the same for all readers who see the alert alike.
+    fn said(&self, row: &AlertRow, html: &str) -> String {
+        let severity = self.ctx.value("severity", &row.severity.to_string());
+        let say = json!(format!("{severity}: {}", self.ctx.value("rule", &row.rule)));
+        let (id, html) = (json!(row.id), json!(html));
+        format!("\"id\":{id},\"at\":{},\"severity\":{},\"say\":{say},\"html\":{html}", row.at_ms, row.severity)
     }
 }
 

@@ -271,7 +271,16 @@ impl Boxes {
 
 /// A PostgreSQL with the desk's configuration for it.
 pub fn postgres() -> Option<(Postgres, DatabaseConfig)> {
-    let Some(server) = Postgres::start() else {
+    configured(Postgres::start())
+}
+
+/// One that flushes every commit to the disk, as in use: for figures.
+pub fn flushing_postgres() -> Option<(Postgres, DatabaseConfig)> {
+    configured(Postgres::start_with("fsync=on"))
+}
+
+fn configured(server: Option<Postgres>) -> Option<(Postgres, DatabaseConfig)> {
+    let Some(server) = server else {
         println!("skipped: PostgreSQL is not installed (Debian package `postgresql`)");
         return None;
     };

@@ -40,8 +40,13 @@ fn tool(dir: &tempfile::TempDir, name: &str) -> Command {
 }
 
 impl Postgres {
-    /// `None` when it is not installed.
+    /// `None` when it is not installed. Nothing is flushed to the disk: a test's rows need not outlive the power.
     pub fn start() -> Option<Self> {
+        Self::start_with("fsync=off")
+    }
+
+    /// With a setting.
+    pub fn start_with(setting: &str) -> Option<Self> {
         programs()?;
         let dir = tempfile::Builder::new().prefix("gatewatch-pg").tempdir_in("/tmp").unwrap();
         let _ = Command::new("chown").arg("postgres").arg(dir.path()).stderr(Stdio::null()).status();
@@ -59,7 +64,7 @@ impl Postgres {
             "-p",
             &port.to_string(),
             "-c",
-            "fsync=off",
+            setting,
         ]);
         let child = server.spawn().unwrap();
         let this = Self { child, dir, port };
