@@ -29,7 +29,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, Database, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Database, Executor, Transaction};
 
 use super::config::DatabaseConfig;
 
@@ -294,7 +294,7 @@ mod tests {
         let mut older = sqlx::migrate!("src/desk/db/migrations");
         older.migrations.to_mut().truncate(2);
         older.run(&pool).await.unwrap();
-        let db = Db { pool, writer: Arc::default() };
+        let db = Db { writer: pool.clone(), pool };
         let body = crate::desk::message::tests::body("E1", 1, 1, 4);
         let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
         let zone = crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap();
