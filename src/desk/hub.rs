@@ -142,7 +142,7 @@ async fn announce_once(room: &Room, seen: Option<i64>, many: &mut Many) -> Resul
         touched = room.db.alerts_touched(seen, limit + 1).await?;
     }
     if much || touched.len() > MANY {
-        // A backlog comes in: what is new and live is shown at once all the same, the rest with the next list.
+        // A backlog comes in: the newest of what is live is shown at once all the same, the rest with the next list.
         many.owed = true;
         touched = room.db.alerts_rang(seen, limit).await?;
     } else if let Some(last) = touched.last() {

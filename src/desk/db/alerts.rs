@@ -160,13 +160,16 @@ impl Db {
         Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
     }
 
-    /// Alerts that became worth a sound after the transaction `after`, in that order.
+    /// Alerts that became worth a sound after the transaction `after`, in that order: the newest ones where there are more
+    /// than `limit`.
     pub(crate) async fn alerts_rang(&self, after: i64, limit: i64) -> Result<Vec<Touched>, DbError> {
         // Only texts of this file are put together.
         let select = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS}, {PICTURED}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang LIMIT $2"
+            "SELECT {COLUMNS}, {PICTURED}, touched, rang FROM alert WHERE rang > $1 ORDER BY rang DESC LIMIT $2"
         ));
-        Ok(sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?)
+        let mut rang: Vec<Touched> = sqlx::query_as(select).bind(after).bind(limit).fetch_all(&self.pool).await?;
+        rang.reverse();
+        Ok(rang)
     }
 
     pub(crate) async fn alert_history(&self, id: &str) -> Result<Vec<ActionRow>, DbError> {
