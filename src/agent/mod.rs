@@ -131,10 +131,9 @@ impl Agent {
         }
         let Shared { stop, give_up, evidence, footage, .. } = self.shared;
         // Workers wait for the keeper, the keeper for the store: with a store that refuses that would be for ever.
-        let patience = give_up.clone();
         let patience = tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
-            patience.cancel();
+            give_up.cancel();
         });
         let joined = tokio::task::spawn_blocking(move || {
             for worker in workers {
@@ -146,7 +145,6 @@ impl Agent {
             if camera_health.join().is_err() {
                 tracing::error!("the thread for camera health ended badly");
             }
-            give_up.cancel();
             if keeper.join().is_err() {
                 tracing::error!("the keeper ended badly");
             }

@@ -20,6 +20,7 @@ use gatewatch::store::{Archive, Store, StoreOptions};
 use gatewatch::telemetry::metrics::FRAMES_ANALYSED;
 use serde_json::{Value, json};
 use sha2::Digest;
+use sqlx::Connection;
 use tokio::sync::Mutex;
 
 use crate::support::gate::{Door, Gate, SIZE, area, bay, bay_polygon, camera, own_model, serve};
@@ -265,6 +266,38 @@ async fn nothing_is_missing(gate: &Gate, desk: &Listener) {
     store.close().await.unwrap();
     let chain = Archive::open(store.dir()).await.unwrap().check_chain(1).await.unwrap();
     assert!(chain.faults.is_empty() && chain.messages >= u64::try_from(last).unwrap(), "{chain:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_for_some_seconds_around_the_stop_loses_nothing() {
+    let _alone = ONE.lock().await;
+    let model = own_model();
+    let broker = Mosquitto::open();
+    let desk = Listener::start(broker.url(), "desk").await;
+    let server = serve(shuttle(), Codec::H264, ServerOptions::default());
+    let mut watched = camera("bay", server.url("bay"));
+    watched.areas = strips();
+    let mut gate = Gate::new(model, broker.url(), vec![watched]);
+    gate.start();
+    until("an event that lasts", async || lasting(&desk.events()).then_some(())).await;
+    let url = format!("sqlite:{}", gate.config.store.dir.join("gatewatch.db").display());
+    let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON message BEGIN SELECT RAISE(ABORT, 'refused for a test'); END";
+    sqlx::query(refuse).execute(&mut db).await.unwrap();
+    let refusals = |log: &str| log.matches("events cannot be written; trying again").count();
+    until("a refusal", async || (refusals(&gate.log()) > 0).then_some(())).await;
+    gate.ask_to_end();
+    let asked = refusals(&gate.log());
+    let more = |log: &str| refusals(log) > asked + 2 || log.contains("event lost at stop");
+    until("refusals at the stop", async || more(&gate.log()).then_some(())).await;
+    sqlx::query("DROP TRIGGER refuse").execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    assert!(gate.terminate().success());
+    assert!(!gate.log().contains("lost at stop"));
+    until("the state offline", async || desk.states("gate-01").last().filter(|s| s["online"] == false).cloned()).await;
+    let store = Store::open(StoreOptions::of(&gate.config, "unused".into())).await.unwrap();
+    assert!(store.open_events().await.unwrap().is_empty(), "what lasted was ended");
+    assert_lives_are_whole(&desk.events());
 }
 
 // ---- one bad camera ---------------------------------------------------------------------------------------------

@@ -146,11 +146,16 @@ impl Gate {
         child.wait().unwrap();
     }
 
+    /// Asks it to end.
+    pub fn ask_to_end(&self) {
+        let pid = self.pid().expect("the agent was started");
+        assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+    }
+
     /// Asks it to end, and waits.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_end();
         let mut child = self.child.take().expect("the agent was started");
-        let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
         wait_for("the agent's end", || child.try_wait().unwrap())
     }
 
