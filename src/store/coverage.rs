@@ -19,6 +19,8 @@ const MAX_EVENTS: i64 = 500;
 /// What touches a time of a camera.
 const TOUCHING: &str =
     "SELECT * FROM coverage WHERE camera = ? AND to_ms >= ? AND from_ms <= ? ORDER BY session, number";
+/// When the last event ended that is forgotten.
+const FORGOTTEN: &str = "SELECT at_ms FROM moment WHERE name = 'traces_forgotten'";
 /// Intervals compacted in one transaction, so that recording never waits long.
 const BATCH: i64 = 500;
 
@@ -70,10 +72,20 @@ impl Store {
         area: Option<&AreaId>,
         asked: Span,
     ) -> Result<Coverage, StoreError> {
+        let (intervals, until) = self.recorded(camera, asked).await?;
+        Ok(fold(&known(intervals, self.forgotten().await?), area, asked, until))
+    }
+
+    /// The intervals of a camera that touch a time, and where the word about that camera ends.
+    async fn recorded(&self, camera: &CameraId, asked: Span) -> Result<(Vec<Interval>, Option<UtcMillis>), StoreError> {
         let intervals = self.intervals(camera, asked).await?;
         let until = sqlx::query_scalar("SELECT MAX(to_ms) FROM coverage WHERE camera = ?").bind(&camera.0);
         let until: Option<i64> = until.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        Ok(fold(&intervals, area, asked, until.map(UtcMillis)))
+        Ok((intervals, until.map(UtcMillis)))
+    }
+
+    async fn forgotten(&self) -> Result<Option<i64>, StoreError> {
+        sqlx::query_scalar(FORGOTTEN).fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))
     }
 
     /// The intervals of a camera that touch a time, in the order they were written.
@@ -91,8 +103,10 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn answer(&self, camera: &CameraId, area: Option<&AreaId>, asked: Span) -> Result<Answer, StoreError> {
-        let seen = self.coverage_between(camera, area, asked).await?;
+        // In this order: events are recorded before what was watched, and are marked as forgotten before they are.
+        let (intervals, until) = self.recorded(camera, asked).await?;
         let mut events = self.happened(camera, area, asked).await?;
+        let seen = fold(&known(intervals, self.forgotten().await?), area, asked, until);
         let more = events.len() > MAX_EVENTS as usize;
         events.truncate(MAX_EVENTS as usize);
         let answer = Answer::new(camera.clone(), area.cloned(), asked, events, seen);
@@ -200,7 +214,8 @@ impl Store {
 }
 
 impl Archive {
-    /// The intervals of a camera that touch a time, and where the word about that camera ends.
+    /// The intervals of a camera that touch a time, as far as its events are not forgotten, and where the word about that
+    /// camera ends.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -213,9 +228,19 @@ impl Archive {
         let until: Option<i64> = until.fetch_one(self.conn()).await.map_err(|e| self.sql(e))?;
         let select = sqlx::query_as(TOUCHING).bind(camera).bind(asked.from.0).bind(asked.to.0);
         let rows: Vec<Stored> = select.fetch_all(self.conn()).await.map_err(|e| self.sql(e))?;
+        let forgotten = sqlx::query_scalar(FORGOTTEN).fetch_optional(self.conn()).await.map_err(|e| self.sql(e))?;
         let unreadable = |e| self.content(format!("recorded coverage cannot be read: {e}"));
-        Ok((intervals(rows).map_err(unreadable)?, until.map(UtcMillis)))
+        Ok((known(intervals(rows).map_err(unreadable)?, forgotten), until.map(UtcMillis)))
     }
+}
+
+/// Only what is later than the end of the last event that is forgotten: before, "watched" would mean "nothing happened".
+fn known(mut intervals: Vec<Interval>, forgotten_ms: Option<i64>) -> Vec<Interval> {
+    let Some(last) = forgotten_ms else { return intervals };
+    let from = UtcMillis(last + 1);
+    intervals.retain(|i| i.span.to > from);
+    intervals.iter_mut().for_each(|i| i.span.from = i.span.from.max(from));
+    intervals
 }
 
 /// Rows as intervals; equal areas are shared.

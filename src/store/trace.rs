@@ -79,8 +79,13 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets events that ended before then; how many.
+    /// Forgets events that ended before then; how many. Up to when some are forgotten is kept, and only ever raised: a
+    /// watch may be much longer than events are kept, and nobody may say of its beginning that nothing happened.
     pub(super) async fn forget_traces(&self, before: UtcMillis) -> Result<u64, StoreError> {
+        let border = "INSERT INTO moment (name, at_ms)
+                      SELECT 'traces_forgotten', MAX(end_ms) FROM event_place WHERE end_ms < ? HAVING MAX(end_ms) NOT NULL
+                      ON CONFLICT (name) DO UPDATE SET at_ms = MAX(at_ms, excluded.at_ms)";
+        self.execute(sqlx::query(border).bind(before.0)).await?;
         let places = sqlx::query("DELETE FROM event_place WHERE end_ms < ?").bind(before.0);
         let gone = self.execute(places).await?;
         if gone > 0 {

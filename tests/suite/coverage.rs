@@ -250,3 +250,35 @@ async fn old_intervals_become_fewer_and_are_forgotten_with_the_pictures() {
     assert_eq!(told.blind.iter().map(|b| b.reason).collect::<Vec<_>>(), [BlindReason::NoRecord]);
     assert_eq!(store.answer(&CameraId("other".into()), None, all).await.unwrap().answer, Verdict::Blind);
 }
+
+#[tokio::test]
+async fn where_events_are_forgotten_nobody_says_that_there_was_none() {
+    const DAY_MS: i64 = 86_400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { dir: dir.path().into(), keep_pictures_days: 7, ..StoreConfig::default() };
+    let options = StoreOptions { config, ..super::store::options(dir.path()) };
+    let store = Store::open(options).await.unwrap();
+    let (now, camera) = (utc_now(), CameraId("cam-1".into()));
+    let day = |n: i64| now.plus_ms((n - 21) * DAY_MS);
+    let areas = Arc::new(AreaViews::from([(AreaId("bay-1".into()), AreaView::default())]));
+    let (span, look) = (Span { from: day(1), to: now }, Look::Watched { interval_ms: 200, pictures: 9_000_000 });
+    let watched = Interval { camera: camera.clone(), session: 1, number: 1, span, look, areas };
+    store.record_coverage(&[watched]).await.unwrap();
+    let at = day(2).plus_ms(DAY_MS / 2);
+    store
+        .record(super::store::message(super::store::event_of(ulid::Ulid::generate(), 1, "end", at), 2, None))
+        .await
+        .unwrap();
+    let answer = async |from: i64, to: i64| {
+        let asked = Span { from: day(from), to: day(to) };
+        let told = store.answer(&camera, Some(&AreaId("bay-1".into())), asked).await.unwrap();
+        let read = gatewatch::store::Archive::open(dir.path()).await.unwrap().coverage("cam-1", asked).await.unwrap().0;
+        let kept: i64 = read.iter().filter_map(|i| i.span.clipped(&asked)).map(|s| s.ms()).sum();
+        assert_eq!(kept, told.watched_ms, "an account of evidence says the same");
+        (told.answer, told.blind.first().map(|b| b.reason))
+    };
+    assert_eq!(answer(2, 3).await, (Verdict::Yes, None));
+    store.prune(now).await.unwrap();
+    assert_eq!(answer(2, 3).await, (Verdict::Blind, Some(BlindReason::NoRecord)));
+    assert_eq!(answer(4, 5).await, (Verdict::No, None), "nothing of it is forgotten");
+}
