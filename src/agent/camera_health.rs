@@ -282,7 +282,8 @@ pub fn watched(config: &Config, taps: &[Arc<PictureTap>]) -> Vec<Watched> {
     each.collect()
 }
 
-/// Ends the conditions that the last run left open; returns how many.
+/// Ends the conditions that the last run left open; returns how many. One that this version cannot read is named in the log
+/// and no longer held open.
 ///
 /// # Errors
 /// When the store cannot be read or written.
@@ -290,9 +291,13 @@ pub async fn close_open_conditions(store: &Store, sender: &HealthSender) -> Resu
     let mut ends = Vec::new();
     for prefix in KIND_PREFIXES {
         for message in store.open_notices(prefix).await? {
+            let id = message["id"].as_str().unwrap_or_default().to_owned();
             match serde_json::from_value::<HealthMessage>(message) {
                 Ok(last) => ends.push(sender.ended_by_restart(last)),
-                Err(error) => tracing::error!(%error, "a camera's open condition cannot be read and stays open"),
+                Err(error) => {
+                    tracing::error!(id, %error, "a camera's open condition of another version cannot be ended");
+                    store.forget_notice(&id).await?;
+                }
             }
         }
     }

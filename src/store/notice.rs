@@ -119,4 +119,13 @@ impl Store {
         let read = |t: String| serde_json::from_str(&t).map_err(|e| self.content(format!("a recorded notice: {e}")));
         texts.into_iter().map(read).collect()
     }
+
+    /// A notice that nobody will end: it is no longer held open, so that what is newer may be pruned.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget_notice(&self, id: &str) -> Result<(), StoreError> {
+        self.execute(sqlx::query("DELETE FROM open_notice WHERE notice_id = ?").bind(id)).await?;
+        Ok(())
+    }
 }
