@@ -192,6 +192,10 @@ pub async fn tend(store: Store, clearance: Arc<Clearance>, keep_messages_days: u
     loop {
         every.tick().await;
         let now = utc_now();
+        if !store.may_forget(now) {
+            tracing::warn!("the clock is more than a week ahead of the last message: nothing is cleaned up yet");
+            continue;
+        }
         match store.prune(now).await {
             Ok(done) => tracing::info!(?done, "store cleaned up"),
             Err(error) => tracing::error!(%error, "the store could not be cleaned up"),

@@ -81,7 +81,7 @@ pub use resync::ResyncReply;
 pub use tips::{KeptCorrelation, Piece};
 pub use trace::Traced;
 
-use crate::clock::MonoMillis;
+use crate::clock::{MonoMillis, UtcMillis};
 
 /// Lane of alerts of severity 4 and of messages about the outbox itself.
 pub const LANE_CRITICAL: u8 = 0;
@@ -113,6 +113,10 @@ struct Inner {
     timing: Mutex<HashMap<i64, Timing>>,
     /// Messages dropped from the outbox since start.
     dropped: AtomicU64,
+    /// When this process opened the store.
+    opened: MonoMillis,
+    /// When the last message of the runs before was recorded.
+    last_recorded: Option<UtcMillis>,
     /// When the box was last in step with the source of holds since this store was opened, on the monotonic clock.
     holds_heard: Mutex<Option<MonoMillis>>,
     /// Held while the store is open; the system lets go of it when the process ends, however it ends.

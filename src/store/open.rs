@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::{Inner, Store, StoreError, chain, pictures};
-use crate::clock::utc_now;
+use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::{Config, StoreConfig};
 
 /// File of the database in the store's folder.
@@ -67,6 +67,8 @@ impl Store {
         sqlx::migrate!("src/store/migrations").run(&mut writer).await.map_err(|e| migration_error(&db_path, e))?;
         let (epoch, session) = begin_session(&mut writer, &db_path).await?;
         chain::begin(&mut writer, &options.office, &options.box_id).await.map_err(sql)?;
+        let last = sqlx::query_scalar("SELECT MAX(recorded_ms) FROM message");
+        let last_recorded: Option<i64> = last.fetch_one(&mut writer).await.map_err(sql)?;
         let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(30));
         let readers = pool.connect_lazy_with(settings.read_only(true));
         tracing::info!(dir = %dir.display(), epoch, session, "store open");
@@ -80,6 +82,8 @@ impl Store {
             work: tokio::sync::Notify::new(),
             timing: Mutex::new(HashMap::new()),
             dropped: AtomicU64::new(0),
+            opened: mono_now(),
+            last_recorded: last_recorded.map(UtcMillis),
             holds_heard: Mutex::new(None),
             _lock: lock,
         };

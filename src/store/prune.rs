@@ -4,9 +4,11 @@
 use sqlx::Connection;
 
 use super::{Store, StoreError, pictures};
-use crate::clock::UtcMillis;
+use crate::clock::{UtcMillis, mono_now};
 
 const DAY_MS: i64 = 86_400_000;
+/// A clock so far ahead of the runs before may be one that is not set yet, for so long after the start.
+const DOUBTFUL: (i64, i64) = (7 * DAY_MS, DAY_MS);
 /// Rows in one transaction, so that recording never waits long.
 const BATCH: i64 = 500;
 
@@ -29,12 +31,24 @@ pub struct Pruned {
 }
 
 impl Store {
-    /// Forgets messages and pictures older than configured. Messages go from the old end only, so what is left has no
-    /// holes: one undelivered message keeps all newer ones.
+    /// Whether what is old by this clock may be forgotten. Not in the first day after the start, when the clock is more than
+    /// a week ahead of the last message of the runs before: a box whose clock has lost its battery may begin in another
+    /// year, until somebody sets it. What is recorded in this run says nothing for its own clock.
+    #[must_use]
+    pub fn may_forget(&self, now: UtcMillis) -> bool {
+        let ahead = self.inner.last_recorded.is_some_and(|last| now.since(last) > DOUBTFUL.0);
+        !ahead || mono_now().since(self.inner.opened) > DOUBTFUL.1
+    }
+
+    /// Forgets messages and pictures older than configured, if it [may](Self::may_forget). Messages go from the old end
+    /// only, so what is left has no holes: one undelivered message keeps all newer ones.
     ///
     /// # Errors
     /// When the database cannot be written or a file cannot be removed.
     pub async fn prune(&self, now: UtcMillis) -> Result<Pruned, StoreError> {
+        if !self.may_forget(now) {
+            return Ok(Pruned::default());
+        }
         let config = &self.inner.options.config;
         let messages_before = now.plus_ms(-i64::from(config.keep_messages_days) * DAY_MS);
         let pictures_before = now.plus_ms(-i64::from(config.keep_pictures_days) * DAY_MS);

@@ -11,7 +11,7 @@ use gatewatch::config::StoreConfig;
 use gatewatch::customs::register::Fact;
 use gatewatch::customs::{Booking, Declaration};
 use gatewatch::event::EventMessage;
-use gatewatch::store::{NewMessage, NewNotice, OutboxDropped, Part, Pictures, Store, StoreError, StoreOptions};
+use gatewatch::store::{NewMessage, NewNotice, OutboxDropped, Part, Pictures, Pruned, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -394,6 +394,7 @@ async fn notices_share_sequence_and_outbox_with_events_and_lasting_ones_are_know
     assert_eq!(seqs, [2, 3]);
     assert_eq!(store.record_notices(vec![notice(a, 1, true)]).await.unwrap(), [2], "said twice, recorded once");
     store.record_notices(vec![notice(b, 2, false)]).await.unwrap();
+    assert_eq!(store.prune(utc_now().plus_ms(400 * 86_400_000)).await.unwrap().messages, 0, "what is open stays");
     drop(store);
     let store = open(dir.path()).await;
     assert_eq!(store.open_events().await.unwrap().len(), 1, "a notice is no open event");
@@ -406,7 +407,29 @@ async fn notices_share_sequence_and_outbox_with_events_and_lasting_ones_are_know
     assert!(store.open_notices("gatewatch.alert.").await.unwrap().is_empty());
     let sent = store.outbox_next(10, &[]).await.unwrap();
     assert_eq!(sent.iter().map(|i| i.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert_eq!(store.prune(utc_now().plus_ms(400 * 86_400_000)).await.unwrap().messages, 0, "what is open stays");
+    // None of them can be read as one about a camera's health: said in the log, and no longer in the way.
+    let topics = gatewatch::mqtt::Topics::new("gatewatch/v1", "15BB", "gate-01");
+    let sender = gatewatch::event::health::HealthSender { topics, alert_severity: 3 };
+    assert_eq!(gatewatch::agent::camera_health::close_open_conditions(&store, &sender).await.unwrap(), 0);
+    assert!(store.open_notices("").await.unwrap().is_empty(), "not open any more");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_ahead_after_the_start_deletes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    store.record(message(event(1, "end", utc_now()), 2, Some(b"jpeg"))).await.unwrap();
+    let items = store.outbox_next(10, &[]).await.unwrap();
+    store.mark_delivered(&items.iter().map(|i| i.id).collect::<Vec<_>>(), utc_now()).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path()).await;
+    // What is recorded under the wrong clock says nothing for it.
+    store.record_notices(vec![notice("01JZX3V7Q8M4T9K2B6C5D1E0FA", 1, false)]).await.unwrap();
+    let (year, day) = (365 * 86_400_000, 86_400_000);
+    assert!(store.may_forget(utc_now().plus_ms(6 * day)) && !store.may_forget(utc_now().plus_ms(80 * year)));
+    assert_eq!(store.prune(utc_now().plus_ms(80 * year)).await.unwrap(), Pruned::default());
+    assert_eq!(store.resync(1, Some(1), store.epoch()).await.unwrap().first_seq, Some(1));
 }
 
 proptest! {
