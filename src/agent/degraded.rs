@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::camera::CameraId;
+use crate::camera::health::Now;
 use crate::clock::UtcMillis;
 use crate::ids::IdSource;
 use crate::mqtt::Topics;
@@ -25,7 +26,7 @@ pub struct Degraded {
     ids: IdSource,
     // own state
     /// Since when it has been otherwise than last said.
-    since: Option<UtcMillis>,
+    since: Option<Now>,
     open: Option<Open>,
 }
 
@@ -57,16 +58,18 @@ impl Degraded {
     /// How it is now: the cameras whose pictures are not analysed and why; empty = all are. Gives the message to record,
     /// if there is news; call [`Self::recorded`] once that is done, or it is given again.
     #[must_use]
-    pub fn look(&mut self, cameras: &[CameraId], reason: &str, now: UtcMillis) -> Option<NewNotice> {
+    pub fn look(&mut self, cameras: &[CameraId], reason: &str, now: Now) -> Option<NewNotice> {
         let failed = !cameras.is_empty();
         if failed == self.open.is_some() {
             self.since = None;
             return None;
         }
         let since = *self.since.get_or_insert(now);
-        if now.since(since) < SETTLE_MS {
+        // By the clock that never jumps: one that is set back would hold the news up for as long.
+        if now.mono.since(since.mono) < SETTLE_MS {
             return None;
         }
+        let (since, now) = (since.utc, now.utc);
         Some(match &self.open {
             None => {
                 let id = self.ids.next_id(since).to_string();
@@ -124,9 +127,14 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::MonoMillis;
 
     fn degraded(lasting: &[Value]) -> Degraded {
         Degraded::new(Topics::new("gatewatch/v1", "15BB", "gate-01"), 2, IdSource::random(), lasting)
+    }
+
+    fn at_both(ms: i64) -> Now {
+        Now { utc: UtcMillis(ms), mono: MonoMillis(ms) }
     }
 
     /// Looks once a second, from `from` on; gives what was said and when.
@@ -135,7 +143,7 @@ mod tests {
         let mut said = Vec::new();
         for (at, failed) in (from..).zip(failed) {
             let seen: &[CameraId] = if *failed { &cameras } else { &[] };
-            if let Some(notice) = d.look(seen, "detector_failed: no file", UtcMillis(at * 1000)) {
+            if let Some(notice) = d.look(seen, "detector_failed: no file", at_both(at * 1000)) {
                 d.recorded(&notice);
                 said.push((at, notice));
             }
@@ -157,6 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_does_not_hold_the_news_up() {
+        let mut d = degraded(&[]);
+        let mut look = |utc: i64, mono: i64| {
+            d.look(&[CameraId("lane".into())], "detector_failed", Now { utc: UtcMillis(utc), mono: MonoMillis(mono) })
+        };
+        assert_eq!(look(7_200_000, 0), None);
+        let said = look(5000, 5000).expect("said after five seconds, whatever the clock says");
+        assert_eq!(said.data["capture"]["start"], json!(UtcMillis(7_200_000)));
+    }
+
+    #[test]
     fn a_moment_of_failure_or_of_work_is_no_news() {
         let mut d = degraded(&[]);
         assert!(play(&mut d, 0, &[true, true, false, true, false, false, true, true, false]).is_empty());
@@ -168,7 +187,7 @@ mod tests {
     fn what_is_not_recorded_is_said_again() {
         let mut d = degraded(&[]);
         let cameras = [CameraId("lane".into())];
-        let look = |d: &mut Degraded, at: i64| d.look(&cameras, "why", UtcMillis(at));
+        let look = |d: &mut Degraded, at: i64| d.look(&cameras, "why", at_both(at));
         assert!(look(&mut d, 0).is_none());
         assert!(look(&mut d, 6000).is_some());
         assert!(look(&mut d, 7000).is_some(), "the disk was full the first time");

@@ -15,9 +15,9 @@ use super::coverage::CoverageKeeper;
 use super::degraded::Degraded;
 use super::links::StatusText;
 use super::worker::DETECTOR_FAILED;
-use crate::camera::health::ActiveCondition;
+use crate::camera::health::{ActiveCondition, Now};
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
-use crate::clock::utc_now;
+use crate::clock::{mono_now, utc_now};
 use crate::customs::FactKind;
 use crate::footage::Footage;
 use crate::mqtt::DeliveryStatus;
@@ -163,7 +163,7 @@ impl Watcher {
         let failed = || cameras.values().filter(|c| c.not_analysed.is_some());
         let ids: Vec<CameraId> = failed().map(|c| c.camera.clone()).collect();
         let reason = failed().find_map(|c| c.not_analysed.clone()).unwrap_or_default();
-        let Some(notice) = self.degraded.look(&ids, &reason, utc_now()) else { return };
+        let Some(notice) = self.degraded.look(&ids, &reason, Now { mono: mono_now(), utc: utc_now() }) else { return };
         match self.store.record_notices(vec![notice.clone()]).await {
             Ok(_) => self.degraded.recorded(&notice),
             Err(error) => tracing::error!(%error, "the state of the detector could not be recorded; trying again"),
