@@ -286,6 +286,7 @@ impl Lane {
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
         let area_events = self.rules.update(size, frame.time, tracks, &checks);
+        self.lifecycle.exchange(self.rules.exchanged());
         self.last = Some((frame.time.mono, frame.time.utc));
         let moment = Moment { frame, tracks, received: frame.time.mono, now };
         let linker = linker(register, frame.time.utc, &self.register);

@@ -125,6 +125,22 @@ impl Lifecycle {
         }
     }
 
+    /// Tracks that exchanged their names, before the frame in which they did is taken: what an event is about goes with the
+    /// thing, and is marked.
+    pub fn exchange(&mut self, names: &[(TrackId, TrackId)]) {
+        for open in self.open.values_mut() {
+            let other = |(a, b): &(TrackId, TrackId)| match open.track {
+                track if track == *a => Some(*b),
+                track if track == *b => Some(*a),
+                _ => None,
+            };
+            if let Some(track) = names.iter().find_map(other) {
+                open.track = track;
+                open.message.data.implausible_jump = true;
+            }
+        }
+    }
+
     /// Takes a frame and what the rules said about it. Findings are complete but for sequence and snapshot.
     pub fn step(
         &mut self,

@@ -34,6 +34,8 @@ pub struct AreaRules {
     gone: Vec<Vec<Gone>>,
     /// Tracks that ended in this frame.
     ended: BTreeMap<TrackId, Subject>,
+    /// Tracks that exchanged their names in this frame.
+    exchanged: Vec<(TrackId, TrackId)>,
     groups: Groups,
     last: Option<Sight>,
 }
@@ -75,6 +77,7 @@ impl AreaRules {
             keys: Keys::default(),
             tracks: BTreeMap::new(),
             ended: BTreeMap::new(),
+            exchanged: Vec::new(),
             groups: Groups::new(i64::from(events.repeat_gap_s) * 1000),
             last: None,
         }
@@ -93,6 +96,7 @@ impl AreaRules {
         let mut events = Vec::new();
         self.gone.iter_mut().for_each(Vec::clear);
         self.ended.clear();
+        self.exchanged.clear();
         let over: Vec<TrackId> =
             self.tracks.keys().filter(|id| !tracks.iter().any(|t| t.id == **id)).copied().collect();
         for id in over {
@@ -108,6 +112,12 @@ impl AreaRules {
         }
         self.judge_areas(now, checks, &mut events);
         self.groups.step(events, now)
+    }
+
+    /// The tracks that were found to have exchanged their names in the last frame, in pairs.
+    #[must_use]
+    pub fn exchanged(&self) -> &[(TrackId, TrackId)] {
+        &self.exchanged
     }
 
     /// The camera or the process stops: everything that lasts ends at its last sight, and nothing is followed on.
@@ -143,6 +153,7 @@ impl AreaRules {
                 (of_a.subject.jumped, of_b.subject.jumped) = (true, true);
                 self.tracks.insert(b.id, of_a);
                 self.tracks.insert(a.id, of_b);
+                self.exchanged.push((a.id, b.id));
             }
         }
     }

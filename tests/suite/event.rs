@@ -305,6 +305,39 @@ fn a_visit_has_one_id_over_its_phases_and_instants_are_closed_at_once() {
 }
 
 #[test]
+fn an_event_stays_with_its_thing_when_two_tracks_exchange_their_names() {
+    let mut scene = Scene::grey();
+    let [truck, other] = [1, 2].map(|n| TrackId(ulid::Ulid::from_parts(1, n)));
+    let mut told = Vec::new();
+    for i in 0..60 {
+        let frame = scene.frame();
+        let (in_area, beside) = if i < 10 { (truck, other) } else { (other, truck) };
+        let tracks = vec![
+            Track { id: in_area, ..scene.track(&frame, 0.5) },
+            Track {
+                id: beside,
+                label: "person".into(),
+                rect: Rect::from([5.0, 20.0, 25.0, 80.0]),
+                ..scene.track(&frame, 0.5)
+            },
+        ];
+        let area_events = ask_nobody(frame.time.utc, |c| scene.rules.update(scene.size, frame.time, &tracks, c));
+        scene.life.exchange(scene.rules.exchanged());
+        let linker = |_: &Sought<'_>| link(LinkVerdict::Unlinked);
+        let register = RegisterView { link: &linker, version: 1 };
+        let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now: frame.time.utc };
+        scene.number += 1;
+        told.extend(scene.life.step(&moment, area_events, &register));
+    }
+    let enter = of(&told, RuleKind::Enter);
+    let said: Vec<_> =
+        enter.iter().map(|f| (f.event.data.object.label.as_str(), f.event.data.implausible_jump)).collect();
+    assert!(said.len() > 1 && said[0] == ("truck", false), "{said:?}");
+    assert!(said[1..].iter().all(|s| *s == ("truck", true)), "{said:?}");
+    assert_eq!(enter.last().unwrap().event.data.object.track_id, other);
+}
+
+#[test]
 fn who_leaves_is_linked_by_when_it_came() {
     let mut scene = Scene::grey();
     let asked = std::cell::RefCell::new(Vec::new());

@@ -113,6 +113,7 @@ impl<'a> Player<'a> {
         let register = self.register.snapshot();
         let checks = Checks { register: &register, config: &self.config, now: frame.time.utc, uncertainty_ms: 0 };
         let said = self.rules.update(SIZE, frame.time, &tracks, &checks);
+        self.life.exchange(self.rules.exchanged());
         let linker = linker(&register, &self.config, frame.time.utc);
         let view = RegisterView { link: &linker, version: register.version };
         let moment = Moment { frame: &frame, tracks: &tracks, received: frame.time.mono, now: frame.time.utc };
