@@ -133,14 +133,17 @@ mod tests {
         Degraded::new(Topics::new("gatewatch/v1", "15BB", "gate-01"), 2, IdSource::random(), lasting)
     }
 
+    fn at_both(ms: i64) -> Now {
+        Now { utc: UtcMillis(ms), mono: MonoMillis(ms) }
+    }
+
     /// Looks once a second, from `from` on; gives what was said and when.
     fn play(d: &mut Degraded, from: i64, failed: &[bool]) -> Vec<(i64, NewNotice)> {
         let cameras = [CameraId("lane".into())];
         let mut said = Vec::new();
         for (at, failed) in (from..).zip(failed) {
             let seen: &[CameraId] = if *failed { &cameras } else { &[] };
-            let now = Now { utc: UtcMillis(at * 1000), mono: MonoMillis(at * 1000) };
-            if let Some(notice) = d.look(seen, "detector_failed: no file", now) {
+            if let Some(notice) = d.look(seen, "detector_failed: no file", at_both(at * 1000)) {
                 d.recorded(&notice);
                 said.push((at, notice));
             }
@@ -184,8 +187,7 @@ mod tests {
     fn what_is_not_recorded_is_said_again() {
         let mut d = degraded(&[]);
         let cameras = [CameraId("lane".into())];
-        let look =
-            |d: &mut Degraded, at: i64| d.look(&cameras, "why", Now { utc: UtcMillis(at), mono: MonoMillis(at) });
+        let look = |d: &mut Degraded, at: i64| d.look(&cameras, "why", at_both(at));
         assert!(look(&mut d, 0).is_none());
         assert!(look(&mut d, 6000).is_some());
         assert!(look(&mut d, 7000).is_some(), "the disk was full the first time");
