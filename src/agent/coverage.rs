@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::worker::Cameras;
-use crate::camera::{CameraId, CameraStatus};
-use crate::clock::{FrameTime, UtcMillis, mono_now, utc_now};
+use crate::camera::{CameraId, CameraStatus, Frame};
+use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::Config;
 use crate::coverage::areas::views;
-use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, tolerated_ms};
+use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, Tolerated};
 use crate::rules::AreaId;
 use crate::store::{Store, StoreError};
 use crate::telemetry::rate::Limiter;
@@ -70,8 +70,8 @@ impl CoverageKeeper {
         for camera in &config.cameras {
             let from = last.get(&camera.id).copied().unwrap_or(now).min(now);
             let areas = Arc::new(views(camera, None));
-            let tolerated_ms = tolerated_ms(config.analysis.fps, camera.decode);
-            let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated_ms, areas, from);
+            let tolerated = Tolerated::of(config.analysis.fps, camera.decode);
+            let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated, areas, from);
             let hour = Span { from: now.plus_ms(-HOUR_MS), to: now };
             let known = store.intervals(&camera.id, hour).await?;
             recorder.remember(known.iter().filter(|i| matches!(i.look, Look::Watched { .. })).map(|i| i.span));
@@ -90,9 +90,9 @@ impl CoverageKeeper {
     }
 
     /// A picture of a camera was analysed, with these areas in view.
-    pub fn analysed(&self, camera: &CameraId, time: &FrameTime, areas: &Arc<AreaViews>) {
-        if let Some(recorder) = self.lock().get_mut(camera) {
-            recorder.analysed(time, areas);
+    pub fn analysed(&self, frame: &Frame, areas: &Arc<AreaViews>) {
+        if let Some(recorder) = self.lock().get_mut(&frame.camera) {
+            recorder.analysed(&frame.time, frame.lull, areas);
         }
     }
 

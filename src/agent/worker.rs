@@ -112,7 +112,7 @@ impl<D: Detect> Worker<D> {
                 let areas = Arc::clone(lane.areas());
                 send(&self.findings, findings)?;
                 // After the findings: what is claimed as watched has said what it saw.
-                self.coverage.analysed(&frame.camera, &frame.time, &areas);
+                self.coverage.analysed(frame, &areas);
                 Ok(())
             }
             Err(error) => {

@@ -13,15 +13,15 @@ use gstreamer_video as gst_video;
 
 use super::elements::{self, broken, make};
 use super::picture::{Picture, read_picture};
-use super::{AccessUnit, CameraError, CameraId, Codec, Frame};
+use super::{AccessUnit, CameraError, CameraId, Codec, Frame, Lull};
 use crate::clock::FrameTime;
 
 /// Units waiting in front of the decoder before we call it too slow.
 const MAX_WAITING_UNITS: u64 = 8;
 /// Pictures waiting behind it; then it stops, and units pile up.
 const MAX_WAITING_PICTURES: u32 = 3;
-/// Times remembered; more than any decoder reorders or delays.
-const MAX_PENDING_TIMES: usize = 128;
+/// Units remembered; more than any decoder reorders or delays.
+const MAX_PENDING_UNITS: usize = 128;
 
 /// Where the units come from, and so what counts more: that no picture waits, or that none is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Decoder {
         pipeline.add_many(&chain).map_err(|e| broken("decoder", e))?;
         gst::Element::link_many(&chain).map_err(|e| broken("decoder", e))?;
         let bus = pipeline.bus().ok_or_else(|| broken("decoder", "no bus"))?;
-        let output = Output { sink, times: Arc::default(), camera, number, lost: Arc::default() };
+        let output = Output { sink, given: Arc::default(), camera, number, lost: Arc::default() };
         let this = Self { pipeline, bus, source, output, codec, element: element.to_owned() };
         this.pipeline.set_state(gst::State::Playing).map_err(|_| broken(element, "does not start"))?;
         Ok(this)
@@ -106,8 +106,8 @@ impl Decoder {
         self.source.current_level_buffers() < MAX_WAITING_UNITS
     }
 
-    /// Gives a unit to the decoder; never waits.
-    pub fn push(&self, unit: &AccessUnit) -> Result<Pushed, CameraError> {
+    /// Gives a unit to the decoder, with what was left out in front of it; never waits.
+    pub fn push(&self, unit: &AccessUnit, lull: Option<Lull>) -> Result<Pushed, CameraError> {
         if !self.has_room() {
             return Ok(Pushed::Full);
         }
@@ -118,7 +118,7 @@ impl Decoder {
                 b.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
         }
-        self.output.remember(unit.pts_ns, unit.time);
+        self.output.remember(unit, lull);
         match self.source.push_buffer(buffer) {
             Ok(_) => Ok(Pushed::Taken),
             Err(e) => Err(self.failure().unwrap_or_else(|| broken(&self.element, e))),
@@ -174,11 +174,24 @@ pub(super) enum Pulled {
 #[derive(Clone)]
 pub(super) struct Output {
     sink: AppSink,
-    times: Arc<Mutex<VecDeque<(u64, FrameTime)>>>,
+    given: Arc<Mutex<Given>>,
     camera: CameraId,
     number: Arc<AtomicU64>,
     /// Units that became no picture, since the last look.
     lost: Arc<AtomicU64>,
+}
+
+/// What the decoder was given and has not given back.
+#[derive(Default)]
+struct Given {
+    units: VecDeque<GivenUnit>,
+}
+
+#[derive(Clone, Copy)]
+struct GivenUnit {
+    pts_ns: u64,
+    time: FrameTime,
+    lull: Option<Lull>,
 }
 
 impl Output {
@@ -195,12 +208,12 @@ impl Output {
         }
     }
 
-    fn remember(&self, pts_ns: u64, time: FrameTime) {
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        if times.len() == MAX_PENDING_TIMES {
-            times.pop_front();
+    fn remember(&self, unit: &AccessUnit, lull: Option<Lull>) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.units.len() == MAX_PENDING_UNITS {
+            given.units.pop_front();
         }
-        times.push_back((pts_ns, time));
+        given.units.push_back(GivenUnit { pts_ns: unit.pts_ns, time: unit.time, lull });
     }
 
     /// How many units became no picture since the last call: broken, or without what they refer to. libavcodec keeps
@@ -209,27 +222,29 @@ impl Output {
         self.lost.swap(0, Ordering::Relaxed)
     }
 
-    /// Time of the unit with this very pts, the last one should the camera's time have jumped back. Pictures come in the
-    /// order of their pts, so units before it in both orders will never come; others may still.
-    fn recall(&self, pts_ns: u64) -> Option<FrameTime> {
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = times.iter().rposition(|(pts, _)| *pts == pts_ns)?;
-        let time = times.remove(at).map(|(_, time)| time);
-        let (before, mut i) = (times.len(), 0);
-        times.retain(|(pts, _)| {
+    /// The unit with this very pts, the last one should the camera's time have jumped back. Pictures come in the order of
+    /// their pts, so units before it in both orders will never come; others may still.
+    fn recall(&self, pts_ns: u64) -> Option<GivenUnit> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let units = &mut given.units;
+        let at = units.iter().rposition(|u| u.pts_ns == pts_ns)?;
+        let unit = units.remove(at);
+        let (before, mut i) = (units.len(), 0);
+        units.retain(|u| {
             i += 1;
-            i > at || *pts > pts_ns
+            i > at || u.pts_ns > pts_ns
         });
-        self.lost.fetch_add((before - times.len()) as u64, Ordering::Relaxed);
-        time
+        self.lost.fetch_add((before - units.len()) as u64, Ordering::Relaxed);
+        unit
     }
 
     fn frame(&self, picture: Picture) -> Option<Frame> {
-        let time = self.recall(picture.pts_ns)?;
+        let GivenUnit { time, lull, .. } = self.recall(picture.pts_ns)?;
         Some(Frame {
             camera: self.camera.clone(),
             number: self.number.fetch_add(1, Ordering::Relaxed),
             time,
+            lull,
             width: picture.width,
             height: picture.height,
             layout: picture.layout,

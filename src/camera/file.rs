@@ -108,7 +108,7 @@ impl FileSource {
                     Some(decoder) => decoder,
                     empty => empty.insert(start_decoder(unit.codec, &self.camera)?),
                 };
-                if decoder.push(&unit)? == Pushed::Full {
+                if decoder.push(&unit, None)? == Pushed::Full {
                     return Err(broken("file", "the decoder took no unit though it had room"));
                 }
             }

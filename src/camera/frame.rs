@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::CameraId;
-use crate::clock::FrameTime;
+use crate::clock::{FrameTime, MonoMillis};
 
 /// How the chroma planes are laid out. Both are 4:2:0, 8 bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,16 @@ pub trait FramePlanes: Send + Sync {
     fn plane(&self, i: usize) -> (&[u8], usize);
 }
 
+/// Units in front of a picture that were not decoded on purpose: the camera idled, or its mode wants keyframes only.
+/// Nothing of the stream is missing in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lull {
+    /// Capture time of the unit decoded before.
+    pub since: MonoMillis,
+    /// Longest time between two units from that one to this picture, milliseconds.
+    pub silent_ms: i64,
+}
+
 /// A decoded picture with its times. Cheap to clone: the planes are shared.
 #[derive(Clone)]
 pub struct Frame {
@@ -31,6 +41,8 @@ pub struct Frame {
     pub number: u64,
     /// Capture time.
     pub time: FrameTime,
+    /// What was left out in front of it on purpose; `None` when nothing was, or when something else is missing there.
+    pub lull: Option<Lull>,
     /// Pixels.
     pub width: u32,
     /// Pixels.

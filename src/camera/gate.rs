@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::stir::Sizes;
-use super::{AccessUnit, Attention};
+use super::{AccessUnit, Attention, Lull};
 use crate::clock::MonoMillis;
 use crate::config::DecodeMode;
 
@@ -69,6 +69,7 @@ pub struct Gate {
     /// Awake until then; always, in a mode that never idles.
     awake_until: Option<MonoMillis>,
     sizes: Sizes,
+    flow: Flow,
     /// The sizes of this stream have told of something that was tracked, and have missed nothing since. An encoder that
     /// fills its bit rate whatever happens never proves itself, and its camera never idles.
     proven: bool,
@@ -81,33 +82,68 @@ pub struct Gate {
     woke: Option<WakeReason>,
 }
 
+/// A unit, and what was left out in front of it.
+pub type Ready = (AccessUnit, Option<Lull>);
+
 /// Units in order, and their size.
 #[derive(Debug, Default)]
 struct Units {
-    queue: VecDeque<AccessUnit>,
+    queue: VecDeque<Ready>,
     bytes: usize,
 }
 
 impl Units {
-    fn push(&mut self, unit: AccessUnit) {
+    fn push(&mut self, unit: AccessUnit, lull: Option<Lull>) {
         self.bytes += unit.data.len();
-        self.queue.push_back(unit);
+        self.queue.push_back((unit, lull));
     }
 
-    fn pop(&mut self) -> Option<AccessUnit> {
-        let unit = self.queue.pop_front()?;
-        self.bytes -= unit.data.len();
-        Some(unit)
+    fn pop(&mut self) -> Option<Ready> {
+        let ready = self.queue.pop_front()?;
+        self.bytes -= ready.0.data.len();
+        Some(ready)
     }
 
-    fn take(&mut self) -> VecDeque<AccessUnit> {
+    fn put_back(&mut self, ready: Ready) {
+        self.bytes += ready.0.data.len();
+        self.queue.push_front(ready);
+    }
+
+    fn take(&mut self) -> VecDeque<Ready> {
         self.bytes = 0;
         std::mem::take(&mut self.queue)
     }
 
     fn span_ms(&self) -> i64 {
         let ends = self.queue.front().zip(self.queue.back());
-        ends.map_or(0, |(first, last)| last.time.mono.since(first.time.mono))
+        ends.map_or(0, |(first, last)| last.0.time.mono.since(first.0.time.mono))
+    }
+}
+
+/// What is known of the stream since the unit that was decoded last.
+#[derive(Debug, Default)]
+struct Flow {
+    /// That unit, while nothing is missing since.
+    decoded: Option<MonoMillis>,
+    /// The latest unit.
+    latest: Option<MonoMillis>,
+    /// Longest time between two units, milliseconds.
+    silent_ms: i64,
+    skipped: bool,
+}
+
+impl Flow {
+    fn see(&mut self, unit: MonoMillis) {
+        let step = self.latest.replace(unit).map_or(0, |before| unit.since(before));
+        self.silent_ms = self.silent_ms.max(step);
+    }
+
+    /// The unit is decoded; what was left out in front of it.
+    fn decode(&mut self, unit: MonoMillis) -> Option<Lull> {
+        let before = self.decoded.replace(unit).filter(|_| self.skipped);
+        self.skipped = false;
+        let silent_ms = std::mem::take(&mut self.silent_ms);
+        before.map(|since| Lull { since, silent_ms })
     }
 }
 
@@ -122,6 +158,7 @@ impl Gate {
             waiting: true,
             awake_until: None,
             sizes: Sizes::default(),
+            flow: Flow::default(),
             proven: false,
             held: Units::default(),
             ready: Units::default(),
@@ -135,6 +172,7 @@ impl Gate {
     /// [`Gate::take_ready`].
     pub fn offer(&mut self, unit: &AccessUnit, now: MonoMillis) -> Decision {
         let stirs = self.mode == DecodeMode::Adaptive && !unit.keyframe && self.sizes.take(unit.data.len());
+        self.flow.see(unit.time.mono);
         if unit.keyframe {
             self.waiting = false;
         } else if self.waiting {
@@ -143,7 +181,10 @@ impl Gate {
         match self.mode {
             DecodeMode::Always => self.decode(unit),
             DecodeMode::Keyframes if unit.keyframe => self.decode(unit),
-            DecodeMode::Keyframes => Decision::Skip(SkipReason::NotAKeyframe),
+            DecodeMode::Keyframes => {
+                self.flow.skipped = true;
+                Decision::Skip(SkipReason::NotAKeyframe)
+            }
             DecodeMode::Adaptive => self.adapt(unit, now, stirs),
         }
     }
@@ -169,7 +210,8 @@ impl Gate {
             return self.decode(unit);
         }
         self.sleep();
-        self.held.push(unit.clone());
+        self.flow.skipped = true;
+        self.held.push(unit.clone(), None);
         if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
             self.woke = Some("long_group");
             self.release();
@@ -203,32 +245,34 @@ impl Gate {
 
     /// What is held goes to the decoder.
     fn release(&mut self) {
-        for unit in self.held.take() {
-            self.ready.push(unit);
+        for (unit, _) in self.held.take() {
+            self.flow.skipped = false;
+            self.flow.decode(unit.time.mono);
+            self.ready.push(unit, None);
             self.catching_up = true;
         }
     }
 
     fn decode(&mut self, unit: &AccessUnit) -> Decision {
-        self.ready.push(unit.clone());
+        let lull = self.flow.decode(unit.time.mono);
+        self.ready.push(unit.clone(), lull);
         Decision::Decode
     }
 
     /// The next unit for the decoder. One that it does not take is given back with [`Gate::put_back`].
-    pub fn take_ready(&mut self) -> Option<AccessUnit> {
-        let unit = self.ready.pop();
-        if unit.is_none() {
+    pub fn take_ready(&mut self) -> Option<Ready> {
+        let ready = self.ready.pop();
+        if ready.is_none() {
             self.catching_up = false;
         }
-        unit
+        ready
     }
 
     /// The decoder is full. How many units are given up for that: none while it catches up and there is room to wait;
     /// else all, and the gate waits for a keyframe.
-    pub fn put_back(&mut self, unit: AccessUnit) -> u64 {
-        if self.catching_up && self.ready.bytes + unit.data.len() <= READY_BYTES {
-            self.ready.bytes += unit.data.len();
-            self.ready.queue.push_front(unit);
+    pub fn put_back(&mut self, ready: Ready) -> u64 {
+        if self.catching_up && self.ready.bytes + ready.0.data.len() <= READY_BYTES {
+            self.ready.put_back(ready);
             return 0;
         }
         self.lost() + 1
@@ -238,12 +282,17 @@ impl Gate {
     pub fn gap(&mut self) {
         self.waiting = true;
         self.sizes.gap();
+        // Where keyframes alone are wanted, a missing unit that is none is no loss; a longer hole shows in its time.
+        if self.mode != DecodeMode::Keyframes {
+            self.flow.decoded = None;
+        }
     }
 
     /// The decoder lost its references, or is another one: nothing goes to it before the next keyframe. How many units
     /// waited for it.
     pub fn lost(&mut self) -> u64 {
         self.gap();
+        self.flow.decoded = None;
         self.catching_up = false;
         (self.ready.take().len() + self.held.take().len()) as u64
     }

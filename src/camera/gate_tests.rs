@@ -16,12 +16,20 @@ struct Camera {
     now: i64,
     /// Times of what was decoded, milliseconds.
     decoded: Vec<i64>,
+    /// Where units were left out on purpose: from, to, longest silence.
+    lulls: Vec<(i64, i64, i64)>,
 }
 
 impl Camera {
     fn new(mode: DecodeMode) -> Self {
         let attention = Arc::new(Attention::default());
-        Self { gate: Gate::new(mode, Arc::clone(&attention)), attention, now: 0, decoded: Vec::new() }
+        Self {
+            gate: Gate::new(mode, Arc::clone(&attention)),
+            attention,
+            now: 0,
+            decoded: Vec::new(),
+            lulls: Vec::new(),
+        }
     }
 
     /// `K` keyframe, `p` predicted, `P` a large one, `!` gap; the answer has `.` for units that were not decoded
@@ -35,8 +43,9 @@ impl Camera {
             }
             let bytes = if c == 'P' { 3000 } else { 200 };
             self.gate.offer(&unit(c == 'K', self.now, bytes), MonoMillis(self.now));
-            while let Some(unit) = self.gate.take_ready() {
+            while let Some((unit, lull)) = self.gate.take_ready() {
                 self.decoded.push(unit.time.mono.0);
+                self.lulls.extend(lull.map(|l| (l.since.0, unit.time.mono.0, l.silent_ms)));
             }
             self.now += 40;
         }
@@ -55,6 +64,7 @@ impl Camera {
         camera.play(&group.repeat(6));
         assert!(camera.attention.is_idle());
         camera.decoded.clear();
+        camera.lulls.clear();
         camera
     }
 }
@@ -142,7 +152,37 @@ fn a_decoder_that_is_full_is_waited_for_only_while_it_catches_up() {
     camera.attention.ask(MonoMillis(camera.now + 1000), "track");
     camera.gate.offer(&unit(false, camera.now, 100), MonoMillis(camera.now));
     let first = camera.gate.take_ready().unwrap();
-    let time = first.time;
+    let time = first.0.time;
     assert_eq!((camera.gate.put_back(first), camera.gate.is_catching_up()), (0, true));
-    assert_eq!(camera.gate.take_ready().unwrap().time, time, "it comes first again");
+    assert_eq!(camera.gate.take_ready().unwrap().0.time, time, "it comes first again");
+}
+
+#[test]
+fn what_is_left_out_on_purpose_is_told_from_what_is_missing() {
+    // Of keyframes alone none is missing where another unit is.
+    for (mode, left_out) in [(DecodeMode::Adaptive, 2), (DecodeMode::Keyframes, 3), (DecodeMode::Always, 0)] {
+        let mut camera = if mode == DecodeMode::Adaptive { Camera::asleep() } else { Camera::new(mode) };
+        let begin = camera.now;
+        camera.play("KpppKppp");
+        camera.now += 8000;
+        camera.play("pKp!ppKp");
+        let lulls = std::mem::take(&mut camera.lulls).into_iter().map(|(a, b, s)| (a - begin, b - begin, s));
+        let told: Vec<_> = lulls.filter(|l| l.0 >= 0).collect();
+        let all = [(0, 160, 40), (160, 8360, 8040), (8360, 8520, 40)];
+        assert_eq!(told, all[..left_out], "{mode:?}");
+        // What the decoder lost, or another decision than to leave units out, explains nothing.
+        camera.gate.lost();
+        camera.play("KK");
+        assert_eq!(camera.lulls, [], "{mode:?}");
+    }
+}
+
+#[test]
+fn what_is_held_and_decoded_after_all_is_not_left_out() {
+    let mut camera = Camera::asleep();
+    camera.play("Kppp");
+    camera.lulls.clear();
+    camera.attention.ask(MonoMillis(camera.now + 1000), "track");
+    assert_eq!(camera.play("pppKpp"), "pppKpp");
+    assert_eq!(camera.lulls, []);
 }

@@ -79,16 +79,16 @@ impl Pump {
     /// # Errors
     /// As [`Pump::feed`].
     pub fn turn(&mut self) -> Result<(), CameraError> {
-        while let Some(unit) = self.gate.take_ready() {
+        while let Some((unit, lull)) = self.gate.take_ready() {
             if self.live.is_none() {
                 self.live = Some(self.start(unit.codec)?);
             }
             if self.gate.is_catching_up() {
                 self.shared.in_turn_until.fetch_max(unit.time.mono.0, Ordering::Relaxed);
             }
-            match self.live.as_ref().map(|l| l.decoder.push(&unit)) {
+            match self.live.as_ref().map(|l| l.decoder.push(&unit, lull)) {
                 Some(Ok(Pushed::Full)) => {
-                    let given_up = self.gate.put_back(unit);
+                    let given_up = self.gate.put_back((unit, lull));
                     self.shared.report.dropped("decoder_behind", given_up);
                     break;
                 }

@@ -22,7 +22,7 @@ pub fn decode_stills(units: &[AccessUnit], camera: &CameraId) -> Result<Vec<Fram
     for (i, unit) in (0..).zip(units) {
         // Their own order instead of their own times, which may repeat after a reconnection.
         let unit = AccessUnit { pts_ns: i * 1_000_000_000, ..unit.clone() };
-        while decoder.push(&unit)? == Pushed::Full {
+        while decoder.push(&unit, None)? == Pushed::Full {
             match output.pull(PATIENCE) {
                 Pulled::Frame(frame) => frames.push(frame),
                 Pulled::Unreadable => {}

@@ -28,7 +28,7 @@ use crate::rules::AreaId;
 const TOLERATED_INTERVALS: f64 = 3.0;
 /// A pause up to this is no gap, milliseconds: what is of interest at a gate takes longer.
 const TOLERATED_LEAST_MS: i64 = 1000;
-/// The same where only keyframes are decoded: cameras have them up to ten seconds apart.
+/// The same while only keyframes are decoded: cameras have them up to ten seconds apart.
 const TOLERATED_KEYFRAMES_MS: i64 = 15_000;
 
 /// Why nobody looked.
@@ -160,16 +160,28 @@ pub struct Interval {
     pub areas: Arc<AreaViews>,
 }
 
-/// The longest pause between two analysed pictures that is no gap, milliseconds.
-#[must_use]
-pub fn tolerated_ms(fps: f32, decode: DecodeMode) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "fps is 0.1..=60")]
-    let intervals = (TOLERATED_INTERVALS * 1000.0 / f64::from(fps)).ceil() as i64;
-    let least = match decode {
-        DecodeMode::Always => TOLERATED_LEAST_MS,
-        DecodeMode::Keyframes | DecodeMode::Adaptive => TOLERATED_KEYFRAMES_MS,
-    };
-    intervals.max(least)
+/// The longest pauses between two analysed pictures that are no gap, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tolerated {
+    /// For whatever reason.
+    pub any_ms: i64,
+    /// While units came and were left out on purpose.
+    pub lull_ms: i64,
+}
+
+impl Tolerated {
+    /// What is tolerated of a camera.
+    #[must_use]
+    pub fn of(fps: f32, decode: DecodeMode) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "fps is 0.1..=60")]
+        let intervals = (TOLERATED_INTERVALS * 1000.0 / f64::from(fps)).ceil() as i64;
+        let any_ms = intervals.max(TOLERATED_LEAST_MS);
+        let lull_ms = match decode {
+            DecodeMode::Always => any_ms,
+            DecodeMode::Keyframes | DecodeMode::Adaptive => any_ms.max(TOLERATED_KEYFRAMES_MS),
+        };
+        Self { any_ms, lull_ms }
+    }
 }
 
 /// What a camera's state says of its coverage.
@@ -195,9 +207,10 @@ mod tests {
 
     #[test]
     fn what_is_tolerated_follows_the_rate_and_the_mode() {
-        assert_eq!(tolerated_ms(5.0, DecodeMode::Always), 1000);
-        assert_eq!(tolerated_ms(0.5, DecodeMode::Always), 6000);
-        assert_eq!(tolerated_ms(5.0, DecodeMode::Keyframes), 15_000);
+        let of = |fps, decode| (Tolerated::of(fps, decode).any_ms, Tolerated::of(fps, decode).lull_ms);
+        assert_eq!(of(5.0, DecodeMode::Always), (1000, 1000));
+        assert_eq!(of(0.5, DecodeMode::Always), (6000, 6000));
+        assert_eq!(of(5.0, DecodeMode::Keyframes), (1000, 15_000));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{AreaViews, BlindReason, CoverageSummary, Interval, Look, Span};
-use crate::camera::{CameraId, CameraState};
+use super::{AreaViews, BlindReason, CoverageSummary, Interval, Look, Span, Tolerated};
+use crate::camera::{CameraId, CameraState, Lull};
 use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 
 /// After a reason that is sure, another that is only likely must hold this long, milliseconds: the first picture after a
@@ -40,7 +40,7 @@ struct Cause {
 #[derive(Debug)]
 pub struct Recorder {
     // injected
-    tolerated_ms: i64,
+    tolerated: Tolerated,
     // own state
     open: Interval,
     /// The latest analysed picture.
@@ -63,11 +63,11 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that has seen nothing. Blind since `from`: the last word of the run before, or now.
     #[must_use]
-    pub fn new(camera: CameraId, session: i64, tolerated_ms: i64, areas: Arc<AreaViews>, from: UtcMillis) -> Self {
+    pub fn new(camera: CameraId, session: i64, tolerated: Tolerated, areas: Arc<AreaViews>, from: UtcMillis) -> Self {
         let cause = Cause { reason: BlindReason::Restart, sure: true };
         let (span, look) = (Span { from, to: from }, Look::Blind(cause.reason));
         Self {
-            tolerated_ms,
+            tolerated,
             open: Interval { camera, session, number: 1, span, look, areas },
             last: None,
             likely: cause,
@@ -85,9 +85,10 @@ impl Recorder {
         self.hour.extend(watched);
     }
 
-    /// A picture was analysed, with these areas in view.
-    pub fn analysed(&mut self, time: &FrameTime, areas: &Arc<AreaViews>) {
+    /// A picture was analysed, with these areas in view. `lull`: what was left out in front of it.
+    pub fn analysed(&mut self, time: &FrameTime, lull: Option<Lull>, areas: &Arc<AreaViews>) {
         let step = self.last.map(|(mono, utc)| (time.mono.since(mono), time.utc.since(utc)));
+        let tolerated_ms = self.last.map_or(0, |(mono, _)| self.tolerated_ms(mono, lull));
         self.last = Some((time.mono, time.utc));
         let (Look::Watched { interval_ms, pictures }, Some((mono_ms, utc_ms))) = (&mut self.open.look, step) else {
             self.begin(time.utc, areas);
@@ -95,7 +96,7 @@ impl Recorder {
         };
         let pause_ms = mono_ms.max(utc_ms);
         let same_areas = Arc::ptr_eq(areas, &self.open.areas) || **areas == *self.open.areas;
-        if utc_ms >= 0 && pause_ms <= self.tolerated_ms && same_areas {
+        if utc_ms >= 0 && pause_ms <= tolerated_ms && same_areas {
             *interval_ms = pause_ms.max(*interval_ms);
             *pictures += 1;
             self.open.span.to = time.utc;
@@ -103,8 +104,8 @@ impl Recorder {
         }
         if utc_ms > 0 {
             let reason = match () {
-                () if mono_ms > self.tolerated_ms => self.likely.reason,
-                () if utc_ms > self.tolerated_ms => BlindReason::Clock,
+                () if mono_ms > tolerated_ms => self.likely.reason,
+                () if utc_ms > tolerated_ms => BlindReason::Clock,
                 // The picture is another one than before.
                 () => BlindReason::Signal,
             };
@@ -114,6 +115,14 @@ impl Recorder {
         self.begin(time.utc, areas);
     }
 
+    /// How long a pause since the picture analysed at `last` is no gap. A long one is none where the stream went on all the
+    /// while and all of it that was to be decoded was looked at.
+    fn tolerated_ms(&self, last: MonoMillis, lull: Option<Lull>) -> i64 {
+        let Tolerated { any_ms, lull_ms } = self.tolerated;
+        let on_purpose = lull.is_some_and(|l| l.silent_ms <= any_ms && l.since.since(last) <= any_ms);
+        if on_purpose { lull_ms } else { any_ms }
+    }
+
     /// Looks at the camera; `now` and `mono` are the box's clocks.
     pub fn look(&mut self, now: UtcMillis, mono: MonoMillis, situation: &Situation) {
         self.likely = self.cause(situation);
@@ -121,7 +130,9 @@ impl Recorder {
         match self.open.look {
             Look::Watched { .. } => {
                 let Some((last, utc)) = self.last else { return };
-                if mono.since(last) > self.tolerated_ms {
+                // Where the reason is known there is nothing to wait for.
+                let tolerated_ms = if self.likely.sure { self.tolerated.any_ms } else { self.tolerated.lull_ms };
+                if mono.since(last) > tolerated_ms {
                     // The counters still tell of the time before.
                     let reason = if self.likely.sure { self.likely.reason } else { BlindReason::Stall };
                     self.turn(utc, Look::Blind(reason));
@@ -200,7 +211,7 @@ impl Recorder {
     /// A gap goes on: is its reason still the same?
     fn reconsider(&mut self, reason: BlindReason, now: UtcMillis, mono: MonoMillis) {
         let likely = self.likely;
-        let is_new = self.open.span.ms() <= self.tolerated_ms + FIRST_SIGNS_MS;
+        let is_new = self.open.span.ms() <= self.tolerated.lull_ms + FIRST_SIGNS_MS;
         if !self.sure && !likely.sure && reason == BlindReason::Stall && is_new {
             self.open.look = Look::Blind(likely.reason);
         } else if likely.reason == reason || (!self.sure && !likely.sure) {

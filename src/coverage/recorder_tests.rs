@@ -35,14 +35,25 @@ struct Box {
 
 impl Box {
     fn new() -> Self {
+        Self::tolerating(1000)
+    }
+
+    fn tolerating(lull_ms: i64) -> Self {
         let areas = areas();
-        let recorder = Recorder::new(CameraId("c".into()), 1, 1000, Arc::clone(&areas), START.plus_ms(-5000));
+        let tolerated = Tolerated { any_ms: 1000, lull_ms };
+        let recorder = Recorder::new(CameraId("c".into()), 1, tolerated, Arc::clone(&areas), START.plus_ms(-5000));
         Self { recorder, areas, written: Vec::new(), received: 0, decoded: 0 }
     }
 
     fn analysed(&mut self, time: &FrameTime) {
         (self.received, self.decoded) = (self.received + 1, self.decoded + 1);
-        self.recorder.analysed(time, &self.areas);
+        self.recorder.analysed(time, None, &self.areas);
+    }
+
+    /// A picture before which units were left out since one at `since`, with none for so long at most.
+    fn after_lull(&mut self, ms: i64, since: i64, silent_ms: i64) {
+        (self.received, self.decoded) = (self.received + 1, self.decoded + 1);
+        self.recorder.analysed(&at(ms), Some(Lull { since: MonoMillis(since), silent_ms }), &self.areas);
     }
 
     fn look(&mut self, ms: i64, state: CameraState) {
@@ -147,6 +158,39 @@ fn a_lost_camera_that_returns_without_being_analysed_is_not_lost_for_ever() {
     }
     let told = b.told(0, 19_000);
     assert_eq!(blind(&told), [(4800, 15_000, BlindReason::Signal), (15_000, 19_000, BlindReason::Overload)]);
+}
+
+#[test]
+fn a_loss_is_a_gap_where_keyframes_far_apart_are_none() {
+    let mut b = Box::tolerating(15_000);
+    b.run(0, 5000);
+    b.look(6000, CameraState::Lost);
+    b.run(12_000, 14_000);
+    // Nobody looked in the time between, so only the pictures tell of it.
+    b.analysed(&at(20_000));
+    let told = b.told(0, 20_000);
+    assert_eq!(watched(&told), [(0, 4800), (12_000, 13_800)]);
+    assert_eq!(blind(&told)[0], (4800, 12_000, BlindReason::Signal));
+}
+
+#[test]
+fn what_is_left_out_on_purpose_is_watched_and_what_is_missing_beside_it_is_not() {
+    // Keyframes ten seconds apart, all looked at: no look, or a camera that seems to give nothing, makes a gap of it.
+    let mut b = Box::tolerating(15_000);
+    b.run(0, 1000);
+    b.after_lull(10_800, 800, 40);
+    b.look(15_000, CameraState::Running);
+    b.after_lull(20_800, 10_800, 40);
+    let told = b.told(0, 20_800);
+    assert_eq!((watched(&told), told.watched[0].interval_ms), (vec![(0, 20_800)], 10_000));
+    // One keyframe between was not looked at; the stream stood still; it is too long.
+    for (since, silent_ms, at_ms) in [(26_800, 40, 30_800), (20_800, 8000, 30_800), (20_800, 40, 36_800)] {
+        let mut b = Box::tolerating(15_000);
+        b.run(18_000, 21_000);
+        b.after_lull(at_ms, since, silent_ms);
+        let told = b.told(18_000, at_ms);
+        assert_eq!((watched(&told), told.blind_ms()), (vec![(18_000, 20_800)], at_ms - 20_800), "{since} {silent_ms}");
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub fn read(path: &Path) -> Result<Frame, String> {
         camera,
         number: 0,
         time,
+        lull: None,
         width,
         height,
         layout: PixelLayout::I420,

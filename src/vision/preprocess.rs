@@ -327,6 +327,7 @@ mod tests {
             camera: CameraId("a".into()),
             number: 0,
             time,
+            lull: None,
             width,
             height,
             layout,

@@ -146,6 +146,7 @@ impl Scene {
             camera,
             number: self.number,
             time,
+            lull: None,
             width,
             height,
             layout: PixelLayout::I420,

@@ -177,6 +177,7 @@ pub(crate) mod tests {
             camera: CameraId("c".into()),
             number: 0,
             time,
+            lull: None,
             width,
             height,
             layout,

@@ -110,6 +110,7 @@ mod tests {
             camera: CameraId("c".into()),
             number: 0,
             time,
+            lull: None,
             width: 3,
             height: 3,
             layout,

@@ -81,6 +81,7 @@ fn frame(picture: Vec<u8>, mono: MonoMillis, utc: UtcMillis) -> Result<Frame, St
         camera: CameraId("simulated".into()),
         number: 0,
         time,
+        lull: None,
         width: SIZE.0,
         height: SIZE.1,
         layout: PixelLayout::I420,

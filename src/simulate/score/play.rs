@@ -135,6 +135,7 @@ impl<'a> Player<'a> {
             camera: self.drill.camera.id.clone(),
             number,
             time: time(t),
+            lull: None,
             width: SIZE.0,
             height: SIZE.1,
             layout: PixelLayout::I420,
