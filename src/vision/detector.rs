@@ -206,6 +206,10 @@ impl Detector {
         if bad > 0 {
             metrics::counter!("gatewatch_detections_invalid_total").increment(bad as u64);
         }
+        // Numerical trouble of a box now and then is borne; a model that says nothing else has seen nothing.
+        if bad > self.raw.len() {
+            return Err(DetectorError::Inference(format!("{bad} boxes of the model are not numbers")));
+        }
         let whole = Region::whole(frame.width, frame.height).rect();
         for raw in &self.raw {
             let Some(&(_, class)) = self.names.get(raw.class) else { continue };

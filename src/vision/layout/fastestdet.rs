@@ -20,7 +20,10 @@ pub(super) fn decode(
     let mut bad = 0;
     for cell in 0..cells {
         let at = |plane: usize| data[plane * cells + cell];
-        let (class, best) = (0..classes).map(|c| (c, at(5 + c))).fold((0, 0.0), |b, c| if c.1 > b.1 { c } else { b });
+        // What is no number stays the best, so that it is noticed.
+        let better = |c: f32, best: f32| c > best || c.is_nan();
+        let scores = (0..classes).map(|c| (c, at(5 + c)));
+        let (class, best) = scores.fold((0, 0.0), |b: (usize, f32), c| if better(c.1, b.1) { c } else { b });
         let score = at(0).powf(WEIGHTS.0) * best.powf(WEIGHTS.1);
         if !score.is_finite() {
             bad += 1;

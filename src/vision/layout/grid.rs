@@ -48,6 +48,9 @@ fn best(values: &[f32], floor: f32) -> Result<Option<(usize, f32)>, ()> {
         return Ok(None);
     }
     let scores = values[5..].iter().copied().enumerate();
+    if scores.clone().any(|(_, s)| s.is_nan()) {
+        return Err(());
+    }
     let (class, score) = scores.fold((0, f32::MIN), |best, s| if s.1 > best.1 { s } else { best });
     let score = score * objectness;
     if score.is_finite() { Ok((score >= floor).then_some((class, score))) } else { Err(()) }

@@ -209,6 +209,9 @@ impl Reading {
             }
             Layout::SsdSuppressed => {
                 let count = self.head(outputs, 3).and_then(|o| o.data.first().copied()).unwrap_or(f32::MAX);
+                if count.is_nan() {
+                    return Some(1);
+                }
                 let classes = &self.head(outputs, 2)?.data;
                 let count = (count.max(0.0) as usize).min(classes.len());
                 let first = f32::from(u8::from(self.scores.background == Background::First));

@@ -66,6 +66,21 @@ fn yolox_cells_are_decoded_with_their_stride_and_bad_numbers_counted() {
 }
 
 #[test]
+fn a_box_whose_classes_are_no_numbers_is_counted_and_not_taken_for_nothing() {
+    let mut data = vec![0.0; CELLS * 7];
+    data[0..7].copy_from_slice(&[0.0, 0.0, 0.0, 0.0, 0.9, f32::NAN, f32::NAN]);
+    data[7..14].copy_from_slice(&[0.0, 0.0, 0.0, 0.0, 0.9, 0.1, f32::NAN]);
+    data[14..21].copy_from_slice(&[0.0, 0.0, 0.0, 0.0, 0.1, f32::NAN, 0.9]);
+    let grid = [Output { name: "output", shape: vec![1, CELLS, 7], data: Cow::Owned(data) }];
+    let map = [output("758", &[1, 7, 2, 4], &[(7, 0.81), (5 * 8 + 7, f32::NAN), (6 * 8 + 7, f32::NAN)])];
+    for (outputs, bad) in [(grid, 2), (map, 1)] {
+        let mut out = Vec::new();
+        assert_eq!(read(&outputs).unwrap().decode(&outputs, 0.3, &mut out), bad, "{}", outputs[0].name);
+        assert_eq!(out, []);
+    }
+}
+
+#[test]
 fn yolov8_columns_are_decoded_by_their_best_class() {
     let column = [20.0, 10.0, 8.0, 4.0, 0.3, 0.6];
     let mut numbers: Vec<_> = column.iter().enumerate().map(|(row, v)| (row * CELLS + 5, *v)).collect();
