@@ -22,6 +22,10 @@ const MAX_WAITING_UNITS: u64 = 8;
 const MAX_WAITING_PICTURES: u32 = 3;
 /// Units remembered; more than any decoder reorders or delays.
 const MAX_PENDING_UNITS: usize = 128;
+/// A picture that is no keyframe lies at most so far behind one that was sent before it.
+const REORDERED_NS: i64 = 10_000_000_000;
+/// From the latest picture before a step back of the camera's time to the first one after it, for the decoder.
+const AFTER_STEP_NS: i64 = 1_000_000;
 
 /// Where the units come from, and so what counts more: that no picture waits, or that none is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +115,14 @@ impl Decoder {
         if !self.has_room() {
             return Ok(Pushed::Full);
         }
+        let pts_ns = self.output.remember(unit, lull);
         let mut buffer = gst::Buffer::from_slice(unit.data.clone());
         if let Some(b) = buffer.get_mut() {
-            b.set_pts(gst::ClockTime::from_nseconds(unit.pts_ns));
+            b.set_pts(gst::ClockTime::from_nseconds(pts_ns));
             if !unit.keyframe {
                 b.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
         }
-        self.output.remember(unit, lull);
         match self.source.push_buffer(buffer) {
             Ok(_) => Ok(Pushed::Taken),
             Err(e) => Err(self.failure().unwrap_or_else(|| broken(&self.element, e))),
@@ -185,6 +189,10 @@ pub(super) struct Output {
 #[derive(Default)]
 struct Given {
     units: VecDeque<GivenUnit>,
+    /// Added to the camera's own times: it grows where they step back.
+    shift_ns: i64,
+    /// The latest time given to the decoder.
+    latest_ns: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -192,6 +200,23 @@ struct GivenUnit {
     pts_ns: u64,
     time: FrameTime,
     lull: Option<Lull>,
+}
+
+impl Given {
+    /// A time for the decoder that never steps back: from then on it would give all pictures the time before the step,
+    /// and none could be told from another. Reordered pictures lie a little behind others, keyframes never.
+    fn place(&mut self, unit: &AccessUnit) -> u64 {
+        let reordered_ns = if unit.keyframe { 0 } else { REORDERED_NS };
+        // A step back to before the first picture is a time below zero.
+        let own_ns = unit.pts_ns.cast_signed();
+        let mut pts_ns = own_ns.wrapping_add(self.shift_ns);
+        if pts_ns < 0 || pts_ns < self.latest_ns - reordered_ns {
+            pts_ns = self.latest_ns + AFTER_STEP_NS;
+            self.shift_ns = pts_ns.wrapping_sub(own_ns);
+        }
+        self.latest_ns = self.latest_ns.max(pts_ns);
+        pts_ns.cast_unsigned()
+    }
 }
 
 impl Output {
@@ -208,12 +233,15 @@ impl Output {
         }
     }
 
-    fn remember(&self, unit: &AccessUnit, lull: Option<Lull>) {
+    /// The time that a unit has in the decoder.
+    fn remember(&self, unit: &AccessUnit, lull: Option<Lull>) -> u64 {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let pts_ns = given.place(unit);
         if given.units.len() == MAX_PENDING_UNITS {
             given.units.pop_front();
         }
-        given.units.push_back(GivenUnit { pts_ns: unit.pts_ns, time: unit.time, lull });
+        given.units.push_back(GivenUnit { pts_ns, time: unit.time, lull });
+        pts_ns
     }
 
     /// How many units became no picture since the last call: broken, or without what they refer to. libavcodec keeps
@@ -222,8 +250,8 @@ impl Output {
         self.lost.swap(0, Ordering::Relaxed)
     }
 
-    /// The unit with this very pts, the last one should the camera's time have jumped back. Pictures come in the order of
-    /// their pts, so units before it in both orders will never come; others may still.
+    /// The unit with this very pts, the last one should there be several. Pictures come in the order of their pts, so
+    /// units before it in both orders will never come; others may still.
     fn recall(&self, pts_ns: u64) -> Option<GivenUnit> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let units = &mut given.units;
@@ -378,6 +406,26 @@ mod tests {
         assert_eq!((&chosen[0], chosen.len()), (last, automatic.len()));
         let error = find_decoder("nosuchdec").unwrap_err();
         assert!(matches!(&error, CameraError::Misconfigured(m) if m.contains("nosuchdec")), "{error}");
+    }
+
+    #[test]
+    fn times_step_back_for_the_decoder_only_by_reordering() {
+        let mut given = Given::default();
+        let mut place = |ms: i64, keyframe| {
+            let pts_ns = (ms * 1_000_000).cast_unsigned();
+            let time = FrameTime::arrived(ms);
+            given.place(&AccessUnit { data: bytes::Bytes::new(), codec: Codec::H264, keyframe, pts_ns, time })
+                / 1_000_000
+        };
+        assert_eq!([place(1000, true), place(1080, false), place(1040, false)], [1000, 1080, 1040]);
+        assert_eq!(
+            [place(900, false), place(1000, true), place(1040, false)],
+            [900, 1081, 1121],
+            "a step at a keyframe"
+        );
+        assert_eq!([place(90_000, false), place(50_000, false), place(50_040, false)], [90_081, 90_082, 90_122]);
+        assert_eq!([place(-4000, true), place(-3960, false)], [90_123, 90_163], "before the first picture");
+        assert_eq!(place(200_000, true), 294_123, "forwards");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Ingest {
         let head = self.heads.complete(&raw, ntp)?;
         let running = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(head.pts).unwrap_or(head.pts);
         let now = mono_now();
-        let mono = self.place(running, now);
+        let mono = self.place(running, raw.keyframe, now);
         let box_utc = utc_now().plus_ms(mono.since(now));
         let time = self.clock.stamp(head.ntp, mono, box_utc);
         let pts_ns = running.nseconds();
@@ -147,9 +147,10 @@ impl Ingest {
     }
 
     /// Arrivals are whole milliseconds, which the least delay bears well; distances stay exact.
-    fn place(&mut self, running: gst::ClockTime, now: MonoMillis) -> MonoMillis {
-        let running_ns = i64::try_from(running.nseconds()).unwrap_or(i64::MAX / 2);
-        let placed_ns = self.arrivals.place(running_ns, now.since(self.opened) * 1_000_000);
+    fn place(&mut self, running: gst::ClockTime, keyframe: bool, now: MonoMillis) -> MonoMillis {
+        // A step of the camera's time back to before the first picture is a time below zero.
+        let running_ns = running.nseconds().cast_signed();
+        let placed_ns = self.arrivals.place(running_ns, keyframe, now.since(self.opened) * 1_000_000);
         MonoMillis(self.opened.0 + (placed_ns + 500_000).div_euclid(1_000_000))
     }
 

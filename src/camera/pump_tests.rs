@@ -98,6 +98,21 @@ fn every_frame_has_the_time_of_its_unit_over_a_change_of_coding() {
     assert!(frames.iter().enumerate().all(|(i, f)| f.number == i as u64));
 }
 
+#[test]
+fn a_camera_whose_time_steps_back_goes_on_at_its_next_keyframe() {
+    let (mut pump, seen) = pump();
+    let (before, mut after) = (units(Codec::H264, 100_000), units(Codec::H264, 98_500));
+    // The box's time goes on all the while.
+    for received in &mut after {
+        received.unit.time = FrameTime::arrived(received.unit.time.mono.0 + 10_000);
+    }
+    feed(&mut pump, &seen, &before);
+    feed(&mut pump, &seen, &after);
+    let frames = seen.0.lock().unwrap();
+    let want: Vec<i64> = before.iter().chain(&after).map(|r| r.unit.time.mono.0).collect();
+    assert_eq!(frames.iter().map(|f| f.time.mono.0).collect::<Vec<_>>(), want);
+}
+
 /// Repeats the forty pictures until the camera idles, then shows that waking up brings every held picture.
 #[test]
 fn an_idle_camera_that_wakes_up_misses_nothing() {

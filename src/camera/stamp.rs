@@ -79,15 +79,21 @@ pub struct ArrivalClock {
     /// Least of arrival minus camera time, in this half of the window and in the one before.
     least_ns: [Option<i64>; 2],
     half_since_ns: i64,
+    /// The latest of the camera's times.
+    latest_ns: i64,
 }
 
 impl ArrivalClock {
     /// Box time of the picture of `pts_ns`, which arrived at `arrived_ns`.
-    pub fn place(&mut self, pts_ns: i64, arrived_ns: i64) -> i64 {
+    pub fn place(&mut self, pts_ns: i64, keyframe: bool, arrived_ns: i64) -> i64 {
         let delay = arrived_ns - pts_ns;
-        if self.base_ns.is_none_or(|base| delay - base > RESTART_NS) {
-            *self = Self { base_ns: Some(delay), least_ns: [None, None], half_since_ns: arrived_ns };
+        // Reordered pictures lie behind others that came before them, keyframes never.
+        let stepped_back = keyframe && pts_ns + JUMP_NS < self.latest_ns;
+        if stepped_back || self.base_ns.is_none_or(|base| delay - base > RESTART_NS) {
+            let (base_ns, half_since_ns) = (Some(delay), arrived_ns);
+            *self = Self { base_ns, least_ns: [None, None], half_since_ns, latest_ns: pts_ns };
         }
+        self.latest_ns = self.latest_ns.max(pts_ns);
         if arrived_ns - self.half_since_ns >= HALF_WINDOW_NS {
             self.least_ns = [None, self.least_ns[0]];
             self.half_since_ns = arrived_ns;
@@ -174,7 +180,7 @@ mod tests {
     /// Pictures of 20 a second; each arrives after its delay.
     fn placed(clock: &mut ArrivalClock, from: i64, delays_ms: &[i64]) -> Vec<i64> {
         let places = delays_ms.iter().zip(from..);
-        places.map(|(delay, i)| clock.place(50 * i * MS, (1000 + 50 * i + delay) * MS) / MS).collect()
+        places.map(|(delay, i)| clock.place(50 * i * MS, false, (1000 + 50 * i + delay) * MS) / MS).collect()
     }
 
     #[test]
@@ -191,7 +197,7 @@ mod tests {
         for i in 0..200 {
             // Three pictures arrive as 2, 0, 1, each 50 ms after the one before.
             let shown = 3 * (i / 3) + [2, 0, 1][usize::try_from(i % 3).unwrap()];
-            let at = clock.place(50 * shown * MS, (1000 + 50 * i) * MS);
+            let at = clock.place(50 * shown * MS, false, (1000 + 50 * i) * MS);
             assert!((at / MS - (900 + 50 * shown)).abs() <= if i < 150 { 101 } else { 1 }, "picture {i} at {at}");
         }
     }
@@ -200,7 +206,7 @@ mod tests {
     fn a_slow_clock_of_the_camera_is_followed() {
         let mut clock = ArrivalClock::default();
         // A tenth of a millisecond each picture: far worse than any clock.
-        let last = (0..2000).map(|i| clock.place(50 * i * MS, 50 * i * MS + i * MS / 10)).last().unwrap();
+        let last = (0..2000).map(|i| clock.place(50 * i * MS, i % 20 == 0, 50 * i * MS + i * MS / 10)).last().unwrap();
         assert!((last - (50 * 1999 * MS + 199 * MS)).abs() < 10 * MS, "{last}");
     }
 
@@ -208,9 +214,18 @@ mod tests {
     fn jumps_of_the_cameras_time_are_followed() {
         let mut clock = ArrivalClock::default();
         placed(&mut clock, 0, &[20; 50]);
-        assert_eq!(clock.place(9_000_000 * MS, 4000 * MS) / MS, 4000, "forwards");
-        assert_eq!(clock.place(0, 4050 * MS) / MS, 4050, "back");
-        assert_eq!(clock.place(50 * MS, 4100 * MS) / MS, 4100);
+        assert_eq!(clock.place(9_000_000 * MS, false, 4000 * MS) / MS, 4000, "forwards");
+        assert_eq!(clock.place(0, false, 4050 * MS) / MS, 4050, "back");
+        assert_eq!(clock.place(50 * MS, false, 4100 * MS) / MS, 4100);
+    }
+
+    #[test]
+    fn a_small_step_back_of_the_cameras_time_at_a_keyframe_is_followed() {
+        let mut clock = ArrivalClock::default();
+        placed(&mut clock, 0, &[20; 100]);
+        // Picture 100 says that it is picture 40.
+        assert_eq!(clock.place(2000 * MS, true, 6020 * MS) / MS, 6020);
+        assert_eq!(clock.place(2050 * MS, false, 6070 * MS) / MS, 6070);
     }
 
     #[test]
