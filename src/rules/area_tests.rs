@@ -222,6 +222,24 @@ fn an_opened_container_is_critical_and_needs_its_class() {
 }
 
 #[test]
+fn what_customs_say_while_nobody_is_there_is_said_with_who_comes_back() {
+    let mut s = stage(json!({"opened_without_inspection": {"classes": ["open_door"]}}), 200);
+    // The feed was last heard at the start, ten minutes are the limit.
+    let door = |id, from: i64, to: i64| actor(id, "open_door", &[(from, 650.0, 400.0), (to, 650.0, 400.0)]);
+    s.actors = vec![door(1, 630_000, 635_000), door(2, 642_000, 660_000), door(3, 646_000, 650_000)];
+    s.feed(639_000, &json!({}));
+    let events = s.play(680_000);
+    let loud: Vec<_> = events.iter().filter(|e| !e.quiet).collect();
+    let answer = |e: &super::AreaEvent| e.check.as_ref().map(|c| c.answer);
+    let said: Vec<_> = loud.iter().map(|&e| (e.phase, e.severity, answer(e))).collect();
+    let (unknown, no) = (Some(Answer::Unknown), Some(Answer::No));
+    assert_eq!(said, [(Phase::New, 2, unknown), (Phase::Update, 4, no), (Phase::End, 4, None)], "{:?}", brief(&events));
+    assert_eq!(loud[1].dwell_ms, Some(loud[1].at.since(loud[1].start)), "of the group, not of who came back");
+    let quiet: Vec<_> = events.iter().filter(|e| e.quiet).map(answer).collect();
+    assert!(!quiet.is_empty() && quiet.iter().all(|a| *a == no), "{:?}", brief(&events));
+}
+
+#[test]
 fn a_thing_put_down_is_reported_until_it_is_gone_and_one_that_was_there_is_not() {
     let mut s = stage(json!({"object_left": {"after_s": 10.0, "classes": ["container"]}}), 200);
     s.actors.push(actor(1, "container", &[(0, 500.0, 250.0), (200_000, 500.0, 250.0)]));

@@ -95,6 +95,10 @@ impl Group {
         self.jumped |= event.jumped;
         self.over = None;
         self.members.insert(event.key, event.clone());
+        if self.is_news(&event) {
+            self.first.track = event.track;
+            return self.said(AreaEvent { phase: Phase::Update, ..event });
+        }
         let shown = self.members.values().find(|m| m.track == self.first.track).unwrap_or(&event).clone();
         self.first.track = shown.track;
         self.said(AreaEvent { phase: Phase::Update, quiet: true, ..shown })
@@ -102,12 +106,20 @@ impl Group {
 
     /// A change that matters is said once for all members.
     fn update(&mut self, event: AreaEvent) -> Option<AreaEvent> {
+        self.is_news(&event).then(|| self.said(event))
+    }
+
+    /// Whether customs answer something else than was said; from then on it is so for all members.
+    fn is_news(&mut self, event: &AreaEvent) -> bool {
         let answer = event.check.as_ref().map(|c| c.answer);
-        if answer == self.answer {
-            return None;
+        let news = std::mem::replace(&mut self.answer, answer) != answer;
+        if news {
+            for member in self.members.values_mut() {
+                member.check.clone_from(&event.check);
+                member.severity = event.severity;
+            }
         }
-        self.answer = answer;
-        Some(self.said(event))
+        news
     }
 
     fn leave(&mut self, event: AreaEvent) -> Option<AreaEvent> {
@@ -141,6 +153,7 @@ impl Group {
         AreaEvent {
             key: self.first.key,
             start: self.first.start,
+            dwell_ms: Some(event.mono.since(self.began)),
             suppressed: self.suppressed,
             jumped: self.jumped,
             ..event
