@@ -89,10 +89,12 @@ impl CoverageKeeper {
         Ok(keeper)
     }
 
-    /// A picture of a camera was analysed, with these areas in view.
-    pub fn analysed(&self, frame: &Frame, areas: &Arc<AreaViews>) {
+    /// A picture of a camera was analysed, with these areas in view. Of the areas in `unsaid` something was kept back since
+    /// those times and is not said.
+    pub fn analysed(&self, frame: &Frame, areas: &Arc<AreaViews>, unsaid: &BTreeMap<AreaId, UtcMillis>) {
         if let Some(recorder) = self.lock().get_mut(&frame.camera) {
             recorder.analysed(&frame.time, frame.lull, areas);
+            recorder.kept_back(unsaid);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One camera's way from a frame to findings: regions, detector, tracker, rules, life of events. Only the camera's
 //! analysis worker (or `replay`) touches it. No clock and no I/O of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::camera::{Attention, Frame, TRACK};
@@ -15,7 +16,7 @@ use crate::event::zone::UnknownZone;
 use crate::event::{Finding, Zone};
 use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
-use crate::rules::{AreaRules, EndReason, Masks};
+use crate::rules::{AreaId, AreaRules, EndReason, Masks};
 use crate::track::{Rest, Track, Tracker};
 use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
@@ -205,6 +206,12 @@ impl Lane {
     #[must_use]
     pub fn areas(&self) -> &Arc<AreaViews> {
         &self.areas
+    }
+
+    /// Areas and lines of which something was kept back up to the last analysed picture and is not said, and since when.
+    /// What is over by then is named once.
+    pub fn take_unsaid(&mut self) -> BTreeMap<AreaId, UtcMillis> {
+        self.lifecycle.take_unsaid()
     }
 
     /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of the interval early is on

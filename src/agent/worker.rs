@@ -109,10 +109,10 @@ impl<D: Detect> Worker<D> {
                 self.board.filled(&frame.camera, frame.time.mono, lane.filled());
                 lane.ask_for_attention(mono_now());
                 self.windows.show(frame, lane.tracks());
-                let areas = Arc::clone(lane.areas());
+                let (areas, unsaid) = (Arc::clone(lane.areas()), lane.take_unsaid());
                 send(&self.findings, findings)?;
                 // After the findings: what is claimed as watched has said what it saw.
-                self.coverage.analysed(frame, &areas);
+                self.coverage.analysed(frame, &areas, &unsaid);
                 Ok(())
             }
             Err(error) => {

@@ -419,8 +419,8 @@ pub struct EventsConfig {
     /// `person_without_inspection` and `opened_without_inspection`.
     #[schemars(range(max = 3600))]
     pub repeat_gap_s: u32,
-    /// New events of one camera in a minute, at most; more are counted in `rate_limited` and not sent. Never limits
-    /// severity 4.
+    /// New events of one camera and of one severity or a greater one in a minute, at most; more are counted in
+    /// `rate_limited` and kept back, what lasts until there is room. Never limits severity 4.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_per_minute: u32,
 }

@@ -155,7 +155,10 @@ enum Said {
 impl Said {
     fn of(interval: &Interval, area: Option<&AreaId>) -> Self {
         let view = match area {
-            None => Default::default(),
+            // What was not said may be of any of them.
+            None => {
+                interval.areas.values().find(|v| v.blind == Some(BlindReason::KeptBack)).copied().unwrap_or_default()
+            }
             Some(area) => match interval.areas.get(area) {
                 None => return Self::Blind(BlindReason::NotConfigured),
                 Some(view) => *view,

@@ -57,6 +57,8 @@ pub enum BlindReason {
     OutOfSight,
     /// The camera had no such area or line.
     NotConfigured,
+    /// It was watched, and of what was seen something was not said: more than `events.max_per_minute`.
+    KeptBack,
     /// Nothing was written down about this time, or what was is forgotten.
     NoRecord,
     /// It has not been yet.
@@ -79,6 +81,7 @@ impl BlindReason {
             Self::Ignored => "ignored",
             Self::OutOfSight => "out_of_sight",
             Self::NotConfigured => "not_configured",
+            Self::KeptBack => "kept_back",
             Self::NoRecord => "no_record",
             Self::NotYet => "not_yet",
         }
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn reasons_are_read_as_they_are_written() {
-        for reason in [BlindReason::Signal, BlindReason::ModelFailed, BlindReason::NotYet, BlindReason::OutOfSight] {
+        for reason in [BlindReason::Signal, BlindReason::ModelFailed, BlindReason::KeptBack, BlindReason::OutOfSight] {
             assert_eq!(BlindReason::parse(reason.as_str()), Some(reason));
         }
         assert_eq!(BlindReason::parse("tired"), None);

@@ -1,11 +1,12 @@
 //! Turns analysed pictures and the state of a camera into intervals, as they happen. One recorder a camera.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{AreaViews, BlindReason, CoverageSummary, Interval, Look, Span, Tolerated};
 use crate::camera::{CameraId, CameraState, Lull};
 use crate::clock::{FrameTime, MonoMillis, UtcMillis};
+use crate::rules::AreaId;
 
 /// After a reason that is sure, another that is only likely must hold this long, milliseconds: the first picture after a
 /// reconnection needs a moment.
@@ -43,6 +44,8 @@ pub struct Recorder {
     tolerated: Tolerated,
     // own state
     open: Interval,
+    /// The areas as they are seen, whatever was kept back of them.
+    seen: Arc<AreaViews>,
     /// The latest analysed picture.
     last: Option<(MonoMillis, UtcMillis)>,
     /// Why, if pictures fail to come now.
@@ -68,6 +71,7 @@ impl Recorder {
         let (span, look) = (Span { from, to: from }, Look::Blind(cause.reason));
         Self {
             tolerated,
+            seen: Arc::clone(&areas),
             open: Interval { camera, session, number: 1, span, look, areas },
             last: None,
             likely: cause,
@@ -95,7 +99,7 @@ impl Recorder {
             return;
         };
         let pause_ms = mono_ms.max(utc_ms);
-        let same_areas = Arc::ptr_eq(areas, &self.open.areas) || **areas == *self.open.areas;
+        let same_areas = Arc::ptr_eq(areas, &self.seen) || **areas == *self.seen;
         if utc_ms >= 0 && pause_ms <= tolerated_ms && same_areas {
             *interval_ms = pause_ms.max(*interval_ms);
             *pictures += 1;
@@ -113,6 +117,29 @@ impl Recorder {
             self.turn(from, Look::Blind(reason));
         }
         self.begin(time.utc, areas);
+    }
+
+    /// Of these areas something was seen since then, up to the picture analysed last, and is not said. Nobody may say of that
+    /// time that nothing happened there.
+    pub fn kept_back(&mut self, unsaid: &BTreeMap<AreaId, UtcMillis>) {
+        let to = self.open.span.to;
+        let (before, with_new) = (Arc::clone(&self.open.areas), marked(&self.open.areas, unsaid));
+        let new = unsaid.iter().filter(|(area, _)| before.get(*area) != with_new.get(*area)).map(|(_, since)| *since);
+        self.split(new.min().unwrap_or(to), with_new);
+        // What is no longer kept back was so up to this picture.
+        self.split(to, marked(&self.seen, unsaid));
+    }
+
+    /// What is watched is seen like this since `from`.
+    fn split(&mut self, from: UtcMillis, areas: Arc<AreaViews>) {
+        let Look::Watched { interval_ms, .. } = self.open.look else { return };
+        if *areas == *self.open.areas {
+            return;
+        }
+        let to = self.open.span.to;
+        self.open.span.to = from.clamp(self.open.span.from, to);
+        self.turn(self.open.span.to, Look::Watched { interval_ms, pictures: 1 });
+        (self.open.span.to, self.open.areas) = (to, areas);
     }
 
     /// How long a pause since the picture analysed at `last` is no gap. A long one is none where the stream went on all the
@@ -182,8 +209,8 @@ impl Recorder {
     }
 
     fn begin(&mut self, at: UtcMillis, areas: &Arc<AreaViews>) {
+        self.seen = Arc::clone(areas);
         self.turn(at, Look::Watched { interval_ms: 0, pictures: 1 });
-        self.open.areas = Arc::clone(areas);
     }
 
     /// Ends the open interval, a gap at `at`, and opens the next there.
@@ -195,6 +222,7 @@ impl Recorder {
         }
         self.open.number += 1;
         (self.open.span, self.open.look) = (Span { from: at, to: at }, look);
+        self.open.areas = Arc::clone(&self.seen);
         if done.span.ms() > 0 || done.number <= self.written {
             self.closed.push(done);
         }
@@ -241,6 +269,17 @@ impl Recorder {
             CameraState::Running => guess(BlindReason::Stall),
         }
     }
+}
+
+/// The areas with those marked of which something was kept back.
+fn marked(areas: &Arc<AreaViews>, unsaid: &BTreeMap<AreaId, UtcMillis>) -> Arc<AreaViews> {
+    let mut areas = Arc::clone(areas);
+    for area in unsaid.keys() {
+        if let Some(view) = Arc::make_mut(&mut areas).get_mut(area).filter(|v| v.blind.is_none()) {
+            view.blind = Some(BlindReason::KeptBack);
+        }
+    }
+    areas
 }
 
 /// Length of all spans together, what is common counted once.

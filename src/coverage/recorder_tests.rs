@@ -221,6 +221,39 @@ fn other_areas_begin_another_interval() {
 }
 
 #[test]
+fn of_what_was_kept_back_nobody_says_that_nothing_happened() {
+    let mut b = Box::new();
+    let bay = AreaId("bay".into());
+    b.areas =
+        Arc::new(AreaViews::from([(bay.clone(), AreaView::default()), (AreaId("lane".into()), AreaView::default())]));
+    b.run(0, 5000);
+    b.write();
+    // Said at 4800 to have begun at 4000 and to be kept back, until 8000.
+    let unsaid = BTreeMap::from([(bay, START.plus_ms(4000))]);
+    b.recorder.kept_back(&unsaid);
+    for ms in (5000..8000).step_by(200) {
+        b.analysed(&at(ms));
+        b.recorder.kept_back(&unsaid);
+        b.look(ms, CameraState::Running);
+    }
+    b.analysed(&at(8000));
+    b.recorder.kept_back(&BTreeMap::new());
+    b.run(8200, 10_000);
+    b.look(10_000, CameraState::Lost);
+    b.look(12_000, CameraState::Lost);
+    let told = b.told(0, 12_000);
+    assert_eq!((watched(&told), told.watched[0].interval_ms), (vec![(0, 4000), (8000, 9800)], 200));
+    assert_eq!(blind(&told), [(4000, 8000, BlindReason::KeptBack), (9800, 12_000, BlindReason::Signal)]);
+    let of = |area: Option<&str>| {
+        let area = area.map(|a| AreaId(a.into()));
+        fold(&b.written, area.as_ref(), Span { from: START, to: START.plus_ms(9800) }, None)
+    };
+    assert_eq!(watched(&of(Some("lane"))), [(0, 9800)]);
+    assert_eq!(blind(&of(None)), [(4000, 8000, BlindReason::KeptBack)]);
+    assert_eq!(b.recorder.summary(START.plus_ms(12_000)).reason, Some(BlindReason::Signal));
+}
+
+#[test]
 fn the_summary_counts_the_last_hour_down() {
     let mut b = Box::new();
     let hour = Span { from: START.plus_ms(-3_600_000), to: START };

@@ -2,13 +2,14 @@
 //!
 //! One id over all messages of an event, revisions from 1 without holes. An instant (exit, line crossing) is one
 //! message with phase `new` whose `capture.end` is set. A lasting event is updated only when something that matters
-//! changed: its link, a clearly better picture, or nothing for `update_every_s`.
+//! changed: its link, a clearly better picture, or nothing for `update_every_s`. One that the rate limit keeps back waits
+//! until there is room, for as long as it lasts.
 
 use std::collections::BTreeMap;
 
 use super::compose::{self, Composer, graded};
 use super::message::ModelRef;
-use super::rate::{CRITICAL, Rate};
+use super::rate::Rate;
 use super::sights::{Sight, Sights};
 use super::zone::UnknownZone;
 use super::{EventId, EventMessage, Finding, Zone};
@@ -78,6 +79,10 @@ pub struct Lifecycle {
     rate: Rate,
     /// By the rules' key; ordered, so that the same input gives the same output.
     open: BTreeMap<u64, OpenEvent>,
+    /// Lasting events that were kept back, by the rules' key, with their latest sights without a picture.
+    waiting: BTreeMap<u64, (AreaEvent, Sight)>,
+    /// Where events were not said, and since when.
+    unsaid: BTreeMap<AreaId, UtcMillis>,
 }
 
 /// A lasting event: what was said last, and what decides about the next message.
@@ -115,6 +120,8 @@ impl Lifecycle {
             sights: Sights::default(),
             rate: Rate::new(context.events.max_per_minute),
             open: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            unsaid: BTreeMap::new(),
         })
     }
 
@@ -133,7 +140,9 @@ impl Lifecycle {
         register: &RegisterView<'_>,
     ) -> Vec<Finding> {
         self.sights.see(moment.frame, moment.tracks);
-        let mut findings = self.take(area_events, register, moment.received, moment.now, Some(moment.frame));
+        // First, so that those who come now do not take their room.
+        let mut findings = self.take_up(moment, register);
+        findings.extend(self.take(area_events, register, moment.received, moment.now, Some(moment.frame)));
         let mut open = std::mem::take(&mut self.open);
         findings.extend(open.values_mut().filter_map(|e| self.update(e, moment, register)));
         self.open = open;
@@ -152,7 +161,18 @@ impl Lifecycle {
     ) -> Vec<Finding> {
         let findings = self.take(area_events, register, received, now, None);
         self.sights.clear();
+        self.waiting.clear();
         findings
+    }
+
+    /// Where something that the rules reported was not said since the last call, and since when: of these areas and lines
+    /// nobody may say that nothing happened.
+    pub fn take_unsaid(&mut self) -> BTreeMap<AreaId, UtcMillis> {
+        let mut unsaid = std::mem::take(&mut self.unsaid);
+        for (event, _) in self.waiting.values() {
+            note_unsaid(&mut unsaid, event);
+        }
+        unsaid
     }
 
     /// How many events last now.
@@ -172,7 +192,7 @@ impl Lifecycle {
         let each = area_events.into_iter().filter_map(|event| match event.phase {
             Phase::New => self.begin(&event, register, received, now, frame),
             Phase::Update if event.quiet => self.note(&event),
-            Phase::Update => self.change(&event, register, received, now, frame),
+            Phase::Update => self.change(&event, register, received, now),
             Phase::End => self.end(&event, register, received, now),
         });
         each.collect()
@@ -194,6 +214,51 @@ impl Lifecycle {
             tracing::error!(area = %event.area, rule = event.rule.as_str(), "an event of a track never seen is lost");
             return None;
         };
+        let said = self.first(event, &sight, register, received, now);
+        if said.is_none() {
+            tracing::warn!(camera = %self.composer.camera.id, area = %event.area, rule = event.rule.as_str(),
+                severity = event.severity, "too many new events in a minute: this one is kept back");
+            self.rate.keep_back();
+            note_unsaid(&mut self.unsaid, event);
+            if event.end.is_none() {
+                self.waiting.insert(event.key, (event.clone(), Sight { frame: None, ..sight }));
+            }
+        }
+        said
+    }
+
+    /// Says what was kept back, where there is room by now.
+    fn take_up(&mut self, moment: &Moment<'_>, register: &RegisterView<'_>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (key, (mut event, mut sight)) in std::mem::take(&mut self.waiting) {
+            let time = moment.frame.time;
+            let since_ms = time.mono.since(event.mono);
+            event.dwell_ms = event.dwell_ms.map(|ms| ms + since_ms);
+            (event.mono, event.at) = (time.mono, time.utc);
+            let latest = self.sights.of(event.track).cloned();
+            if let Some(said) =
+                self.first(&event, latest.as_ref().unwrap_or(&sight), register, moment.received, moment.now)
+            {
+                findings.push(said);
+                continue;
+            }
+            if let Some(latest) = latest {
+                sight = Sight { frame: None, ..latest };
+            }
+            self.waiting.insert(key, (event, sight));
+        }
+        findings
+    }
+
+    /// The first message of an event, if it may be said.
+    fn first(
+        &mut self,
+        event: &AreaEvent,
+        sight: &Sight,
+        register: &RegisterView<'_>,
+        received: MonoMillis,
+        now: UtcMillis,
+    ) -> Option<Finding> {
         let booked = self.composer.booked_area(&event.area);
         // An exit is an instant, but who leaves belongs to the booking it came in under.
         let came = came(event.rule, event.start, event.dwell_ms);
@@ -201,12 +266,10 @@ impl Lifecycle {
         let sought = Sought { area: &booked, start: came, end: event.end, uncertainty_ms, event: None };
         let link = (register.link)(&sought);
         if !self.rate.allows(event.mono, graded(event.severity, &link)) {
-            tracing::warn!(camera = %self.composer.camera.id, area = %event.area, rule = event.rule.as_str(),
-                severity = event.severity, "too many new events in a minute: this one is not sent");
             return None;
         }
         let id = EventId(self.ids.next_id(event.start));
-        let mut message = self.composer.first(id, event, &sight, link, now);
+        let mut message = self.composer.first(id, event, sight, link, now);
         message.data.phase = Phase::New;
         message.data.rate_limited = self.rate.take_kept_back();
         self.composer.grade(&mut message, event.severity);
@@ -223,7 +286,7 @@ impl Lifecycle {
                 track: event.track,
                 started: MonoMillis(event.mono.0 - event.dwell_ms.unwrap_or(0)),
                 last_sent: event.mono,
-                picture_rank: rank(&sight),
+                picture_rank: rank(sight),
                 register_version: register.version,
             };
             self.open.insert(event.key, open);
@@ -233,8 +296,11 @@ impl Lifecycle {
 
     /// Something that goes with the next message.
     fn note(&mut self, event: &AreaEvent) -> Option<Finding> {
-        let open = self.open.get_mut(&event.key)?;
-        open.note(event);
+        if let Some(open) = self.open.get_mut(&event.key) {
+            open.note(event);
+        } else if let Some((kept, _)) = self.waiting.get_mut(&event.key) {
+            *kept = AreaEvent { phase: Phase::New, quiet: false, ..event.clone() };
+        }
         None
     }
 
@@ -245,11 +311,17 @@ impl Lifecycle {
         register: &RegisterView<'_>,
         received: MonoMillis,
         now: UtcMillis,
-        frame: Option<&Frame>,
     ) -> Option<Finding> {
         let Some(open) = self.open.get_mut(&event.key) else {
-            // Kept back by the rate limit as something lesser: what has become critical is said.
-            return if event.severity >= CRITICAL { self.begin(event, register, received, now, frame) } else { None };
+            // Kept back as something lesser: what has become greater may be said.
+            let (_, sight) = self.waiting.remove(&event.key)?;
+            let event = AreaEvent { phase: Phase::New, ..event.clone() };
+            let latest = self.sights.of(event.track).cloned().unwrap_or(sight);
+            let said = self.first(&event, &latest, register, received, now);
+            if said.is_none() {
+                self.waiting.insert(event.key, (event, Sight { frame: None, ..latest }));
+            }
+            return said;
         };
         open.note(event);
         open.relink(register);
@@ -274,6 +346,9 @@ impl Lifecycle {
         received: MonoMillis,
         now: UtcMillis,
     ) -> Option<Finding> {
+        if self.waiting.remove(&event.key).is_some() {
+            note_unsaid(&mut self.unsaid, event);
+        }
         let mut open = self.open.remove(&event.key)?;
         open.note(event);
         let data = &mut open.message.data;
@@ -378,6 +453,11 @@ pub fn came(rule: RuleKind, start: UtcMillis, dwell_ms: Option<i64>) -> UtcMilli
         RuleKind::Exit | RuleKind::BayEmpty => start.plus_ms(-dwell_ms.unwrap_or(0)),
         _ => start,
     }
+}
+
+fn note_unsaid(unsaid: &mut BTreeMap<AreaId, UtcMillis>, event: &AreaEvent) {
+    let since = unsaid.entry(event.area.clone()).or_insert(event.start);
+    *since = event.start.min(*since);
 }
 
 fn rank(sight: &Sight) -> f32 {

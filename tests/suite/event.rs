@@ -514,6 +514,40 @@ fn the_rate_limit_keeps_back_whole_events_but_never_a_critical_one() {
 }
 
 #[test]
+fn what_lasts_and_was_kept_back_is_said_when_there_is_room() {
+    let mut scene = Scene::with_events(EventsConfig { max_per_minute: 1, ..EventsConfig::default() });
+    let new = |key: u64| AreaEvent { severity: 3, ..said(RuleKind::Restricted, Phase::New, key, 0) };
+    assert_eq!(tell(&mut scene, vec![new(1), new(2), new(3)]).len(), 1);
+    let over = said(RuleKind::Restricted, Phase::End, 3, 200);
+    let more = AreaEvent { quiet: true, suppressed: 2, ..said(RuleKind::Restricted, Phase::Update, 2, 200) };
+    assert!(tell(&mut scene, vec![over, more]).is_empty(), "what was never begun never ends");
+    let mut late = Vec::new();
+    while late.is_empty() && scene.number < 400 {
+        late = tell(&mut scene, Vec::new()).into_iter().filter(|f| f.event.data.phase == Phase::New).collect();
+    }
+    assert_eq!((late.len(), scene.life.open_events()), (1, 2));
+    let data = &late[0].event.data;
+    assert_eq!(data.capture.start, UtcMillis(T0), "it began when it began");
+    assert_eq!((data.dwell_ms, data.suppressed, data.rate_limited), (Some(60_000), 2, 2));
+    assert!(late[0].frame.is_some());
+    assert_valid(&late);
+}
+
+#[test]
+fn lesser_events_keep_no_greater_one_back() {
+    let mut scene = Scene::with_events(EventsConfig { max_per_minute: 2, ..EventsConfig::default() });
+    let instant = |key: u64, severity: u8| AreaEvent {
+        severity,
+        end: Some(UtcMillis(T0)),
+        end_reason: Some(EndReason::Observed),
+        ..said(RuleKind::Exit, Phase::New, key, 0)
+    };
+    let all = [1, 1, 1, 2, 2, 2, 3, 1].into_iter().enumerate();
+    let findings = tell(&mut scene, all.map(|(i, severity)| instant(i as u64, severity)).collect());
+    assert_eq!(findings.iter().map(|f| f.event.data.severity).collect::<Vec<_>>(), [1, 1, 2, 2, 3]);
+}
+
+#[test]
 fn a_thing_long_gone_is_shown_at_its_place_in_the_picture_of_now() {
     let mut scene = Scene::grey();
     let gone = AreaEvent {
