@@ -242,7 +242,7 @@ impl Lane {
         self.tracker.tracks()
     }
 
-    /// When the last frame was analysed, on the monotonic clock of the frames.
+    /// When the last frame was analysed, on the monotonic clock of the frames; `None` while the camera counts as lost.
     #[must_use]
     pub fn last_analysed(&self) -> Option<MonoMillis> {
         self.last.map(|(mono, _)| mono)
@@ -280,7 +280,9 @@ impl Lane {
         self.masks.apply(size, &mut detections);
         if let Some(attention) = &self.attention {
             let idle = attention.is_idle();
-            self.tracker.set_sparse(idle || std::mem::replace(&mut self.idled, idle));
+            let idled = std::mem::replace(&mut self.idled, idle);
+            // The first picture after an idle time has a long pause in front of it too.
+            self.tracker.set_sparse(idle || idled);
         }
         let tracks = self.tracker.update(frame.time, &detections);
         let limits = limits(size, self.input, &self.analysis);
@@ -317,9 +319,10 @@ impl Lane {
         planned
     }
 
-    /// Ends every lasting event: the camera was lost or the agent stops.
+    /// The camera was lost or the agent stops: ends every lasting event, and what was seen before is no past of what is seen
+    /// after. Once for each loss: again there is nothing to close before the next picture.
     pub fn close(&mut self, reason: EndReason, register: &RegisterSnapshot, now: UtcMillis) -> Vec<Finding> {
-        let Some((mono, utc)) = self.last else { return Vec::new() };
+        let Some((mono, utc)) = self.last.take() else { return Vec::new() };
         let checks = Checks { register, config: &self.register, now: utc, uncertainty_ms: 0 };
         let area_events = self.rules.close_all(reason, &checks);
         let linker = linker(register, utc, &self.register);

@@ -90,6 +90,37 @@ fn events_end_with_the_picture_size_even_when_the_detector_fails_on_the_first_pi
     assert_eq!(ended, first);
 }
 
+#[test]
+fn the_first_picture_after_an_idle_time_continues_the_tracks_and_one_after_a_loss_none() {
+    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+        "id": "c", "url": "rtsp://camera.invalid/1", "decode": "adaptive",
+        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]}]
+    }))
+    .expect("a valid camera");
+    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
+    let mut detector = Truck { fails: false, model: model.clone() };
+    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
+    let context = LaneContext { config, config_digest: "0".repeat(16), model, input: (416, 416) };
+    let attention = Arc::new(Attention::default());
+    let lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
+    let mut lane = lane.with_attention(Arc::clone(&attention));
+    let register = Register::default().snapshot();
+    let mut see = |lane: &mut Lane, at_ms: i64| {
+        let frame = frame(at_ms, (320, 180));
+        lane.analyse(&frame, &mut detector, &register, frame.time.utc).expect("a picture");
+        lane.tracks()[0].id
+    };
+    let id = (0..10).map(|i| see(&mut lane, 200 * i)).last().expect("a track");
+    attention.set_idle(true);
+    assert_eq!(see(&mut lane, 7800), id);
+    attention.set_idle(false);
+    assert_eq!(see(&mut lane, 27_800), id, "the pause before this picture was on purpose too");
+    assert_eq!(see(&mut lane, 28_000), id);
+    assert!(lane.last_analysed().is_some());
+    lane.close(EndReason::CameraLost, &register, UtcMillis(1_770_000_020_000));
+    assert_eq!(lane.last_analysed(), None, "closed once for one loss");
+}
+
 /// A long truck that drives to the right, seen by each region as far as that goes.
 struct Convoy {
     model: ModelRef,

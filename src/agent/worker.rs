@@ -142,12 +142,8 @@ impl<D: Detect> Worker<D> {
             (Err(error), was) => {
                 self.health.set(&self.name, Level::Failed, format!("{DETECTOR_FAILED}: {error}"));
                 self.absent = true;
-                let open: Vec<usize> = if was {
-                    Vec::new()
-                } else {
-                    (0..self.lanes.len()).filter(|&i| self.lanes[i].open_events() > 0).collect()
-                };
-                for i in open {
+                let lanes = if was { 0 } else { self.lanes.len() };
+                for i in 0..lanes {
                     self.close(i, EndReason::CameraLost)?;
                 }
             }
@@ -155,16 +151,14 @@ impl<D: Detect> Worker<D> {
         Ok(())
     }
 
-    /// Ends the events of cameras that are not running any more, or whose pictures do not come.
+    /// Closes the lanes of cameras that are not running any more, or whose pictures do not come.
     fn close_lost(&mut self) -> Result<(), KeeperGone> {
         for i in 0..self.lanes.len() {
             let lane = &self.lanes[i];
-            if lane.open_events() == 0 {
-                continue;
-            }
+            let Some(last) = lane.last_analysed() else { continue };
             let state = self.cameras.borrow().get(&lane.camera().id).map(|s| s.state);
             let lost = state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
-            let unseen_ms = lane.last_analysed().map_or(0, |last| mono_now().since(last));
+            let unseen_ms = mono_now().since(last);
             if lost || unseen_ms > BLIND_MS.max(2 * i64::from(lane.camera().stall_timeout_ms)) {
                 self.close(i, EndReason::CameraLost)?;
             }

@@ -39,7 +39,7 @@ impl Attention {
         self.state().idle
     }
 
-    pub(super) fn set_idle(&self, idle: bool) {
+    pub(crate) fn set_idle(&self, idle: bool) {
         self.state().idle = idle;
     }
 }

@@ -87,7 +87,7 @@ impl Tracker {
         Self { minimum: (detector.min_score, detector.class_min_score.clone()), ..self }
     }
 
-    /// Whether frames are far apart on purpose from here on: then a pause is no reason to give a track up.
+    /// Whether frames are far apart on purpose from here on: then a pause that is no break is no reason to give a track up.
     pub fn set_sparse(&mut self, sparse: bool) {
         self.sparse = sparse;
     }
@@ -165,7 +165,8 @@ impl Tracker {
 
     /// Ends tracks; the closure is given the time after which this track is over without a match, milliseconds.
     fn end_where(&mut self, over: impl Fn(&Track, i64) -> bool) {
-        let pace_ms = if self.sparse { self.pace_ms.max(self.step_ms as f32) } else { self.pace_ms };
+        let on_purpose = self.sparse && self.step_ms < BREAK_MS;
+        let pace_ms = if on_purpose { self.pace_ms.max(self.step_ms as f32) } else { self.pace_ms };
         let frames = (FRAMES_MISSED * pace_ms) as i64;
         let lost_after = i64::from(self.config.lost_after_ms).max(frames);
         let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)).max(frames));
@@ -434,6 +435,16 @@ mod tests {
             let after = confirmed(t.update(time(1800 + 6000), &[seen("truck", 102.0, 0.9)]));
             assert_eq!(before == Some(after), kept, "sparse: {sparse}");
         }
+    }
+
+    #[test]
+    fn a_break_ends_all_tracks_however_far_apart_frames_are_on_purpose() {
+        let mut t = tracker();
+        let before = (0..10).map(|i| confirmed(t.update(time(i * 200), &[seen("truck", 100.0, 0.9)]))).last().unwrap();
+        t.set_sparse(true);
+        t.update(time(3_600_000), &[seen("truck", 102.0, 0.9)]);
+        assert_eq!(t.ended().iter().map(|t| t.id).collect::<Vec<_>>(), before);
+        assert_ne!(t.tracks()[0].id, before[0]);
     }
 
     #[test]
