@@ -25,8 +25,10 @@ use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::HealthConfig;
 use crate::rules::Phase;
 
-/// A sight of the picture is worth something for so long.
+/// A sight of the picture is worth something for so long; where pictures are far apart, until a later one should have come.
 const PICTURE_FRESH_MS: i64 = 5000;
+/// But never for longer than this.
+const PICTURE_OLD_MS: i64 = 60_000;
 /// Of the pictures' share that a thing fills the newest word counts for so long.
 const FILLED_FRESH_MS: i64 = 5000;
 
@@ -199,6 +201,8 @@ pub struct HealthMonitor {
     signal: SignalWatch,
     clock: clock::ClockWatch,
     states: BTreeMap<Condition, State>,
+    /// The latest picture, and the time from the one before to it.
+    pictured: Option<(MonoMillis, i64)>,
     filled: Option<(MonoMillis, f32)>,
 }
 
@@ -208,7 +212,7 @@ impl HealthMonitor {
     pub fn new(limits: HealthConfig, off: &[Condition]) -> Self {
         let off = limits.off.iter().chain(off).copied().collect();
         let (picture, signal, clock) = Default::default();
-        Self { limits, off, picture, signal, clock, states: BTreeMap::new(), filled: None }
+        Self { limits, off, picture, signal, clock, states: BTreeMap::new(), pictured: None, filled: None }
     }
 
     /// The tracker says how much of the picture its largest thing covers, 0..1.
@@ -218,6 +222,7 @@ impl HealthMonitor {
 
     /// Looks at a picture, a few times a second at most; `keyframes` as in [`StreamView`].
     pub fn picture(&mut self, now: MonoMillis, luma: &Luma, keyframes: u64) {
+        self.pictured = Some((now, self.pictured.map_or(0, |(before, _)| now.since(before))));
         let filled = self.filled.filter(|(at, _)| now.since(*at) <= FILLED_FRESH_MS).map(|(_, share)| share);
         let wrong = self.states.iter().any(|(c, s)| c.is_of_picture() && s.hold.is_open());
         let around = Around { keyframes, filled, wrong };
@@ -268,8 +273,10 @@ impl HealthMonitor {
 
     fn step(&mut self, now: Now, condition: Condition, running: bool) -> Option<HealthChange> {
         let timing = timing(condition, &self.limits);
+        let gap_ms = self.pictured.map_or(0, |(_, gap_ms)| gap_ms);
+        let fresh_ms = (2 * gap_ms).clamp(PICTURE_FRESH_MS, PICTURE_OLD_MS);
         let state = self.states.get_mut(&condition)?;
-        let good = |at: MonoMillis| !condition.is_of_picture() || (running && now.mono.since(at) <= PICTURE_FRESH_MS);
+        let good = |at: MonoMillis| !condition.is_of_picture() || (running && now.mono.since(at) <= fresh_ms);
         let sight = state.sight.as_ref().filter(|(at, _)| good(*at)).map(|(_, s)| s);
         let step = state.hold.step(now.mono, sight.and_then(|s| s.seen), timing);
         match (step, sight, &mut state.open) {

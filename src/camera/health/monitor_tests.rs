@@ -1,6 +1,9 @@
 //! Tests of the monitor as a whole. How well it sees is measured by the scripted set in `simulate/health`.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::camera::OwnedI420;
 
 const START: i64 = 1_770_000_000_000;
 
@@ -83,4 +86,31 @@ fn a_stop_ends_what_lasts_once() {
     assert_eq!(ended.len(), 1);
     assert_eq!((ended[0].end, ended[0].end_reason), (Some(now.utc), Some(HealthEnd::Restart)));
     assert!(monitor.close(now).is_empty());
+}
+
+#[test]
+fn keyframes_far_apart_are_judged_from_one_to_the_next() {
+    let mut monitor = HealthMonitor::new(HealthConfig::default(), &[]);
+    let flat = |level: u8| {
+        let planes = Arc::new(OwnedI420::filled(640, 360, level, 128, 128));
+        Luma::of(&luma::tests::frame(640, 360, planes)).unwrap()
+    };
+    let (grey, white) = (flat(120), flat(235));
+    let mut said = Vec::new();
+    for i in 0..600_i64 {
+        // A picture every ten seconds, looks every 250 ms.
+        if i % 40 == 0 {
+            let washed_out = (200..400).contains(&i);
+            monitor.picture(
+                MonoMillis(i * 250),
+                if washed_out { &white } else { &grey },
+                u64::try_from(i / 40).unwrap(),
+            );
+        }
+        said.extend(play(&mut monitor, i..i + 1, running));
+    }
+    let bright: Vec<_> = said.iter().filter(|(_, c)| c.condition == Condition::TooBright).collect();
+    let brief: Vec<_> = bright.iter().map(|(_, c)| c.phase).collect();
+    assert_eq!(brief, [Phase::New, Phase::End]);
+    assert!((50.0..80.0).contains(&bright[0].0) && (100.0..130.0).contains(&bright[1].0), "{bright:?}");
 }
