@@ -9,6 +9,9 @@ use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 const NTP_TO_UNIX_S: i64 = 2_208_988_800;
 /// A camera clock further away than this is wrong, and the box decides.
 const MAX_OFFSET_MS: i64 = 2000;
+/// So much further away one that was believed must be, and so much nearer one that was not: a clock at the border would
+/// move the times of events to and fro.
+const BELIEF_MS: i64 = 500;
 /// Arrival says little: encoder, network and buffers lie between.
 const ARRIVAL_UNCERTAINTY_MS: u32 = 500;
 /// Even a good clock has the exposure, the encoder's tick and the NTP error of the camera.
@@ -20,6 +23,8 @@ const WINDOW: usize = 101;
 #[derive(Debug, Default)]
 pub struct CaptureClock {
     offsets: VecDeque<i64>,
+    /// Whether the camera's clock was right so far; `None` before its first word.
+    believed: Option<bool>,
 }
 
 impl CaptureClock {
@@ -30,7 +35,7 @@ impl CaptureClock {
         let offset = camera.map(|utc| self.offset(utc.since(box_utc)));
         match (camera, offset) {
             // The picture's own offset too: after a step of the camera's clock the median still tells of the time before.
-            (Some(utc), Some(ms)) if ms.abs() <= MAX_OFFSET_MS && utc.since(box_utc).abs() <= MAX_OFFSET_MS => {
+            (Some(utc), Some(ms)) if self.believes(ms) && (utc.since(box_utc) - ms).abs() <= MAX_OFFSET_MS => {
                 FrameTime {
                     utc,
                     mono,
@@ -47,6 +52,16 @@ impl CaptureClock {
                 clock_offset_ms: offset,
             },
         }
+    }
+
+    /// Whether a clock so far away is right.
+    fn believes(&mut self, offset_ms: i64) -> bool {
+        let limit_ms = match self.believed {
+            None => MAX_OFFSET_MS,
+            Some(true) => MAX_OFFSET_MS + BELIEF_MS,
+            Some(false) => MAX_OFFSET_MS - BELIEF_MS,
+        };
+        *self.believed.insert(offset_ms.abs() <= limit_ms)
     }
 
     /// Median of the window after adding `sample`.
@@ -161,6 +176,21 @@ mod tests {
         }
         let back = clock.stamp(ntp(NOW.plus_ms(-50)), MonoMillis(5), NOW);
         assert_eq!(back.source, TimeSource::Arrival, "believed again when most pictures are near");
+    }
+
+    #[test]
+    fn a_clock_at_the_border_of_belief_does_not_flicker() {
+        let mut clock = CaptureClock::default();
+        let mut sources = Vec::new();
+        for i in 0..200 {
+            let off = if i % 2 == 0 { 1995 } else { 2005 };
+            sources.push(clock.stamp(ntp(NOW.plus_ms(off)), MonoMillis(5), NOW).source);
+        }
+        assert!(sources.windows(2).filter(|w| w[0] != w[1]).count() <= 1);
+        let mut settled = |off: i64| (0..120).map(|_| clock.stamp(ntp(NOW.plus_ms(off)), MonoMillis(5), NOW)).last();
+        assert_eq!(settled(2600).unwrap().source, TimeSource::Arrival);
+        assert_eq!(settled(1600).unwrap().source, TimeSource::Arrival, "not believed again before it is well within");
+        assert_eq!(settled(1400).unwrap().source, TimeSource::RtcpNtp);
     }
 
     #[test]
