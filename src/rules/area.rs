@@ -61,7 +61,7 @@ pub(super) fn passes(filters: &[FilterConfig], track: &Track, height: u32) -> bo
 #[derive(Debug, Clone, Default)]
 pub(super) struct AtArea {
     pub presence: Presence,
-    /// Its size and score counted at the latest sight.
+    /// Its size and score counted at the latest sight before it began to leave.
     pub passes: bool,
     enter: Held,
     dwell: Held,

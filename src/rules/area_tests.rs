@@ -240,6 +240,27 @@ fn what_customs_say_while_nobody_is_there_is_said_with_who_comes_back() {
 }
 
 #[test]
+fn who_leaves_while_the_edge_cuts_its_box_off_is_reported() {
+    let rules = json!({"exit": {"severity": 1}, "bay": {}, "filter": [{"min_height": 0.15}]});
+    let mut s = stage(rules, 200);
+    s.actors.push(actor(1, "truck", &VISIT));
+    s.actors[0].cut = Some((21_000, 40.0));
+    let events = s.play(30_000);
+    let rules: Vec<_> = events.iter().map(|e| (e.rule, e.phase, e.end_reason)).collect();
+    let observed = Some(EndReason::Observed);
+    let mut want = vec![
+        (RuleKind::BayOccupied, Phase::New, None),
+        (RuleKind::Exit, Phase::New, observed),
+        (RuleKind::BayOccupied, Phase::End, observed),
+        (RuleKind::BayEmpty, Phase::New, observed),
+    ];
+    want.sort_by_key(|w| w.0.as_str());
+    let mut rules = rules;
+    rules.sort_by_key(|w| w.0.as_str());
+    assert_eq!(rules, want, "{:?}", brief(&events));
+}
+
+#[test]
 fn a_thing_put_down_is_reported_until_it_is_gone_and_one_that_was_there_is_not() {
     let mut s = stage(json!({"object_left": {"after_s": 10.0, "classes": ["container"]}}), 200);
     s.actors.push(actor(1, "container", &[(0, 500.0, 250.0), (200_000, 500.0, 250.0)]));

@@ -48,7 +48,7 @@ struct Followed {
     still: Still,
     areas: Vec<AtArea>,
     lines: Vec<LineCross>,
-    /// Of each line: its size and score counted at the latest sight.
+    /// Of each line: its size and score counted at the latest sight, or at the first one beyond it.
     at_lines: Vec<bool>,
 }
 
@@ -156,7 +156,10 @@ impl AreaRules {
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let inside = area.config.polygon.contains(foot);
             let standing = state.presence.see(now, inside, jumped, area.config.settle_ms);
-            state.passes = passes(&area.config.filters, track, size.1);
+            // Who leaves counts as it did inside: the picture's edge may cut its box off meanwhile.
+            if !matches!(standing, Standing::Left(_)) && !state.presence.is_leaving() {
+                state.passes = passes(&area.config.filters, track, size.1);
+            }
             let counts = followed.confirmed && state.passes;
             if let (Standing::Left(stay), true) = (&standing, counts) {
                 self.gone[i].push(subject.gone(stay));
@@ -166,7 +169,10 @@ impl AreaRules {
             events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
         }
         for (i, (line, state)) in self.lines.iter_mut().zip(&mut followed.lines).enumerate() {
-            followed.at_lines[i] = passes(&line.config.filters, track, size.1);
+            // What has crossed counts as it did then: the picture's edge may cut its box off before that is certain.
+            if !state.is_pending() {
+                followed.at_lines[i] = passes(&line.config.filters, track, size.1);
+            }
             let Some(crossing) = state.see(&line.config.points, foot, now, jumped) else { continue };
             if followed.confirmed && followed.at_lines[i] {
                 events.extend(cross(line, &crossing, now, subject, checks, &mut self.keys));

@@ -63,6 +63,11 @@ impl LineCross {
         self.settle()
     }
 
+    /// It is seen on the other side, and has not settled there.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// The track is over: a foot last seen on the other side has crossed, however short the sight (things leave the
     /// picture right behind a line).
     pub fn settle(&mut self) -> Option<Crossing> {

@@ -124,3 +124,15 @@ fn a_crossing_of_a_class_or_size_that_does_not_count_is_not_reported() {
     let events = s.play(20_000);
     assert_eq!(events.iter().map(|e| e.track.0.random()).collect::<Vec<_>>(), [3]);
 }
+
+#[test]
+fn a_box_that_the_edge_cuts_off_behind_the_line_has_crossed_it() {
+    let mut s = stage(json!({"filter": [{"min_height": 0.2}]}));
+    let mut truck = crossing(1, 5000, true);
+    // The first sight beyond the line is at 5200.
+    (truck.size, truck.cut) = ((160.0, 150.0), Some((5400, 60.0)));
+    let mut small = crossing(2, 15_000, true);
+    (small.size, small.cut) = ((160.0, 60.0), None);
+    s.actors = vec![truck, small];
+    assert_eq!(brief(&s.play(20_000)), ["line_cross new 5200..5200 observed"]);
+}

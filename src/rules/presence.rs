@@ -90,6 +90,11 @@ impl Presence {
         Some(self.stay(entered, turn))
     }
 
+    /// It counts as inside and is seen outside.
+    pub fn is_leaving(&self) -> bool {
+        self.entered.is_some() && self.turning.is_some()
+    }
+
     /// First sight inside, while it counts as inside.
     pub fn entered(&self) -> Option<Sight> {
         self.entered

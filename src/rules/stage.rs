@@ -25,12 +25,14 @@ pub(super) struct Actor {
     pub keys: Vec<(i64, f32, f32)>,
     /// Not seen in these milliseconds.
     pub hidden: std::ops::Range<i64>,
+    /// From these milliseconds on its box is only so many pixels high: the picture's edge cuts it off.
+    pub cut: Option<(i64, f32)>,
     pub score: f32,
 }
 
 pub(super) fn actor(id: u64, label: &'static str, keys: &[(i64, f32, f32)]) -> Actor {
     let size = if label == "person" { (20.0, 60.0) } else { (160.0, 100.0) };
-    Actor { id, label, size, keys: keys.to_vec(), hidden: 0..0, score: 0.9 }
+    Actor { id, label, size, keys: keys.to_vec(), hidden: 0..0, cut: None, score: 0.9 }
 }
 
 impl Actor {
@@ -43,7 +45,8 @@ impl Actor {
         let share = (ms - a.0) as f32 / (b.0 - a.0).max(1) as f32;
         let (x, y) = (a.1 + (b.1 - a.1) * share, a.2 + (b.2 - a.2) * share);
         let half = self.size.0 / 2.0;
-        Some(Rect { x0: x - half, y0: y - self.size.1, x1: x + half, y1: y })
+        let height = self.cut.filter(|(from, _)| ms >= *from).map_or(self.size.1, |(_, height)| height);
+        Some(Rect { x0: x - half, y0: y - height, x1: x + half, y1: y })
     }
 }
 
