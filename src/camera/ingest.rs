@@ -222,6 +222,8 @@ impl Drop for Ingest {
 struct Heads {
     /// Of parameter sets that came alone.
     pending: Option<Head>,
+    /// Units are missing in front of one that was no picture.
+    missing: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -236,10 +238,11 @@ impl Heads {
     /// without any time, which is the rest of a picture that the sender tore apart.
     fn complete(&mut self, raw: &RawUnit, ntp: Option<u64>) -> Option<Head> {
         let before = self.pending.take();
+        self.missing |= raw.discontinuity;
         let pts = raw.pts.or(before.map(|b| b.pts))?;
-        let discontinuity = raw.discontinuity || before.is_some_and(|b| b.discontinuity);
-        let head = Head { pts, ntp: ntp.or(before.and_then(|b| b.ntp)), discontinuity };
+        let head = Head { pts, ntp: ntp.or(before.and_then(|b| b.ntp)), discontinuity: self.missing };
         if nal::has_picture(&raw.data, raw.codec) {
+            self.missing = false;
             Some(head)
         } else {
             self.pending = Some(head);
@@ -368,6 +371,14 @@ mod tests {
         assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(120), Some(7), true));
         let head = heads.complete(&raw(0x41, Some(240), false), None).unwrap();
         assert_eq!((head.pts, head.ntp, head.discontinuity), (MS(240), None, false));
+    }
+
+    #[test]
+    fn what_is_missing_before_a_unit_without_time_is_missing_before_the_next_picture() {
+        let mut heads = Heads::default();
+        assert!(heads.complete(&raw(0x41, None, true), None).is_none());
+        assert!(heads.complete(&raw(0x41, Some(40), false), None).unwrap().discontinuity);
+        assert!(!heads.complete(&raw(0x41, Some(80), false), None).unwrap().discontinuity);
     }
 
     #[test]
