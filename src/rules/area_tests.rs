@@ -230,16 +230,13 @@ fn what_customs_say_while_nobody_is_there_is_said_with_who_comes_back() {
     s.feed(639_000, &json!({}));
     let events = s.play(680_000);
     let loud: Vec<_> = events.iter().filter(|e| !e.quiet).collect();
-    let said: Vec<_> = loud.iter().map(|e| (e.phase, e.severity, e.check.as_ref().map(|c| c.answer))).collect();
-    assert_eq!(
-        said,
-        [(Phase::New, 2, Some(Answer::Unknown)), (Phase::Update, 4, Some(Answer::No)), (Phase::End, 4, None)],
-        "{:?}",
-        brief(&events)
-    );
+    let answer = |e: &super::AreaEvent| e.check.as_ref().map(|c| c.answer);
+    let said: Vec<_> = loud.iter().map(|&e| (e.phase, e.severity, answer(e))).collect();
+    let (unknown, no) = (Some(Answer::Unknown), Some(Answer::No));
+    assert_eq!(said, [(Phase::New, 2, unknown), (Phase::Update, 4, no), (Phase::End, 4, None)], "{:?}", brief(&events));
     assert_eq!(loud[1].dwell_ms, Some(loud[1].at.since(loud[1].start)), "of the group, not of who came back");
-    let quiet: Vec<_> = events.iter().filter(|e| e.quiet).map(|e| e.check.as_ref().unwrap().answer).collect();
-    assert!(!quiet.is_empty() && quiet.iter().all(|a| *a == Answer::No), "{:?}", brief(&events));
+    let quiet: Vec<_> = events.iter().filter(|e| e.quiet).map(answer).collect();
+    assert!(!quiet.is_empty() && quiet.iter().all(|a| *a == no), "{:?}", brief(&events));
 }
 
 #[test]
