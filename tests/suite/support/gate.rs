@@ -152,11 +152,16 @@ impl Gate {
         assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
     }
 
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the agent was started");
+        wait_for("the agent's end", || child.try_wait().unwrap())
+    }
+
     /// Asks it to end, and waits.
     pub fn terminate(&mut self) -> ExitStatus {
         self.ask_to_end();
-        let mut child = self.child.take().expect("the agent was started");
-        wait_for("the agent's end", || child.try_wait().unwrap())
+        self.ended()
     }
 
     /// Everything it said.
