@@ -242,13 +242,23 @@ impl Lane {
         (self.regions.planned, self.regions.all.len() - self.regions.planned)
     }
 
-    /// Whether a frame of this time is to be analysed, by the rate in force. A tenth of the interval early is on
+    /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of the interval early is on
     /// time: cameras jitter, and waiting for the next picture would halve the rate.
     #[must_use]
     pub fn is_due(&self, at: MonoMillis) -> bool {
+        self.is_after(at, self.interval_ms)
+    }
+
+    /// Whether it may be, by the rate its worker allows.
+    #[must_use]
+    pub fn is_allowed(&self, at: MonoMillis) -> bool {
+        self.is_after(at, self.allowed.interval_ms)
+    }
+
+    fn is_after(&self, at: MonoMillis, interval_ms: f32) -> bool {
         self.last.is_none_or(|(last, _)| {
             let gone = at.since(last);
-            gone as f32 >= self.allowed.interval_ms * 0.9 || gone < 0
+            gone as f32 >= interval_ms * 0.9 || gone < 0
         })
     }
 

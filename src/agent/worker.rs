@@ -32,6 +32,9 @@ const STUCK_MS: i64 = 60_000;
 /// A running camera of which no picture was analysed for so long is lost for its events: packets without pictures.
 const BLIND_MS: i64 = 60_000;
 
+/// A picture older than this was held by an idle camera, milliseconds; live ones are newest.
+const HELD_MS: i64 = 1000;
+
 /// How often the worker's time is dealt out anew, milliseconds.
 const DEAL_EVERY_MS: i64 = 2000;
 
@@ -122,7 +125,9 @@ impl<D: Detect> Worker<D> {
         let mut lanes = self.lanes.iter_mut().zip(&mut self.budget.meters);
         let Some((lane, meter)) = lanes.find(|(l, _)| l.camera().id == frame.camera) else { return Ok(()) };
         meter.came(frame.time.mono);
-        if !lane.is_due(frame.time.mono) {
+        // What an idle camera held is looked at in full, however late: it is what the camera was woken for.
+        let held = mono_now().since(frame.time.mono) > HELD_MS;
+        if !lane.is_due(frame.time.mono) || !(held || lane.is_allowed(frame.time.mono)) {
             return Ok(());
         }
         let register = self.register.snapshot();
