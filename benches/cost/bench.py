@@ -1,20 +1,27 @@
-"""What a camera costs: CPU of the agent beside bare GStreamer on the same streams, in the same run. See README.md.
+"""What a camera costs: CPU of the agent beside bare GStreamer on the same streams, in the same run, and how many cameras
+one core bears beside a plain Python script. See README.md.
 
-Every figure is a ratio of CPU seconds (user + system of the process, all threads), so that a busy machine hurts both
-sides alike; rounds alternate, the median and the spread are printed.
+Costs are ratios of CPU seconds (user + system of the process, all threads), so that a busy machine hurts both sides
+alike; rounds alternate, the median and the spread are printed.
 """
 import argparse
+import datetime
 import json
 import os
+import re
 import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
 TICK = os.sysconf("SC_CLK_TCK")
+# As the service unit sets them.
+DEPLOYED = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"}
 CONFIG = """
 [site]
 box = "bench"
@@ -75,8 +82,9 @@ def listens(port):
 class Running:
     """A process that is measured while it runs, and ended."""
 
-    def __init__(self, command, log):
-        self.process = subprocess.Popen(command, stdout=log, stderr=log)
+    def __init__(self, command, log, out=None, core=None, env=None):
+        pinned = [] if core is None else ["taskset", "-c", str(core)]
+        self.process = subprocess.Popen([*pinned, *command], stdout=out or log, stderr=log, env=os.environ | (env or {}))
 
     def __enter__(self):
         return self
@@ -98,10 +106,14 @@ class Running:
         return (cpu_s(pid) - begin) / (time.monotonic() - at), rss_mib(pid)
 
 
-def metric(port, name, camera):
+def metric(port, name, *labels):
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-    rows = [l for l in text.splitlines() if l.startswith(name) and f'camera="{camera}"' in l]
+    rows = [l for l in text.splitlines() if re.split("[ {]", l, maxsplit=1)[0] == name and all(p in l for p in labels)]
     return sum(float(l.rsplit(" ", 1)[1]) for l in rows)
+
+
+def of_camera(n):
+    return f'camera="c{n}"'
 
 
 def bare(url, keyframes_only):
@@ -116,47 +128,112 @@ class Bench:
         self.log = open(os.path.join(folder, "log"), "w")
         self.served, self.mqtt = free_port(), free_port()
 
-    def serve(self):
+    def serve(self, core=None):
         files = [f"--file=busy={self.args.busy}", f"--file=idle={self.args.idle}"]
-        return Running([self.args.gatewatch, "simulate", "serve", "--port", str(self.served), *files], self.log)
+        return Running([self.args.gatewatch, "simulate", "serve", "--port", str(self.served), *files], self.log, core=core)
 
-    def broker(self):
+    def broker(self, core=None):
         path = os.path.join(self.folder, "mosquitto.conf")
         with open(path, "w") as f:
             f.write(f"listener {self.mqtt} 127.0.0.1\nallow_anonymous true\n")
         exe = next(p for p in ("/usr/sbin/mosquitto", "/usr/bin/mosquitto") if os.path.exists(p))
-        return Running([exe, "-c", path], self.log)
+        return Running([exe, "-c", path], self.log, core=core)
 
     def url(self, name):
         return f"rtsp://127.0.0.1:{self.served}/{name}"
 
     def cost_of_bare(self, name, keyframes_only):
         with Running(bare(self.url(name), keyframes_only), self.log) as running:
-            time.sleep(self.args.settle)
-            return running.cost(self.args.seconds)
+            time.sleep(self.args.settle_idle if name == "idle" else self.args.settle)
+            return running.cost(self.args.seconds)[0]
 
-    def cost_of_agent(self, name, decode, cameras=1):
-        dir = tempfile.mkdtemp(dir=self.folder)
-        http = free_port()
+    def agent(self, name, decode, cameras=1, core=None):
+        """Started, with pictures of every camera; its HTTP port."""
+        dir, http = tempfile.mkdtemp(dir=self.folder), free_port()
         text = CONFIG.format(dir=dir, mqtt=self.mqtt, http=http, model=self.args.model, record=str(self.args.record).lower())
-        text += "".join(CAMERA.format(n=n, url=self.url(name), decode=decode) for n in range(cameras))
+        decodes = decode if isinstance(decode, list) else [decode] * cameras
+        text += "".join(CAMERA.format(n=n, url=self.url(name), decode=d) for n, d in enumerate(decodes))
         path = os.path.join(dir, "gatewatch.toml")
         with open(path, "w") as f:
             f.write(text)
-        with Running([self.args.gatewatch, "agent", "--config", path], self.log) as running:
+        running = Running([self.args.gatewatch, "agent", "--config", path], self.log, core=core, env=DEPLOYED)
+        try:
             until("the agent", lambda: listens(http))
-            until("pictures", lambda: metric(http, "gatewatch_frames_analysed_total", "c0") > 5)
-            # An adaptive camera first learns what is usual.
-            time.sleep(self.args.settle + (20 if decode == "adaptive" else 0))
-            names = ("received", "decoded", "analysed")
-            before = [metric(http, f"gatewatch_frames_{n}_total", "c0") for n in names]
+            for n in range(len(decodes)):
+                until("pictures", lambda: metric(http, "gatewatch_frames_analysed_total", of_camera(n)) > 0, 120)
+        except BaseException:
+            running.__exit__()
+            raise
+        return running, http
+
+    def cost_of_agent(self, name, decode, cameras=1, core=None, settle=None):
+        running, http = self.agent(name, decode, cameras, core)
+        names = [f"gatewatch_frames_{n}_total" for n in ("received", "decoded", "analysed")]
+        with running:
+            time.sleep(settle or (self.args.settle_idle if name == "idle" else self.args.settle))
+            look = lambda: [[metric(http, n, of_camera(c)) for n in names] for c in range(cameras)]
+            before, ran = look(), metric(http, "gatewatch_inference_duration_seconds_count")
+            begin = time.monotonic()
             cost, rss = running.cost(self.args.seconds)
-            after = [metric(http, f"gatewatch_frames_{n}_total", "c0") for n in names]
-            return cost, rss, [(b - a) / self.args.seconds for a, b in zip(before, after)]
+            after, ran = look(), metric(http, "gatewatch_inference_duration_seconds_count") - ran
+            took = time.monotonic() - begin
+            rates = [[(b - a) / took for a, b in zip(*both)] for both in zip(before, after)]
+            return cost, rss, rates, ran / took
+
+    def peer(self, name, cameras, core=None, settle=10):
+        """CPU, memory, and pictures received and looked at a second and camera."""
+        command = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer.py"), "--url", self.url(name),
+                   "--cameras", str(cameras), "--model", self.args.model, "--mqtt", str(self.mqtt)]
+        path = os.path.join(self.folder, "peer")
+        with open(path, "w") as out, Running(command, self.log, out, core) as running:
+            last = lambda: json.loads(open(path).read().splitlines()[-1])
+            until("the peer", lambda: "[" in open(path).read() and min(last()["looked"]) > 0, 120)
+            time.sleep(settle)
+            before, begin = last(), time.monotonic()
+            cost, rss = running.cost(self.args.seconds)
+            after, took = last(), time.monotonic() - begin
+            rate = lambda what: [(b - a) / took for a, b in zip(before[what], after[what])]
+            return cost, rss, list(zip(rate("received"), rate("looked")))
+
+    def latencies(self, seconds):
+        """Milliseconds from a picture's capture to its new event at a subscriber, with a busy camera."""
+        import paho.mqtt.client as mqtt
+
+        found, lock = [], threading.Lock()
+
+        def on_message(client, _, message):
+            now = time.time() * 1000
+            try:
+                data = json.loads(message.payload)["data"]
+                best = datetime.datetime.fromisoformat(data["capture"]["best"]).timestamp() * 1000
+            except (ValueError, KeyError, TypeError):
+                return
+            if data["phase"] == "new":
+                with lock:
+                    found.append(now - best)
+
+        running, _ = self.agent("busy", "always")
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client.on_message = on_message
+        client.connect("127.0.0.1", self.mqtt)
+        client.subscribe("#", qos=1)
+        client.loop_start()
+        with running:
+            time.sleep(seconds)
+        client.loop_stop()
+        return sorted(found)
+
+    def missed_events(self, seconds):
+        """New events of a mostly still stream: decoded in full, and as it is with an adaptive camera."""
+        running, http = self.agent("idle", ["always", "adaptive"])
+        with running:
+            time.sleep(seconds)
+            new = 'phase="new"'
+            return [metric(http, "gatewatch_events_total", of_camera(n), new) for n in range(2)]
 
 
-def inference_s(model, rounds=60):
-    """CPU seconds of one bare inference."""
+def inference_s(model, rounds=60, clock=time.process_time):
+    """CPU seconds (or seconds on another clock, the median) of one bare inference."""
     import numpy as np
     import onnxruntime as ort
 
@@ -167,49 +244,123 @@ def inference_s(model, rounds=60):
     x = {session.get_inputs()[0].name: np.zeros(shape, np.float32)}
     for _ in range(5):
         session.run(None, x)
-    begin = time.process_time()
+    if clock is time.process_time:
+        # Its steps are as long as an inference on some systems: many together.
+        begin = clock()
+        for _ in range(rounds):
+            session.run(None, x)
+        return (clock() - begin) / rounds
+    times = []
     for _ in range(rounds):
+        begin = clock()
         session.run(None, x)
-    return (time.process_time() - begin) / rounds
+        times.append(clock() - begin)
+    return statistics.median(times)
 
 
-def measure(args):
-    rows = {}
-    add = lambda name, value: rows.setdefault(name, []).append(value)
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(args, folder)
-        try:
-            with bench.serve(), bench.broker():
-                until("the simulator", lambda: listens(bench.served))
-                until("the broker", lambda: listens(bench.mqtt))
-                for n in range(args.rounds):
-                    one_round(bench, add)
-                    print(f"round {n + 1} of {args.rounds}: " + ", ".join(f"{k} {v[-1]:.3f}" for k, v in rows.items()), flush=True)
-        except SystemExit:
-            print(open(os.path.join(folder, "log")).read()[-4000:])
-            raise
-    return rows
+def model_bench(args):
+    """What `model bench` says: milliseconds of a run on one thread, and times of preparing over times of copying."""
+    text = subprocess.run([args.gatewatch, "model", "bench", "--threads", "1", args.model], capture_output=True, text=True, check=True).stdout
+    run = float(re.search(r"^cpu +1 +([0-9.]+)", text, re.M)[1])
+    ratios = [float(r) for r in re.findall(r"^region .* ([0-9.]+)$", text, re.M)]
+    return run, ratios
 
 
 def one_round(bench, add):
     infer = inference_s(bench.args.model)
-    full_busy, _ = bench.cost_of_bare("busy", False)
-    busy, rss, (_, decoded, analysed) = bench.cost_of_agent("busy", "always")
-    key_idle, _ = bench.cost_of_bare("idle", True)
-    idle, _, (received, idle_decoded, idle_analysed) = bench.cost_of_agent("idle", "adaptive")
-    full_idle, _ = bench.cost_of_bare("idle", False)
-    # The share that was really decoded is no fault of the machine: a bare decoder would have decoded it too.
+    full_busy = bench.cost_of_bare("busy", False)
+    busy, rss, [(_, _, analysed)], ran = bench.cost_of_agent("busy", "always")
+    key_idle = bench.cost_of_bare("idle", True)
+    idle, rss_idle, [(received, idle_decoded, idle_analysed)], idle_ran = bench.cost_of_agent("idle", "adaptive")
+    full_idle = bench.cost_of_bare("idle", False)
     add("busy_overhead_ratio", busy / (full_busy + analysed * infer))
-    add("idle_overhead_ratio", idle / (key_idle + idle_analysed * infer))
+    add("busy_overhead_inferences_ratio", busy / (full_busy + ran * infer))
+    add("idle_overhead_ratio", idle / (key_idle + idle_ran * infer))
     add("idle_decode_ratio", idle / full_idle)
     add("idle_decoded_share", idle_decoded / max(received, 1e-9))
+    add("inferences_per_picture_busy", ran / max(analysed, 1e-9))
     add("busy_cpu", busy)
+    add("busy_floor_cpu", full_busy + analysed * infer)
     add("idle_cpu", idle)
     add("bare_full_cpu", full_idle)
     add("bare_keyframes_cpu", key_idle)
+    add("inference_ms", infer * 1000)
     add("analysed_per_s_busy", analysed)
     add("analysed_per_s_idle", idle_analysed)
     add("rss_mib_one_camera", rss)
+    add("rss_mib_one_idle_camera", rss_idle)
+
+
+def once(bench, add):
+    """What needs no alternating rounds."""
+    run_ms, ratios = model_bench(bench.args)
+    infer_ms = inference_s(bench.args.model) * 1000
+    add("detector_ratio", run_ms / (inference_s(bench.args.model, clock=time.perf_counter) * 1000))
+    for ratio in ratios:
+        add("preprocess_ratio", ratio)
+    one, four = (bench.cost_of_agent("busy", "always", n)[1] for n in (1, 4))
+    add("rss_per_camera_mib", (four - one) / 3)
+    found = bench.latencies(bench.args.latency_s)
+    if found:
+        at = lambda share: found[min(int(share * len(found)), len(found) - 1)]
+        add("latency_over_floor_ms_p50", at(0.5) - infer_ms)
+        add("latency_over_floor_ms_p99", at(0.99) - infer_ms)
+        add("latency_events", len(found))
+    full, adaptive = bench.missed_events(bench.args.missed_s)
+    add("idle_events_full_decode", full)
+    add("idle_missed_events", max(full - adaptive, 0))
+
+
+def sustained(bench, who, name, core, start):
+    """The most cameras of which 95 % of the pictures due are looked at (idle: received), by doubling and halving."""
+    seen = {}
+
+    def bears(n):
+        if who == "agent":
+            cost, rss, rates, _ = bench.cost_of_agent(name, "always" if name == "busy" else "adaptive", n, core)
+            worst = min(r[2] for r in rates) / 5 if name == "busy" else min(r[0] for r in rates) / 25
+        else:
+            cost, rss, rates = bench.peer(name, n, core)
+            worst = min(r[1] for r in rates) / 5
+        seen[n] = {"cpu": cost, "rss_mib": rss, "worst_share": worst}
+        print(f"{who} {name} core {core}: {n} cameras, CPU {cost:.2f}, {rss:.0f} MiB, worst share {worst:.2f}", flush=True)
+        return worst >= 0.95
+
+    low, high = 0, start
+    while high <= 64 and bears(high):
+        low, high = high, high * 2
+    while high - low > max(1, low // 8):
+        middle = (low + high) // 2
+        low, high = (middle, high) if bears(middle) else (low, middle)
+    return low, seen
+
+
+def measure(args):
+    rows, more = {}, {}
+    add = lambda name, value: rows.setdefault(name, []).append(value)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(args, folder)
+        # Where cameras are counted, those who serve them have a core of their own.
+        core = 0 if "sustained" in args.parts else None
+        other = None if core is None else 1
+        try:
+            with bench.serve(other), bench.broker(other):
+                until("the simulator", lambda: listens(bench.served))
+                until("the broker", lambda: listens(bench.mqtt))
+                for n in range(args.rounds if "cost" in args.parts else 0):
+                    one_round(bench, add)
+                    print(f"round {n + 1} of {args.rounds}: " + ", ".join(f"{k} {v[-1]:.3f}" for k, v in rows.items()), flush=True)
+                if "once" in args.parts:
+                    once(bench, add)
+                if "sustained" in args.parts:
+                    for name, who, start in (("busy", "agent", 4), ("busy", "peer", 2), ("idle", "agent", 16), ("idle", "peer", 2)):
+                        most, seen = sustained(bench, who, name, core, start)
+                        add(f"cameras_sustained_{name}_{who}", most)
+                        more[f"growth_{name}_{who}"] = seen
+        except SystemExit:
+            print(open(os.path.join(folder, "log")).read()[-4000:])
+            raise
+    return rows, more
 
 
 def main():
@@ -217,21 +368,26 @@ def main():
     ap.add_argument("--gatewatch", default="target/release/gatewatch")
     ap.add_argument("--model", default="models/gate.onnx")
     ap.add_argument("--busy", required=True, help="H.264 recording in which things move, looped")
-    ap.add_argument("--idle", required=True, help="H.264 recording in which nothing moves, looped")
+    ap.add_argument("--idle", required=True, help="H.264 recording that begins with movement and is still after it, looped")
+    ap.add_argument("--parts", default="cost,once,sustained", help="which of cost, once, sustained")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=20)
-    ap.add_argument("--settle", type=float, default=3)
+    ap.add_argument("--settle", type=float, default=5)
+    ap.add_argument("--settle-idle", type=float, default=60, help="until the still part, and the agent idles")
+    ap.add_argument("--latency-s", type=float, default=60)
+    ap.add_argument("--missed-s", type=float, default=150)
     ap.add_argument("--record", action="store_true", help="record the video too, which the bare pipelines do not")
     ap.add_argument("--out", default="bench-results.json")
     args = ap.parse_args()
+    args.parts = args.parts.split(",")
     for name in ("gatewatch", "model", "busy", "idle"):
         setattr(args, name, os.path.abspath(getattr(args, name)))
-    rows = measure(args)
-    print(f"\n| figure | median | least | most |\n| --- | --- | --- | --- |")
+    rows, more = measure(args)
+    print("\n| figure | median | least | most |\n| --- | --- | --- | --- |")
     for name, values in rows.items():
         print(f"| `{name}` | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")
     with open(args.out, "w") as f:
-        json.dump({k: {"median": statistics.median(v), "values": v} for k, v in rows.items()}, f, indent=1)
+        json.dump({k: {"median": statistics.median(v), "values": v} for k, v in rows.items()} | more, f, indent=1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ use super::keeper::{self, Keeper};
 use super::lane::{Lane, LaneContext};
 use super::shared::Shared;
 use super::watch;
-use super::worker::{Cameras, KeeperGone, Worker};
+use super::worker::{Budget, Cameras, KeeperGone, Worker};
 use crate::camera::{self, CameraHandle, CameraId, CameraStatus, FrameSink, Mailbox, UnitSink};
 use crate::config::{CameraConfig, Config};
 use crate::event::Finding;
@@ -185,6 +185,7 @@ impl WorkerParts<'_> {
                 name: name.clone(),
                 mailbox: Arc::clone(&mailboxes[i]),
                 absent: true,
+                budget: Budget::default(),
                 findings: findings.clone(),
             };
             threads.push(named(name, move || worker.run())?);

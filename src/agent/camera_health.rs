@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Allowance;
 use crate::camera::health::{ActiveCondition, HealthMonitor, Luma, Now, StreamView};
-use crate::camera::{CameraHandle, CameraId, CameraStatus, Frame, FrameSink};
+use crate::camera::{CameraHandle, CameraId, CameraStatus, Frame, FrameSink, Reduced};
 use crate::clock::{MonoMillis, mono_now, precise_now, utc_now};
 use crate::config::Config;
 use crate::event::health::{HealthCamera, HealthLog, HealthMessage, HealthSender, KIND_PREFIXES};
@@ -39,12 +40,29 @@ pub struct HealthBoard(Arc<Mutex<BTreeMap<CameraId, Entry>>>);
 struct Entry {
     active: Vec<ActiveCondition>,
     filled: Option<(MonoMillis, f32)>,
+    reduced: Option<Reduced>,
 }
 
 impl HealthBoard {
     /// A worker analysed a picture: the largest tracked thing covers this share of it.
     pub fn filled(&self, camera: &CameraId, at: MonoMillis, share: f32) {
         lock(&self.0).entry(camera.clone()).or_default().filled = Some((at, share));
+    }
+
+    /// A worker looks at the camera less than configured; `None`: it does not.
+    pub fn allowed(&self, camera: &CameraId, allowed: Option<Allowance>) {
+        let reduced = allowed.map(|a| Reduced {
+            // Small steps are no news.
+            interval_ms: (a.interval_ms / 100.0).ceil() as u32 * 100,
+            planned_regions_only: !a.wider,
+        });
+        lock(&self.0).entry(camera.clone()).or_default().reduced = reduced;
+    }
+
+    /// How a camera is looked at less than configured, if it is.
+    #[must_use]
+    pub fn reduced(&self, camera: &CameraId) -> Option<Reduced> {
+        lock(&self.0).get(camera).and_then(|e| e.reduced)
     }
 
     /// What lasts at a camera now.

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::coverage::CoverageKeeper;
 use super::nudges::Nudges;
+use crate::camera::Frame;
+use crate::event::annotate::{AnnotateError, Annotated, Base};
 use crate::event::message::SnapshotRef;
 use crate::event::{Annotator, EventId, EventMessage, Finding};
 use crate::footage::Footage;
@@ -74,15 +76,18 @@ impl Keeper {
                 }
                 batch.push(finding);
             }
-            let messages: Vec<NewMessage> = batch.into_iter().map(|f| self.prepare(f, &kept)).collect();
+            // Of one picture several findings come one after the other.
+            let mut base = None;
+            let messages: Vec<NewMessage> = batch.into_iter().map(|f| self.prepare(f, &mut base, &kept)).collect();
+            drop(base);
             self.record(messages, &mut kept, &mut refusals);
         }
     }
 
-    fn prepare(&self, finding: Finding, kept: &KeptPictures) -> NewMessage {
+    fn prepare(&self, finding: Finding, base: &mut Option<Base>, kept: &KeptPictures) -> NewMessage {
         let mut event = finding.event;
         event.data.footage = self.footage.of_event(&event.data.camera.id, &event.data.capture);
-        let pictures = finding.frame.as_ref().and_then(|frame| match self.annotator.draw(frame, &event) {
+        let pictures = finding.frame.as_ref().and_then(|frame| match self.draw(frame, base, &event) {
             Ok(drawn) => Some(Pictures { clean: drawn.clean_jpeg, annotated: drawn.annotated_jpeg }),
             Err(error) => {
                 tracing::error!(event = %event.id, camera = %event.data.camera.id, %error, "no picture could be drawn");
@@ -101,6 +106,12 @@ impl Keeper {
             }
         }
         new_message(event, pictures, &self.topics, self.alert_severity, Some(finding.received))
+    }
+
+    fn draw(&self, frame: &Frame, base: &mut Option<Base>, event: &EventMessage) -> Result<Annotated, AnnotateError> {
+        let known = base.take().filter(|b| b.is_of(frame));
+        let made = known.map_or_else(|| self.annotator.base(frame), Ok)?;
+        self.annotator.draw_on(base.insert(made), event)
     }
 
     fn record(&self, mut left: Vec<NewMessage>, kept: &mut KeptPictures, refusals: &mut u32) {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::budget::{Allowance, Demand, Meter};
 use crate::camera::{Attention, Frame, TRACK};
 use crate::clock::{MonoMillis, UtcMillis};
-use crate::config::{AnalysisConfig, CameraConfig, Config, DecodeMode, RegisterConfig};
+use crate::config::{AnalysisConfig, AreaConfig, CameraConfig, Config, DecodeMode, LineConfig, RegisterConfig};
 use crate::coverage::AreaViews;
 use crate::coverage::areas::views;
 use crate::customs::{BookingState, Checks, RegisterSnapshot, link};
@@ -22,6 +23,8 @@ use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
 use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
 
+/// Severity that is looked at last when something must be given up.
+const CRITICAL: u8 = 4;
 /// Every picture is asked for so long after the last reason, milliseconds.
 const ATTENTION_MS: i64 = 3000;
 /// A vehicle is expected from so long before the start of its booking to so long after, milliseconds.
@@ -46,7 +49,10 @@ pub struct Lane {
     // injected
     camera: CameraConfig,
     register: RegisterConfig,
-    interval_ms: i64,
+    /// Between two looks as configured, milliseconds.
+    interval_ms: f32,
+    /// Some rule has severity 4.
+    critical: bool,
     analysis: AnalysisConfig,
     input: (u32, u32),
     /// What is cut off is looked at more widely from this score on.
@@ -57,6 +63,8 @@ pub struct Lane {
     regions: Regions,
     /// How the areas are seen in these regions.
     areas: Arc<AreaViews>,
+    /// How often and how wide its worker lets it look.
+    allowed: Allowance,
     tracker: Tracker,
     masks: Masks,
     rules: AreaRules,
@@ -105,8 +113,9 @@ impl Regions {
     }
 
     /// Looks wider at what a planned region sees a part of: boxes that it cuts off, and things found whole that reach
-    /// out of it.
-    fn widen(&mut self, cut: &[Rect], tracks: &[Track], limits: &PlanLimits) {
+    /// out of it. Only where that may matter: what is hidden ends before it comes near anything `watched` (boxes in
+    /// fractions), has its foot nowhere that a rule asks about.
+    fn widen(&mut self, cut: &[Rect], tracks: &[Track], watched: &[Rect], limits: &PlanLimits) {
         let known = tracks.iter().filter(|t| t.matched && self.reaches_out(&t.rect));
         let cut = cut.iter().filter(|r| self.reaches_out(r));
         let boxes = cut.map(|r| (*r, CUT_ROOM)).chain(known.map(|t| (t.rect, WHOLE_ROOM)));
@@ -117,7 +126,7 @@ impl Regions {
             let wide = Rect { x0: wide.x0.max(0.0), y0: wide.y0.max(0.0), x1: wide.x1.min(w), y1: wide.y1.min(h) };
             Rect { x0: wide.x0 / w, y0: wide.y0 / h, x1: wide.x1 / w, y1: wide.y1 / h }
         };
-        let boxes: Vec<Rect> = boxes.map(fractions).collect();
+        let boxes: Vec<Rect> = boxes.map(fractions).filter(|b| watched.iter().any(|r| touch(r, b))).collect();
         let limits = PlanLimits { margin: 0.0, max_regions: MAX_WIDER, ..*limits };
         self.all.truncate(self.planned);
         if !boxes.is_empty() {
@@ -149,12 +158,15 @@ impl Lane {
     /// When the site's time zone does not exist.
     pub fn new(context: &LaneContext, camera: &CameraConfig, ids: &IdSource) -> Result<Self, UnknownZone> {
         let config = &context.config;
-        #[expect(clippy::cast_possible_truncation, reason = "fps is 0.1..=60")]
-        let interval_ms = (1000.0 / f64::from(config.analysis.fps)).round() as i64;
+        let interval_ms = (1000.0 / config.analysis.fps).round();
+        let severities = camera.areas.iter().map(AreaConfig::highest_severity);
+        let critical = severities.chain(camera.lines.iter().map(LineConfig::highest_severity)).any(|s| s >= CRITICAL);
         Ok(Self {
             camera: camera.clone(),
             register: config.register.clone(),
             interval_ms,
+            critical,
+            allowed: Allowance { interval_ms, wider: true },
             analysis: config.analysis.clone(),
             input: context.input,
             wide_score: config.detector.min_score,
@@ -214,13 +226,46 @@ impl Lane {
         self.lifecycle.take_unsaid()
     }
 
+    /// How often and how wide it looks from now on.
+    pub fn allow(&mut self, allowed: Allowance) {
+        self.allowed = allowed;
+    }
+
+    /// How often and how wide it looks.
+    #[must_use]
+    pub fn allowed(&self) -> Allowance {
+        self.allowed
+    }
+
+    /// What `meter` saw of it, as what it asks for.
+    #[must_use]
+    pub fn demand(&self, meter: &Meter, now: MonoMillis) -> Demand {
+        meter.demand(self.interval_ms, self.critical, now)
+    }
+
+    /// Regions of the next picture: planned ones, and those around what they cut off.
+    #[must_use]
+    pub fn regions(&self) -> (usize, usize) {
+        (self.regions.planned, self.regions.all.len() - self.regions.planned)
+    }
+
     /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of the interval early is on
     /// time: cameras jitter, and waiting for the next picture would halve the rate.
     #[must_use]
     pub fn is_due(&self, at: MonoMillis) -> bool {
+        self.is_after(at, self.interval_ms)
+    }
+
+    /// Whether it may be, by the rate its worker allows.
+    #[must_use]
+    pub fn is_allowed(&self, at: MonoMillis) -> bool {
+        self.is_after(at, self.allowed.interval_ms)
+    }
+
+    fn is_after(&self, at: MonoMillis, interval_ms: f32) -> bool {
         self.last.is_none_or(|(last, _)| {
             let gone = at.since(last);
-            gone * 10 >= self.interval_ms * 9 || gone < 0
+            gone as f32 >= interval_ms * 0.9 || gone < 0
         })
     }
 
@@ -286,7 +331,11 @@ impl Lane {
         }
         let tracks = self.tracker.update(frame.time, &detections);
         let limits = limits(size, self.input, &self.analysis);
-        self.regions.widen(&cut, tracks, &limits);
+        if self.allowed.wider {
+            self.regions.widen(&cut, tracks, &self.watched, &limits);
+        } else {
+            self.regions.all.truncate(self.regions.planned);
+        }
         self.filled = largest(tracks, size);
         if self.attention.is_some() {
             let stirs = self.rest.stirs(frame.time.mono, tracks).then_some(TRACK);
@@ -330,6 +379,11 @@ impl Lane {
         let view = RegisterView { link: &linker, version: register.version };
         self.lifecycle.close(area_events, &view, mono, now)
     }
+}
+
+/// A point in common, of a line's box without height too.
+fn touch(a: &Rect, b: &Rect) -> bool {
+    a.x0 <= b.x1 && b.x0 <= a.x1 && a.y0 <= b.y1 && b.y0 <= a.y1
 }
 
 fn limits(frame: (u32, u32), input: (u32, u32), analysis: &AnalysisConfig) -> PlanLimits {

@@ -193,6 +193,57 @@ fn a_truck_longer_than_the_region_enters_and_leaves_with_its_whole_length() {
     assert_eq!((looked.first(), looked.iter().max(), looked.last()), (Some(&1), Some(&2), Some(&1)), "{looked:?}");
 }
 
+/// A person at a place, seen by the planned region as far as that goes.
+struct Bystander {
+    model: ModelRef,
+    rect: Rect,
+    looked: usize,
+}
+
+impl Detect for Bystander {
+    fn detect(&mut self, _: &Frame, regions: &[Region]) -> Result<Vec<Detection>, DetectorError> {
+        self.looked = regions.len();
+        Ok(vec![Detection { cut: true, ..Detection::whole("person".into(), 0.9, self.rect) }])
+    }
+
+    fn input_size(&self) -> (u32, u32) {
+        (416, 416)
+    }
+
+    fn model(&self) -> &ModelRef {
+        &self.model
+    }
+}
+
+#[test]
+fn what_is_cut_off_is_looked_at_only_where_it_may_reach_an_area_and_the_worker_lets_it() {
+    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+        "id": "c", "url": "rtsp://camera.invalid/1",
+        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]],
+            "enter": {"severity": 1}}]
+    }))
+    .expect("a valid camera");
+    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
+    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
+    let context = LaneContext { config, config_digest: "0".repeat(16), model: model.clone(), input: (416, 416) };
+    let register = Register::default().snapshot();
+    // The region begins 58 pixels left of the area, at 710, and above it.
+    let look = |rect: Rect, wider: bool| {
+        let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
+        lane.allow(Allowance { wider, ..lane.allowed() });
+        let mut detector = Bystander { model: model.clone(), rect, looked: 0 };
+        for at_ms in [0, 200] {
+            let frame = frame(at_ms, (1920, 1080));
+            lane.analyse(&frame, &mut detector, &register, frame.time.utc).expect("a picture");
+        }
+        assert_eq!(lane.regions().0, 1);
+        detector.looked
+    };
+    let far = Rect { x0: 710.0, y0: 300.0, x1: 730.0, y1: 340.0 };
+    let near = Rect { x0: 710.0, y0: 440.0, x1: 730.0, y1: 540.0 };
+    assert_eq!([look(far, true), look(near, true), look(near, false)], [1, 2, 1]);
+}
+
 #[test]
 fn rules_of_classes_that_the_model_lacks_are_named() {
     let camera: CameraConfig = serde_json::from_value(serde_json::json!({

@@ -7,6 +7,7 @@ pub mod api_coverage;
 pub mod api_footage;
 pub mod api_masked;
 pub mod api_register;
+pub mod budget;
 pub mod camera_health;
 pub mod clearance;
 pub mod correlate;

@@ -125,7 +125,10 @@ impl Watcher {
         for status in cameras.values_mut() {
             status.coverage = self.coverage.summary(&status.camera, now);
         }
-        cameras.values_mut().for_each(|c| c.conditions = self.board.active(&c.camera));
+        for status in cameras.values_mut() {
+            status.conditions = self.board.active(&status.camera);
+            status.reduced = self.board.reduced(&status.camera);
+        }
         self.say_degraded(&cameras).await;
         for status in cameras.values() {
             let (level, text) = camera_health(status);

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::budget::{self, Hold, Meter, Stage};
 use super::camera_health::HealthBoard;
 use super::coverage::CoverageKeeper;
 use super::lane::Lane;
 use super::windows::Windows;
 use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
-use crate::clock::{MonoMillis, mono_now, utc_now};
+use crate::clock::{MonoMillis, mono_now, precise_now, utc_now};
 use crate::customs::Register;
 use crate::event::Finding;
 use crate::rules::EndReason;
 use crate::telemetry::health::{Health, Level};
-use crate::telemetry::metrics::{FRAME_AGE, FRAMES_ANALYSED, FRAMES_DROPPED};
+use crate::telemetry::metrics::{ANALYSIS_INTERVAL, ANALYSIS_LOAD, FRAME_AGE, FRAMES_ANALYSED, FRAMES_DROPPED};
 use crate::telemetry::rate::Limiter;
 use crate::vision::detector::Detect;
 
@@ -31,8 +32,17 @@ const STUCK_MS: i64 = 60_000;
 /// A running camera of which no picture was analysed for so long is lost for its events: packets without pictures.
 const BLIND_MS: i64 = 60_000;
 
+/// A picture older than this was held by an idle camera, milliseconds; live ones are newest.
+const HELD_MS: i64 = 1000;
+
+/// How often the worker's time is dealt out anew, milliseconds.
+const DEAL_EVERY_MS: i64 = 2000;
+
 /// How health and the states of cameras begin to say that nobody looks at the pictures.
 pub const DETECTOR_FAILED: &str = "detector_failed";
+
+/// How health begins to say that cameras are looked at less than configured.
+const OVERLOADED: &str = "overloaded";
 
 /// What all cameras do now.
 pub type Cameras = watch::Receiver<BTreeMap<CameraId, CameraStatus>>;
@@ -64,9 +74,22 @@ pub struct Worker<D> {
     // own state
     /// There was no detector at the last look. True before the first.
     pub absent: bool,
+    /// What its cameras cost and get.
+    pub budget: Budget,
     // out
     /// To the keeper; full = wait.
     pub findings: SyncSender<Finding>,
+}
+
+/// How a worker's time is dealt out among its cameras.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// In the order of the lanes.
+    meters: Vec<Meter>,
+    hold: Hold,
+    dealt: Option<MonoMillis>,
+    /// What is said when it is not enough for all.
+    overloaded: Option<String>,
 }
 
 /// The keeper is gone: nothing can be kept any more.
@@ -81,12 +104,14 @@ impl<D: Detect> Worker<D> {
     /// When the keeper is gone before the worker.
     pub fn run(mut self) -> Result<(), KeeperGone> {
         let failures = Limiter::per_second();
+        self.budget.meters = vec![Meter::default(); self.lanes.len()];
         while !self.mailbox.is_closed() {
             self.health.tick(&self.name, STUCK_MS);
             self.look_at_detector()?;
             if let Some(frame) = self.mailbox.take(TICK) {
                 self.analyse(&frame, &failures)?;
             }
+            self.deal_out(mono_now());
             self.close_lost()?;
         }
         for i in 0..self.lanes.len() {
@@ -97,14 +122,24 @@ impl<D: Detect> Worker<D> {
     }
 
     fn analyse(&mut self, frame: &Frame, failures: &Limiter) -> Result<(), KeeperGone> {
-        let Some(lane) = self.lanes.iter_mut().find(|l| l.camera().id == frame.camera) else { return Ok(()) };
-        if !lane.is_due(frame.time.mono) {
+        let mut lanes = self.lanes.iter_mut().zip(&mut self.budget.meters);
+        let Some((lane, meter)) = lanes.find(|(l, _)| l.camera().id == frame.camera) else { return Ok(()) };
+        meter.came(frame.time.mono);
+        // What an idle camera held is looked at in full, however late: it is what the camera was woken for.
+        let held = mono_now().since(frame.time.mono) > HELD_MS;
+        if !lane.is_due(frame.time.mono) || !(held || lane.is_allowed(frame.time.mono)) {
             return Ok(());
         }
         let register = self.register.snapshot();
+        let (begin, (planned, wider)) = (precise_now(), lane.regions());
         match lane.analyse(frame, &mut self.detector, &register, utc_now()) {
             Ok(findings) => {
-                self.health.set(&self.name, Level::Ok, "analysing");
+                let took_ms = (precise_now() - begin).as_secs_f32() * 1000.0;
+                meter.looked(took_ms, planned, Some(wider).filter(|_| lane.allowed().wider));
+                match &self.budget.overloaded {
+                    None => self.health.set(&self.name, Level::Ok, "analysing"),
+                    Some(why) => self.health.set(&self.name, Level::Degraded, why.clone()),
+                }
                 count_analysed(&frame.camera, frame.time.mono);
                 self.board.filled(&frame.camera, frame.time.mono, lane.filled());
                 lane.ask_for_attention(mono_now());
@@ -128,6 +163,32 @@ impl<D: Detect> Worker<D> {
                 Ok(())
             }
         }
+    }
+
+    /// Deals its time out among its cameras, now and then.
+    fn deal_out(&mut self, now: MonoMillis) {
+        if self.budget.dealt.is_some_and(|last| now.since(last) < DEAL_EVERY_MS) {
+            return;
+        }
+        self.budget.dealt = Some(now);
+        let demands: Vec<_> = self.lanes.iter().zip(&self.budget.meters).map(|(l, m)| l.demand(m, now)).collect();
+        let configured = budget::allot_all(&demands);
+        let wanted = budget::load(&demands, &configured);
+        let (stage, allowances) = self.budget.hold.allot(&demands, now);
+        for ((lane, allowed), configured) in self.lanes.iter_mut().zip(allowances).zip(configured) {
+            let camera = &lane.camera().id;
+            metrics::gauge!(ANALYSIS_INTERVAL, "camera" => camera.0.clone())
+                .set(f64::from(allowed.interval_ms) / 1000.0);
+            self.board.allowed(camera, Some(allowed).filter(|a| *a != configured));
+            lane.allow(allowed);
+        }
+        metrics::gauge!(ANALYSIS_LOAD, "worker" => self.name.clone()).set(f64::from(wanted));
+        let text = || format!("{OVERLOADED}: {:.0} % of its time is asked for; {}", wanted * 100.0, stage.text());
+        let overloaded = (stage > Stage::Full).then(text);
+        if overloaded.is_some() != self.budget.overloaded.is_some() {
+            tracing::warn!(worker = self.name, wanted, stage = stage.text(), "how often cameras are looked at");
+        }
+        self.budget.overloaded = overloaded;
     }
 
     /// Without a detector the cameras are as good as lost: what lasts is ended, and health says why. Tries again what is

@@ -18,8 +18,8 @@ use crate::clock::FrameTime;
 
 /// Units waiting in front of the decoder before we call it too slow.
 const MAX_WAITING_UNITS: u64 = 8;
-/// Pictures waiting behind it; then it stops, and units pile up.
-const MAX_WAITING_PICTURES: u32 = 3;
+/// Pictures waiting behind it, 3 MB each at 1080p; then it stops, and units pile up.
+const MAX_WAITING_PICTURES: u32 = 1;
 /// Units remembered; more than any decoder reorders or delays.
 const MAX_PENDING_UNITS: usize = 128;
 /// A picture that is no keyframe lies at most so far behind one that was sent before it.

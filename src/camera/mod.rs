@@ -93,6 +93,15 @@ pub enum CameraState {
     Stopped,
 }
 
+/// How a camera is looked at while its box has too much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Reduced {
+    /// Between two analysed pictures, milliseconds.
+    pub interval_ms: u32,
+    /// Not around what the planned regions cut off.
+    pub planned_regions_only: bool,
+}
+
 /// Health of one camera at one moment; a snapshot, cheap to clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CameraStatus {
@@ -105,6 +114,9 @@ pub struct CameraStatus {
     /// Why its pictures are not analysed, beginning with `detector_failed`; absent while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_analysed: Option<String>,
+    /// How it is looked at less than configured, while its box has too much to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduced: Option<Reduced>,
     /// What is wrong with it, as long as it lasts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<health::ActiveCondition>,

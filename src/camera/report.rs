@@ -60,6 +60,7 @@ impl Report {
             state: CameraState::Connecting,
             reason: None,
             not_analysed: None,
+            reduced: None,
             conditions: Vec::new(),
             codec: None,
             width: 0,

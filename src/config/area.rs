@@ -164,6 +164,26 @@ impl AreaConfig {
         optional.into_iter().filter_map(|(name, classes)| Some((name, classes?.as_slice()))).collect()
     }
 
+    /// The highest severity that one of its rules may report, 0 without rules.
+    #[must_use]
+    pub fn highest_severity(&self) -> u8 {
+        let severities = [
+            self.enter.as_ref().map(|r| r.severity),
+            self.exit.as_ref().map(|r| r.severity),
+            self.dwell.as_ref().map(|r| r.severity),
+            self.restricted.as_ref().map(|r| r.severity),
+            self.occupancy.as_ref().map(|r| r.severity),
+            self.stopped.as_ref().map(|r| r.severity),
+            self.bay.as_ref().map(|r| r.severity.max(r.wrong_vehicle_severity)),
+            self.unbooked.as_ref().map(|r| r.severity),
+            self.person_without_inspection.as_ref().map(|r| r.severity),
+            self.opened_without_inspection.as_ref().map(|r| r.severity),
+            self.object_left.as_ref().map(|r| r.severity),
+            self.object_removed.as_ref().map(|r| r.severity),
+        ];
+        severities.into_iter().flatten().max().unwrap_or(0)
+    }
+
     /// Whether any rule is set.
     #[must_use]
     pub fn has_rule(&self) -> bool {
@@ -270,6 +290,17 @@ pub struct LineConfig {
 }
 
 impl LineConfig {
+    /// The highest severity that one of its rules may report.
+    #[must_use]
+    pub fn highest_severity(&self) -> u8 {
+        let more = [
+            self.wrong_way.as_ref().map(|r| r.severity),
+            self.tailgating.as_ref().map(|r| r.severity),
+            self.gate_out.as_ref().map(|r| r.not_released_severity.max(r.unchecked_severity)),
+        ];
+        more.into_iter().flatten().fold(self.severity, u8::max)
+    }
+
     /// A line without a name where every crossing of every class counts.
     #[must_use]
     pub fn plain(id: AreaId, points: Line, severity: u8) -> Self {

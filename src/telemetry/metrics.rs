@@ -12,6 +12,10 @@ pub const FRAMES_RECEIVED: &str = "gatewatch_frames_received_total";
 pub const FRAMES_DECODED: &str = "gatewatch_frames_decoded_total";
 /// Frames seen by the detector, by `camera`.
 pub const FRAMES_ANALYSED: &str = "gatewatch_frames_analysed_total";
+/// Time that cameras ask of an analysis worker over the time it has, by `worker`.
+pub const ANALYSIS_LOAD: &str = "gatewatch_analysis_load";
+/// Between two analysed pictures at least, by `camera`: more than configured while the box has too much to do.
+pub const ANALYSIS_INTERVAL: &str = "gatewatch_analysis_interval_seconds";
 /// Idle cameras that were decoded in full again, by `camera` and `reason`.
 pub const DECODE_WAKES: &str = "gatewatch_decode_wakes_total";
 /// Frames dropped, by `camera` and `reason`.
@@ -94,6 +98,8 @@ const COUNTERS: &[(&str, &str)] = &[
 const GAUGES: &[(&str, Unit, &str)] = &[
     (STREAM_UP, Unit::Count, "1 while pictures of the camera arrive"),
     (CAMERA_CONDITION, Unit::Count, "1 while a condition of the camera lasts"),
+    (ANALYSIS_LOAD, Unit::Count, "Time that cameras ask of an analysis worker over the time it has"),
+    (ANALYSIS_INTERVAL, Unit::Seconds, "Between two analysed pictures at least"),
     (CLOCK_OFFSET, Unit::Seconds, "Camera clock minus box clock"),
     (OUTBOX_MESSAGES, Unit::Count, "Messages waiting for the broker"),
     (OUTBOX_BYTES, Unit::Bytes, "Bytes waiting for the broker"),

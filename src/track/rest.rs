@@ -1,6 +1,6 @@
 //! Which tracks have come to rest: a truck that stands in a bay for hours needs no picture every fifth of a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Track, TrackId};
 use crate::clock::MonoMillis;
@@ -11,25 +11,66 @@ const REST_MS: i64 = 10_000;
 /// One place: sides of the box may be off by this share of its larger side. Boxes tremble.
 const PLACE: f32 = 0.15;
 
+/// What comes to a place where so many tracks came and went without ever moving asks for no attention until it moves,
+const NOTHING_TIMES: u32 = 2;
+/// until none did for so long, milliseconds.
+const NOTHING_MS: i64 = 600_000;
+/// Such places remembered.
+const NOTHING_PLACES: usize = 64;
+
 /// Where the tracks of one camera are, and since when.
 #[derive(Debug, Default)]
-pub struct Rest(BTreeMap<TrackId, (MonoMillis, Rect)>);
+pub struct Rest {
+    seen: BTreeMap<TrackId, Seen>,
+    /// Where tracks came and went without ever moving, the latest last: a shadow, a poster, a sack that looks like a
+    /// person in one picture of ten.
+    nothing: VecDeque<Nothing>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    since: MonoMillis,
+    place: Rect,
+    moved: bool,
+}
+
+#[derive(Debug)]
+struct Nothing {
+    last: MonoMillis,
+    place: Rect,
+    times: u32,
+}
 
 impl Rest {
     /// Takes the tracks of a picture taken at `now`. Whether any of them is not at rest: it moves, has only just come to
-    /// a stop, or is not believed yet.
+    /// a stop, or is new where there may be something.
     pub fn stirs(&mut self, now: MonoMillis, tracks: &[Track]) -> bool {
-        self.0.retain(|id, _| tracks.iter().any(|t| t.id == *id));
+        let gone = |id: &TrackId| !tracks.iter().any(|t| t.id == *id);
+        let ended: Vec<Seen> = self.seen.extract_if(.., |id, _| gone(id)).map(|(_, seen)| seen).collect();
+        ended.iter().filter(|seen| !seen.moved).for_each(|seen| self.came_to_nothing(now, seen.place));
         let mut stirs = false;
         for track in tracks {
-            let (since, place) = self.0.entry(track.id).or_insert((now, track.rect));
+            let seen = self.seen.entry(track.id).or_insert(Seen { since: now, place: track.rect, moved: false });
             // A box that is only predicted says nothing of where the thing is.
-            if track.matched && away(place, &track.rect) {
-                (*since, *place) = (now, track.rect);
+            if track.matched && away(&seen.place, &track.rect) {
+                *seen = Seen { since: now, place: track.rect, moved: true };
             }
-            stirs |= !track.confirmed || now.since(*since) < REST_MS;
+            let ghost = |n: &Nothing| {
+                n.times >= NOTHING_TIMES && now.since(n.last) < NOTHING_MS && !away(&n.place, &seen.place)
+            };
+            let doubted = !seen.moved && self.nothing.iter().any(ghost);
+            stirs |= !doubted && (!track.confirmed || now.since(seen.since) < REST_MS);
         }
         stirs
+    }
+
+    fn came_to_nothing(&mut self, now: MonoMillis, place: Rect) {
+        let known = self.nothing.iter().position(|n| !away(&n.place, &place)).and_then(|i| self.nothing.remove(i));
+        let times = known.filter(|n| now.since(n.last) < NOTHING_MS).map_or(0, |n| n.times);
+        self.nothing.push_back(Nothing { last: now, place, times: times + 1 });
+        if self.nothing.len() > NOTHING_PLACES {
+            self.nothing.pop_front();
+        }
     }
 }
 
@@ -67,5 +108,40 @@ mod tests {
         assert!((14_000..16_000).contains(&first), "{first}");
         assert!((25_000..26_000).contains(&last), "{last}");
         assert!(!rest.stirs(MonoMillis(99_000), &[]));
+    }
+
+    #[test]
+    fn what_comes_and_goes_without_moving_asks_twice_for_attention_and_what_moves_or_comes_elsewhere_still_does() {
+        let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
+        let mut rest = Rest::default();
+        let ghost = Rect { x0: 50.0, y0: 100.0, x1: 90.0, y1: 220.0 };
+        let mut look = |at_ms: i64, found: &[Rect]| {
+            let found: Vec<Detection> = found.iter().map(|r| Detection::whole("person".into(), 0.9, *r)).collect();
+            let tracks = tracker.update(FrameTime::arrived(at_ms), &found);
+            rest.stirs(MonoMillis(at_ms), tracks)
+        };
+        let asked: Vec<bool> = (0..10)
+            .map(|i| {
+                // Now and then long enough to be believed.
+                let seen = 1 + i % 3 * 2;
+                (0..24).fold(false, |asks, k| {
+                    let found = if k < seen { std::slice::from_ref(&ghost) } else { &[] };
+                    look(i * 5000 + k * 200, found) || asks
+                })
+            })
+            .collect();
+        assert_eq!(asked.iter().filter(|a| **a).count(), 2, "{asked:?}");
+        let elsewhere = Rect { x0: 300.0, x1: 340.0, ..ghost };
+        assert!(look(50_000, &[elsewhere]));
+        (1..20).for_each(|k| {
+            look(50_000 + k * 200, &[]);
+        });
+        let walking: Vec<bool> = (0..20)
+            .map(|k| {
+                let way = (k - 5).max(0) as f32 * 8.0;
+                look(60_000 + k * 200, &[Rect { x0: ghost.x0 + way, x1: ghost.x1 + way, ..ghost }])
+            })
+            .collect();
+        assert!(!walking[5] && walking[10..].iter().all(|asks| *asks), "{walking:?}");
     }
 }

@@ -1,13 +1,16 @@
-//! `gatewatch model bench`: how long one run of a model takes. A tool for measuring on the machine that will do the work;
+//! `gatewatch model bench`: how long one run of a model takes, and preparing its input. A tool for measuring on the machine that will do the work;
 //! nothing in the agent depends on its figures.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::precise_now;
+use crate::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, precise_now};
 use crate::config::ExecutionProvider;
-use crate::vision::detector::Detector;
+use crate::vision::detector::{Detect, Detector};
 use crate::vision::provider_name;
+use crate::vision::regions::Region;
 
 /// Arguments of `model bench`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +30,9 @@ pub struct Args {
 
 /// Runs before the measured ones: caches, memory and clocks settle.
 const WARM: u32 = 5;
+/// Of the picture whose regions are prepared.
+const WIDTH: u32 = 1920;
+const HEIGHT: u32 = 1080;
 
 /// Prints one line for each provider the library has and each number of threads.
 ///
@@ -49,12 +55,87 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 println!("{:9} not to be had here", provider_name(provider));
                 continue;
             }
-            let s = Spread::of(measure(&mut detector, args.runs)?);
+            let s = Spread::of(timed(args.runs, || detector.run_once())?);
             let name = provider_name(provider);
             println!("{name:9} {threads:>7} {:8.2} {:8.2} {:8.2} {:8.2}", s.median, s.p10, s.p90, s.least);
         }
     }
+    prepare(args)
+}
+
+/// Prints what preparing regions of a 1080p picture takes, beside copying their bytes.
+fn prepare(args: &Args) -> anyhow::Result<()> {
+    let mut detector = Detector::load(&super::alone(&args.file, args.runtime_library.as_ref()), 0.5)?;
+    let (side, _) = detector.input_size();
+    println!("preparing regions of a {WIDTH}x{HEIGHT} picture, milliseconds, medians, and copying their bytes");
+    println!("{:16} {:>8} {:>8} {:>8}", "region", "prepare", "copy", "ratio");
+    let frame = noise();
+    for (width, height) in [(side.min(WIDTH), side.min(HEIGHT)), (HEIGHT, HEIGHT), (WIDTH, HEIGHT)] {
+        let region = Region { x: ((WIDTH - width) / 2) & !1, y: ((HEIGHT - height) / 2) & !1, width, height };
+        let prepared = timed(args.runs, || detector.prepare(&frame, region).map(drop))?;
+        let mut copied = Vec::with_capacity(OwnedI420::bytes(WIDTH as usize, HEIGHT as usize));
+        let copy = timed(args.runs, || {
+            copied.clear();
+            copy(&frame, region, &mut copied);
+            anyhow::Ok(())
+        })?;
+        let (prepared, copy) = (Spread::of(prepared).median, Spread::of(copy).median);
+        let name = format!("region {width}x{height}");
+        println!("{name:16} {prepared:8.3} {copy:8.3} {:8.1}", prepared / copy.max(1e-6));
+    }
     Ok(())
+}
+
+/// A picture in which no two neighbours are alike.
+fn noise() -> Frame {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let bytes = OwnedI420::bytes(WIDTH as usize, HEIGHT as usize);
+    let planes =
+        OwnedI420::new(WIDTH, HEIGHT, (0..bytes).map(|_| next()).collect()).expect("as many bytes as it needs");
+    Frame {
+        camera: CameraId("bench".into()),
+        number: 0,
+        time: FrameTime {
+            utc: UtcMillis(0),
+            mono: MonoMillis(0),
+            source: TimeSource::File,
+            uncertainty_ms: 0,
+            clock_offset_ms: None,
+        },
+        width: WIDTH,
+        height: HEIGHT,
+        layout: PixelLayout::I420,
+        bt709: true,
+        full_range: false,
+        planes: Arc::new(planes),
+    }
+}
+
+/// All bytes of a region, row by row.
+fn copy(frame: &Frame, region: Region, into: &mut Vec<u8>) {
+    for (i, part) in [1, 2, 2].into_iter().enumerate() {
+        let (plane, stride) = frame.planes.plane(i);
+        let [x, y, width, height] = [region.x, region.y, region.width, region.height].map(|n| (n / part) as usize);
+        for row in y..y + height {
+            into.extend_from_slice(&plane[row * stride + x..][..width]);
+        }
+    }
+}
+
+fn timed<E>(runs: u32, mut run: impl FnMut() -> Result<(), E>) -> Result<Vec<Duration>, E> {
+    for _ in 0..WARM {
+        run()?;
+    }
+    let once = |_| {
+        let start = precise_now();
+        run()?;
+        Ok(precise_now() - start)
+    };
+    (0..runs).map(once).collect()
 }
 
 fn counts(asked: &[u32], cores: u32) -> Vec<u32> {
@@ -62,19 +143,6 @@ fn counts(asked: &[u32], cores: u32) -> Vec<u32> {
         return (0..8).map(|n| 1 << n).take_while(|n| *n <= cores).collect();
     }
     asked.iter().map(|n| (*n).clamp(1, 64)).collect()
-}
-
-fn measure(detector: &mut Detector, runs: u32) -> anyhow::Result<Vec<Duration>> {
-    for _ in 0..WARM {
-        detector.run_once()?;
-    }
-    let mut times = Vec::with_capacity(runs as usize);
-    for _ in 0..runs {
-        let start = precise_now();
-        detector.run_once()?;
-        times.push(precise_now() - start);
-    }
-    Ok(times)
 }
 
 /// Middle and edges of some times, milliseconds.

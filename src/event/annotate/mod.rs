@@ -13,7 +13,7 @@ mod words;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use tiny_skia::{Color, Pixmap, PixmapPaint, Transform};
+use tiny_skia::{Color, Pixmap};
 
 pub use masked::{covered, masked};
 
@@ -79,6 +79,22 @@ pub struct Annotated {
     pub annotated_jpeg: Vec<u8>,
 }
 
+/// A frame in RGB and as JPEG, made once for all findings that show it.
+pub struct Base {
+    camera: CameraId,
+    number: u64,
+    picture: Pixmap,
+    clean_jpeg: Vec<u8>,
+}
+
+impl Base {
+    /// Whether it is of this very frame.
+    #[must_use]
+    pub fn is_of(&self, frame: &Frame) -> bool {
+        self.number == frame.number && self.camera == frame.camera
+    }
+}
+
 /// Draws the pictures of events. Made once; `draw` needs no lock.
 pub struct Annotator {
     text: Text,
@@ -134,8 +150,25 @@ impl Annotator {
     /// # Errors
     /// When the frame is not whole or too large for JPEG.
     pub fn draw(&self, frame: &Frame, event: &EventMessage) -> Result<Annotated, AnnotateError> {
-        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
+        self.draw_on(&self.base(frame)?, event)
+    }
+
+    /// What all pictures of a frame have in common.
+    ///
+    /// # Errors
+    /// As [`Annotator::draw`].
+    pub fn base(&self, frame: &Frame) -> Result<Base, AnnotateError> {
+        let picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
         let clean_jpeg = jpeg::encode(&picture, self.quality)?;
+        Ok(Base { camera: frame.camera.clone(), number: frame.number, picture, clean_jpeg })
+    }
+
+    /// [`Annotator::draw`] from what was made of the frame before.
+    ///
+    /// # Errors
+    /// When the picture is too large for JPEG.
+    pub fn draw_on(&self, base: &Base, event: &EventMessage) -> Result<Annotated, AnnotateError> {
+        let mut picture = base.picture.clone();
         // Only what leaves the box is masked: the picture kept on it is the evidence.
         for mask in self.privacy.get(&event.data.camera.id).into_iter().flatten() {
             let (w, h) = (picture.width() as f32, picture.height() as f32);
@@ -146,7 +179,7 @@ impl Annotator {
         self.draw_scene(&mut picture, event, scale);
         let whole = self.with_bar(&picture, event, scale)?;
         let annotated_jpeg = jpeg::encode_within(whole, self.quality, self.max_bytes)?;
-        Ok(Annotated { clean_jpeg, annotated_jpeg })
+        Ok(Annotated { clean_jpeg: base.clean_jpeg.clone(), annotated_jpeg })
     }
 
     /// The frame with boxes (pixels) and their labels, as JPEG.
@@ -264,7 +297,8 @@ impl Annotator {
         let too_large = || AnnotateError::TooLarge { width: picture.width(), height: picture.height() };
         let mut whole = Pixmap::new(picture.width(), picture.height() + bar as u32).ok_or_else(too_large)?;
         whole.fill(color(18, 22, 28));
-        whole.draw_pixmap(0, bar as i32, picture.as_ref(), &PixmapPaint::default(), Transform::identity(), None);
+        // Rows of both are packed and as wide; drawing would blend pixel by pixel.
+        whole.data_mut()[bar as usize * picture.width() as usize * 4..].copy_from_slice(picture.data());
 
         let (white, soft) = (color(255, 255, 255), color(200, 208, 216));
         let mut y = pad * 0.5;

@@ -1,6 +1,6 @@
 //! One conversion of a whole frame to RGB, for the picture that people see. The detector never needs it.
 
-use tiny_skia::{ColorU8, Pixmap};
+use tiny_skia::Pixmap;
 
 use crate::camera::{Frame, PixelLayout};
 
@@ -24,12 +24,16 @@ pub(super) fn to_pixmap(frame: &Frame) -> Option<Pixmap> {
     let mut pixmap = Pixmap::new(frame.width, frame.height)?;
     let matrix = Matrix::of(frame);
     let (luma, luma_stride) = frame.planes.plane(0);
-    for (y, row) in pixmap.pixels_mut().chunks_exact_mut(w).enumerate().take(h) {
+    for (y, row) in pixmap.data_mut().chunks_exact_mut(4 * w).enumerate().take(h) {
         let ys = luma.get(y * luma_stride..y * luma_stride + w)?;
         let (us, vs, step) = chroma_row(frame, y / 2)?;
-        for (x, (out, y)) in row.iter_mut().zip(ys).enumerate() {
-            let (u, v) = (us[x / 2 * step], vs[x / 2 * step]);
-            *out = matrix.rgb(*y, u, v);
+        let chroma = us.iter().step_by(step).zip(vs.iter().step_by(step));
+        // Two pixels share their colour difference.
+        for ((two, ys), (u, v)) in row.chunks_mut(8).zip(ys.chunks(2)).zip(chroma) {
+            let difference = matrix.difference(*u, *v);
+            for (pixel, y) in two.chunks_exact_mut(4).zip(ys) {
+                pixel.copy_from_slice(&matrix.rgba(*y, difference));
+            }
         }
     }
     Some(pixmap)
@@ -63,13 +67,17 @@ impl Matrix {
         Self { luma: 1 << 16, black: 0, rv, gu, gv, bu }
     }
 
-    fn rgb(&self, y: u8, u: u8, v: u8) -> tiny_skia::PremultipliedColorU8 {
-        let luma = (i32::from(y) - self.black) * self.luma + 32_768;
+    /// What U and V add to red, green and blue.
+    fn difference(&self, u: u8, v: u8) -> [i32; 3] {
         let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+        [self.rv * v, -self.gu * u - self.gv * v, self.bu * u]
+    }
+
+    /// Opaque, so the same whether multiplied by alpha or not.
+    fn rgba(&self, y: u8, [red, green, blue]: [i32; 3]) -> [u8; 4] {
+        let luma = (i32::from(y) - self.black) * self.luma + 32_768;
         let byte = |value: i32| (value >> 16).clamp(0, 255) as u8;
-        let red = byte(luma + self.rv * v);
-        let green = byte(luma - self.gu * u - self.gv * v);
-        ColorU8::from_rgba(red, green, byte(luma + self.bu * u), 255).premultiply()
+        [byte(luma + red), byte(luma + green), byte(luma + blue), 255]
     }
 }
 
