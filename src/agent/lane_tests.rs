@@ -43,7 +43,18 @@ fn frame(at_ms: i64, (width, height): (u32, u32)) -> Frame {
     };
     let planes = Arc::new(OwnedI420::filled(width, height, 100, 128, 128));
     let camera = crate::camera::CameraId("c".into());
-    Frame { camera, number: 0, time, width, height, layout: PixelLayout::I420, bt709: false, full_range: false, planes }
+    Frame {
+        camera,
+        number: 0,
+        time,
+        width,
+        height,
+        layout: PixelLayout::I420,
+        bt709: false,
+        full_range: false,
+        keyframe: true,
+        planes,
+    }
 }
 
 #[test]

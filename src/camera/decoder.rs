@@ -118,7 +118,7 @@ impl Decoder {
                 b.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
         }
-        self.output.remember(unit.pts_ns, unit.time);
+        self.output.remember(unit);
         match self.source.push_buffer(buffer) {
             Ok(_) => Ok(Pushed::Taken),
             Err(e) => Err(self.failure().unwrap_or_else(|| broken(&self.element, e))),
@@ -159,6 +159,14 @@ impl Drop for Decoder {
     }
 }
 
+/// A unit that became no picture yet.
+#[derive(Clone, Copy)]
+struct Pending {
+    pts_ns: u64,
+    time: FrameTime,
+    keyframe: bool,
+}
+
 /// What came out.
 pub(super) enum Pulled {
     Frame(Frame),
@@ -174,7 +182,7 @@ pub(super) enum Pulled {
 #[derive(Clone)]
 pub(super) struct Output {
     sink: AppSink,
-    times: Arc<Mutex<VecDeque<(u64, FrameTime)>>>,
+    times: Arc<Mutex<VecDeque<Pending>>>,
     camera: CameraId,
     number: Arc<AtomicU64>,
     /// Units that became no picture, since the last look.
@@ -195,12 +203,12 @@ impl Output {
         }
     }
 
-    fn remember(&self, pts_ns: u64, time: FrameTime) {
+    fn remember(&self, unit: &AccessUnit) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         if times.len() == MAX_PENDING_TIMES {
             times.pop_front();
         }
-        times.push_back((pts_ns, time));
+        times.push_back(Pending { pts_ns: unit.pts_ns, time: unit.time, keyframe: unit.keyframe });
     }
 
     /// How many units became no picture since the last call: broken, or without what they refer to. libavcodec keeps
@@ -209,32 +217,33 @@ impl Output {
         self.lost.swap(0, Ordering::Relaxed)
     }
 
-    /// Time of the unit with this very pts, the last one should the camera's time have jumped back. Pictures come in the
+    /// The unit with this very pts, the last one should the camera's time have jumped back. Pictures come in the
     /// order of their pts, so units before it in both orders will never come; others may still.
-    fn recall(&self, pts_ns: u64) -> Option<FrameTime> {
+    fn recall(&self, pts_ns: u64) -> Option<Pending> {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = times.iter().rposition(|(pts, _)| *pts == pts_ns)?;
-        let time = times.remove(at).map(|(_, time)| time);
+        let at = times.iter().rposition(|p| p.pts_ns == pts_ns)?;
+        let unit = times.remove(at);
         let (before, mut i) = (times.len(), 0);
-        times.retain(|(pts, _)| {
+        times.retain(|p| {
             i += 1;
-            i > at || *pts > pts_ns
+            i > at || p.pts_ns > pts_ns
         });
         self.lost.fetch_add((before - times.len()) as u64, Ordering::Relaxed);
-        time
+        unit
     }
 
     fn frame(&self, picture: Picture) -> Option<Frame> {
-        let time = self.recall(picture.pts_ns)?;
+        let unit = self.recall(picture.pts_ns)?;
         Some(Frame {
             camera: self.camera.clone(),
             number: self.number.fetch_add(1, Ordering::Relaxed),
-            time,
+            time: unit.time,
             width: picture.width,
             height: picture.height,
             layout: picture.layout,
             bt709: picture.bt709,
             full_range: picture.full_range,
+            keyframe: unit.keyframe,
             planes: picture.planes,
         })
     }

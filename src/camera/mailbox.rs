@@ -147,7 +147,18 @@ mod tests {
         let time = FrameTime::arrived(0);
         let planes = Arc::new(OwnedI420::filled(2, 2, 0, 0, 0));
         let layout = PixelLayout::I420;
-        Frame { camera: id(camera), number, time, width: 2, height: 2, layout, bt709: false, full_range: false, planes }
+        Frame {
+            camera: id(camera),
+            number,
+            time,
+            width: 2,
+            height: 2,
+            layout,
+            bt709: false,
+            full_range: false,
+            keyframe: true,
+            planes,
+        }
     }
 
     #[test]

@@ -264,6 +264,21 @@ fn a_thing_carried_away_in_sight_is_reported_at_once() {
 }
 
 #[test]
+fn a_truck_that_takes_the_track_of_a_thing_along_has_not_taken_the_thing() {
+    let mut s = stage(
+        json!({
+            "object_removed": {"after_s": 5.0, "classes": ["container"]},
+            "object_left": {"after_s": 5.0, "classes": ["container"]}
+        }),
+        200,
+    );
+    s.actors.push(actor(9, "truck", &[(16_000, 100.0, 410.0), (24_000, 900.0, 410.0), (26_000, 1100.0, 410.0)]));
+    s.actors.push(actor(1, "container", &[(0, 500.0, 400.0), (20_000, 500.0, 400.0), (26_000, 1100.0, 400.0)]));
+    s.actors.push(actor(3, "container", &[(23_000, 500.0, 400.0), (60_000, 500.0, 400.0)]));
+    assert_eq!(brief(&s.play(60_000)), Vec::<String>::new());
+}
+
+#[test]
 fn losing_the_camera_ends_every_lasting_situation_once_and_nothing_is_carried_over() {
     let rules = json!({
         "restricted": {}, "stopped": {"after_s": 5.0}, "occupancy": {"limit": 0}, "bay": {}, "unbooked": {},

@@ -32,6 +32,8 @@ pub(super) struct Spot {
     pub at_start: bool,
     /// Since when the place is seen without it.
     clear: Option<Sight>,
+    /// Something else covers the place, or did when it was last seen there: its track may have gone along with that.
+    hidden: bool,
 }
 
 /// What became of a spot that is no more.
@@ -78,7 +80,8 @@ impl Spots {
         let known = at_place.or_else(|| self.list.iter().position(|s| s.track == present.track));
         match (known.map(|i| &mut self.list[i]), present.still_since) {
             (Some(spot), _) if at_place.is_some() => {
-                (spot.track, spot.last, spot.score, spot.clear) = (present.track, now, present.score, None);
+                (spot.track, spot.last, spot.score) = (present.track, now, present.score);
+                (spot.clear, spot.hidden) = (None, false);
             }
             (None, Some(still)) => {
                 let since = if still.mono < present.entered.mono { present.entered } else { still };
@@ -93,6 +96,7 @@ impl Spots {
                     last: now,
                     at_start: since.mono.since(started.mono) <= AT_START_MS,
                     clear: None,
+                    hidden: false,
                 });
             }
             _ => {}
@@ -112,21 +116,28 @@ impl Spot {
         if self.last == now {
             return None;
         }
-        if let Some(gone) = crowd.gone.iter().find(|g| g.track == self.track && g.reason == EndReason::Observed) {
-            return Some((gone.at, EndReason::Observed));
-        }
-        let moved = |p: &Present| p.track == self.track && p.label == self.label && p.rect.iou(&self.rect) < SAME_PLACE;
-        if crowd.present.iter().any(|p| p.seen && moved(p)) {
-            return Some((self.last, EndReason::Observed));
-        }
         let covers = |(track, rect): &(TrackId, Rect)| {
             *track != self.track && rect.intersection(&self.rect).area() > COVERED * self.rect.area()
         };
         if seen.iter().any(covers) {
-            self.clear = None;
+            (self.clear, self.hidden) = (None, true);
             return None;
+        }
+        if !self.hidden
+            && let Some(over) = self.seen_to_go(crowd)
+        {
+            return Some(over);
         }
         let clear = *self.clear.get_or_insert(now);
         (now.mono.since(clear.mono) >= clear_ms).then_some((self.last, EndReason::TrackLost))
+    }
+
+    /// Its track left the area, or is in another place of it.
+    fn seen_to_go(&self, crowd: &Crowd) -> Option<(Sight, EndReason)> {
+        if let Some(gone) = crowd.gone.iter().find(|g| g.track == self.track && g.reason == EndReason::Observed) {
+            return Some((gone.at, EndReason::Observed));
+        }
+        let moved = |p: &Present| p.track == self.track && p.label == self.label && p.rect.iou(&self.rect) < SAME_PLACE;
+        crowd.present.iter().any(|p| p.seen && moved(p)).then_some((self.last, EndReason::Observed))
     }
 }

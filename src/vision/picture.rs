@@ -36,6 +36,7 @@ pub fn read(path: &Path) -> Result<Frame, String> {
         layout: PixelLayout::I420,
         bt709: false,
         full_range: false,
+        keyframe: true,
         planes,
     })
 }

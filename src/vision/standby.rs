@@ -188,7 +188,18 @@ mod tests {
         let time = FrameTime { utc: UtcMillis(0), mono: MonoMillis(0), source, uncertainty_ms, clock_offset_ms: None };
         let planes = Arc::new(OwnedI420::filled(8, 8, 0, 128, 128));
         let (camera, layout) = (CameraId("a".into()), PixelLayout::I420);
-        Frame { camera, number: 0, time, width: 8, height: 8, layout, bt709: false, full_range: false, planes }
+        Frame {
+            camera,
+            number: 0,
+            time,
+            width: 8,
+            height: 8,
+            layout,
+            bt709: false,
+            full_range: false,
+            keyframe: true,
+            planes,
+        }
     }
 
     #[test]

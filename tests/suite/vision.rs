@@ -77,7 +77,18 @@ pub fn frame((width, height, data): (u32, u32, Vec<u8>)) -> Frame {
     };
     let planes = Arc::new(OwnedI420::new(width, height, data).unwrap());
     let camera = CameraId("test".into());
-    Frame { camera, number: 0, time, width, height, layout: PixelLayout::I420, bt709: false, full_range: false, planes }
+    Frame {
+        camera,
+        number: 0,
+        time,
+        width,
+        height,
+        layout: PixelLayout::I420,
+        bt709: false,
+        full_range: false,
+        keyframe: true,
+        planes,
+    }
 }
 
 #[test]

@@ -186,9 +186,10 @@ fn closed() -> Drill {
 fn crowd() -> Drill {
     let stay =
         |from: f32, x: f32, to: f32| drive(Kind::Car, &[(from - 7.0, -24.0), (from, x), (to, x), (to + 7.0, -24.0)]);
-    // The nearest to the way out comes last and leaves first; the fourth only drives past, in front of the others.
+    // The nearest to the way out comes last and leaves first; the fourth only drives past, in front of the others. Cars are
+    // 4.4 m long and stand 0.9 m apart: bumper to bumper, but not one inside the other.
     let past = script(Kind::Car, &[(68.0, -20.0, 21.8), (78.0, 20.0, 21.8)]);
-    let scripts = vec![stay(8.0, 4.4, 97.0), stay(18.0, 0.0, 85.0), stay(30.0, -4.4, 50.0), past];
+    let scripts = vec![stay(8.0, 5.3, 97.0), stay(18.0, 0.0, 85.0), stay(30.0, -5.3, 50.0), past];
     let rules = json!({"occupancy": {"limit": 2, "after_s": 5.0}});
     drill("crowd", 105, scripts, &rules, &Value::Null)
 }
