@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Allowance;
+use crate::camera::health::luma::fingerprint;
 use crate::camera::health::{ActiveCondition, HealthMonitor, Luma, Now, StreamView};
 use crate::camera::{CameraHandle, CameraId, CameraStatus, Frame, FrameSink, Reduced};
 use crate::clock::{MonoMillis, mono_now, precise_now, utc_now};
@@ -88,8 +89,38 @@ pub struct PictureTap {
 
 #[derive(Default)]
 struct Taken {
+    pictures: Looks<Luma>,
+    /// Fingerprints.
+    keyframes: Looks<u64>,
+}
+
+/// The newest of what was taken of pictures.
+#[derive(Debug)]
+struct Looks<T> {
     last: Option<MonoMillis>,
-    pictures: Vec<(MonoMillis, Luma)>,
+    taken: Vec<(MonoMillis, T)>,
+}
+
+impl<T> Default for Looks<T> {
+    fn default() -> Self {
+        Self { last: None, taken: Vec::new() }
+    }
+}
+
+impl<T> Looks<T> {
+    /// A tenth early is on time, as for the analysis; time that went back is another stream.
+    fn is_due(&self, at: MonoMillis, every_ms: i64) -> bool {
+        let gone = |last: MonoMillis| at.since(last);
+        self.last.is_none_or(|last| gone(last) * 10 >= every_ms * 9 || gone(last) < 0)
+    }
+
+    fn keep(&mut self, at: MonoMillis, what: T) {
+        self.last = Some(at);
+        if self.taken.len() == KEPT {
+            self.taken.remove(0);
+        }
+        self.taken.push((at, what));
+    }
 }
 
 impl PictureTap {
@@ -100,14 +131,14 @@ impl PictureTap {
         Self { next, every_ms, taken: Mutex::default() }
     }
 
-    fn take(&self) -> Vec<(MonoMillis, Luma)> {
-        std::mem::take(&mut lock(&self.taken).pictures)
-    }
-
-    /// A tenth early is on time, as for the analysis; time that went back is another stream.
-    fn is_due(&self, at: MonoMillis) -> bool {
-        let gone = |last: MonoMillis| at.since(last);
-        lock(&self.taken).last.is_none_or(|last| gone(last) * 10 >= self.every_ms * 9 || gone(last) < 0)
+    /// Hands what was taken to the monitor.
+    fn tell(&self, monitor: &mut HealthMonitor, keyframes: u64) {
+        let mut taken = lock(&self.taken);
+        let prints = std::mem::take(&mut taken.keyframes.taken);
+        let pictures = std::mem::take(&mut taken.pictures.taken);
+        drop(taken);
+        prints.into_iter().for_each(|(at, print)| monitor.keyframe(at, print));
+        pictures.iter().for_each(|(at, luma)| monitor.picture(*at, luma, keyframes));
     }
 }
 
@@ -128,17 +159,25 @@ impl FrameSink for PictureTap {
 impl PictureTap {
     fn look(&self, frame: &Frame) {
         let at = frame.time.mono;
-        if !self.is_due(at) {
+        let (picture_due, keyframe_due) = {
+            let taken = lock(&self.taken);
+            (taken.pictures.is_due(at, self.every_ms), taken.keyframes.is_due(at, self.every_ms))
+        };
+        let print_due = frame.keyframe && keyframe_due;
+        if !picture_due && !print_due {
             return;
         }
         let begin = precise_now();
-        let Some(luma) = Luma::of(frame) else { return };
+        // Made without the lock: the health thread would wait for it.
+        let luma = picture_due.then(|| Luma::of(frame)).flatten();
+        let print = print_due.then(|| fingerprint(frame)).flatten();
         let mut taken = lock(&self.taken);
-        taken.last = Some(at);
-        if taken.pictures.len() == KEPT {
-            taken.pictures.remove(0);
+        if let Some(luma) = luma {
+            taken.pictures.keep(at, luma);
         }
-        taken.pictures.push((at, luma));
+        if let Some(print) = print {
+            taken.keyframes.keep(at, print);
+        }
         drop(taken);
         metrics::histogram!(HEALTH_LOOK, "part" => "take").record((precise_now() - begin).as_secs_f64());
     }
@@ -208,9 +247,7 @@ impl CameraHealth {
         for (watched, handle) in self.cameras.iter_mut().zip(handles.iter()) {
             let begin = precise_now();
             let view = view(&handle.status(), handle);
-            for (at, luma) in watched.tap.take() {
-                watched.monitor.picture(at, &luma, view.keyframes);
-            }
+            watched.tap.tell(&mut watched.monitor, view.keyframes);
             let now = Now { mono: mono_now(), utc: utc_now() };
             let changes = watched.monitor.look(now, &view);
             let filled = self.board.exchange(&watched.camera.id, watched.monitor.active());

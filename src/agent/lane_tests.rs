@@ -53,6 +53,7 @@ fn frame(at_ms: i64, (width, height): (u32, u32)) -> Frame {
         layout: PixelLayout::I420,
         bt709: false,
         full_range: false,
+        keyframe: true,
         planes,
     }
 }

@@ -200,6 +200,7 @@ struct GivenUnit {
     pts_ns: u64,
     time: FrameTime,
     lull: Option<Lull>,
+    keyframe: bool,
 }
 
 impl Given {
@@ -240,7 +241,7 @@ impl Output {
         if given.units.len() == MAX_PENDING_UNITS {
             given.units.pop_front();
         }
-        given.units.push_back(GivenUnit { pts_ns, time: unit.time, lull });
+        given.units.push_back(GivenUnit { pts_ns, time: unit.time, lull, keyframe: unit.keyframe });
         pts_ns
     }
 
@@ -267,7 +268,7 @@ impl Output {
     }
 
     fn frame(&self, picture: Picture) -> Option<Frame> {
-        let GivenUnit { time, lull, .. } = self.recall(picture.pts_ns)?;
+        let GivenUnit { time, lull, keyframe, .. } = self.recall(picture.pts_ns)?;
         Some(Frame {
             camera: self.camera.clone(),
             number: self.number.fetch_add(1, Ordering::Relaxed),
@@ -278,6 +279,7 @@ impl Output {
             layout: picture.layout,
             bt709: picture.bt709,
             full_range: picture.full_range,
+            keyframe,
             planes: picture.planes,
         })
     }

@@ -53,6 +53,8 @@ pub struct Frame {
     pub bt709: bool,
     /// Samples of 0..=255 rather than studio range (16..=235, chroma to 240), as some cameras send.
     pub full_range: bool,
+    /// It was coded by itself, without those before it.
+    pub keyframe: bool,
     /// The pixels.
     pub planes: Arc<dyn FramePlanes>,
 }

@@ -157,6 +157,7 @@ mod tests {
             layout,
             bt709: false,
             full_range: false,
+            keyframe: true,
             planes,
         }
     }

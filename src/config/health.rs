@@ -26,7 +26,7 @@ pub struct HealthConfig {
     /// No picture for this long on a standing connection = `stalled`.
     #[schemars(range(min = 1000, max = 600_000))]
     pub stalled_ms: u32,
-    /// Nothing new in the pictures for this long, and over two keyframes = `frozen`.
+    /// Nothing new in the pictures for this long over two keyframes, or the same keyframe for half as long = `frozen`.
     #[schemars(range(min = 2000, max = 3_600_000))]
     pub frozen_ms: u32,
     /// The same for a camera whose pictures never showed any noise.

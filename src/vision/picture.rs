@@ -37,6 +37,7 @@ pub fn read(path: &Path) -> Result<Frame, String> {
         layout: PixelLayout::I420,
         bt709: false,
         full_range: false,
+        keyframe: true,
         planes,
     })
 }

@@ -440,6 +440,7 @@ mod tests {
             layout,
             bt709: false,
             full_range: false,
+            keyframe: true,
             planes,
         }
     }

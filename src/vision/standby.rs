@@ -198,6 +198,7 @@ mod tests {
             layout,
             bt709: false,
             full_range: false,
+            keyframe: true,
             planes,
         }
     }

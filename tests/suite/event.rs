@@ -152,6 +152,7 @@ impl Scene {
             layout: PixelLayout::I420,
             bt709: false,
             full_range: false,
+            keyframe: true,
             planes,
         }
     }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatewatch::camera::Codec;
 use gatewatch::config::Config;
 use gatewatch::event::health::HealthMessage;
-use gatewatch::simulate::{Misbehaviour, ServerOptions, SimServer};
+use gatewatch::simulate::light::Hour;
+use gatewatch::simulate::{Misbehaviour, Scenario, Scene, ServerOptions, SimServer};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -26,8 +27,12 @@ struct Bench {
 
 impl Bench {
     async fn start(id: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::before(bay(), id, change).await
+    }
+
+    async fn before(scene: Scene, id: &str, change: impl FnOnce(&mut Config)) -> Self {
         let broker = Mosquitto::open();
-        let server = serve(bay(), Codec::H264, ServerOptions::default());
+        let server = serve(scene, Codec::H264, ServerOptions::default());
         let desk = Listener::start(broker.url(), id).await;
         let mut gate = Gate::new("absent.onnx".into(), broker.url(), vec![camera("bay", server.url("bay"))]);
         (gate.config.health.recover_ms, gate.config.health.lost_ms) = (2000, 1000);
@@ -182,6 +187,26 @@ async fn a_condition_that_lasts_over_a_restart_is_ended_once_whether_the_agent_w
     let lives = assert_lives_are_whole(&all(&bench));
     assert_eq!(lives["covered"].len(), 1, "{lives:?}");
     assert!(lives["signal_lost"].iter().any(|(_, why)| why == "restart"), "{lives:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_still_night_is_not_frozen_and_a_picture_that_hangs_in_front_of_the_coder_is() {
+    let _one = ONE.lock().await;
+    let mut night = Scenario::Bay.scene(7, Hour::Night, false);
+    night.scripts.clear();
+    let mut bench = Bench::before(night, "health-frozen", |config| {
+        config.cameras[0].health_off = vec![gatewatch::camera::health::Condition::LowFrameRate];
+    })
+    .await;
+    // A minute in which nothing moves.
+    bench.decoded(480).await;
+    assert_eq!(bench.told("frozen"), Vec::<Value>::new());
+    bench.comes_and_goes("frozen", &Misbehaviour::Freeze { ms: 25_000 }).await;
+    let begin = &bench.told("frozen")[0]["data"];
+    assert_eq!(begin["figures"][0]["name"], "repeats", "{begin}");
+    assert!(bench.gate.terminate().success());
+    bench.until_all_is_over().await;
+    assert_eq!(assert_lives_are_whole(&all(&bench))["frozen"].len(), 1);
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub fn frame((width, height, data): (u32, u32, Vec<u8>)) -> Frame {
         layout: PixelLayout::I420,
         bt709: false,
         full_range: false,
+        keyframe: true,
         planes,
     }
 }

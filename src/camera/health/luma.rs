@@ -1,6 +1,8 @@
 //! A small grey picture for health checks, taken from a frame's Y plane where it lies: brightness on a coarse grid, and
 //! how steep the edges are at the picture's own resolution. Some hundred thousand reads, no copy of the frame.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::camera::Frame;
 
 /// Columns of the grey picture.
@@ -19,6 +21,22 @@ const LINES: usize = 5;
 const FINE_STEPS: usize = 640;
 /// A far difference below this is no edge, levels.
 const EDGE: f32 = 20.0;
+
+/// Of each so many rows one is in the fingerprint of a picture.
+const PRINTED_ROWS: usize = 4;
+
+/// A number for the pixels of a picture: the same for the same ones, another for others, but for a chance of one in
+/// 10^19. `None` when its plane is smaller than it says.
+#[must_use]
+pub fn fingerprint(frame: &Frame) -> Option<u64> {
+    let (plane, stride) = frame.planes.plane(0);
+    let width = frame.width as usize;
+    let mut hasher = DefaultHasher::new();
+    for row in (0..frame.height as usize).step_by(PRINTED_ROWS) {
+        plane.get(row * stride..)?.get(..width)?.hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
 
 /// What one tile says of its edges.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -183,6 +201,7 @@ pub(crate) mod tests {
             layout,
             bt709: false,
             full_range: false,
+            keyframe: true,
             planes,
         }
     }
@@ -216,6 +235,25 @@ pub(crate) mod tests {
         let (sharp, soft) = (steep(1, 140), steep(16, 140));
         assert!(sharp > 2.5 * soft, "{sharp} {soft}");
         assert!((steep(1, 50) - sharp).abs() < 0.1, "contrast does not count");
+    }
+
+    #[test]
+    fn a_fingerprint_knows_one_pixel_and_no_padding() {
+        struct Padded(Vec<u8>, usize);
+        impl FramePlanes for Padded {
+            fn plane(&self, _: usize) -> (&[u8], usize) {
+                (&self.0, self.1)
+            }
+        }
+        let print = |stride: usize, padding: u8, odd: u8| {
+            let level = |i: usize| if i % stride < 64 { (i % stride) as u8 } else { padding };
+            let mut plane: Vec<u8> = (0..stride * 32).map(level).collect();
+            plane[8 * stride + 5] = odd;
+            fingerprint(&frame(64, 32, Arc::new(Padded(plane, stride)))).unwrap()
+        };
+        assert_eq!(print(64, 0, 7), print(80, 9, 7));
+        assert_ne!(print(64, 0, 7), print(64, 0, 8));
+        assert_eq!(fingerprint(&frame(64, 64, Arc::new(Padded(vec![0; 64 * 32], 64)))), None);
     }
 
     #[test]

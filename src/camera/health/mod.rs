@@ -8,6 +8,7 @@ mod clock;
 mod condition;
 pub mod luma;
 mod picture;
+mod repeat;
 mod scene;
 mod signal;
 mod still;
@@ -218,6 +219,11 @@ impl HealthMonitor {
     /// The tracker says how much of the picture its largest thing covers, 0..1.
     pub fn filled(&mut self, now: MonoMillis, share: f32) {
         self.filled = Some((now, share));
+    }
+
+    /// Takes the pixels of a keyframe, as their fingerprint.
+    pub fn keyframe(&mut self, at: MonoMillis, fingerprint: u64) {
+        self.picture.keyframe(at, fingerprint);
     }
 
     /// Looks at a picture, a few times a second at most; `keyframes` as in [`StreamView`].

@@ -2,6 +2,7 @@
 //! and decides which of them may be asked at all: a black picture has no focus, a truck in front of the lens is no cover.
 
 use super::luma::{Luma, TILES_X, TILES_Y};
+use super::repeat::{RepeatReading, RepeatWatch};
 use super::scene::{ROLLS, SceneReading, SceneWatch};
 use super::still::{StillReading, StillWatch};
 use super::{Condition, Figure, Sight};
@@ -24,12 +25,17 @@ const ECHO_SPREAD: f32 = 0.8;
 /// Of the usual edges so few are left under a cover, and so many when the camera only looks elsewhere.
 const COVER_BUSY: f32 = 0.15;
 const VIEW_BUSY: f32 = 0.4;
+/// As long as what is left is as like the known view as this, the view is there: a lens out of focus leaves next to no
+/// edges at night.
+const COVER_ALIKE: f32 = 0.7;
 /// Another view that came little by little counts after so long, where the tracker says that no vehicle is in it.
 const SLOW_TURN_MS: i64 = 300_000;
 /// Looks at a tile until its steepness is known.
 const FOCUS_LOOKS: u32 = 20;
 /// Tiles that must be known and have edges now.
 const FOCUS_TILES: usize = 5;
+/// What to do about a frozen picture.
+const FROZEN: &str = "pictures arrive, but it is the same one again and again; restart the camera";
 /// A vehicle that fills this share of the picture explains a strange view.
 pub const FILLS: f32 = 0.35;
 
@@ -49,6 +55,7 @@ pub struct Around {
 pub struct PictureWatch {
     scene: SceneWatch,
     still: StillWatch,
+    repeat: RepeatWatch,
     focus: Focus,
     /// The last picture with something in it.
     last_view: Option<Vec<f32>>,
@@ -56,6 +63,11 @@ pub struct PictureWatch {
 }
 
 impl PictureWatch {
+    /// Takes the fingerprint of a keyframe's pixels.
+    pub fn keyframe(&mut self, at: MonoMillis, fingerprint: u64) {
+        self.repeat.keyframe(at, fingerprint);
+    }
+
     /// Looks at one picture and says what is seen of each condition.
     pub fn look(&mut self, now: MonoMillis, luma: &Luma, around: Around, limits: &HealthConfig) -> Vec<Sight> {
         let (mean, white) = (luma.mean(), luma.share_from(WHITE));
@@ -65,7 +77,9 @@ impl PictureWatch {
         let spread = luma.spread();
         let nothing = spread < NOTHING_SPREAD && luma.busy() <= NOTHING_BUSY;
         let still = self.still.look(now, luma, around.keyframes);
-        let mut sights = vec![bright_sight(bright, white, limits), frozen_sight(still, nothing, limits)];
+        // Of a picture that is black all over two exposures may be the same.
+        let repeat = self.repeat.reading(now).filter(|_| !dark);
+        let mut sights = vec![bright_sight(bright, white, limits), frozen_sight(still, repeat, nothing, limits)];
         if nothing {
             let lacks_light = dark && spread >= ECHO_SPREAD && self.echo(luma) >= ECHO;
             let covered = !bright && !lacks_light && self.covered_by_nothing(now, mean, dark);
@@ -93,6 +107,7 @@ impl PictureWatch {
     /// The stream is another one: what was learnt of its noise does not hold. The view is the same.
     pub fn stream_changed(&mut self) {
         self.still.forget();
+        self.repeat.forget();
         self.focus = Focus::default();
     }
 
@@ -117,7 +132,7 @@ impl PictureWatch {
 
     fn cover(&self, scene: Option<SceneReading>, explained: bool, spread: f32) -> Sight {
         let Some(s) = scene else { return Sight::unknown(Condition::Covered) };
-        let hidden = s.empty;
+        let hidden = s.empty && s.alike < COVER_ALIKE;
         let seen = match () {
             () if hidden && s.abrupt && !explained => Some(true),
             () if hidden => None,
@@ -169,7 +184,7 @@ fn cover_sight(seen: Option<bool>, spread: f32, alike: f32, busy: f32) -> Sight 
                 .into();
         sight.figures = vec![
             Figure::against("spread", spread, NOTHING_SPREAD, "levels"),
-            Figure::against("likeness", alike, 0.3, "of usual"),
+            Figure::against("likeness", alike, COVER_ALIKE, "of usual"),
             Figure::against("edges", busy, COVER_BUSY, "of usual"),
         ];
     }
@@ -196,13 +211,27 @@ fn bright_sight(bright: bool, white: f32, limits: &HealthConfig) -> Sight {
     sight
 }
 
-fn frozen_sight(still: Option<StillReading>, nothing: bool, limits: &HealthConfig) -> Sight {
+fn frozen_sight(
+    still: Option<StillReading>,
+    repeat: Option<RepeatReading>,
+    nothing: bool,
+    limits: &HealthConfig,
+) -> Sight {
+    // The same pixels again say more than little that is new: half of the time will do.
+    let repeat = repeat.filter(|r| !nothing && r.still_ms * 2 >= i64::from(limits.frozen_ms));
+    if let Some(r) = repeat {
+        let mut sight = Sight::of(Condition::Frozen, Some(true));
+        sight.reason = FROZEN.into();
+        sight.ago_ms = r.ago_ms;
+        sight.figures = vec![Figure::measured("repeats", r.repeats, "keyframes")];
+        return sight;
+    }
     let Some(s) = still.filter(|_| !nothing) else { return Sight::unknown(Condition::Frozen) };
     let needed = if s.was_alive { limits.frozen_ms } else { limits.frozen_still_ms };
     let frozen = s.proven && s.still_ms >= i64::from(needed);
     let mut sight = Sight::of(Condition::Frozen, Some(frozen));
     if frozen {
-        sight.reason = "pictures arrive, but it is the same one again and again; restart the camera".into();
+        sight.reason = FROZEN.into();
         sight.ago_ms = s.still_ms;
         sight.figures = vec![Figure::against("newness", s.newness, s.limit, "levels")];
     }

@@ -169,7 +169,9 @@ impl SceneWatch {
         let left = if empty { 0.0 } else { alike };
         self.note(now, left, moving, luma.mean());
         let unlike_ms = self.unlike_since.map_or(0, |since| now.since(since));
-        let (gone, abrupt) = (left < GONE, self.abrupt.is_some());
+        // Once it was another view at once, it is until it is the known one again: likenesses waver about the limit.
+        let abrupt = self.abrupt.is_some();
+        let gone = abrupt || left < GONE;
         let relit = self.abrupt.is_some_and(|(_, before)| !RELIT.contains(&(luma.mean() / before.max(1.0))));
         let reading = SceneReading { alike, gone, empty, abrupt, relit, shift, busy: share, moving, unlike_ms };
         tracing::trace!(?reading, mean = luma.mean(), "the view beside the known one");

@@ -124,6 +124,7 @@ mod tests {
             layout,
             bt709,
             full_range: false,
+            keyframe: true,
             planes,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::SIZE;
 use super::views::View;
+use crate::camera::health::luma::fingerprint;
 use crate::camera::health::{HealthChange, HealthMonitor, Luma, Now, StreamView};
 use crate::camera::{CameraId, CameraState, Codec, Frame, OwnedI420, PixelLayout};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
@@ -65,6 +66,9 @@ pub fn play(mut script: Script, limits: &HealthConfig) -> Result<(Vec<Said>, f64
             let frame = frame(picture, mono, utc)?;
             let begin = crate::clock::precise_now();
             let luma = Luma::of(&frame).ok_or("the picture is too small")?;
+            if let Some(print) = fingerprint(&frame) {
+                monitor.keyframe(mono, print);
+            }
             monitor.picture(mono, &luma, stream.view.keyframes);
             cost += crate::clock::precise_now() - begin;
             looks += 1;
@@ -87,6 +91,7 @@ fn frame(picture: Vec<u8>, mono: MonoMillis, utc: UtcMillis) -> Result<Frame, St
         layout: PixelLayout::I420,
         bt709: false,
         full_range: false,
+        keyframe: true,
         planes: Arc::new(OwnedI420::new(SIZE.0, SIZE.1, picture)?),
     })
 }

@@ -142,6 +142,7 @@ impl<'a> Player<'a> {
             layout: PixelLayout::I420,
             bt709: false,
             full_range: false,
+            keyframe: true,
             planes: self.planes.clone(),
         }
     }
