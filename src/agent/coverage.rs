@@ -278,7 +278,7 @@ pub(super) mod tests {
     pub fn grey(camera: CameraId, time: FrameTime) -> Frame {
         let planes = Arc::new(OwnedI420::filled(320, 180, 100, 128, 128));
         let (layout, lull, bt709, full_range) = (PixelLayout::I420, None, false, false);
-        Frame { camera, number: 0, time, lull, width: 320, height: 180, layout, bt709, full_range, planes }
+        Frame { camera, number: 0, time, lull, keyframe: true, width: 320, height: 180, layout, bt709, full_range, planes }
     }
 
     #[tokio::test]

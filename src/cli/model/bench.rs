@@ -106,6 +106,8 @@ fn noise() -> Frame {
             uncertainty_ms: 0,
             clock_offset_ms: None,
         },
+        lull: None,
+        keyframe: true,
         width: WIDTH,
         height: HEIGHT,
         layout: PixelLayout::I420,
