@@ -442,6 +442,7 @@ fn said(rule: RuleKind, phase: Phase, key: u64, at_ms: i64) -> AreaEvent {
         count: None,
         suppressed: 0,
         jumped: false,
+        crossed: Vec::new(),
         mono: MonoMillis(at_ms),
     }
 }
