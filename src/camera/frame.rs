@@ -57,6 +57,15 @@ pub struct Frame {
     pub planes: Arc<dyn FramePlanes>,
 }
 
+impl Frame {
+    /// The first picture of a camera that was made here instead of decoded: I420 in studio range by BT.601.
+    #[must_use]
+    pub fn made(camera: CameraId, time: FrameTime, (width, height): (u32, u32), planes: Arc<dyn FramePlanes>) -> Self {
+        let (layout, bt709, full_range) = (PixelLayout::I420, false, false);
+        Self { camera, number: 0, time, lull: None, width, height, layout, bt709, full_range, planes }
+    }
+}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({} #{} {}x{} {:?})", self.camera, self.number, self.width, self.height, self.time)

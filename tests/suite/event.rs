@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+use gatewatch::camera::{CameraId, Frame, OwnedI420};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::{CameraConfig, EventsConfig, Language, PicturesConfig, RegisterConfig, SiteConfig};
 use gatewatch::customs::{
@@ -142,18 +142,7 @@ impl Scene {
         let (width, height) = self.size;
         let planes = self.planes.clone();
         let camera = CameraId("bay-cam".into());
-        Frame {
-            camera,
-            number: self.number,
-            time,
-            lull: None,
-            width,
-            height,
-            layout: PixelLayout::I420,
-            bt709: false,
-            full_range: false,
-            planes,
-        }
+        Frame { number: self.number, ..Frame::made(camera, time, (width, height), planes) }
     }
 
     /// One frame with the box's foot at `x` (fraction), or without any track.
