@@ -268,7 +268,7 @@ fn situation(status: &CameraStatus) -> Situation {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::camera::{OwnedI420, PixelLayout};
+    use crate::camera::OwnedI420;
     use crate::clock::FrameTime;
     use crate::config::StoreConfig;
     use crate::coverage::{BlindReason, Verdict};
@@ -277,8 +277,7 @@ pub(super) mod tests {
     /// A grey picture.
     pub fn grey(camera: CameraId, time: FrameTime) -> Frame {
         let planes = Arc::new(OwnedI420::filled(320, 180, 100, 128, 128));
-        let (layout, lull, bt709, full_range) = (PixelLayout::I420, None, false, false);
-        Frame { camera, number: 0, time, lull, keyframe: true, width: 320, height: 180, layout, bt709, full_range, planes }
+        Frame::made(camera, time, (320, 180), planes)
     }
 
     #[tokio::test]

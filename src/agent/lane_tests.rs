@@ -1,7 +1,7 @@
 //! One camera's analysis with a made-up detector.
 
 use super::*;
-use crate::camera::{OwnedI420, PixelLayout};
+use crate::camera::OwnedI420;
 use crate::clock::{FrameTime, TimeSource};
 use crate::customs::Register;
 use crate::event::EventId;
@@ -43,19 +43,7 @@ fn frame(at_ms: i64, (width, height): (u32, u32)) -> Frame {
     };
     let planes = Arc::new(OwnedI420::filled(width, height, 100, 128, 128));
     let camera = crate::camera::CameraId("c".into());
-    Frame {
-        camera,
-        number: 0,
-        time,
-        lull: None,
-        width,
-        height,
-        layout: PixelLayout::I420,
-        bt709: false,
-        full_range: false,
-        keyframe: true,
-        planes,
-    }
+    Frame::made(camera, time, (width, height), planes)
 }
 
 #[test]

@@ -60,6 +60,15 @@ pub struct Touched {
     pub all: bool,
 }
 
+impl Touched {
+    /// Too many names become "look at all".
+    fn bound(&mut self) {
+        if self.events.len().max(self.declarations.len()) > MAX_NAMES {
+            *self = Self { all: true, ..Self::default() };
+        }
+    }
+}
+
 /// Tips to run again.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct TipsTouched {
@@ -88,9 +97,7 @@ impl Nudges {
         }
         links.events.extend(reach.events);
         links.declarations.extend(reach.declarations);
-        if links.events.len().max(links.declarations.len()) > MAX_NAMES {
-            *links = Touched { all: true, ..Touched::default() };
-        }
+        links.bound();
         drop(links);
         let mut tips = lock(&self.tips);
         if let Fact::Tip(tip) = fact {
@@ -119,7 +126,10 @@ impl Nudges {
 
     /// An event that is over was recorded. Facts that came while it was being written found no such event to look at.
     pub fn ended(&self, event: &EventMessage) {
-        lock(&self.links).events.insert(event.id.to_string());
+        let mut links = lock(&self.links);
+        links.events.insert(event.id.to_string());
+        links.bound();
+        drop(links);
         self.link_work.notify_one();
     }
 

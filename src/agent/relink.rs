@@ -11,7 +11,7 @@ use super::keeper::new_message;
 use super::nudges::{Nudges, Touched};
 use crate::clock::{UtcMillis, utc_now};
 use crate::config::{CameraConfig, Config};
-use crate::customs::{Answer, Check, LinkOutcome, LinkRule, Question, Register, RegisterSnapshot, Sought, link};
+use crate::customs::{Answer, Check, Link, LinkOutcome, LinkRule, Question, Register, RegisterSnapshot, Sought, link};
 use crate::event::compose::subject;
 use crate::event::lifecycle::{came, matters};
 use crate::event::{EventId, EventMessage};
@@ -74,9 +74,9 @@ impl Relinker {
                 let others = self.others(&event).await?;
                 revised.extend(self.revise(event, &others, &register));
             }
-            let revised = revised.into_iter();
+            let severity = self.config.events.alert_severity;
             let messages: Vec<_> =
-                revised.map(|e| new_message(e, None, &self.topics, self.config.events.alert_severity, None)).collect();
+                revised.into_iter().map(|e| new_message(e, None, &self.topics, severity, None)).collect();
             if messages.is_empty() {
                 continue;
             }
@@ -138,7 +138,7 @@ impl Relinker {
         let mut fresh = link(register, &sought, utc_now(), &self.config.register);
         // A tip that came later does not make a past event more serious; the correlation names it.
         fresh.tips.clone_from(&event.data.link.tips);
-        if !matters(&event.data.link, &fresh) || (fresh.rule != LinkRule::Officer && is_forgotten(&event, register)) {
+        if !matters(&event.data.link, &fresh) || forgets(&event.data.link, &fresh, register) {
             return Vec::new();
         }
         let reveals = fresh.contradiction.is_some()
@@ -172,14 +172,19 @@ impl Relinker {
     }
 }
 
-/// What its link rests on is not in memory any more: what is known now would only take the link away.
-fn is_forgotten(event: &EventMessage, register: &RegisterSnapshot) -> bool {
+/// The new link names less, because what the old one rests on is not in memory any more. Of what an officer said nothing is
+/// forgotten.
+fn forgets(old: &LinkOutcome, fresh: &LinkOutcome, register: &RegisterSnapshot) -> bool {
+    let is_named = |l: &Link| fresh.links.iter().any(|f| f.decl_key == l.decl_key && f.confidence >= l.confidence);
+    if fresh.rule == LinkRule::Officer || old.links.iter().all(is_named) {
+        return false;
+    }
     let is_gone = |source: &String| match source.split_once(':') {
         Some(("observation", id)) => register.observation(id).is_none(),
         Some(("visit", id)) => register.visit(id).is_none(),
         _ => false,
     };
-    event.data.link.links.iter().flat_map(|l| &l.sources).any(is_gone)
+    old.links.iter().flat_map(|l| &l.sources).any(is_gone)
 }
 
 fn booked_area(camera: Option<&CameraConfig>, area: &AreaId) -> AreaId {

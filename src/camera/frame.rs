@@ -59,6 +59,16 @@ pub struct Frame {
     pub planes: Arc<dyn FramePlanes>,
 }
 
+impl Frame {
+    /// The first picture of a camera that was made here instead of decoded: I420 in studio range by BT.601.
+    #[must_use]
+    pub fn made(camera: CameraId, time: FrameTime, (width, height): (u32, u32), planes: Arc<dyn FramePlanes>) -> Self {
+        let (layout, bt709, full_range) = (PixelLayout::I420, false, false);
+        let (lull, keyframe) = (None, true);
+        Self { camera, number: 0, time, lull, width, height, layout, bt709, full_range, keyframe, planes }
+    }
+}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({} #{} {}x{} {:?})", self.camera, self.number, self.width, self.height, self.time)

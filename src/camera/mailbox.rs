@@ -133,7 +133,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::camera::{OwnedI420, PixelLayout};
+    use crate::camera::OwnedI420;
     use crate::clock::FrameTime;
 
     const NO_WAIT: Duration = Duration::ZERO;
@@ -146,20 +146,7 @@ mod tests {
     fn frame(camera: &str, number: u64) -> Frame {
         let time = FrameTime::arrived(0);
         let planes = Arc::new(OwnedI420::filled(2, 2, 0, 0, 0));
-        let layout = PixelLayout::I420;
-        Frame {
-            camera: id(camera),
-            number,
-            time,
-            lull: None,
-            width: 2,
-            height: 2,
-            layout,
-            bt709: false,
-            full_range: false,
-            keyframe: true,
-            planes,
-        }
+        Frame { number, ..Frame::made(id(camera), time, (2, 2), planes) }
     }
 
     #[test]

@@ -122,6 +122,9 @@ impl Recorder {
     /// Of these areas something was seen since then, up to the picture analysed last, and is not said. Nobody may say of that
     /// time that nothing happened there.
     pub fn kept_back(&mut self, unsaid: &BTreeMap<AreaId, UtcMillis>) {
+        if unsaid.is_empty() && Arc::ptr_eq(&self.open.areas, &self.seen) {
+            return;
+        }
         let to = self.open.span.to;
         let (before, with_new) = (Arc::clone(&self.open.areas), marked(&self.open.areas, unsaid));
         let new = unsaid.iter().filter(|(area, _)| before.get(*area) != with_new.get(*area)).map(|(_, since)| *since);

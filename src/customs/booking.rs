@@ -7,6 +7,7 @@ use super::declaration::{DeclNumber, NUMBER_FORM};
 use super::fact::{FactKind, Handle, Keyed, handles, plate_handle};
 use super::fields::{Fields, MessageError, Parsed, TIME_FORM, VERSION_FORM, area_id, count, object, text, time};
 use crate::clock::UtcMillis;
+use crate::config::RegisterConfig;
 use crate::rules::AreaId;
 
 /// Where a booking stands, as the clearance side says. Only `cancelled` changes linking.
@@ -51,6 +52,13 @@ pub struct Booking {
 }
 
 impl Booking {
+    /// From its grace before to its grace after, half open.
+    #[must_use]
+    pub fn with_grace(&self, config: &RegisterConfig) -> (UtcMillis, UtcMillis) {
+        let (before, after) = (i64::from(config.grace_before_s), i64::from(config.grace_after_s));
+        (self.start.plus_ms(-before * 1000), self.end.plus_ms(after * 1000))
+    }
+
     /// Reads the message on `in/booking`.
     ///
     /// # Errors

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::clue::{passed_before, span};
-use super::link::{feed_age, touches, whole};
-use super::{Booking, BookingState, DeclKey, Declaration, LinkVerdict, RegisterSnapshot, Sought, link};
+use super::clue::{is_around, passed_before, span};
+use super::link::{feed_age, whole};
+use super::{BookingState, DeclKey, Declaration, LinkVerdict, RegisterSnapshot, Sought, link};
 use crate::clock::UtcMillis;
 use crate::config::RegisterConfig;
 use crate::rules::AreaId;
@@ -76,15 +76,13 @@ impl Checks<'_> {
             Sought { area, start: at, end: Some(at), uncertainty_ms: self.uncertainty_ms, event: None, others };
         let found = whole(self.register, &sought, self.now, self.config);
         let linked = found.outcome;
-        if linked.verdict != LinkVerdict::Linked {
-            return self.check(Question::MayLeave, Answer::Unknown, vec![linked.reason]);
-        }
         let containers: Vec<String> = found.aboard.into_iter().collect();
         let each = found.keys.iter().map(|key| self.goods(key, at, &containers, linked.feed_stale));
         let (mut answers, mut facts): (Vec<Answer>, Vec<String>) = each.unzip();
-        if found.in_doubt {
+        // What is surely there may forbid; what is not all known lets nothing go.
+        if linked.verdict != LinkVerdict::Linked {
             answers.push(Answer::Unknown);
-            facts.push("plate or visit stand for other goods than the container that was read".into());
+            facts.push(linked.reason);
         }
         let answer = all(&answers);
         // What decides comes first, so that a long list does not hide it.
@@ -98,11 +96,7 @@ impl Checks<'_> {
     #[must_use]
     pub fn booked(&self, area: &AreaId, since: UtcMillis) -> Check {
         let span = span(since, None, self.uncertainty_ms, self.now);
-        let bookings = self.register.bookings_of(area).iter().filter(|b| b.state != BookingState::Cancelled);
-        let found = bookings.into_iter().find(|b| {
-            let (from, until) = self.with_grace(b);
-            touches(from, until, span.from, span.until)
-        });
+        let found = self.register.bookings_of(area).iter().find(|b| is_around(b, span, self.config));
         let (_, is_stale) = feed_age(self.register, self.now, self.config);
         let (answer, basis) = match (found, is_stale) {
             (Some(b), _) => {
@@ -114,17 +108,11 @@ impl Checks<'_> {
         self.check(Question::Booked, answer, vec![basis])
     }
 
-    /// From its grace before to its grace after.
-    fn with_grace(&self, booking: &Booking) -> (UtcMillis, UtcMillis) {
-        let (before, after) = (i64::from(self.config.grace_before_s), i64::from(self.config.grace_after_s));
-        (booking.start.plus_ms(-before * 1000), booking.end.plus_ms(after * 1000))
-    }
-
     /// Is an inspection open in `area` now: a booking that is `active`, from its grace before to its grace after?
     #[must_use]
     pub fn inspection_open(&self, area: &AreaId) -> Check {
         let open = self.register.bookings_of(area).iter().find(|b| {
-            let (from, until) = self.with_grace(b);
+            let (from, until) = b.with_grace(self.config);
             b.state == BookingState::Active && from <= self.now && self.now < until
         });
         let (_, is_stale) = feed_age(self.register, self.now, self.config);

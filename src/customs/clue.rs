@@ -28,8 +28,6 @@ pub(super) struct Clue {
     pub method: LinkMethod,
     pub confidence: f32,
     pub booking: Option<Arc<Booking>>,
-    /// Containers known to be on the vehicle: read there, or of its visit. Those that were only declared are not.
-    pub aboard: Vec<String>,
     /// Clues of one root say the same thing twice.
     pub root: String,
     /// `booking:…`, `observation:…`, `visit:…`, `binding:…`.
@@ -138,7 +136,6 @@ impl Scene<'_> {
         out.all.push(Clue {
             keys,
             containers: vec![seen.norm.clone()],
-            aboard: vec![seen.norm.clone()],
             read: Some(seen.norm.clone()),
             root: format!("container:{}", seen.norm),
             reason: format!("container {} read at {}, {how}", seen.norm, seen.at.to_rfc3339()),
@@ -175,9 +172,7 @@ impl Scene<'_> {
     }
 
     fn is_around(&self, booking: &Booking) -> bool {
-        let (before, after) = (i64::from(self.config.grace_before_s), i64::from(self.config.grace_after_s));
-        let (start, end) = (booking.start.plus_ms(-before * 1000), booking.end.plus_ms(after * 1000));
-        booking.state != BookingState::Cancelled && touches(start, end, self.span.from, self.span.until)
+        is_around(booking, self.span, self.config)
     }
 
     fn seal(&self, seen: &Observation, out: &mut Clues) {
@@ -221,9 +216,9 @@ impl Scene<'_> {
     }
 
     fn near_plate(&self, seen: &Observation, c: &ConfidenceConfig, out: &mut Clues) {
-        let near = |plate: &String| plate::distance(plate, &seen.norm) <= c.plate_distance;
+        let near = |plate: &str| plate::distance(plate, &seen.norm) <= c.plate_distance;
         let here = self.register.bookings_of(self.area).iter().filter(|b| self.is_around(b));
-        for booking in here.filter(|b| b.plates.iter().any(near)) {
+        for booking in here.filter(|b| b.plates.iter().any(|p| near(p))) {
             out.all.push(self.by_plate(
                 seen,
                 c.plate_near,
@@ -234,11 +229,7 @@ impl Scene<'_> {
         let timeout_ms = i64::from(self.config.visit_timeout_s) * 1000;
         let mut there: BTreeMap<&str, Vec<(UtcMillis, &Arc<Visit>)>> = BTreeMap::new();
         for visit in self.register.visits().filter(|v| v.covers(seen.at, timeout_ms)) {
-            let near = visit
-                .plates_at(seen.at)
-                .into_iter()
-                .filter(|(p, _)| plate::distance(p, &seen.norm) <= c.plate_distance);
-            for (plate, since) in near {
+            for (plate, since) in visit.plates_at(seen.at).into_iter().filter(|(p, _)| near(p)) {
                 there.entry(plate).or_default().push((since, visit));
             }
         }
@@ -256,14 +247,13 @@ impl Scene<'_> {
     }
 
     fn by_plate(&self, seen: &Observation, confidence: f32, whose: &str, goods: Goods<'_>) -> Clue {
-        let (keys, containers, aboard, booking) = match goods {
-            Goods::Booked(b) => (b.decl_keys.clone(), self.containers_of(b), Vec::new(), Some(Arc::clone(b))),
-            Goods::Visiting(v, keys) => (keys, v.containers_at(seen.at), v.containers_at(seen.at), None),
+        let (keys, containers, booking) = match goods {
+            Goods::Booked(b) => (b.decl_keys.clone(), self.containers_of(b), Some(Arc::clone(b))),
+            Goods::Visiting(v, keys) => (keys, v.containers_at(seen.at), None),
         };
         Clue {
             keys,
             containers,
-            aboard,
             booking,
             root: plate_handle(&seen.norm),
             reason: format!("plate {} read at {}, {whose}", seen.norm, seen.at.to_rfc3339()),
@@ -315,7 +305,6 @@ impl Scene<'_> {
         Clue {
             keys,
             containers: visit.containers_at(self.span.until),
-            aboard: visit.containers_at(self.span.until),
             read: None,
             method: LinkMethod::Visit,
             confidence: visit.confidence * self.config.confidence.hop.powi(hop),
@@ -356,7 +345,6 @@ impl Scene<'_> {
         Clue {
             keys: vec![binding.decl_no.clone()],
             containers: known.map_or_else(Vec::new, |d| d.containers.clone()),
-            aboard: Vec::new(),
             read: None,
             method: LinkMethod::Officer,
             confidence: self.config.confidence.officer,
@@ -406,11 +394,19 @@ enum Goods<'a> {
 }
 
 impl Clue {
+    /// Containers known to be on the vehicle: read there, or of its visit. Those that were only declared or booked are not.
+    pub(super) fn aboard(&self) -> &[String] {
+        match self.method {
+            LinkMethod::ContainerOcr | LinkMethod::Visit => &self.containers,
+            LinkMethod::PlateOcr if self.booking.is_none() => &self.containers,
+            _ => &[],
+        }
+    }
+
     fn of(method: LinkMethod, confidence: f32, seen: &Observation) -> Self {
         Self {
             keys: Vec::new(),
             containers: Vec::new(),
-            aboard: Vec::new(),
             read: None,
             method,
             confidence,
@@ -431,6 +427,12 @@ fn targets(binding: &Binding, handle: &str) -> bool {
 fn unique(keys: Vec<DeclNumber>) -> Vec<DeclNumber> {
     let mut seen = BTreeSet::new();
     keys.into_iter().filter(|d| seen.insert(d.key.clone())).collect()
+}
+
+/// Whether a booking is about a time, its grace times included.
+pub(super) fn is_around(booking: &Booking, span: Span, config: &RegisterConfig) -> bool {
+    let (from, until) = booking.with_grace(config);
+    booking.state != BookingState::Cancelled && touches(from, until, span.from, span.until)
 }
 
 /// Moments of a span, for those who compare.

@@ -148,7 +148,7 @@ fn a_plate_lets_no_other_container_out() {
     site.read(5, "container", BOX_2, json!({}));
     assert_eq!((site.leave(5), site.link(5)), (Answer::Unknown, "Proposed 1@0.40".into()), "nobody knows it");
     site.declared(2, json!({"containers": [BOX_2]}));
-    assert_eq!((site.leave(5), site.link(5)), (Answer::No, "Linked 2@0.95".into()), "the container decides");
+    assert_eq!((site.leave(5), site.link(5)), (Answer::No, "Ambiguous 2@0.95 1@0.85".into()), "the container is there");
     let site = Site::new();
     site.cleared(1, &[BOX_1]);
     site.cleared(2, &[BOX_2]);

@@ -12,11 +12,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::clue::{self, Clue, Clues, Scene};
+use super::clue::{self, Clue, Clues, Scene, is_around};
 use super::weigh::{Group, grouped};
 use super::{
-    Booking, BookingState, Contradiction, DeclKey, Link, LinkMethod, LinkOutcome, LinkRule, LinkScope, LinkState,
-    LinkVerdict, RegisterSnapshot, TipRef,
+    Booking, Contradiction, DeclKey, Link, LinkMethod, LinkOutcome, LinkRule, LinkScope, LinkState, LinkVerdict,
+    RegisterSnapshot, TipRef,
 };
 use crate::clock::UtcMillis;
 use crate::config::{ConfidenceConfig, RegisterConfig};
@@ -30,8 +30,6 @@ const MAX_CONTAINERS: usize = 20;
 /// Tips named in one outcome, and ways and sources in one link, at most.
 const MAX_TIPS: usize = 10;
 const MAX_SOURCES: usize = 10;
-/// Crossings of a line remembered: more than pass within the time that readings are looked for.
-const MAX_CROSSINGS: usize = 200;
 /// The clocks of camera and box may differ by this without being wrong.
 const CLOCKS_APART_MS: i64 = 60_000;
 /// Configured weights are decimal; their differences as `f32` are not exact.
@@ -63,34 +61,15 @@ pub struct Sought<'a> {
     pub others: &'a [UtcMillis],
 }
 
-/// When a line was crossed lately.
-#[derive(Debug, Clone, Default)]
-pub struct Crossings(Vec<UtcMillis>);
-
-impl Crossings {
-    /// Notes one more.
-    pub fn add(&mut self, at: UtcMillis) {
-        self.0.drain(..self.0.len().saturating_sub(MAX_CROSSINGS - 1));
-        self.0.push(at);
-    }
-
-    /// The latest ones.
-    #[must_use]
-    pub fn times(&self) -> &[UtcMillis] {
-        &self.0
-    }
-}
-
 /// A link with all it rests on, not only what a message has room for.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub outcome: LinkOutcome,
-    /// Every declaration of the goods named.
+    /// Every declaration of the goods that are there: those linked, or, whatever else is in doubt, those of a container that
+    /// was surely read.
     pub keys: BTreeSet<DeclKey>,
-    /// Containers known to be on the vehicle.
+    /// Containers of these goods known to be on the vehicle.
     pub aboard: BTreeSet<String>,
-    /// Its plate or visit stands for other goods than the container that was read: it may carry both.
-    pub in_doubt: bool,
 }
 
 /// Links what is sought as of `now`.
@@ -123,12 +102,17 @@ pub(super) fn whole(
         let age = feed_age_s.map_or_else(|| "never heard".into(), |s| format!("last heard {s} s ago"));
         decision.reason = format!("{}; the clearance feed is stale ({age})", decision.reason);
     }
-    let tips = tips_of(register, &groups[..decision.shown], &clues.read, now, config);
     let named = &groups[..decision.shown];
-    let keys = named.iter().flat_map(|g| &g.goods).map(|g| g.number.key.clone()).collect();
-    let aboard = named.iter().flat_map(|g| &g.clues).flat_map(|c| c.aboard.iter().cloned()).collect();
-    let mut links: Vec<Link> =
-        groups[..decision.shown].iter().flat_map(|g| links_of(g, &scene, decision.verdict)).collect();
+    let tips = tips_of(register, named, &clues.read, now, config);
+    let is_sure = |c: &Clue| {
+        let read = c.read.as_ref().is_some_and(|read| clues.sure.iter().any(|(sure, _)| sure == read));
+        read && c.confidence + SLACK >= config.confidence.link_min
+    };
+    let is_there = |g: &&Group| decision.verdict == LinkVerdict::Linked || g.clues.iter().any(is_sure);
+    let there = || named.iter().filter(is_there);
+    let keys = there().flat_map(|g| &g.goods).map(|g| g.number.key.clone()).collect();
+    let aboard = there().flat_map(|g| &g.clues).flat_map(|c| c.aboard().iter().cloned()).collect();
+    let mut links: Vec<Link> = named.iter().flat_map(|g| links_of(g, &scene, decision.verdict)).collect();
     if links.len() > MAX_LINKS {
         decision.reason = format!(
             "{}; {} of {} declarations named here, the rest by the bookings",
@@ -141,7 +125,7 @@ pub(super) fn whole(
     let Decision { verdict, rule, reason, .. } = decision;
     let contradiction = against.booking;
     let outcome = LinkOutcome { verdict, rule, links, contradiction, tips, reason, feed_age_s, feed_stale };
-    Whole { outcome, keys, aboard, in_doubt: against.vehicle }
+    Whole { outcome, keys, aboard }
 }
 
 /// Age of the last word from the clearance feed in seconds, and whether that is too old to know.
@@ -155,12 +139,8 @@ pub(super) fn feed_age(register: &RegisterSnapshot, now: UtcMillis, config: &Reg
 /// The area's bookings around the event, as clues.
 fn booked(scene: &Scene<'_>) -> Vec<Clue> {
     let (config, span) = (scene.config, scene.span);
-    let (before, after) = (i64::from(config.grace_before_s) * 1000, i64::from(config.grace_after_s) * 1000);
-    let live = scene.register.bookings_of(scene.area).iter().filter(|b| b.state != BookingState::Cancelled);
-    let near: Vec<_> = live
-        .filter(|b| touches(b.start.plus_ms(-before), b.end.plus_ms(after), span.from, span.until))
-        .cloned()
-        .collect();
+    let bookings = scene.register.bookings_of(scene.area).iter();
+    let near: Vec<_> = bookings.filter(|b| is_around(b, span, config)).cloned().collect();
     let first = first_touched(&near, span);
     let mut groups: Vec<Booked> = Vec::new();
     for (i, booking) in near.into_iter().enumerate() {
@@ -186,7 +166,6 @@ fn by_booking(scene: &Scene<'_>, booking: Arc<Booking>, in_window: bool, confide
     Clue {
         keys: booking.decl_keys.clone(),
         containers: scene.containers_of(&booking),
-        aboard: Vec::new(),
         read: None,
         method: LinkMethod::Booking,
         confidence,
@@ -257,19 +236,15 @@ fn same_goods(a: &Booking, b: &Booking) -> bool {
 struct Against {
     /// The booking of the area that is for other goods.
     booking: Option<Contradiction>,
-    /// The container, where anything was against it.
-    seen: Option<String>,
-    /// No known declaration has it.
-    unknown: bool,
-    /// Plates or visits are among what it speaks against.
-    vehicle: bool,
+    /// The container, when no known declaration has it.
+    unknown: Option<String>,
 }
 
-/// Finds what a surely read container contradicts: bookings of this very window, plates and visits that stand for other
-/// goods. When declarations are known for the container they do not count, and hardly when nobody knows it.
+/// Finds what a surely read container contradicts. A booking of this very window then does not count; when nobody knows the
+/// container, it and whatever stands for other goods (plates, visits) count hardly. A plate that stands for other goods than
+/// a known container is a candidate beside it: it may be of another vehicle.
 fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> Against {
     let is_booked = |c: &Clue| c.method == LinkMethod::Booking && c.in_window;
-    let rests = |c: &Clue| is_booked(c) || matches!(c.method, LinkMethod::PlateOcr | LinkMethod::Visit);
     let known = |container: &str| -> BTreeSet<DeclKey> {
         let read = clues.all.iter().filter(|c| c.read.as_deref() == Some(container));
         read.flat_map(|c| c.keys.iter().map(|d| d.key.clone())).collect()
@@ -285,11 +260,8 @@ fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> Against {
     if clues.all.iter().any(|c| c.method == LinkMethod::Officer) {
         return Against::default();
     }
-    let is_against = |c: &Clue| rests(c) && !clues.sure.iter().any(|(container, _)| fits(c, container));
+    let is_against = |c: &Clue| !clues.sure.iter().any(|(container, _)| fits(c, container));
     let against: Vec<bool> = clues.all.iter().map(is_against).collect();
-    if !against.contains(&true) {
-        return Against::default();
-    }
     // Several bookings of the area at once: one that fits is enough.
     let booked = || clues.all.iter().zip(&against).filter(|(c, _)| is_booked(c));
     let first = booked().next().filter(|_| booked().all(|(_, against)| *against));
@@ -298,19 +270,25 @@ fn contradicted(clues: &mut Clues, config: &RegisterConfig) -> Against {
         let booked = first.containers.iter().take(MAX_CONTAINERS).cloned().collect();
         Contradiction { booking_id, booked, seen: seen.clone(), observation_id }
     });
-    let unknown = known(&seen).is_empty();
-    let is_of_booking: Vec<bool> = clues.all.iter().map(is_booked).collect();
-    let mut at = 0;
-    clues.all.retain_mut(|clue| {
-        let counts = against[at] && (booking.is_some() || !is_of_booking[at]);
-        at += 1;
-        if counts && unknown {
+    let mut unknown = Some(seen).filter(|seen| known(seen).is_empty());
+    let mut weakened = false;
+    for (mut clue, is_against) in std::mem::take(&mut clues.all).into_iter().zip(against) {
+        let counts = match clue.method {
+            LinkMethod::Booking => clue.in_window && booking.is_some(),
+            LinkMethod::PlateOcr | LinkMethod::Visit => is_against && unknown.is_some(),
+            _ => false,
+        };
+        if counts && unknown.is_none() {
+            continue;
+        }
+        if counts {
+            weakened = true;
             clue.confidence = clue.confidence.min(config.confidence.booking_grace);
         }
-        !counts || unknown
-    });
-    let vehicle = against.iter().zip(&is_of_booking).any(|(against, booked)| *against && !booked);
-    Against { booking, seen: Some(seen), unknown, vehicle }
+        clues.all.push(clue);
+    }
+    unknown = unknown.filter(|_| weakened);
+    Against { booking, unknown }
 }
 
 /// What was decided about the groups.
@@ -324,18 +302,26 @@ struct Decision {
 
 impl Decision {
     fn note_contradiction(&mut self, against: &Against) {
-        let Some(seen) = &against.seen else { return };
-        let said = if against.unknown { "which no known declaration has" } else { "which decides" };
-        let what = match &against.booking {
-            Some(c) => format!("booking {} is for other goods than container {seen}", c.booking_id),
-            None => format!("plate or visit stand for other goods than container {seen}"),
+        let what = match (&against.booking, &against.unknown) {
+            (None, None) => return,
+            (Some(c), None) => {
+                format!("booking {} is for other goods than container {}, which decides", c.booking_id, c.seen)
+            }
+            (Some(c), Some(seen)) => {
+                format!(
+                    "booking {} is for other goods than container {seen}, which no known declaration has",
+                    c.booking_id
+                )
+            }
+            (None, Some(seen)) => {
+                format!("plate or visit stand for other goods than container {seen}, which no known declaration has")
+            }
         };
-        self.reason = format!("{}; {what}, {said}", self.reason);
-        self.rule = match (against.unknown, self.verdict) {
-            (true, LinkVerdict::Unlinked) if against.booking.is_none() => self.rule,
-            (true, _) => LinkRule::UnknownContainer,
-            (false, LinkVerdict::Linked) if against.booking.is_some() => LinkRule::ContainerOverBooking,
-            (false, _) => self.rule,
+        self.reason = format!("{}; {what}", self.reason);
+        self.rule = match (&against.unknown, self.verdict) {
+            (Some(_), _) => LinkRule::UnknownContainer,
+            (None, LinkVerdict::Linked) => LinkRule::ContainerOverBooking,
+            (None, _) => self.rule,
         };
     }
 }

@@ -30,7 +30,7 @@ pub use container::ContainerNo;
 pub use declaration::{DeclNumber, Declaration, Direction};
 pub use fact::{Fact, FactKind};
 pub use fields::{MessageError, Parsed, Problem};
-pub use link::{Crossings, Sought, link};
+pub use link::{Sought, link};
 pub use observation::{Observation, ObservationKind};
 pub use register::{Outcome, Register, RegisterSnapshot};
 pub use tip::{Tip, TipState};

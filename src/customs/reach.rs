@@ -83,8 +83,8 @@ impl Reach {
 }
 
 fn around_booking(b: &Booking, config: &RegisterConfig) -> (AreaId, UtcMillis, UtcMillis) {
-    let (before, after) = (i64::from(config.grace_before_s), i64::from(config.grace_after_s));
-    (b.area.clone(), b.start.plus_ms(-before * 1000), b.end.plus_ms(after * 1000))
+    let (from, until) = b.with_grace(config);
+    (b.area.clone(), from, until)
 }
 
 fn around_reading(

@@ -31,11 +31,11 @@ pub(super) fn follow(register: &RegisterSnapshot, seen: &Observation, config: &R
     let timeout_ms = i64::from(config.visit_timeout_s) * 1000;
     let known = of_value(register, seen, part, timeout_ms);
     let together = of_passage(register, seen, i64::from(config.passage_s) * 1000);
-    let c = &config.confidence;
+    let read = Read { seen, part, confidence: &config.confidence };
     let mut changed = match seen.passing {
-        Some(Passing::In) => come_in(register, seen, part, known, together, c),
-        Some(Passing::Out) => go_out(seen, part, known, together, c),
-        None => inside(seen, part, known, together, c),
+        Some(Passing::In) => read.come_in(known, together, register.visit(&format!("{OWN}{}", seen.id))),
+        Some(Passing::Out) => read.go_out(known, together),
+        None => read.inside(known, together),
     };
     changed.retain(is_own);
     changed
@@ -108,95 +108,126 @@ fn naming(register: &RegisterSnapshot, seen: &Observation) -> Option<Arc<Visit>>
     visits.iter().find(by).or_else(latest).map(|v| Arc::clone(v))
 }
 
-fn come_in(
-    register: &RegisterSnapshot,
-    seen: &Observation,
+/// A reading of a part, and what a reading is worth.
+struct Read<'a> {
+    seen: &'a Observation,
     part: Part,
-    known: Option<Arc<Visit>>,
-    together: Option<Arc<Visit>>,
-    c: &ConfidenceConfig,
-) -> Vec<Visit> {
-    // The rest of a vehicle that is just coming in, unless that place is taken by another one.
-    if let Some(visit) = together.filter(|v| v.state == VisitState::Open && fits(v, part, seen)) {
-        if holds(&visit, part, seen) {
-            return Vec::new();
+    confidence: &'a ConfidenceConfig,
+}
+
+impl Read<'_> {
+    /// `opened`: the visit that this very reading opened before it was corrected.
+    fn come_in(
+        &self,
+        known: Option<Arc<Visit>>,
+        together: Option<Arc<Visit>>,
+        opened: Option<&Arc<Visit>>,
+    ) -> Vec<Visit> {
+        // The rest of a vehicle that is just coming in, unless that place is taken by another one.
+        let (goes_on, next) = match (together.filter(|v| v.state == VisitState::Open && self.fits(v)), opened) {
+            (Some(visit), _) if self.holds(&visit) => return Vec::new(),
+            (Some(visit), _) => (Some(visit.id.clone()), self.joined(&without(&visit, &self.seen.id))),
+            (None, Some(opened)) => (Some(opened.id.clone()), self.joined(&without(opened, &self.seen.id))),
+            (None, None) => (None, self.opened()),
+        };
+        let ended = known.filter(|k| goes_on.as_ref() != Some(&k.id)).map(|old| unseen(&old));
+        ended.into_iter().chain([next]).collect()
+    }
+
+    /// Room for this part: a vehicle has one tractor and one trailer, and at most a few containers.
+    fn fits(&self, visit: &Visit) -> bool {
+        match self.part {
+            Part::Head => visit.head_plate.is_none() || self.holds(visit),
+            Part::Trailer => visit.trailer_plate.is_none() || self.holds(visit),
+            Part::Container => visit.containers.len() < 4,
         }
-        let ended = known.filter(|k| k.id != visit.id).map(|old| unseen(&old));
-        return ended.into_iter().chain([joined(&visit, part, seen, c)]).collect();
     }
-    // A reading that was corrected goes on with the visit it opened.
-    if let Some(opened) = register.visit(&format!("{OWN}{}", seen.id)) {
-        let ended = known.filter(|k| k.id != opened.id).map(|old| unseen(&old));
-        return ended.into_iter().chain([joined(&without(opened, &seen.id), part, seen, c)]).collect();
-    }
-    let ended = known.map(|old| unseen(&old));
-    ended.into_iter().chain([opened(seen, part, c)]).collect()
-}
 
-/// Room for this part: a vehicle has one tractor and one trailer, and at most a few containers.
-fn fits(visit: &Visit, part: Part, seen: &Observation) -> bool {
-    match part {
-        Part::Head => visit.head_plate.is_none() || holds(visit, part, seen),
-        Part::Trailer => visit.trailer_plate.is_none() || holds(visit, part, seen),
-        Part::Container => visit.containers.len() < 4,
+    fn holds(&self, visit: &Visit) -> bool {
+        holds(visit, self.part, self.seen)
     }
-}
 
-fn go_out(
-    seen: &Observation,
-    part: Part,
-    known: Option<Arc<Visit>>,
-    together: Option<Arc<Visit>>,
-    c: &ConfidenceConfig,
-) -> Vec<Visit> {
-    let Some(visit) = known else {
-        // Another tractor takes it out: what else was read says whose it is.
-        let swapped = together.filter(|v| part == Part::Head && v.state != VisitState::ClosedUnseen);
-        return swapped.map(|v| joined(&v, part, seen, c)).into_iter().collect();
-    };
-    let mut next = newer(&visit);
-    let alone = part == Part::Head && (visit.trailer_plate.is_some() || !visit.containers.is_empty());
-    if alone && together.is_none_or(|t| t.id != visit.id) {
-        next.head_plate = None;
-        note(&mut next, part, seen, true);
-    } else {
-        next.out_at = Some(seen.at);
-        next.state = VisitState::Closed;
-    }
-    vec![next]
-}
-
-fn inside(
-    seen: &Observation,
-    part: Part,
-    known: Option<Arc<Visit>>,
-    together: Option<Arc<Visit>>,
-    c: &ConfidenceConfig,
-) -> Vec<Visit> {
-    match (known, together) {
-        (Some(own), Some(other))
-            if own.id != other.id && part == Part::Container && other.state == VisitState::Open =>
-        {
-            loaded_over(seen, &own, &other, c)
+    fn go_out(&self, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+        let (seen, part) = (self.seen, self.part);
+        let Some(visit) = known else {
+            // Another tractor takes it out: what else was read says whose it is.
+            let swapped = together.filter(|v| part == Part::Head && v.state != VisitState::ClosedUnseen);
+            return swapped.map(|v| self.joined(&v)).into_iter().collect();
+        };
+        let mut next = newer(&visit);
+        let alone = part == Part::Head && (visit.trailer_plate.is_some() || !visit.containers.is_empty());
+        if alone && together.is_none_or(|t| t.id != visit.id) {
+            next.head_plate = None;
+            note(&mut next, part, seen, true);
+        } else {
+            next.out_at = Some(seen.at);
+            next.state = VisitState::Closed;
         }
-        (Some(own), _) => vec![stayed(newer(&own), seen)],
-        // Another tractor on a trailer or container of the site.
-        (None, Some(visit)) if part == Part::Head && visit.state == VisitState::Open => {
-            vec![stayed(joined(&visit, part, seen, c), seen)]
-        }
-        _ => Vec::new(),
+        vec![next]
     }
-}
 
-/// A container of one visit on the vehicle of another.
-fn loaded_over(seen: &Observation, own: &Visit, other: &Visit, c: &ConfidenceConfig) -> Vec<Visit> {
-    let mut left = newer(own);
-    left.containers.retain(|c| *c != seen.norm);
-    note(&mut left, Part::Container, seen, true);
-    let mut takes = joined(other, Part::Container, seen, c);
-    takes.from_visit = Some(own.id.clone());
-    takes.confidence = takes.confidence.min(own.confidence);
-    vec![left, stayed(takes, seen)]
+    fn inside(&self, known: Option<Arc<Visit>>, together: Option<Arc<Visit>>) -> Vec<Visit> {
+        match (known, together) {
+            (Some(own), Some(other))
+                if own.id != other.id && self.part == Part::Container && other.state == VisitState::Open =>
+            {
+                self.loaded_over(&own, &other)
+            }
+            (Some(own), _) => vec![stayed(newer(&own), self.seen)],
+            // Another tractor on a trailer or container of the site.
+            (None, Some(visit)) if self.part == Part::Head && visit.state == VisitState::Open => {
+                vec![stayed(self.joined(&visit), self.seen)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A container of one visit on the vehicle of another.
+    fn loaded_over(&self, own: &Visit, other: &Visit) -> Vec<Visit> {
+        let mut left = newer(own);
+        left.containers.retain(|c| *c != self.seen.norm);
+        note(&mut left, Part::Container, self.seen, true);
+        let mut takes = self.joined(other);
+        takes.from_visit = Some(own.id.clone());
+        takes.confidence = takes.confidence.min(own.confidence);
+        vec![left, stayed(takes, self.seen)]
+    }
+
+    fn opened(&self) -> Visit {
+        self.joined(&Visit {
+            id: format!("{OWN}{}", self.seen.id),
+            version: 0,
+            in_at: self.seen.at,
+            out_at: None,
+            state: VisitState::Open,
+            head_plate: None,
+            trailer_plate: None,
+            containers: Vec::new(),
+            decl_keys: Vec::new(),
+            booking_id: None,
+            from_visit: None,
+            confidence: self.seen.confidence,
+            parts: Vec::new(),
+            stays: Vec::new(),
+        })
+    }
+
+    fn joined(&self, visit: &Visit) -> Visit {
+        let mut next = newer(visit);
+        let value = self.seen.norm.clone();
+        match self.part {
+            Part::Head => next.head_plate = Some(value),
+            Part::Trailer => next.trailer_plate = Some(value),
+            Part::Container => {
+                next.containers.push(value);
+                // It names the goods: the visit is no surer of them.
+                next.confidence = next.confidence.min(container_weight(self.seen, self.confidence).0);
+            }
+        }
+        next.in_at = next.in_at.min(self.seen.at);
+        note(&mut next, self.part, self.seen, false);
+        next
+    }
 }
 
 /// Without what this reading said earlier.
@@ -206,43 +237,6 @@ fn without(visit: &Visit, observation: &str) -> Visit {
     out.containers.retain(|c| !visit.parts.iter().any(|p| said(p) && p.part == Part::Container && p.value == *c));
     out.parts.retain(|p| !said(p));
     out
-}
-
-fn opened(seen: &Observation, part: Part, c: &ConfidenceConfig) -> Visit {
-    let empty = Visit {
-        id: format!("{OWN}{}", seen.id),
-        version: 0,
-        in_at: seen.at,
-        out_at: None,
-        state: VisitState::Open,
-        head_plate: None,
-        trailer_plate: None,
-        containers: Vec::new(),
-        decl_keys: Vec::new(),
-        booking_id: None,
-        from_visit: None,
-        confidence: seen.confidence,
-        parts: Vec::new(),
-        stays: Vec::new(),
-    };
-    joined(&empty, part, seen, c)
-}
-
-fn joined(visit: &Visit, part: Part, seen: &Observation, c: &ConfidenceConfig) -> Visit {
-    let mut next = newer(visit);
-    let value = seen.norm.clone();
-    match part {
-        Part::Head => next.head_plate = Some(value),
-        Part::Trailer => next.trailer_plate = Some(value),
-        Part::Container => {
-            next.containers.push(value);
-            // It names the goods: the visit is no surer of them.
-            next.confidence = next.confidence.min(container_weight(seen, c).0);
-        }
-    }
-    next.in_at = next.in_at.min(seen.at);
-    note(&mut next, part, seen, false);
-    next
 }
 
 fn stayed(mut visit: Visit, seen: &Observation) -> Visit {

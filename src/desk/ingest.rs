@@ -72,10 +72,11 @@ async fn store_all(room: &Room, batch: &[Arrived]) {
             [one] if error.is_of_content() => {
                 tracing::error!(%error, topic = one.topic, bytes = one.payload.len(), "the database will not have a message");
                 match refuse(room, one).await {
-                    Err(error) if !error.is_of_content() => {
-                        tracing::warn!(%error, "it cannot be kept aside now; trying again");
+                    Ok(()) => return,
+                    Err(error) if error.is_of_content() => {
+                        return tracing::error!(%error, topic = one.topic, "nor can it be kept aside: it is lost here");
                     }
-                    _ => return,
+                    Err(error) => tracing::warn!(%error, "it cannot be kept aside now; trying again"),
                 }
             }
             [_, _, ..] if error.is_of_content() => {

@@ -16,7 +16,7 @@ use super::{EventId, EventMessage, Finding, Zone};
 use crate::camera::Frame;
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{CameraConfig, EventsConfig, SiteConfig};
-use crate::customs::{Crossings, LinkOutcome, Sought};
+use crate::customs::{LinkOutcome, Sought};
 use crate::ids::IdSource;
 use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
 use crate::track::{Track, TrackId};
@@ -45,6 +45,9 @@ pub struct LifecycleContext {
 
 /// From what is sought to declarations.
 pub type Linker<'a> = dyn Fn(&Sought<'_>) -> LinkOutcome + 'a;
+
+/// What was kept back is tried again this often, milliseconds.
+const TRY_EVERY_MS: i64 = 1000;
 
 /// The register as it stands now.
 #[derive(Clone, Copy)]
@@ -79,10 +82,10 @@ pub struct Lifecycle {
     rate: Rate,
     /// By the rules' key; ordered, so that the same input gives the same output.
     open: BTreeMap<u64, OpenEvent>,
-    /// Latest crossings of each line.
-    crossed: BTreeMap<AreaId, Crossings>,
     /// Lasting events that were kept back, by the rules' key, with their latest sights without a picture.
     waiting: BTreeMap<u64, (AreaEvent, Sight)>,
+    /// When they were last tried.
+    tried: Option<MonoMillis>,
     /// Where events were not said, and since when.
     unsaid: BTreeMap<AreaId, UtcMillis>,
 }
@@ -122,8 +125,8 @@ impl Lifecycle {
             sights: Sights::default(),
             rate: Rate::new(context.events.max_per_minute),
             open: BTreeMap::new(),
-            crossed: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            tried: None,
             unsaid: BTreeMap::new(),
         })
     }
@@ -246,9 +249,14 @@ impl Lifecycle {
         said
     }
 
-    /// Says what was kept back, where there is room by now.
+    /// Says what was kept back, where there is room by now. Tried once in a while only: each try is a link of its own.
     fn take_up(&mut self, moment: &Moment<'_>, register: &RegisterView<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let now = moment.frame.time.mono;
+        if self.waiting.is_empty() || self.tried.is_some_and(|t| (0..TRY_EVERY_MS).contains(&now.since(t))) {
+            return findings;
+        }
+        self.tried = Some(now);
         for (key, (mut event, mut sight)) in std::mem::take(&mut self.waiting) {
             let time = moment.frame.time;
             let since_ms = time.mono.since(event.mono);
@@ -282,7 +290,7 @@ impl Lifecycle {
         // An exit is an instant, but who leaves belongs to the booking it came in under.
         let came = came(event.rule, event.start, event.dwell_ms);
         let uncertainty_ms = sight.time.uncertainty_ms;
-        let others = self.others(event);
+        let others = &event.crossed;
         let sought = Sought { area: &booked, start: came, end: event.end, uncertainty_ms, event: None, others };
         let link = (register.link)(&sought);
         if !self.rate.allows(event.mono, graded(event.severity, &link)) {
@@ -312,16 +320,6 @@ impl Lifecycle {
             self.open.insert(event.key, open);
         }
         Some(Finding { event: message, frame, received })
-    }
-
-    /// When the line of a crossing was crossed, this time included.
-    fn others(&mut self, event: &AreaEvent) -> &[UtcMillis] {
-        if !self.composer.camera.lines.iter().any(|l| l.id == event.area) {
-            return &[];
-        }
-        let crossed = self.crossed.entry(event.area.clone()).or_default();
-        crossed.add(event.start);
-        crossed.times()
     }
 
     /// Something that goes with the next message.

@@ -335,7 +335,8 @@ fn cross(
         return Vec::new();
     }
     let drafts = line.judge(crossing, subject.track, now, checks, keys);
-    drafts.into_iter().map(|d| event(d, &line.config.id, subject)).collect()
+    let crossed = |d| AreaEvent { crossed: line.crossed.clone(), ..event(d, &line.config.id, subject) };
+    drafts.into_iter().map(crossed).collect()
 }
 
 fn event(draft: Draft, area: &AreaId, subject: &Subject) -> AreaEvent {
@@ -360,6 +361,7 @@ fn event(draft: Draft, area: &AreaId, subject: &Subject) -> AreaEvent {
         count: draft.count,
         suppressed: 0,
         jumped: subject.jumped,
+        crossed: Vec::new(),
         mono: draft.at.mono,
     }
 }

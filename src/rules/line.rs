@@ -5,21 +5,26 @@ use super::line_cross::{self, Crossing};
 use super::presence::Sight;
 use super::tailgating::Tailgating;
 use super::{AreaId, gate_out, wrong_way};
+use crate::clock::UtcMillis;
 use crate::config::LineConfig;
-use crate::customs::{Checks, Crossings};
+use crate::customs::Checks;
 use crate::track::TrackId;
+
+/// Crossings remembered: more than pass within the time that readings are looked for.
+const MAX_CROSSINGS: usize = 200;
 
 /// A line as configured, with what crossed it last.
 #[derive(Debug)]
 pub(super) struct GateLine {
     pub config: LineConfig,
     tailgating: Tailgating,
-    crossed: Crossings,
+    /// When it was crossed lately, either way.
+    pub crossed: Vec<UtcMillis>,
 }
 
 impl GateLine {
     pub fn new(config: &LineConfig) -> Self {
-        Self { config: config.clone(), tailgating: Tailgating::default(), crossed: Crossings::default() }
+        Self { config: config.clone(), tailgating: Tailgating::default(), crossed: Vec::new() }
     }
 
     /// A crossing is reported once, as what it is: against the direction, out of the supervised area, or plain; and
@@ -32,7 +37,8 @@ impl GateLine {
         checks: &Checks<'_>,
         keys: &mut Keys,
     ) -> Vec<Draft> {
-        self.crossed.add(crossing.at.utc);
+        self.crossed.drain(..self.crossed.len().saturating_sub(MAX_CROSSINGS - 1));
+        self.crossed.push(crossing.at.utc);
         let line = &self.config;
         if !crossing.is(line.direction) {
             let rule = line.wrong_way.as_ref();
@@ -40,7 +46,7 @@ impl GateLine {
         }
         let mut drafts = vec![match &line.gate_out {
             Some(rule) => {
-                let may_leave = checks.may_leave(&self.booked(), crossing.at.utc, self.crossed.times());
+                let may_leave = checks.may_leave(&self.booked(), crossing.at.utc, &self.crossed);
                 gate_out::report(crossing, now, (line, rule), may_leave, keys)
             }
             None => line_cross::report(crossing, now, line, keys),

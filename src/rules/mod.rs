@@ -242,6 +242,8 @@ pub struct AreaEvent {
     pub suppressed: u32,
     /// The track has jumped further than the thing can have moved: it may be two things mixed up.
     pub jumped: bool,
+    /// Of a crossing: when its line was crossed lately, this time included.
+    pub crossed: Vec<UtcMillis>,
     /// Monotonic twin of `at`.
     pub mono: MonoMillis,
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+use crate::camera::{CameraId, Frame, OwnedI420};
 use crate::clock::{FrameTime, TimeSource, mono_now, utc_now};
 
 /// Reads a JPEG or PNG file. An odd last row or column is left out.
@@ -27,19 +27,7 @@ pub fn read(path: &Path) -> Result<Frame, String> {
     };
     let camera = CameraId("picture".into());
     let planes = Arc::new(planes);
-    Ok(Frame {
-        camera,
-        number: 0,
-        time,
-        lull: None,
-        width,
-        height,
-        layout: PixelLayout::I420,
-        bt709: false,
-        full_range: false,
-        keyframe: true,
-        planes,
-    })
+    Ok(Frame::made(camera, time, (width, height), planes))
 }
 
 fn i420(rgb: &image::RgbImage, width: u32, height: u32) -> Vec<u8> {

@@ -430,19 +430,7 @@ mod tests {
             uncertainty_ms: 0,
             clock_offset_ms: None,
         };
-        Frame {
-            camera: CameraId("a".into()),
-            number: 0,
-            time,
-            lull: None,
-            width,
-            height,
-            layout,
-            bt709: false,
-            full_range: false,
-            keyframe: true,
-            planes,
-        }
+        Frame { layout, ..Frame::made(CameraId("a".into()), time, (width, height), planes) }
     }
 
     /// A picture of noise, as I420 or NV12, rows padded by 5 bytes.

@@ -150,7 +150,7 @@ mod tests {
     use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
     use super::*;
-    use crate::camera::{CameraId, OwnedI420, PixelLayout};
+    use crate::camera::{CameraId, OwnedI420};
     use crate::clock::{FrameTime, TimeSource, UtcMillis};
 
     static NOW: AtomicI64 = AtomicI64::new(0);
@@ -187,20 +187,7 @@ mod tests {
         let (source, uncertainty_ms) = (TimeSource::File, 0);
         let time = FrameTime { utc: UtcMillis(0), mono: MonoMillis(0), source, uncertainty_ms, clock_offset_ms: None };
         let planes = Arc::new(OwnedI420::filled(8, 8, 0, 128, 128));
-        let (camera, layout) = (CameraId("a".into()), PixelLayout::I420);
-        Frame {
-            camera,
-            number: 0,
-            time,
-            lull: None,
-            width: 8,
-            height: 8,
-            layout,
-            bt709: false,
-            full_range: false,
-            keyframe: true,
-            planes,
-        }
+        Frame::made(CameraId("a".into()), time, (8, 8), planes)
     }
 
     #[test]

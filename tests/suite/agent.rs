@@ -15,7 +15,7 @@ use gatewatch::geometry::{Point, Polygon};
 use gatewatch::mqtt::publish::publish_all;
 use gatewatch::rules::{EndReason, Phase, RuleKind};
 use gatewatch::simulate::record::{Recording, record};
-use gatewatch::simulate::{Renderer, Scene, ServerOptions, TruthFrame};
+use gatewatch::simulate::{Renderer, Scene, ServerOptions, SimServer, TruthFrame};
 use gatewatch::store::{Archive, Store, StoreOptions};
 use gatewatch::telemetry::metrics::FRAMES_ANALYSED;
 use serde_json::{Value, json};
@@ -268,16 +268,22 @@ async fn nothing_is_missing(gate: &Gate, desk: &Listener) {
     assert!(chain.faults.is_empty() && chain.messages >= u64::try_from(last).unwrap(), "{chain:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_refuses_for_some_seconds_around_the_stop_loses_nothing() {
-    let _alone = ONE.lock().await;
-    let model = own_model();
+/// A bay where something goes to and fro, and who listens. The agent is not started; broker and camera live as long as the
+/// first value.
+async fn busy_bay() -> ((Mosquitto, SimServer), Listener, Gate) {
     let broker = Mosquitto::open();
     let desk = Listener::start(broker.url(), "desk").await;
     let server = serve(shuttle(), Codec::H264, ServerOptions::default());
     let mut watched = camera("bay", server.url("bay"));
     watched.areas = strips();
-    let mut gate = Gate::new(model, broker.url(), vec![watched]);
+    let gate = Gate::new(own_model(), broker.url(), vec![watched]);
+    ((broker, server), desk, gate)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_for_some_seconds_around_the_stop_loses_nothing() {
+    let _alone = ONE.lock().await;
+    let (_parts, desk, mut gate) = busy_bay().await;
     gate.start();
     until("an event that lasts", async || lasting(&desk.events()).then_some(())).await;
     let url = format!("sqlite:{}", gate.config.store.dir.join("gatewatch.db").display());
@@ -354,12 +360,7 @@ async fn bad_cameras_are_named_and_do_not_hold_up_the_good_one_and_no_password_i
 async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     let _alone = ONE.lock().await;
     let model = own_model();
-    let broker = Mosquitto::open();
-    let desk = Listener::start(broker.url(), "desk").await;
-    let server = serve(shuttle(), Codec::H264, ServerOptions::default());
-    let mut watched = camera("bay", server.url("bay"));
-    watched.areas = strips();
-    let mut gate = Gate::new(model.clone(), broker.url(), vec![watched]);
+    let (_parts, desk, mut gate) = busy_bay().await;
     let later = gate.dir.path().join("later.onnx");
     gate.config.detector.model.clone_from(&later);
     gate.start();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gatewatch::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+use gatewatch::camera::{CameraId, Frame, OwnedI420};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use gatewatch::config::DetectorConfig;
 use gatewatch::vision::detector::{Detect, Detector};
@@ -77,19 +77,7 @@ pub fn frame((width, height, data): (u32, u32, Vec<u8>)) -> Frame {
     };
     let planes = Arc::new(OwnedI420::new(width, height, data).unwrap());
     let camera = CameraId("test".into());
-    Frame {
-        camera,
-        number: 0,
-        time,
-        lull: None,
-        width,
-        height,
-        layout: PixelLayout::I420,
-        bt709: false,
-        full_range: false,
-        keyframe: true,
-        planes,
-    }
+    Frame::made(camera, time, (width, height), planes)
 }
 
 #[test]

@@ -185,25 +185,12 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::camera::{CameraId, FramePlanes, OwnedI420, PixelLayout};
+    use crate::camera::{CameraId, FramePlanes, OwnedI420};
     use crate::clock::FrameTime;
 
     pub(crate) fn frame(width: u32, height: u32, planes: Arc<dyn FramePlanes>) -> Frame {
         let time = FrameTime::arrived(0);
-        let layout = PixelLayout::I420;
-        Frame {
-            camera: CameraId("c".into()),
-            number: 0,
-            time,
-            lull: None,
-            width,
-            height,
-            layout,
-            bt709: false,
-            full_range: false,
-            keyframe: true,
-            planes,
-        }
+        Frame::made(CameraId("c".into()), time, (width, height), planes)
     }
 
     fn drawn(w: u32, h: u32, level: impl Fn(u32, u32) -> u8) -> Luma {

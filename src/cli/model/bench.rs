@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::camera::{CameraId, Frame, OwnedI420, PixelLayout};
+use crate::camera::{CameraId, Frame, OwnedI420};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, precise_now};
 use crate::config::ExecutionProvider;
 use crate::vision::detector::{Detect, Detector};
@@ -96,25 +96,14 @@ fn noise() -> Frame {
     let bytes = OwnedI420::bytes(WIDTH as usize, HEIGHT as usize);
     let planes =
         OwnedI420::new(WIDTH, HEIGHT, (0..bytes).map(|_| next()).collect()).expect("as many bytes as it needs");
-    Frame {
-        camera: CameraId("bench".into()),
-        number: 0,
-        time: FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
-            source: TimeSource::File,
-            uncertainty_ms: 0,
-            clock_offset_ms: None,
-        },
-        lull: None,
-        keyframe: true,
-        width: WIDTH,
-        height: HEIGHT,
-        layout: PixelLayout::I420,
-        bt709: true,
-        full_range: false,
-        planes: Arc::new(planes),
-    }
+    let time = FrameTime {
+        utc: UtcMillis(0),
+        mono: MonoMillis(0),
+        source: TimeSource::File,
+        uncertainty_ms: 0,
+        clock_offset_ms: None,
+    };
+    Frame { bt709: true, ..Frame::made(CameraId("bench".into()), time, (WIDTH, HEIGHT), Arc::new(planes)) }
 }
 
 /// All bytes of a region, row by row.

@@ -114,19 +114,7 @@ mod tests {
             clock_offset_ms: None,
         };
         let planes = Arc::new(Padded { planes });
-        Frame {
-            camera: CameraId("c".into()),
-            number: 0,
-            time,
-            lull: None,
-            width: 3,
-            height: 3,
-            layout,
-            bt709,
-            full_range: false,
-            keyframe: true,
-            planes,
-        }
+        Frame { layout, bt709, ..Frame::made(CameraId("c".into()), time, (3, 3), planes) }
     }
 
     fn pixels(frame: &Frame) -> Vec<[u8; 3]> {

@@ -7,7 +7,7 @@ use super::SIZE;
 use super::views::View;
 use crate::camera::health::luma::fingerprint;
 use crate::camera::health::{HealthChange, HealthMonitor, Luma, Now, StreamView};
-use crate::camera::{CameraId, CameraState, Codec, Frame, OwnedI420, PixelLayout};
+use crate::camera::{CameraId, CameraState, Codec, Frame, OwnedI420};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use crate::config::HealthConfig;
 use crate::simulate::misbehave::{Door, Faults, Misbehaviour};
@@ -81,19 +81,12 @@ pub fn play(mut script: Script, limits: &HealthConfig) -> Result<(Vec<Said>, f64
 
 fn frame(picture: Vec<u8>, mono: MonoMillis, utc: UtcMillis) -> Result<Frame, String> {
     let time = FrameTime { utc, mono, source: TimeSource::Arrival, uncertainty_ms: 500, clock_offset_ms: None };
-    Ok(Frame {
-        camera: CameraId("simulated".into()),
-        number: 0,
+    Ok(Frame::made(
+        CameraId("simulated".into()),
         time,
-        lull: None,
-        width: SIZE.0,
-        height: SIZE.1,
-        layout: PixelLayout::I420,
-        bt709: false,
-        full_range: false,
-        keyframe: true,
-        planes: Arc::new(OwnedI420::new(SIZE.0, SIZE.1, picture)?),
-    })
+        (SIZE.0, SIZE.1),
+        Arc::new(OwnedI420::new(SIZE.0, SIZE.1, picture)?),
+    ))
 }
 
 /// What the camera part would say of the stream.

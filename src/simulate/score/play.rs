@@ -7,7 +7,7 @@ use super::drills::{Drill, START};
 use super::facts::Facts;
 use super::interval_ms;
 use super::truth::{SIZE, Sample};
-use crate::camera::{Frame, OwnedI420, PixelLayout};
+use crate::camera::{Frame, OwnedI420};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 use crate::config::{EventsConfig, RegisterConfig, SiteConfig, TrackerConfig};
 use crate::customs::{Checks, Register, RegisterSnapshot, link};
@@ -132,19 +132,7 @@ impl<'a> Player<'a> {
     }
 
     fn frame(&self, t: f64, number: u64) -> Frame {
-        Frame {
-            camera: self.drill.camera.id.clone(),
-            number,
-            time: time(t),
-            lull: None,
-            width: SIZE.0,
-            height: SIZE.1,
-            layout: PixelLayout::I420,
-            bt709: false,
-            full_range: false,
-            keyframe: true,
-            planes: self.planes.clone(),
-        }
+        Frame { number, ..Frame::made(self.drill.camera.id.clone(), time(t), (SIZE.0, SIZE.1), self.planes.clone()) }
     }
 
     fn detections(&mut self, sample: &Sample) -> Vec<Detection> {
