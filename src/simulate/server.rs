@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::glib;
@@ -22,6 +23,9 @@ use super::stage::{Stage, lock};
 use crate::camera::Codec;
 use crate::clock::mono_now;
 use crate::config::Secret;
+
+/// Connections get so long to end by themselves: one that waits for a stream to begin does not.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Why cameras cannot be served or a misbehaviour cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +120,8 @@ pub struct SimServer {
 struct Shared {
     cameras: BTreeMap<String, Camera>,
     viewers: Mutex<Vec<Viewer>>,
+    /// One of them has gone.
+    gone: Condvar,
     server: rtsp::RTSPServer,
 }
 
@@ -125,10 +131,26 @@ struct Camera {
     ends: Arc<Ends>,
 }
 
-/// A connection that asked for a camera.
+/// A connection that asked for something.
 struct Viewer {
     client: glib::WeakRef<rtsp::RTSPClient>,
-    camera: String,
+    /// Of the thread that serves it.
+    context: glib::MainContext,
+    /// The camera it asked for, from then on.
+    camera: Option<String>,
+}
+
+impl Viewer {
+    /// Has it closed by its own thread: where another one closes it while it is read, it is read for ever, and the
+    /// error of that is logged as fast as a core can.
+    fn close(&self) {
+        let client = self.client.clone();
+        let end = glib::idle_source_new(None, glib::Priority::HIGH, move || {
+            client.upgrade().inspect(|c| c.close());
+            glib::ControlFlow::Break
+        });
+        end.attach(Some(&self.context));
+    }
 }
 
 impl SimServer {
@@ -146,7 +168,7 @@ impl SimServer {
         if let Some(threads) = server.thread_pool() {
             threads.set_max_threads(-1);
         }
-        let shared = Arc::new(Shared { cameras, viewers: Mutex::default(), server });
+        let shared = Arc::new(Shared { cameras, viewers: Mutex::default(), gone: Condvar::new(), server });
         for camera in shared.cameras.values() {
             shared.mount(camera);
         }
@@ -173,7 +195,7 @@ impl SimServer {
                 if context.with_thread_default(|| main_loop.run()).is_err() {
                     tracing::error!("the main loop of the simulated cameras does not run");
                 }
-                shared.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
+                shared.close_all();
                 context.find_source_by_id(&source).inspect(|s| s.destroy());
             }
         });
@@ -199,7 +221,7 @@ impl SimServer {
     #[must_use]
     pub fn stats(&self, name: &str) -> Option<CameraStats> {
         let stage = &self.shared.cameras.get(name)?.stage;
-        let clients = lock(&self.shared.viewers).iter().filter(|v| v.camera == name).count();
+        let clients = lock(&self.shared.viewers).iter().filter(|v| v.camera.as_deref() == Some(name)).count();
         Some(CameraStats {
             clients,
             pictures: stage.pictures.load(Ordering::Relaxed),
@@ -279,10 +301,29 @@ impl Shared {
 
     /// Closes every connection that opened this camera.
     fn cut(&self, name: &str) {
-        // Closing calls back into `forget`, so the list must not be held meanwhile.
-        let clients: Vec<rtsp::RTSPClient> =
-            lock(&self.viewers).iter().filter(|v| v.camera == name).filter_map(|v| v.client.upgrade()).collect();
-        clients.iter().for_each(RTSPClientExt::close);
+        lock(&self.viewers).iter().filter(|v| v.camera.as_deref() == Some(name)).for_each(Viewer::close);
+    }
+
+    /// Closes every connection and waits until they are.
+    fn close_all(&self) {
+        let viewers = lock(&self.viewers);
+        viewers.iter().for_each(Viewer::close);
+        let waited = self.gone.wait_timeout_while(viewers, CLOSING, |v| v.iter().any(|v| v.client.upgrade().is_some()));
+        if waited.is_ok_and(|(_, late)| late.timed_out()) {
+            tracing::warn!("viewers of simulated cameras do not end by themselves");
+        }
+        // And those that never asked for anything.
+        self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Remove));
+    }
+
+    /// Remembers a connection that asks for something, on the thread that serves it.
+    fn came(&self, client: &rtsp::RTSPClient) {
+        let mut viewers = lock(&self.viewers);
+        let known = viewers.iter().any(|v| v.client.upgrade().as_ref() == Some(client));
+        let context = glib::main_current_source().and_then(|source| source.context());
+        if let Some(context) = context.filter(|_| !known) {
+            viewers.push(Viewer { client: client.downgrade(), context, camera: None });
+        }
     }
 
     /// What a connection that wants to look at `camera` is told.
@@ -299,20 +340,23 @@ impl Shared {
             Door::Open => {}
         }
         let mut viewers = lock(&self.viewers);
-        let known = viewers.iter().any(|v| v.camera == name && v.client.upgrade().as_ref() == Some(client));
-        if !known {
-            viewers.push(Viewer { client: client.downgrade(), camera: name.to_owned() });
+        if let Some(viewer) = viewers.iter_mut().find(|v| v.client.upgrade().as_ref() == Some(client))
+            && viewer.camera.as_deref() != Some(name)
+        {
+            viewer.camera = Some(name.to_owned());
             tracing::info!(camera = name, viewers = viewers.len(), "simulated camera is opened");
         }
         RTSPStatusCode::Ok
     }
 
     fn is_watched(&self, name: &str) -> bool {
-        lock(&self.viewers).iter().any(|v| v.camera == name && v.client.upgrade().is_some())
+        let watches = |v: &Viewer| v.camera.as_deref() == Some(name) && v.client.upgrade().is_some();
+        lock(&self.viewers).iter().any(watches)
     }
 
     fn forget(&self, client: &rtsp::RTSPClient) {
         lock(&self.viewers).retain(|v| v.client.upgrade().is_some_and(|c| &c != client));
+        self.gone.notify_all();
         tracing::info!("a viewer of simulated cameras went away");
     }
 }
@@ -418,11 +462,15 @@ fn watch_clients(shared: &Arc<Shared>) {
         let weak = shared_weak.clone();
         let admit = move |client: &rtsp::RTSPClient, ctx: &rtsp::RTSPContext| {
             let name = ctx.uri().and_then(|u| u.decode_path_components().get(1).map(ToString::to_string));
-            match (weak.upgrade(), name) {
-                (Some(shared), Some(name)) => shared.admit(client, &name),
-                _ => RTSPStatusCode::NotFound,
-            }
+            let (Some(shared), Some(name)) = (weak.upgrade(), name) else { return RTSPStatusCode::NotFound };
+            shared.came(client);
+            shared.admit(client, &name)
         };
+        let weak = shared_weak.clone();
+        client.connect_pre_options_request(move |client, _| {
+            weak.upgrade().inspect(|shared| shared.came(client));
+            RTSPStatusCode::Ok
+        });
         // Some viewers do not ask for the description.
         client.connect_pre_setup_request(admit.clone());
         client.connect_pre_describe_request(admit);

@@ -53,6 +53,9 @@ impl Server {
         let server = rtsp::RTSPServer::new();
         server.set_address("127.0.0.1");
         server.set_service(&options.port.to_string());
+        // Connections are served by the thread that closes them at the end: where another one does while a connection is
+        // read, it is read for ever.
+        server.thread_pool().unwrap().set_max_threads(0);
         let factory = rtsp::RTSPMediaFactory::new();
         factory.set_launch(launch);
         factory.set_shared(true);

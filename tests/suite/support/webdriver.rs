@@ -1,8 +1,10 @@
 //! A headless Chromium, driven over the `WebDriver` protocol: just what the desk's browser test asks for.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::mosquitto::free_port;
@@ -24,7 +26,7 @@ return axe.run(document, { runOnly: only }).then((found) => found.violations.map
   v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(" | ")));
 "#;
 
-/// Killed when dropped.
+/// Killed when dropped, with all its processes and files.
 pub struct Chromium {
     driver: Child,
     session: String,
@@ -34,7 +36,8 @@ pub struct Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
+        // The browser does not end with its driver.
+        let _ = kill_process_group(Pid::from_child(&self.driver), Signal::KILL);
         let _ = self.driver.wait();
     }
 }
@@ -45,9 +48,11 @@ impl Chromium {
         let driver = ["/usr/bin/chromedriver"].into_iter().find(|p| Path::new(p).exists())?;
         let port = free_port();
         let mut command = Command::new(driver);
-        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
-        let driver = command.spawn().unwrap();
         let (client, profile) = (reqwest::Client::new(), tempfile::tempdir().unwrap());
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        // Both leave files where temporary ones are kept.
+        command.env("TMPDIR", profile.path()).process_group(0);
+        let driver = command.spawn().unwrap();
         let base = format!("http://127.0.0.1:{port}");
         let mut this = Self { driver, session: String::new(), client, _profile: profile };
         until("chromedriver", async || this.client.get(format!("{base}/status")).send().await.ok()).await;
