@@ -1,9 +1,9 @@
 //! What each camera of a worker may cost when there is more to look at than time. Pure: what cameras ask for in, how often
 //! and how wide each is looked at out.
 //!
-//! Rate goes before recall, and cameras with a rule of severity 4 come last: first the others are looked at less often,
-//! all at one rate; then only in their planned regions; then the same for those with severity 4. What is still too much
-//! then is lost frame by frame in the mailbox, which takes turns.
+//! Rate goes before recall, and cameras with a rule or an expected tip of severity 4 come last: first the others are
+//! looked at less often, all at one rate; then only in their planned regions, at the rate that this leaves; then the same
+//! for those with severity 4. What is still too much then is lost frame by frame in the mailbox, which takes turns.
 
 use crate::clock::MonoMillis;
 
@@ -23,7 +23,7 @@ pub struct Demand {
     pub planned_ms: f32,
     /// What looking more widely takes beside it, milliseconds a picture.
     pub wider_ms: f32,
-    /// It has a rule of severity 4.
+    /// It has a rule of severity 4, or goods are expected that a tip makes so.
     pub critical: bool,
 }
 
@@ -73,9 +73,10 @@ impl Stage {
         } else {
             (Self::Slower, Self::Narrower)
         };
+        // What is saved by looking in planned regions only is given back as rate, as far as it goes.
         let share = match self {
             _ if self < slower => 0.0,
-            _ if self == slower => share,
+            _ if self == slower || self == narrower => share,
             _ => 1.0,
         };
         let interval_ms = demand.interval_ms + share * (SLOWEST_MS - demand.interval_ms).max(0.0);
@@ -117,40 +118,62 @@ pub fn allot(demands: &[Demand], least: Stage) -> (Stage, Vec<Allowance>) {
     (stage, allow(stage, enough))
 }
 
+/// Regions of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// Planned for the areas.
+    pub planned: usize,
+    /// Around what those cut off.
+    pub wider: usize,
+}
+
 /// Share of a new measurement in what is known.
 const NEW: f32 = 0.1;
 
 /// What was seen of one camera's cost.
 #[derive(Debug, Clone, Default)]
 pub struct Meter {
-    last: Option<MonoMillis>,
+    /// The last picture that came: when taken, which one.
+    last: Option<(MonoMillis, u64)>,
+    /// When one was looked at last, on the box's clock however late it was.
+    looked: Option<MonoMillis>,
     comes_ms: Option<f32>,
     planned_ms: Option<f32>,
     wider_ms: Option<f32>,
 }
 
 impl Meter {
-    /// A picture came, whether it is looked at or not.
-    pub fn came(&mut self, at: MonoMillis) {
-        if let Some(last) = self.last.replace(at) {
-            blend(&mut self.comes_ms, at.since(last).max(0) as f32);
+    /// A picture came, whether it is looked at or not. `number` counts those of the camera, also the ones that never came
+    /// here because the worker was busy.
+    pub fn came(&mut self, at: MonoMillis, number: u64) {
+        if let Some((last, before)) = self.last.replace((at, number)) {
+            let pictures = number.saturating_sub(before).max(1);
+            blend(&mut self.comes_ms, at.since(last).max(0) as f32 / pictures as f32);
         }
     }
 
-    /// One was looked at, `planned` and `wider` regions of it. `wider` is `None` where it was not allowed: what it would
-    /// cost stays as it is known.
-    pub fn looked(&mut self, took_ms: f32, planned: usize, wider: Option<usize>) {
-        let each = took_ms / (planned + wider.unwrap_or(0)).max(1) as f32;
-        blend(&mut self.planned_ms, each * planned as f32);
-        if let Some(wider) = wider {
-            blend(&mut self.wider_ms, each * wider as f32);
+    /// One was looked at in `took_ms` at `now`; for the next one as many regions as `asked_wider` are asked for beside the
+    /// planned ones, which costs nothing where it is not allowed, but would.
+    pub fn looked(&mut self, now: MonoMillis, took_ms: f32, looked: Looked, asked_wider: usize) {
+        self.looked = Some(now);
+        // The first picture is looked at before anything is planned.
+        if looked.planned > 0 {
+            let each = took_ms / (looked.planned + looked.wider) as f32;
+            blend(&mut self.planned_ms, each * looked.planned as f32);
+            blend(&mut self.wider_ms, each * asked_wider as f32);
         }
+    }
+
+    /// When a picture was looked at last, on the box's monotonic clock.
+    #[must_use]
+    pub fn last_looked(&self) -> Option<MonoMillis> {
+        self.looked
     }
 
     /// What the camera asks for at `now`.
     #[must_use]
     pub fn demand(&self, interval_ms: f32, critical: bool, now: MonoMillis) -> Demand {
-        let silent_ms = self.last.map_or(f32::INFINITY, |last| now.since(last) as f32);
+        let silent_ms = self.last.map_or(f32::INFINITY, |(last, _)| now.since(last) as f32);
         Demand {
             interval_ms,
             comes_ms: self.comes_ms.unwrap_or(0.0).max(silent_ms),
@@ -222,7 +245,8 @@ mod tests {
             seen.push(stage);
             assert!(ordinary.interval_ms >= critical.interval_ms && ordinary.wider <= critical.wider, "{n}");
             assert!(critical.interval_ms <= 200.0 || (ordinary.interval_ms >= SLOWEST_MS && !ordinary.wider), "{n}");
-            assert!(ordinary.wider || ordinary.interval_ms >= SLOWEST_MS, "{n}: rate first");
+            let slow: Vec<Allowance> = demands.iter().map(|d| Stage::Slower.allow(d, 1.0)).collect();
+            assert!(ordinary.wider || load(&demands, &slow) > CAPACITY, "{n}: rate first");
             assert!(stage == Stage::CriticalNarrower || load(&demands, &allowances) <= CAPACITY, "{n}");
         }
         assert!(seen.is_sorted());
@@ -263,18 +287,51 @@ mod tests {
     }
 
     #[test]
+    fn what_narrow_looking_saves_is_given_back_as_rate() {
+        let demands = vec![Demand { planned_ms: 20.0, wider_ms: 50.0, ..camera(true) }; 12];
+        let (stage, allowances) = allot(&demands, Stage::Full);
+        assert_eq!(stage, Stage::CriticalNarrower);
+        // Twelve at 20 ms a look: every 267 ms is 0.9 of the time.
+        assert!((allowances[0].interval_ms - 266.7).abs() < 2.0, "{allowances:?}");
+    }
+
+    #[test]
+    fn a_rush_that_is_over_is_known_to_be_over_though_nobody_looks_widely() {
+        let (mut hold, mut meters) = (Hold::default(), vec![Meter::default(); 16]);
+        let mut stages = Vec::new();
+        for at_ms in (0..60_000).step_by(200) {
+            let now = MonoMillis(at_ms);
+            let demands: Vec<Demand> = meters.iter().map(|m| m.demand(200.0, false, now)).collect();
+            let (stage, allowances) = hold.allot(&demands, now);
+            stages.push(stage);
+            // Things are cut off in the first half minute.
+            let asked = if at_ms < 30_000 { 2 } else { 0 };
+            for (meter, allowed) in meters.iter_mut().zip(allowances) {
+                meter.came(now, now.0.unsigned_abs() / 40);
+                let looked = Looked { planned: 1, wider: if allowed.wider { asked } else { 0 } };
+                meter.looked(now, 25.0 * (looked.planned + looked.wider) as f32, looked, asked);
+            }
+        }
+        assert_eq!(stages.iter().max(), Some(&Stage::Narrower));
+        assert_eq!(stages.last(), Some(&Stage::Slower), "16 looks of 25 ms in 200 are still too many");
+    }
+
+    #[test]
     fn what_is_measured_is_asked_for_and_silence_asks_for_nothing() {
         let mut meter = Meter::default();
         assert!(
             load(&[meter.demand(200.0, false, MonoMillis(0))], &[Allowance { interval_ms: 200.0, wider: true }]) <= 0.0
         );
-        for at in 0..100 {
-            meter.came(MonoMillis(at * 40));
-            meter.looked(30.0, 1, Some(2));
+        // The very first one is looked at as a whole.
+        meter.looked(MonoMillis(0), 90.0, Looked { planned: 0, wider: 0 }, 0);
+        // Every second picture never comes here.
+        for at in (0..100).step_by(2) {
+            meter.came(MonoMillis(at * 40), at.cast_unsigned());
+            meter.looked(MonoMillis(at * 40), 30.0, Looked { planned: 1, wider: 2 }, 2);
         }
-        meter.looked(12.0, 1, None);
+        meter.looked(MonoMillis(4000), 12.0, Looked { planned: 1, wider: 0 }, 2);
         let demand = meter.demand(200.0, true, MonoMillis(4000));
-        assert!((demand.planned_ms - 10.2).abs() < 0.01 && (demand.wider_ms - 20.0).abs() < 0.01, "{demand:?}");
+        assert!((demand.planned_ms - 10.2).abs() < 0.01 && (demand.wider_ms - 20.4).abs() < 0.01, "{demand:?}");
         assert!((demand.comes_ms - 40.0).abs() < 0.5 && demand.critical);
         assert!(meter.demand(200.0, true, MonoMillis(64_000)).comes_ms >= 60_000.0);
     }

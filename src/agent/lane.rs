@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::budget::{Allowance, Demand, Meter};
+use super::budget::{Allowance, Demand, Looked, Meter};
 use crate::camera::{Attention, Frame, TRACK};
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{AnalysisConfig, AreaConfig, CameraConfig, Config, DecodeMode, LineConfig, RegisterConfig};
 use crate::coverage::AreaViews;
 use crate::coverage::areas::views;
-use crate::customs::{BookingState, Checks, RegisterSnapshot, link};
+use crate::customs::{Booking, BookingState, Checks, RegisterSnapshot, link};
 use crate::event::lifecycle::{Lifecycle, LifecycleContext, Linker, Moment, RegisterView};
 use crate::event::message::ModelRef;
 use crate::event::zone::UnknownZone;
@@ -25,6 +25,8 @@ use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
 
 /// Severity that is looked at last when something must be given up.
 const CRITICAL: u8 = 4;
+/// Share of the configured interval that a picture may come early and is due.
+const EARLY: f32 = 0.1;
 /// Every picture is asked for so long after the last reason, milliseconds.
 const ATTENTION_MS: i64 = 3000;
 /// A vehicle is expected from so long before the start of its booking to so long after, milliseconds.
@@ -80,6 +82,8 @@ pub struct Lane {
     size: Option<(u32, u32)>,
     /// Share of the last picture that its largest tracked thing covers.
     filled: f32,
+    /// Regions that the last picture asked for beside the planned ones.
+    asked_wider: usize,
 }
 
 /// Room around what is cut off by a region, fraction of its larger side: about as much again may be hidden.
@@ -184,13 +188,15 @@ impl Lane {
                 config_digest: context.config_digest.clone(),
                 ids: ids.clone(),
             })?,
-            rest: Rest::default(),
+            // A second without a picture may be the one in which something critical happens.
+            rest: Rest::new(!critical),
             attention: None,
             idled: false,
             needs: None,
             last: None,
             size: None,
             filled: 0.0,
+            asked_wider: 0,
         })
     }
 
@@ -231,25 +237,31 @@ impl Lane {
         self.allowed = allowed;
     }
 
-    /// How often and how wide it looks.
+    /// What `meter` saw of it, as what it asks for. `now` on the box's monotonic clock, `at` by the wall.
     #[must_use]
-    pub fn allowed(&self) -> Allowance {
-        self.allowed
+    pub fn demand(&self, meter: &Meter, register: &RegisterSnapshot, now: MonoMillis, at: UtcMillis) -> Demand {
+        let tipped = || expected(&self.camera, register, at, i64::MAX).any(|b| self.is_tipped(b, register, at));
+        meter.demand(self.interval_ms, self.critical || tipped(), now)
     }
 
-    /// What `meter` saw of it, as what it asks for.
-    #[must_use]
-    pub fn demand(&self, meter: &Meter, now: MonoMillis) -> Demand {
-        meter.demand(self.interval_ms, self.critical, now)
+    /// Events about these goods are of severity 4 whatever the rules say.
+    fn is_tipped(&self, booking: &Booking, register: &RegisterSnapshot, at: UtcMillis) -> bool {
+        register.tip_severity(booking, at, &self.register) >= CRITICAL
     }
 
-    /// Regions of the next picture: planned ones, and those around what they cut off.
+    /// Regions of the next picture.
     #[must_use]
-    pub fn regions(&self) -> (usize, usize) {
-        (self.regions.planned, self.regions.all.len() - self.regions.planned)
+    pub fn regions(&self) -> Looked {
+        Looked { planned: self.regions.planned, wider: self.regions.all.len() - self.regions.planned }
     }
 
-    /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of the interval early is on
+    /// How many regions the last picture asked for around what the planned ones cut off, allowed or not.
+    #[must_use]
+    pub fn asked_wider(&self) -> usize {
+        self.asked_wider
+    }
+
+    /// Whether a frame of this time is to be analysed, by the configured rate. A tenth of that interval early is on
     /// time: cameras jitter, and waiting for the next picture would halve the rate.
     #[must_use]
     pub fn is_due(&self, at: MonoMillis) -> bool {
@@ -265,7 +277,7 @@ impl Lane {
     fn is_after(&self, at: MonoMillis, interval_ms: f32) -> bool {
         self.last.is_none_or(|(last, _)| {
             let gone = at.since(last);
-            gone as f32 >= interval_ms * 0.9 || gone < 0
+            gone as f32 >= interval_ms - self.interval_ms * EARLY || gone < 0
         })
     }
 
@@ -331,9 +343,9 @@ impl Lane {
         }
         let tracks = self.tracker.update(frame.time, &detections);
         let limits = limits(size, self.input, &self.analysis);
-        if self.allowed.wider {
-            self.regions.widen(&cut, tracks, &self.watched, &limits);
-        } else {
+        self.regions.widen(&cut, tracks, &self.watched, &limits);
+        self.asked_wider = self.regions.all.len() - self.regions.planned;
+        if !self.allowed.wider {
             self.regions.all.truncate(self.regions.planned);
         }
         self.filled = largest(tracks, size);
@@ -392,10 +404,20 @@ fn limits(frame: (u32, u32), input: (u32, u32), analysis: &AnalysisConfig) -> Pl
 
 /// Whether a vehicle is expected in one of the camera's areas about now.
 fn due(camera: &CameraConfig, register: &RegisterSnapshot, now: UtcMillis) -> bool {
-    camera.areas.iter().flat_map(|a| register.bookings_of(&a.id)).any(|b| {
-        let after_start = now.since(b.start);
+    expected(camera, register, now, DUE_AFTER_MS).next().is_some()
+}
+
+/// Open bookings of the camera's areas from shortly before their start to `after_ms` after it, or their end.
+fn expected<'a>(
+    camera: &'a CameraConfig,
+    register: &'a RegisterSnapshot,
+    now: UtcMillis,
+    after_ms: i64,
+) -> impl Iterator<Item = &'a Booking> {
+    let of_areas = camera.areas.iter().flat_map(|a| register.bookings_of(&a.id)).map(Arc::as_ref);
+    of_areas.filter(move |b| {
         let open = matches!(b.state, BookingState::Planned | BookingState::Active);
-        open && now <= b.end && (-DUE_BEFORE_MS..DUE_AFTER_MS).contains(&after_start)
+        open && now <= b.end && (-DUE_BEFORE_MS..after_ms).contains(&now.since(b.start))
     })
 }
 

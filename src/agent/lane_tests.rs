@@ -3,7 +3,7 @@
 use super::*;
 use crate::camera::OwnedI420;
 use crate::clock::{FrameTime, TimeSource};
-use crate::customs::Register;
+use crate::customs::{Fact, Register, Tip};
 use crate::event::EventId;
 use crate::rules::{Phase, RuleKind};
 use crate::vision::Detection;
@@ -219,18 +219,52 @@ fn what_is_cut_off_is_looked_at_only_where_it_may_reach_an_area_and_the_worker_l
     // The region begins 58 pixels left of the area, at 710, and above it.
     let look = |rect: Rect, wider: bool| {
         let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
-        lane.allow(Allowance { wider, ..lane.allowed() });
+        lane.allow(Allowance { wider, interval_ms: 200.0 });
         let mut detector = Bystander { model: model.clone(), rect, looked: 0 };
         for at_ms in [0, 200] {
             let frame = frame(at_ms, (1920, 1080));
             lane.analyse(&frame, &mut detector, &register, frame.time.utc).expect("a picture");
         }
-        assert_eq!(lane.regions().0, 1);
-        detector.looked
+        assert_eq!((lane.regions().planned, lane.regions().wider), (1, if wider { lane.asked_wider() } else { 0 }));
+        (detector.looked, lane.asked_wider())
     };
     let far = Rect { x0: 710.0, y0: 300.0, x1: 730.0, y1: 340.0 };
     let near = Rect { x0: 710.0, y0: 440.0, x1: 730.0, y1: 540.0 };
-    assert_eq!([look(far, true), look(near, true), look(near, false)], [1, 2, 1]);
+    assert_eq!([look(far, true), look(near, true)], [(1, 0), (2, 1)]);
+    assert_eq!(look(near, false), (1, 1), "what would be looked at is known");
+}
+
+#[test]
+fn a_camera_is_looked_at_as_often_as_its_worker_lets_it_and_a_tip_of_severity_four_makes_it_critical() {
+    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+        "id": "c", "url": "rtsp://camera.invalid/1",
+        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]}]
+    }))
+    .expect("a valid camera");
+    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
+    let mut detector = Truck { fails: false, model: model.clone() };
+    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
+    let context = LaneContext { config, config_digest: "0".repeat(16), model, input: (416, 416) };
+    let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
+    lane.allow(Allowance { wider: true, interval_ms: 222.0 });
+    let register = Register::default();
+    let first = frame(0, (320, 180));
+    lane.analyse(&first, &mut detector, &register.snapshot(), first.time.utc).expect("a picture");
+    let looked = |at: i64| (lane.is_due(MonoMillis(at)), lane.is_allowed(MonoMillis(at)));
+    assert_eq!([looked(160), looked(200), looked(240)], [(false, false), (true, false), (true, true)]);
+
+    let at = UtcMillis(1_770_000_000_000);
+    let critical =
+        |register: &Register, at| lane.demand(&Meter::default(), &register.snapshot(), MonoMillis(0), at).critical;
+    let booking = serde_json::json!({"id": "B-1", "version": 1, "area": "bay", "decl_keys": ["10000001234"],
+        "start": at.to_rfc3339(), "end": at.plus_ms(3_600_000).to_rfc3339(), "state": "planned"});
+    let tip = serde_json::json!({"id": "T-1", "version": 1, "issued_at": at.to_rfc3339(), "decl_no": "10000001234",
+        "state": "open", "severity": 4});
+    let booking = Booking::from_json(booking.to_string().as_bytes()).expect("a valid booking").value;
+    register.apply(Fact::Booking(booking), at);
+    assert!(!critical(&register, at));
+    register.apply(Fact::Tip(Tip::from_json(tip.to_string().as_bytes()).expect("a valid tip").value), at);
+    assert_eq!([critical(&register, at), critical(&register, at.plus_ms(3_600_001))], [true, false]);
 }
 
 #[test]

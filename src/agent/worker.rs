@@ -32,8 +32,9 @@ const STUCK_MS: i64 = 60_000;
 /// A running camera of which no picture was analysed for so long is lost for its events: packets without pictures.
 const BLIND_MS: i64 = 60_000;
 
-/// A picture older than this was held by an idle camera, milliseconds; live ones are newest.
-const HELD_MS: i64 = 1000;
+/// A camera that is said not to run while its pictures are looked at has come back; that is said once a second,
+/// milliseconds.
+const STALE_MS: i64 = 2000;
 
 /// How often the worker's time is dealt out anew, milliseconds.
 const DEAL_EVERY_MS: i64 = 2000;
@@ -124,18 +125,17 @@ impl<D: Detect> Worker<D> {
     fn analyse(&mut self, frame: &Frame, failures: &Limiter) -> Result<(), KeeperGone> {
         let mut lanes = self.lanes.iter_mut().zip(&mut self.budget.meters);
         let Some((lane, meter)) = lanes.find(|(l, _)| l.camera().id == frame.camera) else { return Ok(()) };
-        meter.came(frame.time.mono);
-        // What an idle camera held is looked at in full, however late: it is what the camera was woken for.
-        let held = mono_now().since(frame.time.mono) > HELD_MS;
-        if !lane.is_due(frame.time.mono) || !(held || lane.is_allowed(frame.time.mono)) {
+        meter.came(frame.time.mono, frame.number);
+        // What an idle camera held is looked at in full: it is what the camera was woken for.
+        if !lane.is_due(frame.time.mono) || !(frame.held || lane.is_allowed(frame.time.mono)) {
             return Ok(());
         }
         let register = self.register.snapshot();
-        let (begin, (planned, wider)) = (precise_now(), lane.regions());
+        let (begin, looked) = (precise_now(), lane.regions());
         match lane.analyse(frame, &mut self.detector, &register, utc_now()) {
             Ok(findings) => {
                 let took_ms = (precise_now() - begin).as_secs_f32() * 1000.0;
-                meter.looked(took_ms, planned, Some(wider).filter(|_| lane.allowed().wider));
+                meter.looked(mono_now(), took_ms, looked, lane.asked_wider());
                 match &self.budget.overloaded {
                     None => self.health.set(&self.name, Level::Ok, "analysing"),
                     Some(why) => self.health.set(&self.name, Level::Degraded, why.clone()),
@@ -171,7 +171,9 @@ impl<D: Detect> Worker<D> {
             return;
         }
         self.budget.dealt = Some(now);
-        let demands: Vec<_> = self.lanes.iter().zip(&self.budget.meters).map(|(l, m)| l.demand(m, now)).collect();
+        let (register, at) = (self.register.snapshot(), utc_now());
+        let lanes = self.lanes.iter().zip(&self.budget.meters);
+        let demands: Vec<_> = lanes.map(|(l, m)| l.demand(m, &register, now, at)).collect();
         let configured = budget::allot_all(&demands);
         let wanted = budget::load(&demands, &configured);
         let (stage, allowances) = self.budget.hold.allot(&demands, now);
@@ -187,6 +189,9 @@ impl<D: Detect> Worker<D> {
         let overloaded = (stage > Stage::Full).then(text);
         if overloaded.is_some() != self.budget.overloaded.is_some() {
             tracing::warn!(worker = self.name, wanted, stage = stage.text(), "how often cameras are looked at");
+            if overloaded.is_none() && !self.absent {
+                self.health.set(&self.name, Level::Ok, "analysing");
+            }
         }
         self.budget.overloaded = overloaded;
     }
@@ -216,10 +221,13 @@ impl<D: Detect> Worker<D> {
     fn close_lost(&mut self) -> Result<(), KeeperGone> {
         for i in 0..self.lanes.len() {
             let lane = &self.lanes[i];
-            let Some(last) = lane.last_analysed() else { continue };
+            // By when it was looked at: a picture may be late.
+            let last = self.budget.meters.get(i).and_then(Meter::last_looked);
+            let Some(last) = last.filter(|_| lane.last_analysed().is_some()) else { continue };
             let state = self.cameras.borrow().get(&lane.camera().id).map(|s| s.state);
-            let lost = state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
             let unseen_ms = mono_now().since(last);
+            let lost = unseen_ms > STALE_MS
+                && state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
             if lost || unseen_ms > BLIND_MS.max(2 * i64::from(lane.camera().stall_timeout_ms)) {
                 self.close(i, EndReason::CameraLost)?;
             }
@@ -244,3 +252,7 @@ fn count_analysed(camera: &CameraId, taken: MonoMillis) {
     let age_s = mono_now().since(taken).max(0) as f64 / 1000.0;
     metrics::histogram!(FRAME_AGE, "camera" => camera.0.clone()).record(age_s);
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

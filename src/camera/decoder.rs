@@ -13,7 +13,7 @@ use gstreamer_video as gst_video;
 
 use super::elements::{self, broken, make};
 use super::picture::{Picture, read_picture};
-use super::{AccessUnit, CameraError, CameraId, Codec, Frame, Lull};
+use super::{AccessUnit, CameraError, CameraId, Codec, Frame, Idled};
 use crate::clock::FrameTime;
 
 /// Units waiting in front of the decoder before we call it too slow.
@@ -110,12 +110,17 @@ impl Decoder {
         self.source.current_level_buffers() < MAX_WAITING_UNITS
     }
 
-    /// Gives a unit to the decoder, with what was left out in front of it; never waits.
-    pub fn push(&self, unit: &AccessUnit, lull: Option<Lull>) -> Result<Pushed, CameraError> {
+    /// True when all units were taken in.
+    pub fn is_drained(&self) -> bool {
+        self.source.current_level_buffers() == 0
+    }
+
+    /// Gives a unit to the decoder, with what idling did to it; never waits.
+    pub fn push(&self, unit: &AccessUnit, idled: Idled) -> Result<Pushed, CameraError> {
         if !self.has_room() {
             return Ok(Pushed::Full);
         }
-        let pts_ns = self.output.remember(unit, lull);
+        let pts_ns = self.output.remember(unit, idled);
         let mut buffer = gst::Buffer::from_slice(unit.data.clone());
         if let Some(b) = buffer.get_mut() {
             b.set_pts(gst::ClockTime::from_nseconds(pts_ns));
@@ -199,7 +204,7 @@ struct Given {
 struct GivenUnit {
     pts_ns: u64,
     time: FrameTime,
-    lull: Option<Lull>,
+    idled: Idled,
     keyframe: bool,
 }
 
@@ -235,13 +240,13 @@ impl Output {
     }
 
     /// The time that a unit has in the decoder.
-    fn remember(&self, unit: &AccessUnit, lull: Option<Lull>) -> u64 {
+    fn remember(&self, unit: &AccessUnit, idled: Idled) -> u64 {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let pts_ns = given.place(unit);
         if given.units.len() == MAX_PENDING_UNITS {
             given.units.pop_front();
         }
-        given.units.push_back(GivenUnit { pts_ns, time: unit.time, lull, keyframe: unit.keyframe });
+        given.units.push_back(GivenUnit { pts_ns, time: unit.time, idled, keyframe: unit.keyframe });
         pts_ns
     }
 
@@ -268,7 +273,7 @@ impl Output {
     }
 
     fn frame(&self, picture: Picture) -> Option<Frame> {
-        let GivenUnit { time, lull, keyframe, .. } = self.recall(picture.pts_ns)?;
+        let GivenUnit { time, idled: Idled { lull, held }, keyframe, .. } = self.recall(picture.pts_ns)?;
         Some(Frame {
             camera: self.camera.clone(),
             number: self.number.fetch_add(1, Ordering::Relaxed),
@@ -280,6 +285,7 @@ impl Output {
             bt709: picture.bt709,
             full_range: picture.full_range,
             keyframe,
+            held,
             planes: picture.planes,
         })
     }

@@ -10,7 +10,7 @@ use gstreamer_app::AppSink;
 
 use super::decoder::{Decoder, Feed, Pulled, Pushed, candidates};
 use super::elements::{self, RawUnit, broken, make};
-use super::{AccessUnit, CameraError, CameraId, Codec, Frame};
+use super::{AccessUnit, CameraError, CameraId, Codec, Frame, Idled};
 use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
 
 /// Longest wait for the next piece before the pipelines are asked whether they failed.
@@ -108,7 +108,7 @@ impl FileSource {
                     Some(decoder) => decoder,
                     empty => empty.insert(start_decoder(unit.codec, &self.camera)?),
                 };
-                if decoder.push(&unit, None)? == Pushed::Full {
+                if decoder.push(&unit, Idled::default())? == Pushed::Full {
                     return Err(broken("file", "the decoder took no unit though it had room"));
                 }
             }

@@ -32,6 +32,15 @@ pub struct Lull {
     pub silent_ms: i64,
 }
 
+/// What the idling of a camera did to one of its units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Idled {
+    /// What was left out in front of it on purpose.
+    pub lull: Option<Lull>,
+    /// It was held until the camera woke.
+    pub held: bool,
+}
+
 /// A decoded picture with its times. Cheap to clone: the planes are shared.
 #[derive(Clone)]
 pub struct Frame {
@@ -55,6 +64,8 @@ pub struct Frame {
     pub full_range: bool,
     /// It was coded by itself, without those before it.
     pub keyframe: bool,
+    /// An idle camera held it until it woke: it is late for that, and what the camera was woken for.
+    pub held: bool,
     /// The pixels.
     pub planes: Arc<dyn FramePlanes>,
 }
@@ -64,8 +75,8 @@ impl Frame {
     #[must_use]
     pub fn made(camera: CameraId, time: FrameTime, (width, height): (u32, u32), planes: Arc<dyn FramePlanes>) -> Self {
         let (layout, bt709, full_range) = (PixelLayout::I420, false, false);
-        let (lull, keyframe) = (None, true);
-        Self { camera, number: 0, time, lull, width, height, layout, bt709, full_range, keyframe, planes }
+        let (lull, keyframe, held) = (None, true, false);
+        Self { camera, number: 0, time, lull, width, height, layout, bt709, full_range, keyframe, held, planes }
     }
 }
 

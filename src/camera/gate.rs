@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::stir::Sizes;
-use super::{AccessUnit, Attention, Lull};
+use super::{AccessUnit, Attention, Idled, Lull};
 use crate::clock::MonoMillis;
 use crate::config::DecodeMode;
 
@@ -82,8 +82,8 @@ pub struct Gate {
     woke: Option<WakeReason>,
 }
 
-/// A unit, and what was left out in front of it.
-pub type Ready = (AccessUnit, Option<Lull>);
+/// A unit, and what idling did to it.
+pub type Ready = (AccessUnit, Idled);
 
 /// Units in order, and their size.
 #[derive(Debug, Default)]
@@ -93,9 +93,9 @@ struct Units {
 }
 
 impl Units {
-    fn push(&mut self, unit: AccessUnit, lull: Option<Lull>) {
+    fn push(&mut self, unit: AccessUnit, idled: Idled) {
         self.bytes += unit.data.len();
-        self.queue.push_back((unit, lull));
+        self.queue.push_back((unit, idled));
     }
 
     fn pop(&mut self) -> Option<Ready> {
@@ -211,7 +211,7 @@ impl Gate {
         }
         self.sleep();
         self.flow.skipped = true;
-        self.held.push(unit.clone(), None);
+        self.held.push(unit.clone(), Idled { lull: None, held: true });
         if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
             self.woke = Some("long_group");
             self.release();
@@ -245,27 +245,29 @@ impl Gate {
 
     /// What is held goes to the decoder.
     fn release(&mut self) {
-        for (unit, _) in self.held.take() {
+        for (unit, idled) in self.held.take() {
             self.flow.skipped = false;
             self.flow.decode(unit.time.mono);
-            self.ready.push(unit, None);
+            self.ready.push(unit, idled);
             self.catching_up = true;
         }
     }
 
     fn decode(&mut self, unit: &AccessUnit) -> Decision {
         let lull = self.flow.decode(unit.time.mono);
-        self.ready.push(unit.clone(), lull);
+        self.ready.push(unit.clone(), Idled { lull, held: false });
         Decision::Decode
     }
 
     /// The next unit for the decoder. One that it does not take is given back with [`Gate::put_back`].
     pub fn take_ready(&mut self) -> Option<Ready> {
-        let ready = self.ready.pop();
-        if ready.is_none() {
-            self.catching_up = false;
-        }
-        ready
+        self.ready.pop()
+    }
+
+    /// The decoder has taken in all it was given. Before that a camera is not as far as its stream, though nothing is
+    /// ready: the next unit would find no room, and one that is not waited for is given up with all up to a keyframe.
+    pub fn drained(&mut self) {
+        self.catching_up &= !self.ready.queue.is_empty();
     }
 
     /// The decoder is full. How many units are given up for that: none while it catches up and there is room to wait;

@@ -43,10 +43,11 @@ impl Camera {
             }
             let bytes = if c == 'P' { 3000 } else { 200 };
             self.gate.offer(&unit(c == 'K', self.now, bytes), MonoMillis(self.now));
-            while let Some((unit, lull)) = self.gate.take_ready() {
+            while let Some((unit, idled)) = self.gate.take_ready() {
                 self.decoded.push(unit.time.mono.0);
-                self.lulls.extend(lull.map(|l| (l.since.0, unit.time.mono.0, l.silent_ms)));
+                self.lulls.extend(idled.lull.map(|l| (l.since.0, unit.time.mono.0, l.silent_ms)));
             }
+            self.gate.drained();
             self.now += 40;
         }
         let shown = units.chars().filter(|c| *c != '!').enumerate();
@@ -138,6 +139,13 @@ fn after_a_gap_nothing_is_decoded_that_refers_to_what_is_missing() {
     assert_eq!(camera.play("Kpp!pppPPPPPKp"), "K..........K.");
 }
 
+/// The next unit of the stream, as it comes out.
+fn unit_after(camera: &mut Camera) -> Ready {
+    camera.now += 40;
+    camera.gate.offer(&unit(false, camera.now, 100), MonoMillis(camera.now));
+    camera.gate.take_ready().unwrap()
+}
+
 #[test]
 fn a_decoder_that_is_full_is_waited_for_only_while_it_catches_up() {
     let mut gate = Gate::new(DecodeMode::Always, Arc::default());
@@ -154,7 +162,18 @@ fn a_decoder_that_is_full_is_waited_for_only_while_it_catches_up() {
     let first = camera.gate.take_ready().unwrap();
     let time = first.0.time;
     assert_eq!((camera.gate.put_back(first), camera.gate.is_catching_up()), (0, true));
-    assert_eq!(camera.gate.take_ready().unwrap().0.time, time, "it comes first again");
+    let (unit, idled) = camera.gate.take_ready().unwrap();
+    assert_eq!((unit.time, idled.held), (time, true), "it comes first again");
+    while camera.gate.take_ready().is_some() {}
+    // The decoder has all of it, and is full.
+    let next = unit_after(&mut camera);
+    assert_eq!((camera.gate.put_back(next), camera.gate.is_catching_up()), (0, true), "it is waited for");
+    camera.gate.take_ready().unwrap();
+    camera.gate.drained();
+    assert!(!camera.gate.is_catching_up());
+    let next = unit_after(&mut camera);
+    assert!(!next.1.held);
+    assert_eq!(camera.gate.put_back(next), 1);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub use attention::Attention;
 pub use decoder::look_up_decoder;
 pub use error::{CameraError, shown_url};
 pub use file::FileSource;
-pub use frame::{Frame, FramePlanes, Lull, OwnedI420, PixelLayout};
+pub use frame::{Frame, FramePlanes, Idled, Lull, OwnedI420, PixelLayout};
 pub use gate::{Decision, Gate, SkipReason, TRACK, WakeReason};
 pub use mailbox::Mailbox;
 pub use recode::{Recoded, Recoder, Stencil, can_recode, recoder_name};

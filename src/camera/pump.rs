@@ -36,8 +36,11 @@ pub(super) struct Shared {
     pub report: Arc<Report>,
     pub sink: Arc<dyn FrameSink>,
     pub attention: Arc<Attention>,
-    /// Frames taken no later than this, on the monotonic clock, were held: none of them displaces another.
+    /// Frames taken no later than this, on the monotonic clock, were held or came while those went first: none of them
+    /// displaces another.
     pub in_turn_until: Arc<AtomicI64>,
+    /// Nobody looked at such a frame in time: until the camera is as far as its stream, what comes now counts more.
+    pub hurry: Arc<AtomicBool>,
     /// Frames decoded by this camera since the process started.
     pub number: Arc<AtomicU64>,
 }
@@ -59,6 +62,7 @@ impl Pump {
             self.gate.gap();
         }
         self.look_after_decoder();
+        self.look_at_pace();
         let unit = &received.unit;
         if self.live.as_ref().is_some_and(|l| l.decoder.codec() != unit.codec) {
             self.live = None;
@@ -79,16 +83,17 @@ impl Pump {
     /// # Errors
     /// As [`Pump::feed`].
     pub fn turn(&mut self) -> Result<(), CameraError> {
-        while let Some((unit, lull)) = self.gate.take_ready() {
+        self.look_at_pace();
+        while let Some((unit, idled)) = self.gate.take_ready() {
             if self.live.is_none() {
                 self.live = Some(self.start(unit.codec)?);
             }
-            if self.gate.is_catching_up() {
+            if self.gate.is_catching_up() && !self.shared.hurry.load(Ordering::Relaxed) {
                 self.shared.in_turn_until.fetch_max(unit.time.mono.0, Ordering::Relaxed);
             }
-            match self.live.as_ref().map(|l| l.decoder.push(&unit, lull)) {
+            match self.live.as_ref().map(|l| l.decoder.push(&unit, idled)) {
                 Some(Ok(Pushed::Full)) => {
-                    let given_up = self.gate.put_back((unit, lull));
+                    let given_up = self.gate.put_back((unit, idled));
                     self.shared.report.dropped("decoder_behind", given_up);
                     break;
                 }
@@ -103,6 +108,15 @@ impl Pump {
     fn lost(&mut self) {
         let units = self.gate.lost();
         self.shared.report.dropped(SkipReason::WaitingForKeyframe.label(), units);
+    }
+
+    fn look_at_pace(&mut self) {
+        if self.live.as_ref().is_none_or(|l| l.decoder.is_drained()) {
+            self.gate.drained();
+        }
+        if !self.gate.is_catching_up() {
+            self.shared.hurry.store(false, Ordering::Relaxed);
+        }
     }
 
     fn look_after_decoder(&mut self) {
@@ -200,7 +214,7 @@ fn hand_out(output: &Output, shared: &Shared, gave_frames: &AtomicBool, closing:
                 if frame.time.mono.0 > shared.in_turn_until.load(Ordering::Relaxed) {
                     shared.sink.frame(frame);
                 } else if !shared.sink.frame_in_turn(frame, IN_TURN) {
-                    // Nobody looks in time: what comes now counts more than what was held.
+                    shared.hurry.store(true, Ordering::Relaxed);
                     shared.in_turn_until.store(i64::MIN, Ordering::Relaxed);
                 }
             }

@@ -64,8 +64,8 @@ fn pump_with(decode: DecodeMode, attention: Arc<Attention>) -> (Pump, Arc<Seen>)
     let camera: CameraConfig = toml::from_str("id = \"cam-1\"\nurl = \"rtsp://cam\"").unwrap();
     let seen = Arc::new(Seen::default());
     let report = Arc::new(Report::new(CameraId("cam-1".into())));
-    let shared =
-        Shared { report, sink: seen.clone(), attention, in_turn_until: Arc::default(), number: Arc::default() };
+    let (in_turn_until, hurry, number) = (Arc::default(), Arc::default(), Arc::default());
+    let shared = Shared { report, sink: seen.clone(), attention, in_turn_until, hurry, number };
     (Pump::new(&CameraConfig { decode, ..camera }, shared), seen)
 }
 

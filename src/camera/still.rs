@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::decoder::{Pulled, Pushed};
 use super::file::start_decoder;
-use super::{AccessUnit, CameraError, CameraId, Frame, elements};
+use super::{AccessUnit, CameraError, CameraId, Frame, Idled, elements};
 
 /// A decoder that gives nothing for so long will not.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ pub fn decode_stills(units: &[AccessUnit], camera: &CameraId) -> Result<Vec<Fram
     for (i, unit) in (0..).zip(units) {
         // Their own order instead of their own times, which may repeat after a reconnection.
         let unit = AccessUnit { pts_ns: i * 1_000_000_000, ..unit.clone() };
-        while decoder.push(&unit, None)? == Pushed::Full {
+        while decoder.push(&unit, Idled::default())? == Pushed::Full {
             match output.pull(PATIENCE) {
                 Pulled::Frame(frame) => frames.push(frame),
                 Pulled::Unreadable => {}

@@ -140,6 +140,14 @@ impl RegisterSnapshot {
         self.tips.found(handle)
     }
 
+    /// Highest severity that open tips about a booking's goods ask for; 0 without any.
+    #[must_use]
+    pub fn tip_severity(&self, booking: &Booking, now: UtcMillis, config: &RegisterConfig) -> u8 {
+        let open = booking.handles().into_iter().flat_map(|handle| self.tips_by(&handle));
+        let open = open.filter(|t| t.is_open(now, config.tip_days));
+        open.map(|t| t.severity.unwrap_or(config.tip_severity)).max().unwrap_or(0)
+    }
+
     /// Whether another binding corrected this one.
     #[must_use]
     pub fn is_superseded(&self, binding: &Binding) -> bool {

@@ -19,11 +19,12 @@ const NOTHING_MS: i64 = 600_000;
 const NOTHING_PLACES: usize = 64;
 
 /// Where the tracks of one camera are, and since when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rest {
+    doubts: bool,
     seen: BTreeMap<TrackId, Seen>,
-    /// Where tracks came and went without ever moving, the latest last: a shadow, a poster, a sack that looks like a
-    /// person in one picture of ten.
+    /// Where tracks came and went that never moved and were never believed, the latest last: a shadow, a poster, a sack
+    /// that looks like a person in one picture of ten.
     nothing: VecDeque<Nothing>,
 }
 
@@ -32,6 +33,7 @@ struct Seen {
     since: MonoMillis,
     place: Rect,
     moved: bool,
+    believed: bool,
 }
 
 #[derive(Debug)]
@@ -42,23 +44,35 @@ struct Nothing {
 }
 
 impl Rest {
+    /// Nothing seen yet. Without `doubts` whatever is new asks for attention wherever it is, for who appears at such a
+    /// place may be real, and what he does before the next keyframe would not be seen.
+    #[must_use]
+    pub fn new(doubts: bool) -> Self {
+        Self { doubts, seen: BTreeMap::new(), nothing: VecDeque::new() }
+    }
+
     /// Takes the tracks of a picture taken at `now`. Whether any of them is not at rest: it moves, has only just come to
     /// a stop, or is new where there may be something.
     pub fn stirs(&mut self, now: MonoMillis, tracks: &[Track]) -> bool {
         let gone = |id: &TrackId| !tracks.iter().any(|t| t.id == *id);
         let ended: Vec<Seen> = self.seen.extract_if(.., |id, _| gone(id)).map(|(_, seen)| seen).collect();
-        ended.iter().filter(|seen| !seen.moved).for_each(|seen| self.came_to_nothing(now, seen.place));
+        ended
+            .iter()
+            .filter(|seen| !seen.moved && !seen.believed)
+            .for_each(|seen| self.came_to_nothing(now, seen.place));
         let mut stirs = false;
         for track in tracks {
-            let seen = self.seen.entry(track.id).or_insert(Seen { since: now, place: track.rect, moved: false });
+            let new = Seen { since: now, place: track.rect, moved: false, believed: false };
+            let seen = self.seen.entry(track.id).or_insert(new);
+            seen.believed |= track.confirmed;
             // A box that is only predicted says nothing of where the thing is.
             if track.matched && away(&seen.place, &track.rect) {
-                *seen = Seen { since: now, place: track.rect, moved: true };
+                *seen = Seen { since: now, place: track.rect, moved: true, ..*seen };
             }
             let ghost = |n: &Nothing| {
                 n.times >= NOTHING_TIMES && now.since(n.last) < NOTHING_MS && !away(&n.place, &seen.place)
             };
-            let doubted = !seen.moved && self.nothing.iter().any(ghost);
+            let doubted = self.doubts && !seen.moved && !seen.believed && self.nothing.iter().any(ghost);
             stirs |= !doubted && (!track.confirmed || now.since(seen.since) < REST_MS);
         }
         stirs
@@ -92,7 +106,7 @@ mod tests {
     #[test]
     fn a_truck_rests_ten_seconds_after_its_stop_and_stirs_when_it_goes() {
         let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
-        let mut rest = Rest::default();
+        let mut rest = Rest::new(true);
         let mut stirring = Vec::new();
         for i in 0..200_i64 {
             let ms = i * 200;
@@ -111,9 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_without_moving_asks_twice_for_attention_and_what_moves_or_comes_elsewhere_still_does() {
+    fn what_comes_and_goes_without_moving_asks_twice_for_attention_and_what_stays_moves_or_comes_elsewhere_still_does()
+    {
         let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
-        let mut rest = Rest::default();
+        let mut rest = Rest::new(true);
         let ghost = Rect { x0: 50.0, y0: 100.0, x1: 90.0, y1: 220.0 };
         let mut look = |at_ms: i64, found: &[Rect]| {
             let found: Vec<Detection> = found.iter().map(|r| Detection::whole("person".into(), 0.9, *r)).collect();
@@ -122,15 +137,16 @@ mod tests {
         };
         let asked: Vec<bool> = (0..10)
             .map(|i| {
-                // Now and then long enough to be believed.
-                let seen = 1 + i % 3 * 2;
+                // Once long enough to be believed.
+                let seen = if i == 8 { 10 } else { 1 };
                 (0..24).fold(false, |asks, k| {
                     let found = if k < seen { std::slice::from_ref(&ghost) } else { &[] };
                     look(i * 5000 + k * 200, found) || asks
                 })
             })
             .collect();
-        assert_eq!(asked.iter().filter(|a| **a).count(), 2, "{asked:?}");
+        let want: Vec<bool> = (0..10).map(|i| i < 2 || i == 8).collect();
+        assert_eq!(asked, want);
         let elsewhere = Rect { x0: 300.0, x1: 340.0, ..ghost };
         assert!(look(50_000, &[elsewhere]));
         (1..20).for_each(|k| {

@@ -484,20 +484,28 @@ mod tests {
         sum / all
     }
 
-    fn blue(f: &Frame, crop: Region, (x, y): (f32, f32), step: (f32, f32)) -> f32 {
+    /// Blue, green and red, from the share that red and blue have in the luma of the standard: ITU-R BT.601-7 and
+    /// BT.709-6, part 3.
+    fn bgr(f: &Frame, crop: Region, (x, y): (f32, f32), step: (f32, f32)) -> [f32; 3] {
         let (hx, hy, hs) = (x / 2.0, y / 2.0, (step.0 / 2.0, step.1 / 2.0));
-        let luma = 1.164_384 * (sample(f, 0, crop, (x, y), step, false) - 16.0);
-        (luma + 2.017_232 * (sample(f, 1, crop, (hx, hy), hs, true) - 128.0)).clamp(0.0, 255.0)
+        let (kr, kb) = if f.bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
+        let (black, white, chroma) = if f.full_range { (0.0, 255.0, 255.0) } else { (16.0, 219.0, 224.0) };
+        let luma = (sample(f, 0, crop, (x, y), step, false) - black) * 255.0 / white;
+        let [cb, cr] = [1, 2].map(|plane| (sample(f, plane, crop, (hx, hy), hs, true) - 128.0) * 255.0 / chroma);
+        let (red, blue) = (luma + 2.0 * (1.0 - kr) * cr, luma + 2.0 * (1.0 - kb) * cb);
+        let green = (luma - kr * red - kb * blue) / (1.0 - kr - kb);
+        [blue, green, red].map(|v| v.clamp(0.0, 255.0))
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn the_tensor_equals_a_plain_reference(
-            w in 12u32..70, h in 12u32..70, cx in 0u32..4, cy in 0u32..4, side in 4u32..24, nv12: bool, seed: u32,
+            (w, h, cx, cy) in (12u32..70, 12u32..70, 0u32..4, 0u32..4),
+            side in 4u32..24, nv12: bool, bt709: bool, full_range: bool, seed: u32,
         ) {
             let layout = if nv12 { PixelLayout::Nv12 } else { PixelLayout::I420 };
-            let f = noise(w as usize, h as usize, layout, seed);
+            let f = Frame { bt709, full_range, ..noise(w as usize, h as usize, layout, seed) };
             let crop = Region { x: cx * 2, y: cy * 2, width: w - cx * 2, height: h - cy * 2 };
             let lb = Letterbox::new(crop, (side, side), Placement::Center);
             let mut tensor = vec![0.0; 3 * (side * side) as usize];
@@ -506,9 +514,11 @@ mod tests {
             for oy in 0..lb.inner.1 {
                 for ox in 0..lb.inner.0 {
                     let at = (crop.x as f32 + (ox as f32 + 0.5) * step.0, crop.y as f32 + (oy as f32 + 0.5) * step.1);
-                    let got = tensor[((oy + lb.offset.1) * side + ox + lb.offset.0) as usize];
-                    let want = blue(&f, crop, at, step);
-                    prop_assert!((got - want).abs() < 1.1, "({ox},{oy}) of {lb:?}: {got} is not {want}");
+                    let first = ((oy + lb.offset.1) * side + ox + lb.offset.0) as usize;
+                    let got = [0, 1, 2].map(|channel| tensor[first + channel * (side * side) as usize]);
+                    let want = bgr(&f, crop, at, step);
+                    let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1.1);
+                    prop_assert!(near, "({ox},{oy}) of {lb:?}: {got:?} is not {want:?}");
                 }
             }
             let padded = tensor.iter().filter(|v| **v == BGR.padding).count() as u32;

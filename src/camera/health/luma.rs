@@ -25,8 +25,8 @@ const EDGE: f32 = 20.0;
 /// Of each so many rows one is in the fingerprint of a picture.
 const PRINTED_ROWS: usize = 4;
 
-/// A number for the pixels of a picture: the same for the same ones, another for others, but for a chance of one in
-/// 10^19. `None` when its plane is smaller than it says.
+/// A number for the brightness of a picture in every fourth row: the same for the same, another for others, but for a
+/// chance of one in 10^19. `None` when its plane is smaller than it says.
 #[must_use]
 pub fn fingerprint(frame: &Frame) -> Option<u64> {
     let (plane, stride) = frame.planes.plane(0);
@@ -225,7 +225,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_fingerprint_knows_one_pixel_and_no_padding() {
+    fn a_fingerprint_knows_one_pixel_of_its_rows_and_no_padding() {
         struct Padded(Vec<u8>, usize);
         impl FramePlanes for Padded {
             fn plane(&self, _: usize) -> (&[u8], usize) {

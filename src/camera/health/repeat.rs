@@ -1,7 +1,7 @@
 //! Frozen in front of the coder: a recorder that repeats the last picture of a camera, or a sensor that hangs behind a
 //! coder that does not. The pictures are coded anew and differ by what coding does to them, as those of a quiet camera
 //! do. But a keyframe depends on nothing before it, and a coder has few ways to code one picture: soon two keyframes are
-//! the same in every pixel. Two exposures of a sensor never are.
+//! the same in every fourth row. Two exposures of a sensor never are.
 //!
 //! So the pixels of keyframes are compared, each with the two before it: a recording that is played over and over repeats
 //! itself later. A camera whose keyframes never differed shows a drawn picture, and nothing is said of it here.

@@ -1,0 +1,146 @@
+//! A worker with more to look at than time.
+
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use super::*;
+use crate::camera::OwnedI420;
+use crate::clock::FrameTime;
+use crate::config::{CameraConfig, Config, StoreConfig};
+use crate::event::Annotator;
+use crate::event::message::ModelRef;
+use crate::ids::IdSource;
+use crate::store::{Store, StoreOptions};
+use crate::vision::Detection;
+use crate::vision::detector::DetectorError;
+use crate::vision::regions::Region;
+
+/// Takes its time, and finds nothing.
+struct Slow {
+    model: ModelRef,
+    /// What it looked at.
+    seen: Arc<Mutex<Vec<(CameraId, MonoMillis)>>>,
+}
+
+const COST: Duration = Duration::from_millis(60);
+
+impl Detect for Slow {
+    fn detect(&mut self, frame: &Frame, _: &[Region]) -> Result<Vec<Detection>, DetectorError> {
+        std::thread::sleep(COST);
+        self.seen.lock().unwrap().push((frame.camera.clone(), frame.time.mono));
+        Ok(Vec::new())
+    }
+
+    fn input_size(&self) -> (u32, u32) {
+        (416, 416)
+    }
+
+    fn model(&self) -> &ModelRef {
+        &self.model
+    }
+}
+
+fn picture(camera: &CameraId, at: MonoMillis, number: u64) -> Frame {
+    let time = FrameTime { utc: utc_now(), ..FrameTime::arrived(at.0) };
+    let planes = Arc::new(OwnedI420::filled(320, 180, 100, 128, 128));
+    Frame { number, ..Frame::made(camera.clone(), time, (320, 180), planes) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothing_that_was_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = |id: &str, severity: u8| -> CameraConfig {
+        serde_json::from_value(serde_json::json!({"id": id, "url": "rtsp://camera.invalid/1", "area": [{
+            "id": format!("{id}-yard"), "kind": "restricted_area", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]],
+            "restricted": {"severity": severity}}]}))
+        .unwrap()
+    };
+    let cameras: Vec<CameraConfig> = (0..4).map(|i| camera(&format!("c{i}"), 2)).chain([camera("gate", 4)]).collect();
+    let ids: Vec<CameraId> = cameras.iter().map(|c| c.id.clone()).collect();
+    let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
+    let config = Config { store, cameras, ..Config::default() };
+    let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
+    let model = ModelRef { name: "slow.onnx".into(), sha256: "0".repeat(64) };
+    let context = crate::agent::lane::LaneContext {
+        config: config.clone(),
+        config_digest: "0".repeat(16),
+        model: model.clone(),
+        input: (416, 416),
+    };
+    let lanes = config.cameras.iter().map(|c| Lane::new(&context, c, &IdSource::random()).unwrap()).collect();
+    let (seen, mailbox) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mailbox::new(&ids)));
+    let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &[]).unwrap());
+    let (findings, _kept) = sync_channel(64);
+    let board = HealthBoard::default();
+    let worker = Worker {
+        detector: Slow { model, seen: Arc::clone(&seen) },
+        lanes,
+        register: Arc::default(),
+        cameras: watch::channel(BTreeMap::new()).1,
+        coverage: Arc::new(CoverageKeeper::start(store, &config).await.unwrap()),
+        board: board.clone(),
+        windows: Arc::new(Windows::new(&config.cameras, annotator)),
+        health: Arc::default(),
+        name: "analysis/0".into(),
+        mailbox: Arc::clone(&mailbox),
+        absent: true,
+        budget: Budget::default(),
+        findings,
+    };
+    let worker = std::thread::spawn(move || worker.run());
+
+    // Every camera at 20 pictures a second, until the ordinary ones are slowed down; then one more that woke up.
+    let send = |mailbox: Arc<Mailbox>, ids: Vec<CameraId>, board: HealthBoard| {
+        let (mut number, mut slowed) = (0, None);
+        loop {
+            let now = mono_now();
+            ids.iter().for_each(|id| mailbox.put(picture(id, now, number)));
+            number += 1;
+            if slowed.is_none() && board.reduced(&ids[0]).is_some() {
+                slowed = Some(now);
+            }
+            match slowed {
+                Some(since) if now.since(since) > 3000 => return (since, now),
+                None if number > 600 => panic!("nothing is slowed down"),
+                _ => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    };
+    let (since, until) = tokio::task::spawn_blocking({
+        let (mailbox, ids, board) = (Arc::clone(&mailbox), ids.clone(), board.clone());
+        move || send(mailbox, ids, board)
+    })
+    .await
+    .unwrap();
+    assert_eq!(board.reduced(&ids[4]), None, "the critical camera is looked at as configured");
+    let looks = |id: &CameraId| {
+        let seen = seen.lock().unwrap();
+        seen.iter().filter(|(camera, at)| camera == id && *at > since && *at <= until).count()
+    };
+    let (ordinary, critical) = (ids[..4].iter().map(looks).max().unwrap(), looks(&ids[4]));
+    assert!(ordinary * 4 <= critical * 3, "{ordinary} looks at an ordinary camera, {critical} at the critical one");
+
+    let woken = MonoMillis(mono_now().0 - 4000);
+    tokio::task::spawn_blocking({
+        let (mailbox, id) = (Arc::clone(&mailbox), ids[0].clone());
+        move || {
+            for i in 0..20 {
+                let frame =
+                    Frame { held: true, ..picture(&id, MonoMillis(woken.0 + i * 200), 1000 + i.cast_unsigned()) };
+                assert!(mailbox.put_in_turn(frame, Duration::from_secs(20)));
+            }
+            // Taken, and looked at, when the next one is.
+            assert!(mailbox.put_in_turn(picture(&id, mono_now(), 1020), Duration::from_secs(20)));
+            assert!(mailbox.put_in_turn(picture(&id, mono_now(), 1021), Duration::from_secs(20)));
+        }
+    })
+    .await
+    .unwrap();
+    let held = |(camera, at): &&(CameraId, MonoMillis)| {
+        *camera == ids[0] && (0..4000).contains(&at.since(woken)) && (at.since(woken) % 200 == 0)
+    };
+    assert_eq!(seen.lock().unwrap().iter().filter(held).count(), 20, "what the camera was woken for");
+    mailbox.close();
+    worker.join().unwrap().unwrap();
+}
