@@ -127,6 +127,9 @@ pub struct Looked {
     pub wider: usize,
 }
 
+/// Of a camera of which nothing was taken for so long no more pictures come, milliseconds; an idle one has keyframes at
+/// longer distances, which is known.
+const SILENT_MS: f32 = 2000.0;
 /// Share of a new measurement in what is known.
 const NEW: f32 = 0.1;
 
@@ -173,7 +176,9 @@ impl Meter {
     /// What the camera asks for at `now`.
     #[must_use]
     pub fn demand(&self, interval_ms: f32, critical: bool, now: MonoMillis) -> Demand {
+        // A busy worker takes the next picture late.
         let silent_ms = self.last.map_or(f32::INFINITY, |(last, _)| now.since(last) as f32);
+        let silent_ms = if silent_ms > SILENT_MS { silent_ms } else { 0.0 };
         Demand {
             interval_ms,
             comes_ms: self.comes_ms.unwrap_or(0.0).max(silent_ms),
@@ -330,7 +335,7 @@ mod tests {
             meter.looked(MonoMillis(at * 40), 30.0, Looked { planned: 1, wider: 2 }, 2);
         }
         meter.looked(MonoMillis(4000), 12.0, Looked { planned: 1, wider: 0 }, 2);
-        let demand = meter.demand(200.0, true, MonoMillis(4000));
+        let demand = meter.demand(200.0, true, MonoMillis(4400));
         assert!((demand.planned_ms - 10.2).abs() < 0.01 && (demand.wider_ms - 20.4).abs() < 0.01, "{demand:?}");
         assert!((demand.comes_ms - 40.0).abs() < 0.5 && demand.critical);
         assert!(meter.demand(200.0, true, MonoMillis(64_000)).comes_ms >= 60_000.0);

@@ -158,6 +158,9 @@ mod tests {
                 look(60_000 + k * 200, &[Rect { x0: ghost.x0 + way, x1: ghost.x1 + way, ..ghost }])
             })
             .collect();
-        assert!(!walking[5] && walking[10..].iter().all(|asks| *asks), "{walking:?}");
+        assert!(
+            walking[..2] == [false; 2] && walking[3..].iter().all(|asks| *asks),
+            "believed, then moving: {walking:?}"
+        );
     }
 }
