@@ -201,7 +201,7 @@ async fn a_still_night_is_not_frozen_and_a_picture_that_hangs_in_front_of_the_co
     // A minute in which nothing moves.
     bench.decoded(480).await;
     assert_eq!(bench.told("frozen"), Vec::<Value>::new());
-    bench.comes_and_goes("frozen", &Misbehaviour::Freeze { ms: 25_000 }).await;
+    bench.comes_and_goes("frozen", &Misbehaviour::Freeze { ms: 60_000 }).await;
     let begin = &bench.told("frozen")[0]["data"];
     assert_eq!(begin["figures"][0]["name"], "repeats", "{begin}");
     assert!(bench.gate.terminate().success());
