@@ -192,7 +192,7 @@ mod tests {
         let eight = zone.duty_began(UtcMillis(m.at_ms)).0;
         let minutes = |n: i64| eight + n * 60_000;
         let row = AlertRow { opened_ms: minutes(-8), ..message::alert(&m, &zone, minutes(-8), 60_000) };
-        let at = |n, row: &AlertRow| {
+        let at = |n: i64, row: &AlertRow| {
             due(row, Limits { before: minutes(n - 10), critical: minutes(n - 2), began: eight })
         };
         assert_eq!((at(0, &row), at(1, &row), at(2, &row)), (None, None, Some(Step::EscalateByTime)));
