@@ -252,6 +252,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("picture", "Hình ảnh", "Picture"),
     ("picture.waiting", "Hình đang trên đường đến", "The picture is on its way"),
     ("picture.none", "Không có hình", "No picture"),
+    ("picture.at", "Hình chụp lúc (giờ trạm camera)", "Picture taken at (clock of the box)"),
     ("channel.1", "Luồng xanh", "Green channel"),
     ("channel.2", "Luồng vàng", "Yellow channel"),
     ("channel.3", "Luồng đỏ", "Red channel"),
