@@ -66,6 +66,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.until("window.kinds.includes('opaqueredirect')").await;
     browser.press("d").await;
     browser.until("document.getElementById('dialog-dismiss').open").await;
+    browser.until("document.querySelector('#dialog-dismiss [name=facts]').value.length === 64").await;
     browser.picture("dismiss").await;
     browser.press("\u{e00c}").await;
     browser.press("t").await;
