@@ -856,6 +856,9 @@ mod tests {
         keys.extend(chain::Fault::ALL.iter().map(|f| format!("rule.chain_{}", f.as_str())));
         keys.extend(shift::DUTIES.iter().map(|d| format!("duty.{d}")));
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
+        let did = ["look", "ack", "dismiss", "dismiss_ask", "close", "close_ask", "escalate", "escalate_time", "tip"];
+        let more = ["tip_draft", "unseen", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
+        keys.extend(did.iter().chain(&more).map(|d| format!("did.{d}")));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
                 .iter()

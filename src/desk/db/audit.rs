@@ -14,7 +14,7 @@ const START: &str = "00000000000000000000000000000000000000000000000000000000000
 /// Rows read at once when the chain is checked.
 const CHUNK: i64 = 2000;
 /// Rows that are searched at once, and rows shown.
-const SEARCHED: usize = 20_000;
+const SEARCHED: usize = if cfg!(test) { 500 } else { 20_000 };
 const SHOWN: usize = 300;
 
 /// What is written down.

@@ -117,8 +117,8 @@ pub(crate) fn named_by<'a>(headers: &'a HeaderMap, header: &str) -> Option<&'a s
 /// Where a request comes from: the peer, or whom a declared proxy names.
 pub(crate) fn address_of(room: &Room, peer: Option<&ConnectInfo<Peer>>, headers: &HeaderMap) -> String {
     // The proxy adds the last one; what stands before it anybody may have written, also into a line of its own.
-    let lines = headers.get_all("x-forwarded-for").iter();
-    let forwarded = lines.last().and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let forwarded = last.and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
     match forwarded.filter(|_| room.config.http.behind_proxy) {
         Some(address) => address.trim().to_owned(),
         None => peer.map_or_else(|| "unknown".into(), |p| p.0.0.ip().to_string()),

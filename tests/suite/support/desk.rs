@@ -197,7 +197,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[u8]>) -> (String, Vec<u8>) {
     let at = gatewatch::clock::utc_now();
     // Eight hours after midnight, seven hours east.
-    let (now, duty_day) = (at.to_rfc3339(), &at.plus_ms(-3_600_000).to_rfc3339()[..10]);
+    let (now, duty_day) = (at.to_rfc3339(), at.plus_ms(-3_600_000).to_rfc3339()[..10].to_owned());
     let topic = format!("gatewatch/v1/{office}/gate-01");
     let snapshot =
         picture.map(|p| json!({"topic": format!("{topic}/snapshot/{id}"), "sha256": sha256(p), "bytes": p.len()}));
