@@ -2,11 +2,12 @@
 //! out; rows are in `db/alerts.rs`, who may do what at all is in `access.rs`.
 //!
 //! ```text
-//! new ─look→ seen ─acknowledge→ acked ─close→ closed(information)
-//! new, seen, acked ─dismiss(reason)→ closed(dismissed)      severity 4: a second person must agree
+//! new ─look→ seen ─acknowledge→ acked ─close→ closed(information)   severity 4: with a note, and
+//! new, seen, acked ─dismiss(reason)→ closed(dismissed)      a second person must agree to either
+//! new, seen, acked ─draft of a tip→ acked
 //! any open ─escalate(reason)→ the same, at the shift leader  new for too long ─→ escalated by the desk
-//! any open ─tip→ closed(tip)                                 new at the end of the duty day ─→ unseen
-//! closed ─new facts that matter→ new
+//! any open ─tip→ closed(tip)                                 then, when the duty day ends, ─→ unseen
+//! any ─graver→ new                                           closed ─new facts that matter→ new
 //! ```
 
 /// Reasons of a dismissal; `other` needs words.
@@ -53,7 +54,7 @@ pub(crate) struct Core {
     pub outcome: Option<String>,
     pub severity: i64,
     pub escalated_ms: Option<i64>,
-    /// Who asked for a dismissal that needs a second person.
+    /// Who asked to end it, where that needs a second person.
     pub asked_by: Option<String>,
     pub closed_ms: Option<i64>,
 }
@@ -72,7 +73,11 @@ pub(crate) enum Step {
     },
     /// Nobody looked for too long.
     EscalateByTime,
-    /// A tip was made of it.
+    /// Somebody drafts a tip of it, which is his word that he has taken it on, and no more: a draft need never be issued.
+    Draft {
+        number: String,
+    },
+    /// A tip that was raised from it is issued: what follows is the tip's.
     Tip {
         number: String,
     },
@@ -82,10 +87,12 @@ pub(crate) enum Step {
     },
     /// Nobody looked until the end of the duty day.
     EndOfDay,
-    /// The box says something new. Reopens what is closed when it `matters`.
+    /// The box says something new. Reopens what is closed when it `matters`. `of_tip`: it is graver for no other reason than
+    /// that the box now knows the tip which was raised from this alert.
     News {
         severity: i64,
         matters: bool,
+        of_tip: bool,
     },
 }
 
@@ -146,21 +153,27 @@ pub(crate) fn step(core: &Core, step: &Step, who: &str, now_ms: i64) -> Result<O
             next.escalated_ms = Some(now_ms);
             entry("escalate_time", "", "")
         }
+        Step::Draft { number } if open => {
+            next.state = State::Acked;
+            entry("tip_draft", "", number)
+        }
         Step::Tip { number } if open => {
             close(&mut next, "tip", now_ms);
             entry("tip", "", number)
         }
         Step::Close { .. } if open && core.state != State::Acked => return Err(Refusal::NotAcknowledged),
         Step::Close { note } if open => {
-            close(&mut next, "information", now_ms);
-            entry("close", "", note)
+            if core.severity >= 4 && note.trim().is_empty() {
+                return Err(Refusal::NeedsNote);
+            }
+            return end(core, ("information", "close", "close_ask"), ("", note), who, now_ms).map(Some);
         }
         Step::EndOfDay if core.state == State::New => {
             next.state = State::Unseen;
             entry("unseen", "", "")
         }
-        Step::EscalateByTime | Step::EndOfDay => return Ok(None),
-        Step::News { severity, matters } => return Ok(news(core, *severity, *matters)),
+        Step::EscalateByTime | Step::EndOfDay | Step::Draft { .. } | Step::Tip { .. } => return Ok(None),
+        Step::News { severity, matters, of_tip } => return Ok(news(core, *severity, *matters, *of_tip)),
         _ => return Err(Refusal::Closed),
     };
     Ok(Some((next, entry)))
@@ -173,29 +186,49 @@ fn dismiss(core: &Core, reason: &str, note: &str, who: &str, now_ms: i64) -> Res
     if reason == "other" && note.trim().is_empty() {
         return Err(Refusal::NeedsNote);
     }
+    end(core, ("dismissed", "dismiss", "dismiss_ask"), (reason, note), who, now_ms)
+}
+
+/// Ends it; what is critical only when a second person agrees that it is over, whatever either of them calls it.
+fn end(
+    core: &Core,
+    (outcome, ends, asks): (&str, &'static str, &'static str),
+    (reason, note): (&str, &str),
+    who: &str,
+    now_ms: i64,
+) -> Result<(Core, Entry), Refusal> {
     let mut next = core.clone();
-    match core.asked_by.as_deref() {
-        Some(first) if core.severity >= 4 && first == who => Err(Refusal::NeedsSecondPerson),
+    let action = match core.asked_by.as_deref() {
+        Some(first) if core.severity >= 4 && first == who => return Err(Refusal::NeedsSecondPerson),
         None if core.severity >= 4 => {
             next.asked_by = Some(who.to_owned());
             next.state = State::Acked;
-            Ok((next, entry("dismiss_ask", reason, note)))
+            asks
         }
         _ => {
-            close(&mut next, "dismissed", now_ms);
-            Ok((next, entry("dismiss", reason, note)))
+            close(&mut next, outcome, now_ms);
+            ends
         }
-    }
+    };
+    Ok((next, entry(action, reason, note)))
 }
 
-fn news(core: &Core, severity: i64, matters: bool) -> Option<(Core, Entry)> {
-    let mut next = core.clone();
-    next.severity = severity;
-    let reopened = core.state == State::Closed && (matters || severity > core.severity);
-    if reopened {
+/// What is graver than anybody knew is new again, whoever looked at it or took it on: it rings and goes up like any other.
+fn news(core: &Core, severity: i64, matters: bool, of_tip: bool) -> Option<(Core, Entry)> {
+    let graver = severity > core.severity && !of_tip;
+    let said = match core.state {
+        State::Closed if matters || graver => "reopen",
+        State::Closed => "news",
+        _ if graver => "raised",
+        _ => "news",
+    };
+    let mut next = Core { severity, ..core.clone() };
+    if said != "news" {
         next = Core { state: State::New, outcome: None, escalated_ms: None, asked_by: None, closed_ms: None, severity };
+    } else if matters {
+        // What the first person asked for, he asked for knowing something else.
+        next.asked_by = None;
     }
-    let said = if reopened { "reopen" } else { "news" };
     (next != *core).then(|| (next, entry(said, "", "")))
 }
 
@@ -253,11 +286,32 @@ mod tests {
     }
 
     #[test]
-    fn severity_four_is_dismissed_by_two_persons() {
-        let c = go(&core(State::New, 4), &dismissal("false_alarm", ""), "an");
+    fn severity_four_is_ended_by_two_persons() {
+        let (dismiss, close) = (dismissal("false_alarm", ""), Step::Close { note: "đã kiểm tra tại cổng".into() });
+        let c = go(&core(State::New, 4), &dismiss, "an");
         assert_eq!((c.state, c.asked_by.as_deref()), (State::Acked, Some("an")));
-        assert_eq!(step(&c, &dismissal("false_alarm", ""), "an", 6), Err(Refusal::NeedsSecondPerson));
-        assert_eq!(go(&c, &dismissal("false_alarm", ""), "binh").state, State::Closed);
+        for s in [&dismiss, &close] {
+            assert_eq!(step(&c, s, "an", 6), Err(Refusal::NeedsSecondPerson), "one way round the other");
+        }
+        assert_eq!(go(&c, &dismiss, "binh").state, State::Closed);
+        let c = go(&core(State::New, 4), &Step::Acknowledge, "an");
+        assert_eq!(step(&c, &Step::Close { note: " ".into() }, "an", 6), Err(Refusal::NeedsNote));
+        let (c, e) = step(&c, &close, "an", 6).unwrap().unwrap();
+        assert_eq!((c.state, c.asked_by.as_deref(), e.action), (State::Acked, Some("an"), "close_ask"));
+        assert_eq!(step(&c, &close, "an", 7), Err(Refusal::NeedsSecondPerson));
+        assert_eq!(go(&c, &close, "binh").outcome.as_deref(), Some("information"));
+    }
+
+    #[test]
+    fn a_draft_takes_an_alert_on_and_only_the_tip_that_is_issued_ends_it() {
+        let number = || "A1K2/2026/00001".to_owned();
+        let c = go(&core(State::New, 4), &Step::Draft { number: number() }, "an");
+        assert_eq!((c.state, c.outcome.as_deref()), (State::Acked, None));
+        let c = go(&c, &Step::Tip { number: number() }, "binh");
+        assert_eq!((c.state, c.outcome.as_deref()), (State::Closed, Some("tip")));
+        for s in [Step::Draft { number: number() }, Step::Tip { number: number() }] {
+            assert_eq!(step(&c, &s, "an", 6), Ok(None), "closed meanwhile");
+        }
     }
 
     #[test]
@@ -278,12 +332,33 @@ mod tests {
     #[test]
     fn news_reopens_what_is_closed_only_when_it_matters() {
         let closed = go(&core(State::New, 2), &dismissal("test", ""), "an");
-        assert_eq!(step(&closed, &Step::News { severity: 2, matters: false }, "", 6), Ok(None));
+        let news = |severity, matters| Step::News { severity, matters, of_tip: false };
+        assert_eq!(step(&closed, &news(2, false), "", 6), Ok(None));
         for (severity, matters) in [(2, true), (4, false)] {
-            let (next, e) = step(&closed, &Step::News { severity, matters }, "", 6).unwrap().unwrap();
+            let (next, e) = step(&closed, &news(severity, matters), "", 6).unwrap().unwrap();
             assert_eq!((next.state, next.outcome, next.severity, e.action), (State::New, None, severity, "reopen"));
         }
-        assert_eq!(go(&core(State::Acked, 2), &Step::News { severity: 4, matters: true }, "").state, State::Acked);
+        // The tip that was raised from it makes it graver at the box: that is nothing new.
+        let tip = go(&core(State::Acked, 2), &Step::Tip { number: "A1K2/2026/00001".into() }, "an");
+        let graver = go(&tip, &Step::News { severity: 3, matters: false, of_tip: true }, "");
+        assert_eq!((graver.state, graver.severity), (State::Closed, 3));
+        assert_eq!(go(&graver, &Step::News { severity: 4, matters: false, of_tip: false }, "").state, State::New);
+    }
+
+    #[test]
+    fn what_gets_graver_is_new_again_whoever_looked_at_it() {
+        let news = |severity, matters| Step::News { severity, matters, of_tip: false };
+        for state in [State::New, State::Seen, State::Acked, State::Unseen] {
+            let before = Core { escalated_ms: Some(3), asked_by: Some("an".into()), ..core(state, 3) };
+            let (next, e) = step(&before, &news(4, false), "", 6).unwrap().unwrap();
+            assert_eq!((next, e.action), (core(State::New, 4), "raised"), "{state:?}");
+            let milder = go(&before, &news(2, false), "");
+            assert_eq!((milder.state, milder.asked_by.as_deref()), (state, Some("an")));
+        }
+        // Other facts: who was asked for his agreement is asked anew.
+        let asked = go(&core(State::Seen, 4), &dismissal("test", ""), "an");
+        assert_eq!(step(&asked, &news(4, false), "", 6), Ok(None));
+        assert_eq!(go(&asked, &news(4, true), "").asked_by, None);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::db::messages::Message;
 use crate::clock::UtcMillis;
 use crate::event::zone::Zone;
 
+/// A box's clock may be ahead of the desk's by this much, milliseconds. What lies further ahead did not happen then.
+const AHEAD_MS: i64 = 60_000;
+
 /// Reads a message of `office`/`box_id`; the topic says whose it is, the content must agree.
 pub(crate) fn read(payload: &[u8], office: &str, box_id: &str) -> Result<Message, String> {
     let body: Value = serde_json::from_slice(payload).map_err(|e| format!("no JSON: {e}"))?;
@@ -118,6 +121,24 @@ pub(crate) fn matters(before: &Value, now: &Value) -> bool {
     ["/data/link/verdict", "/data/check/answer"].iter().any(|p| before.pointer(p) != now.pointer(p))
 }
 
+/// Whether it comes too late for anybody to do something about the moment. The first word of an event is as old as its picture;
+/// a later one as old as itself: what a box says now about something that happened before is no history.
+pub(crate) fn is_late(m: &Message, now_ms: i64, live_limit_ms: i64) -> bool {
+    if m.revision > 1 {
+        let said = text(&m.body, "/time").and_then(|t| UtcMillis::parse_rfc3339(&t).ok());
+        return now_ms - said.map_or(m.at_ms, |t| t.0) > live_limit_ms;
+    }
+    let told = m.body.pointer("/data/sequence/historical").and_then(Value::as_bool) == Some(true);
+    told || now_ms - m.at_ms > live_limit_ms
+}
+
+/// Open tips that the box knows to be about the event: id, and the severity that they give it at least.
+pub(crate) fn tips_behind(m: &Message) -> Vec<(String, i64)> {
+    let list = m.body.pointer("/data/link/tips").and_then(Value::as_array);
+    let read = |t: &Value| Some((text(t, "/id")?, t.get("severity").and_then(Value::as_i64)?));
+    list.into_iter().flatten().filter_map(read).collect()
+}
+
 /// What the message says goes into the row; what people decided stays.
 pub(crate) fn describe(row: &mut AlertRow, m: &Message) {
     let data = |p: &str| text(&m.body, &format!("/data{p}"));
@@ -150,10 +171,11 @@ fn search_text(row: &AlertRow, m: &Message, keys: &[String]) -> String {
     words.join(" ")
 }
 
-/// A new alert.
+/// A new alert. One that says it happened in the future happened now: it would stand above all others until then.
 pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -> AlertRow {
-    let late = now_ms - m.at_ms > live_limit_ms;
-    let said = m.body.pointer("/data/sequence/historical").and_then(Value::as_bool) == Some(true);
+    let ahead = m.at_ms > now_ms + AHEAD_MS;
+    let at_ms = if ahead { now_ms } else { m.at_ms };
+    let said_day = text(&m.body, "/data/duty_day").filter(|_| !ahead);
     let mut row = AlertRow {
         id: m.id.clone(),
         office: m.office.clone(),
@@ -164,10 +186,10 @@ pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -
         severity: m.severity,
         revision: m.revision,
         phase: String::new(),
-        at_ms: m.at_ms,
+        at_ms,
         opened_ms: now_ms,
-        duty_day: text(&m.body, "/data/duty_day").unwrap_or_else(|| zone.duty_day(UtcMillis(m.at_ms))),
-        historical: i64::from(late || said),
+        duty_day: said_day.unwrap_or_else(|| zone.duty_day(UtcMillis(at_ms))),
+        historical: i64::from(is_late(m, now_ms, live_limit_ms)),
         group_key: String::new(),
         picture: None,
         pictured: 0,
@@ -224,8 +246,28 @@ pub(crate) mod tests {
                 && row.search.contains("csqu3054383")
         );
         assert_eq!(alert(&m, &zone, m.at_ms + 61_000, 60_000).historical, 1, "late is history");
+        // The box says now what customs answers now about a picture of an hour ago.
+        let mut later = body("E1", 4, 2, 4);
+        later["time"] = json!("2026-03-02T04:17:45.212Z");
+        later["data"]["sequence"]["historical"] = json!(true);
+        let later = read_it(&later).unwrap();
+        assert_eq!(alert(&later, &zone, m.at_ms + 3_605_000, 60_000).historical, 0);
+        assert_eq!(alert(&later, &zone, m.at_ms + 3_705_000, 60_000).historical, 1);
         let found = links(&m);
         assert_eq!((found[0].permille, found[0].channel, found[0].method.as_str()), (800, Some(3), "booking"));
+    }
+
+    #[test]
+    fn what_says_that_it_happened_in_the_future_happened_now() {
+        let m = read_it(&body("E1", 3, 1, 4)).unwrap();
+        let zone = Zone::new("Asia/Ho_Chi_Minh").unwrap();
+        let at = |now: i64| {
+            let row = alert(&m, &zone, now, 60_000);
+            (row.at_ms, row.duty_day, row.historical)
+        };
+        let day = 86_400_000;
+        assert_eq!(at(m.at_ms - 30_000), (m.at_ms, "2026-03-02".into(), 0), "clocks differ");
+        assert_eq!(at(m.at_ms - day), (m.at_ms - day, "2026-03-01".into(), 0));
     }
 
     #[test]

@@ -4,12 +4,12 @@
 use serde_json::json;
 
 use super::access::User;
-use super::alert::{self, State as AlertState};
-use super::db::audit::Act;
+use super::alert::Step as AlertStep;
+use super::db::audit::{self, Act};
 use super::db::outgoing::Outgoing;
 use super::db::tips::{Sample, TipRow};
 use super::db::{Tx, folded};
-use super::duty::DutyError;
+use super::duty::{self, DutyError};
 use super::room::{Room, new_id};
 use super::tip::{self, Facts, Money, State, Step};
 use crate::clock::{UtcMillis, utc_now};
@@ -30,6 +30,23 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// What it makes other than it is, for the audit.
+    fn changes(&self, tip: &TipRow) -> String {
+        let time = |ms: Option<i64>| ms.map_or_else(String::new, |ms| UtcMillis(ms).to_rfc3339());
+        let key = |key: &Option<String>| key.clone().unwrap_or_default();
+        audit::changes(&[
+            ("office", tip.office.clone(), self.office.clone()),
+            ("decl", key(&tip.decl_key), key(&self.decl_key)),
+            ("containers", tip.containers.clone(), self.containers.clone()),
+            ("plates", tip.plates.clone(), self.plates.clone()),
+            ("subject", tip.subject.clone(), self.subject.clone()),
+            ("suspicion", tip.suspicion.clone(), self.suspicion.clone()),
+            ("from", time(tip.from_ms), time(self.from_ms)),
+            ("to", time(tip.to_ms), time(self.to_ms)),
+            ("due", time(tip.due_ms), time(self.due_ms)),
+        ])
+    }
+
     fn fill(self, tip: &mut TipRow) {
         tip.search = folded(
             &[&tip.number, &self.office, &self.containers, &self.plates, &self.subject].map(String::as_str).join(" "),
@@ -48,7 +65,7 @@ impl Draft {
     }
 }
 
-/// Writes a draft, from an alert or blank. The alert it comes from is closed: what follows is the tip's.
+/// Writes a draft, from an alert or blank. The alert it comes from is taken on; only a tip that is issued ends it.
 pub(crate) async fn create(
     room: &Room,
     user: &User,
@@ -61,13 +78,16 @@ pub(crate) async fn create(
     let year = room.zone.duty_day(UtcMillis(now)).split('-').next().unwrap_or("0000").to_owned();
     let serial = tx.next(&format!("tip {unit} {year}")).await?;
     let mut tip = blank(new_id(now), format!("{unit}/{year}/{serial:05}"), unit, &user.name, now);
+    let changes = draft.changes(&tip);
     draft.fill(&mut tip);
     tip.alert_id = alert_id.map(str::to_owned);
     if let Some(id) = alert_id {
-        close_alert(&mut tx, user, id, &tip.number, now).await?;
+        let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
+        let mut alert = found.ok_or(DutyError::NotFound)?;
+        duty::take(&mut tx, user, &mut alert, &AlertStep::Draft { number: tip.number.clone() }, now).await?;
     }
     tx.add_tip(&tip).await?;
-    record(&mut tx, user, &tip, "create", "", now).await?;
+    drafted(&mut tx, user, &tip, "create", &changes, now).await?;
     tx.commit().await?;
     room.hub.nudge();
     Ok(tip)
@@ -106,19 +126,11 @@ fn blank(id: String, number: String, unit: &str, by: &str, now: i64) -> TipRow {
     }
 }
 
-async fn close_alert(tx: &mut Tx, user: &User, id: &str, number: &str, now: i64) -> Result<(), DutyError> {
-    let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
-    let mut row = found.ok_or(DutyError::NotFound)?;
-    if row.core().state != AlertState::Closed {
-        let step = alert::Step::Tip { number: number.into() };
-        let next = alert::step(&row.core(), &step, &user.name, now).map_err(|r| DutyError::Refused(r.key()))?;
-        if let Some((core, entry)) = next {
-            row.set_core(&core);
-            tx.change_alert(&row).await?;
-            tx.add_alert_action(&new_id(now), id, now, &user.name, &entry).await?;
-        }
-    }
-    Ok(tx.touch(&row.id, false).await?)
+/// The alert that a tip was raised from ends when the tip is issued, whichever offices the leader sees who issues it.
+async fn end_alert(tx: &mut Tx, user: &User, tip: &TipRow, now: i64) -> Result<(), DutyError> {
+    let Some(id) = &tip.alert_id else { return Ok(()) };
+    let Some(mut alert) = tx.alert(id).await? else { return Ok(()) };
+    duty::take(tx, user, &mut alert, &AlertStep::Tip { number: tip.number.clone() }, now).await.map(drop)
 }
 
 /// History and audit of one act.
@@ -128,6 +140,21 @@ async fn record(tx: &mut Tx, user: &User, tip: &TipRow, action: &str, note: &str
     let object = format!("tip {}", tip.number);
     tx.audit(Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail: note }).await?;
     Ok(())
+}
+
+/// History and audit of a draft: the audit says what it says.
+async fn drafted(
+    tx: &mut Tx,
+    user: &User,
+    tip: &TipRow,
+    action: &str,
+    changes: &str,
+    now: i64,
+) -> Result<(), DutyError> {
+    tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, "").await?;
+    let (act, object) = (format!("tip.{action}"), format!("tip {}", tip.number));
+    let act = Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail: changes };
+    Ok(tx.audit(act).await?)
 }
 
 /// Whether somebody sees a tip: his offices check it or issued it.
@@ -147,9 +174,10 @@ pub(crate) async fn edit(room: &Room, user: &User, id: &str, draft: Draft) -> Re
     if tip.state != State::Draft.as_str() {
         return Err(DutyError::Refused(tip::Refusal::WrongState.key()));
     }
+    let changes = draft.changes(&tip);
     draft.fill(&mut tip);
     tx.change_tip(&tip).await?;
-    record(&mut tx, user, &tip, "edit", "", now).await?;
+    drafted(&mut tx, user, &tip, "edit", &changes, now).await?;
     tx.commit().await?;
     Ok(tip)
 }
@@ -167,11 +195,15 @@ pub(crate) async fn step(room: &Room, user: &User, id: &str, step: Step) -> Resu
     tx.change_tip(&tip).await?;
     tip.version += 1;
     record(&mut tx, user, &tip, step.name(), &note, now).await?;
+    if step == Step::Issue {
+        end_alert(&mut tx, user, &tip, now).await?;
+    }
     if let Some(message) = to_boxes(room, &tip, now) {
         tx.publish(&message).await?;
     }
     tx.commit().await?;
     room.outgoing.notify_one();
+    room.hub.nudge();
     Ok(tip)
 }
 

@@ -247,11 +247,12 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("phase.update", "đang tiếp diễn", "goes on"),
     ("phase.end", "đã kết thúc", "is over"),
     ("escalated", "Đã chuyển cấp trên", "Escalated"),
-    ("asked_by", "Đề nghị bỏ qua, chờ người thứ hai:", "Dismissal asked for, waits for a second person:"),
+    ("asked_by", "Đề nghị kết thúc, chờ người thứ hai:", "Asked to end it, waits for a second person:"),
     ("historical", "tin đến muộn", "came late"),
     ("picture", "Hình ảnh", "Picture"),
     ("picture.waiting", "Hình đang trên đường đến", "The picture is on its way"),
     ("picture.none", "Không có hình", "No picture"),
+    ("picture.at", "Hình chụp lúc (giờ trạm camera)", "Picture taken at (clock of the box)"),
     ("channel.1", "Luồng xanh", "Green channel"),
     ("channel.2", "Luồng vàng", "Yellow channel"),
     ("channel.3", "Luồng đỏ", "Red channel"),
@@ -433,8 +434,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     (
         "act.needs_second",
-        "Mức Khẩn cấp: cần người thứ hai đồng ý bỏ qua.",
-        "Critical: a second person must agree to dismiss.",
+        "Mức Khẩn cấp: cần người thứ hai đồng ý.",
+        "Critical: a second person must agree.",
     ),
     ("dismiss.false_alarm", "Báo nhầm do mô hình", "False alarm of the model"),
     ("dismiss.weather", "Thời tiết, ánh sáng", "Weather or light"),
@@ -450,16 +451,20 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("did.dismiss_ask", "đề nghị bỏ qua", "asked to dismiss"),
     ("did.escalate", "chuyển cấp trên", "escalated"),
     ("did.escalate_time", "tự chuyển cấp vì quá hạn chưa ai xem", "escalated: nobody looked in time"),
-    ("did.tip", "lập tin báo", "raised a tip"),
+    ("did.tip_draft", "soạn tin báo", "drafted a tip"),
+    ("did.tip", "phát tin báo", "issued a tip"),
     ("did.close", "kết thúc", "closed"),
+    ("did.close_ask", "đề nghị kết thúc", "asked to close"),
     ("did.unseen", "hết ngày trực chưa ai xem", "not looked at in its duty day"),
     ("did.news", "có thông tin mới", "news"),
     ("did.reopen", "mở lại vì có thông tin mới", "reopened by news"),
+    ("did.raised", "tăng mức độ, cần xem lại", "got graver: to be looked at again"),
     ("did.bind", "gắn tờ khai", "bound a declaration"),
     ("did.reject_decl", "bác bỏ tờ khai", "ruled a declaration out"),
     ("did.hold", "giữ hình ảnh", "held footage"),
     ("did.release", "bỏ giữ hình ảnh", "released a hold"),
     ("messages", "Các tin của trạm camera", "Messages of the box"),
+    ("messages.newest", "Các tin mới nhất:", "The newest:"),
     ("revision", "Lần", "Revision"),
     ("time_source", "Nguồn thời gian", "Time source"),
     ("time_source.rtcp_ntp", "đồng hồ camera", "camera clock"),
@@ -480,8 +485,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("refusal.note", "Cần ghi rõ nội dung.", "Words are needed."),
     (
         "refusal.second",
-        "Cảnh báo mức Khẩn cấp: phải do người thứ hai đồng ý bỏ qua.",
-        "Critical: another person must agree to the dismissal.",
+        "Cảnh báo mức Khẩn cấp: phải do người thứ hai đồng ý kết thúc hoặc bỏ qua.",
+        "Critical: another person must agree to end it.",
     ),
     ("refusal.not_acked", "Hãy xác nhận cảnh báo trước.", "Acknowledge the alert first."),
     // Tips.
@@ -747,6 +752,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("audit.whole", "Chuỗi nhật ký nguyên vẹn, số dòng:", "The chain is whole, rows:"),
     ("audit.broken", "CHUỖI NHẬT KÝ BỊ ĐỨT từ dòng:", "THE CHAIN IS BROKEN from row:"),
     ("audit.older", "Cũ hơn", "Older"),
+    ("audit.searched", "Đã tìm đến dòng", "Searched back to row"),
+    ("audit.checked", "Kiểm tra toàn bộ lúc", "Checked in full at"),
+    ("audit.check", "Kiểm tra lại toàn bộ", "Check all of it again"),
     ("audit.object", "Đối tượng", "Object"),
     ("audit.detail", "Chi tiết", "Detail"),
     // Accounts.
@@ -848,6 +856,9 @@ mod tests {
         keys.extend(chain::Fault::ALL.iter().map(|f| format!("rule.chain_{}", f.as_str())));
         keys.extend(shift::DUTIES.iter().map(|d| format!("duty.{d}")));
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
+        let did = ["look", "ack", "dismiss", "dismiss_ask", "close", "close_ask", "escalate", "escalate_time", "tip"];
+        let more = ["tip_draft", "unseen", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
+        keys.extend(did.iter().chain(&more).map(|d| format!("did.{d}")));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
                 .iter()

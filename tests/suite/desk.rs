@@ -125,6 +125,10 @@ async fn is_dismissed_by_two(people: &mut People) {
     people.officer.get(&path).await;
     let again = people.officer.post(&format!("{path}/dismiss"), &form).await.expect_status(409);
     assert!(again.has("người thứ hai"));
+    people.officer.get(&path).await;
+    // Nor is there another way to end it alone.
+    let closed = people.officer.post(&format!("{path}/close"), &[("note", "đã xem")]).await.expect_status(409);
+    assert!(closed.has("người thứ hai"));
     people.leader.get(&path).await;
     people.leader.post(&format!("{path}/dismiss"), &form).await.expect_status(303);
     let page = people.leader.get(&path).await;
@@ -135,10 +139,15 @@ async fn is_dismissed_by_two(people: &mut People) {
 
 /// Nobody looks: it goes to the shift leader. A number that is missing meanwhile is asked back.
 async fn goes_up_by_itself(room: &Room, people: &mut People) {
-    room.say(vec![alert("15BB", THIRD, 3, 4, None)]).await;
+    let mut third = alert("15BB", THIRD, 3, 4, None);
+    let mut body = body_of(&third);
+    // It began before the duty day did.
+    body["data"]["duty_day"] = json!("2026-03-02");
+    third.1 = body.to_string().into_bytes();
+    room.say(vec![third]).await;
     people.leader.sees("/alerts?view=escalated", THIRD).await;
     let page = people.leader.get(&format!("/alerts/{THIRD}")).await;
-    assert!(page.has("tự chuyển cấp vì quá hạn chưa ai xem"));
+    assert!(page.has("tự chuyển cấp vì quá hạn chưa ai xem") && !page.has("hết ngày trực chưa ai xem"));
     people.leader.sees("/devices", "tin còn thiếu").await;
 }
 
@@ -160,6 +169,7 @@ async fn becomes_a_tip(boxes: &Boxes, people: &mut People) -> String {
     ];
     let path = people.officer.post("/tips/new", &fields).await.expect_status(303).to;
     people.officer.get(&path).await.expect_status(200);
+    assert!(people.officer.get("/alerts").await.has(THIRD), "a draft ends no alert");
     people.officer.post(&format!("{path}/lead/issue"), &[]).await.expect_status(403);
     people.other.get(&path).await.expect_status(404);
     people.leader.get(&path).await.expect_status(200);

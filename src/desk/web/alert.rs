@@ -6,11 +6,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::alerts::{declarations, dismiss_form, escalate_form, how};
+use super::alerts::{declarations, dismiss_form, escalate_form, facts_field, how};
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
 use super::span::{Place, Span};
+use crate::clock::UtcMillis;
 use crate::desk::access::Need;
 use crate::desk::alert::{State, Step};
 use crate::desk::db::alerts::{ActionRow, AlertRow};
@@ -18,19 +19,24 @@ use crate::desk::duty;
 use crate::desk::message::text;
 use crate::desk::orders;
 
+/// Messages of the box on the page: an event that lasts says something every minute.
+const SHOWN_MESSAGES: i64 = 20;
+
 /// The page. Looking at it is a step of its own for those who may act.
 pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
     let found = ctx.room.db.alert(&id).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
     let mut row = found.or_problem(&ctx)?;
     if ctx.may(Need::ActAlerts) {
-        row = duty::alert_step(&ctx.room, &ctx.user, &id, &Step::Look).await.or_problem(&ctx)?;
+        row = duty::alert_step(&ctx.room, &ctx.user, &id, &Step::Look, None).await.or_problem(&ctx)?;
     }
     super::audit::viewed_of(&ctx, &row.office, "alert.view", &id, "").await.or_problem(&ctx)?;
+    super::assets::note_shown(&ctx);
     let db = &ctx.room.db;
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let history = db.alert_history(&id).await.or_problem(&ctx)?;
     let pictures = db.pictures(&id).await.or_problem(&ctx)?;
-    let revisions = db.revisions(&id).await.or_problem(&ctx)?;
+    let revisions = db.revisions(&id, SHOWN_MESSAGES).await.or_problem(&ctx)?;
+    let said = db.revision_count(&id).await.or_problem(&ctx)?;
     let given = db.orders(&id).await.or_problem(&ctx)?;
     let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
     let content = html! {
@@ -46,7 +52,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 p.line { (parts::answer(&ctx, &body)) }
                 (facts(&ctx, &row, &offices, &body))
                 (candidates(&ctx, &body))
-                (messages(&ctx, &revisions))
+                (messages(&ctx, &revisions, said))
             }
             div.side-column { (steps(&ctx, &row)) (super::orders::part(&ctx, &row, &body, &given)) (history_list(&ctx, &history)) }
         }
@@ -92,6 +98,9 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
     let basis =
         body.pointer("/data/check/basis").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let basis: Vec<&str> = basis.collect();
+    // By the box's clock; of an event that lasts, the best picture comes later.
+    let best = data("/capture/best").and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let best = best.filter(|at| (at - row.at_ms).abs() >= 1000);
     let object = data("/object/label").map(|l| {
         let score = body.pointer("/data/object/score").and_then(Value::as_f64).unwrap_or(0.0);
         format!("{l} {:.0} %", score * 100.0)
@@ -101,6 +110,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
             dt { (ctx.t("camera")) } dd { (row.camera) }
             @if !row.place.is_empty() { dt { (ctx.t("area")) } dd { (row.place) } }
             dt { (ctx.t("office")) } dd { (offices.name(&row.office)) " · " (ctx.t("box")) " " (row.box_id) }
+            @if let Some(at) = best { dt { (ctx.t("picture.at")) } dd { (parts::time(ctx, at)) } }
             dt { (ctx.t("happened")) } dd { (parts::time(ctx, row.at_ms)) @if row.historical != 0 { " · " (ctx.t("historical")) } }
             dt { (ctx.t("duty_day")) } dd { (parts::day(&row.duty_day)) }
             dt { (ctx.t("phase")) } dd { (ctx.value("phase", &row.phase))
@@ -156,9 +166,12 @@ fn candidates(ctx: &Ctx, body: &Value) -> Markup {
     }
 }
 
-fn messages(ctx: &Ctx, revisions: &[(i64, i64, String)]) -> Markup {
+/// The newest of all that the box `said`.
+fn messages(ctx: &Ctx, revisions: &[(i64, i64, String)], said: i64) -> Markup {
+    let more = usize::try_from(said).unwrap_or(0) > revisions.len();
     html! {
-        details { summary { (ctx.t("messages")) " (" (revisions.len()) ")" }
+        details { summary { (ctx.t("messages")) " (" (said) ")" }
+            @if more { p.hint { (ctx.t("messages.newest")) " " (revisions.len()) } }
             @for (revision, at, body) in revisions {
                 p.line.soft { (ctx.t("revision")) " " (revision) " · " (parts::time(ctx, *at)) }
                 pre { (pretty(body)) }
@@ -174,20 +187,35 @@ fn pretty(body: &str) -> String {
 
 fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
     let open = row.state != State::Closed.as_str();
+    let known = duty::facts(row);
     let button = |step: &str, key: &str, mark: &str| {
         html! {
-            form method="post" action={ "/alerts/" (row.id) "/" (step) } { (token(ctx)) button data-act=(step) { (ctx.t(key)) @if !mark.is_empty() { kbd { (mark) } } } }
+            form method="post" action={ "/alerts/" (row.id) "/" (step) } { (token(ctx)) (facts_field(&known)) button data-act=(step) { (ctx.t(key)) @if !mark.is_empty() { kbd { (mark) } } } }
         }
     };
     html! {
         @if open && ctx.may(Need::ActAlerts) {
             section.steps data-keys="" {
-                @if row.state != State::Acked.as_str() { (button("ack", "act.ack", "A")) } @else { (button("close", "act.close", "")) }
+                @if row.state != State::Acked.as_str() { (button("ack", "act.ack", "A")) }
+                @else if row.severity < 4 { (button("close", "act.close", "")) }
+                @else { details { summary data-act="close" { (ctx.t("act.close")) } (close_form(ctx, &row.id, &known)) } }
                 a.button href={ "/tips/new?alert=" (row.id) } data-act="tip" { (ctx.t("act.tip")) kbd { "T" } }
                 @if let Some(who) = &row.asked_by { p.up { (ctx.t("asked_by")) " " (who) } }
-                details #dismiss { summary data-act="dismiss" { (ctx.t(if row.asked_by.is_some() { "act.dismiss_second" } else { "act.dismiss" })) kbd { "D" } } (dismiss_form(ctx, &row.id)) }
+                details #dismiss { summary data-act="dismiss" { (ctx.t(if row.asked_by.is_some() { "act.dismiss_second" } else { "act.dismiss" })) kbd { "D" } } (dismiss_form(ctx, &row.id, &known)) }
                 details #escalate { summary data-act="escalate" { (ctx.t("act.escalate")) kbd { "E" } } (escalate_form(ctx, &row.id)) }
             }
+        }
+    }
+}
+
+/// What is critical ends with words, and with a second person.
+fn close_form(ctx: &Ctx, id: &str, known: &str) -> Markup {
+    html! {
+        form.stack method="post" action={ "/alerts/" (id) "/close" } {
+            (token(ctx)) (facts_field(known))
+            label { (ctx.t("note")) textarea name="note" rows="2" maxlength="1000" required {} }
+            p.hint { (ctx.t("act.needs_second")) }
+            p.line { button.main { (ctx.t("act.close")) } button type="button" data-close="" { (ctx.t("back")) } }
         }
     }
 }
@@ -222,7 +250,9 @@ pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Po
         }
         _ => return Err(Problem::not_found(ctx.language)),
     };
-    duty::alert_step(&ctx.room, &ctx.user, &id, &step).await.or_problem(ctx)?;
+    // Without any it is no form of ours, and he who sent it knows nothing.
+    let known = matches!(step, Step::Dismiss { .. } | Step::Close { .. }).then(|| post.get("facts"));
+    duty::alert_step(&ctx.room, &ctx.user, &id, &step, known).await.or_problem(ctx)?;
     let back = if post.get("back") == "list" { "/alerts".to_owned() } else { format!("/alerts/{id}") };
     Ok(Redirect::to(&back).into_response())
 }

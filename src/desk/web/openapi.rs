@@ -28,7 +28,9 @@ enum Gives {
 type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'static str]);
 
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
-const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule"];
+const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "similar"];
+/// Of an open page: with the newest change that its list has.
+const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
 const REPORT: &[&str] = &["period", "day", "view", "unit"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
@@ -50,9 +52,9 @@ const ENTRIES: &[Entry] = &[
     (
         "GET",
         "/alerts/stream",
-        "Changes of alerts: `alert` (JSON with a card), `counts`, `refresh`",
+        "Changes of alerts: `alert` (JSON with a card), `counts`; `refresh` and `missed`: take the list anew, soon or at once; `broker`: 1 = it is there",
         Gives::Events,
-        FILTERS,
+        STREAM,
     ),
     ("GET", "/alerts/{id}", "One alert; opening it counts as having looked", Gives::Page, &[]),
     ("GET", "/alerts/{id}/footage", "What video there is of an alert, and why not", Gives::Page, &[]),
@@ -68,7 +70,7 @@ const ENTRIES: &[Entry] = &[
         "/alerts/{id}/{step}",
         "Takes a step: ack, dismiss, escalate, close, bind, hold, release",
         Gives::Form,
-        &["reason", "note", "decl", "action", "visit", "from", "to", "hold"],
+        &["reason", "note", "facts", "back", "decl", "action", "visit", "from", "to", "hold"],
     ),
     ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved, &["note"]),
     (
@@ -143,7 +145,13 @@ const ENTRIES: &[Entry] = &[
     ("GET", "/shifts", "Who is on duty, and the roster", Gives::Page, &[]),
     ("POST", "/shifts", "Writes a shift into the roster", Gives::Form, SHIFT),
     ("GET", "/shifts/{id}", "One shift with its hand-over", Gives::Page, &[]),
-    ("POST", "/shifts/{id}/{step}", "Takes a step: change, give, take, send_back", Gives::Form, &["note", "to"]),
+    (
+        "POST",
+        "/shifts/{id}/{step}",
+        "Takes a step: change (as in the roster, with the `version` that was changed), give, take (`to`: the next shift), send_back",
+        Gives::Form,
+        &["note", "version", "from", "to", "leader", "focus", "duty0", "name0"],
+    ),
     ("GET", "/reports", "Report on tips", Gives::Page, REPORT),
     ("GET", "/reports/tips", "The tips behind a figure", Gives::Page, &["period", "day", "view", "unit", "list"]),
     ("GET", "/reports/csv", "Figures and tips", Gives::File("text/csv"), REPORT),
@@ -151,7 +159,7 @@ const ENTRIES: &[Entry] = &[
     ("POST", "/reports/print", "Keeps figures as printed", Gives::Form, REPORT),
     ("GET", "/reports/printed/{id}", "Printed figures beside what they would be now", Gives::Page, &[]),
     ("GET", "/devices", "Boxes and cameras", Gives::Page, &[]),
-    ("GET", "/audit", "Who did what", Gives::Page, &["q", "before"]),
+    ("GET", "/audit", "Who did what", Gives::Page, &["q", "before", "whole"]),
     ("GET", "/accounts", "Accounts", Gives::Page, &[]),
     ("POST", "/accounts", "Makes an account", Gives::Form, &["name", "display", "role", "offices"]),
     (
@@ -193,7 +201,7 @@ pub fn api_document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "gatewatch desk", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit."
+            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit; pictures belong to the page that showed them."
         },
         "paths": paths,
         "components": {"securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gw-session",

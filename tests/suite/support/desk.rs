@@ -94,6 +94,8 @@ pub struct Browser {
     pub client: reqwest::Client,
     pub cookies: BTreeMap<String, String>,
     csrf: String,
+    /// What the last alert's page showed, as its forms send it.
+    facts: String,
 }
 
 fn field(html: &str, name: &str) -> String {
@@ -105,7 +107,7 @@ impl Browser {
     /// Signs in with a one-time password and chooses [`PASSWORD`].
     pub async fn enter(room: &Room, name: &str, once: &str) -> Self {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut this = Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new() };
+        let mut this = Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new(), facts: String::new() };
         this.sign_in(name, once).await;
         this.get("/password").await.expect_status(200);
         let form = [("now", once), ("new", PASSWORD), ("again", PASSWORD)];
@@ -127,6 +129,7 @@ impl Browser {
             client: self.client.clone(),
             cookies: self.cookies.clone(),
             csrf: self.csrf.clone(),
+            facts: self.facts.clone(),
         }
     }
 
@@ -147,6 +150,10 @@ impl Browser {
         if !csrf.is_empty() {
             self.csrf = csrf;
         }
+        let facts = field(&text, "facts");
+        if !facts.is_empty() {
+            self.facts = facts;
+        }
         Page { status, to, text }
     }
 
@@ -155,9 +162,9 @@ impl Browser {
         self.done(request).await
     }
 
-    /// Sends a form with the token of the last page.
+    /// Sends a form with the token of the last page, and with what the last alert's page showed.
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
-        let mut fields = vec![("csrf", self.csrf.as_str())];
+        let mut fields = vec![("csrf", self.csrf.as_str()), ("facts", self.facts.as_str())];
         fields.extend_from_slice(form);
         let encoded: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={}", escaped(v))).collect();
         let request = self.client.post(format!("{}{path}", self.base));
@@ -188,7 +195,9 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// An alert of box `gate-01` of an office, as an agent publishes it.
 pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[u8]>) -> (String, Vec<u8>) {
-    let now = gatewatch::clock::utc_now().to_rfc3339();
+    let at = gatewatch::clock::utc_now();
+    // Eight hours after midnight, seven hours east.
+    let (now, duty_day) = (at.to_rfc3339(), at.plus_ms(-3_600_000).to_rfc3339()[..10].to_owned());
     let topic = format!("gatewatch/v1/{office}/gate-01");
     let snapshot =
         picture.map(|p| json!({"topic": format!("{topic}/snapshot/{id}"), "sha256": sha256(p), "bytes": p.len()}));
@@ -200,7 +209,7 @@ pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[
             "revision": 1, "phase": "new", "severity": severity, "rule": "gate_out_not_released", "office": office, "box": "gate-01",
             "camera": {"id": "gate", "name": "Cổng ra số 2"}, "area": {"id": "out", "name": "Vạch Đông Đăng", "kind": "gate_out"},
             "capture": {"start": now, "best": now, "end": null, "time_source": "rtcp_ntp", "uncertainty_ms": 40, "clock_offset_ms": 12},
-            "duty_day": "2099-01-01", "dwell_ms": null, "object": {"label": "truck", "score": 0.91},
+            "duty_day": duty_day, "dwell_ms": null, "object": {"label": "truck", "score": 0.91},
             "check": {"question": "may_leave", "answer": "no", "feed_age_s": 3, "basis": ["10000001234: not released"]},
             "link": {"verdict": "linked", "reason": "one booking", "feed_stale": false, "links": [
                 {"decl_key": "10000001234", "amend_no": 0, "method": "booking", "scope": "container", "confidence": 0.8, "state": "linked",
