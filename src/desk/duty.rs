@@ -76,8 +76,7 @@ pub(super) async fn take(
     tx.add_alert_action(&new_id(now), &row.id, now, &user.name, &entry).await?;
     let detail = [entry.reason.as_str(), entry.note.as_str()].join(" ");
     let action = format!("alert.{}", entry.action);
-    let act =
-        Act { account: &user.name, office: &row.office, action: &action, object: &row.id, detail: detail.trim() };
+    let act = Act { account: &user.name, office: &row.office, action: &action, object: &row.id, detail: detail.trim() };
     tx.audit(act).await?;
     tx.touch(&row.id, false).await?;
     Ok(true)
@@ -182,16 +181,16 @@ mod tests {
         let user = |name: &str| User { name: name.into(), ..crate::desk::access::tests::user() };
         let dismiss = Step::Dismiss { reason: "test".into(), note: String::new() };
         let known = async || facts(&room.db.alert("E1").await.unwrap().unwrap());
-        let ends = async |who: &str, known: &str| {
-            match alert_step(&room, &user(who), "E1", &dismiss, Some(known)).await {
-                Ok(row) => row.state,
-                Err(DutyError::Db(DbError::Changed(_))) => "changed".into(),
-                Err(error) => panic!("{error}"),
-            }
+        let ends = async |who: &str, known: &str| match alert_step(&room, &user(who), "E1", &dismiss, Some(known)).await
+        {
+            Ok(row) => row.state,
+            Err(DutyError::Db(DbError::Changed(_))) => "changed".into(),
+            Err(error) => panic!("{error}"),
         };
         add(&room, "E1", 4, utc_now().0, 0).await;
         let seen = known().await;
-        let answer = "UPDATE alert SET body = REPLACE(body, '\"answer\":\"no\"', '\"answer\":\"unknown\"'), revision = 2";
+        let answer =
+            "UPDATE alert SET body = REPLACE(body, '\"answer\":\"no\"', '\"answer\":\"unknown\"'), revision = 2";
         sqlx::query(answer).execute(&room.db.pool).await.unwrap();
         assert_eq!((ends("an", &seen).await, ends("an", "").await), ("changed".into(), "changed".into()));
         let seen = known().await;

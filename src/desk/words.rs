@@ -432,11 +432,7 @@ const WORDS: &[(&str, &str, &str)] = &[
         "Khoảng thời gian phải đúng thứ tự và tối đa 7 ngày.",
         "The time must go forward, at most 7 days.",
     ),
-    (
-        "act.needs_second",
-        "Mức Khẩn cấp: cần người thứ hai đồng ý.",
-        "Critical: a second person must agree.",
-    ),
+    ("act.needs_second", "Mức Khẩn cấp: cần người thứ hai đồng ý.", "Critical: a second person must agree."),
     ("dismiss.false_alarm", "Báo nhầm do mô hình", "False alarm of the model"),
     ("dismiss.weather", "Thời tiết, ánh sáng", "Weather or light"),
     ("dismiss.permitted", "Hoạt động được phép", "Permitted activity"),

@@ -115,7 +115,9 @@ async fn the_others_of_a_group_are_not_hidden(browser: &Chromium, room: &Room) {
     room.say(vec![alert("15BB", FOURTH, 4, 2, None)]).await;
     browser.until(&format!("document.getElementById('a-{FOURTH}')")).await;
     browser.open(&room.url("/alerts")).await;
-    browser.until(&format!("document.querySelector('#a-{FOURTH} .more') && !document.getElementById('a-{THIRD}')")).await;
+    browser
+        .until(&format!("document.querySelector('#a-{FOURTH} .more') && !document.getElementById('a-{THIRD}')"))
+        .await;
     let mut news = alert("15BB", FOURTH, 5, 2, None);
     let mut body = crate::support::desk::body_of(&news);
     (body["data"]["revision"], body["data"]["phase"]) = (serde_json::json!(2), serde_json::json!("update"));

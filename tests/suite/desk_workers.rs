@@ -110,13 +110,18 @@ async fn follows(url: &str, second: Desk, here: &mut Browser) {
     let give = "UPDATE lease SET holder = 'desk-2', until_ms = $1 WHERE name = 'duties'";
     let until_ms = gatewatch::clock::utc_now().0 + 10_000;
     sqlx::query(give).bind(until_ms).execute(&mut conn).await.unwrap();
-    let renewed = async || Some(one(url, "SELECT COALESCE(MAX(until_ms), 0) FROM lease WHERE name = 'duties' AND holder = 'desk-2'").await);
+    let renewed = async || {
+        Some(one(url, "SELECT COALESCE(MAX(until_ms), 0) FROM lease WHERE name = 'duties' AND holder = 'desk-2'").await)
+    };
     until("the second worker to lead", async || renewed().await.filter(|at| *at > until_ms)).await;
     second.stop().await;
     let bind = format!("/alerts/{}/bind", id(0, EACH + 1));
     here.get(&format!("/alerts/{}", id(0, EACH + 1))).await.expect_status(200);
     here.post(&bind, &[("decl", "302222222220"), ("action", "bind")]).await.expect_status(303);
-    let led = async || Some(one(url, "SELECT COUNT(*) FROM lease WHERE name = 'duties' AND holder = 'desk-1'").await).filter(|n| *n == 1);
+    let led = async || {
+        Some(one(url, "SELECT COUNT(*) FROM lease WHERE name = 'duties' AND holder = 'desk-1'").await)
+            .filter(|n| *n == 1)
+    };
     until("the first worker to lead", led).await;
     let sent = "SELECT COUNT(*) FROM outgoing WHERE topic LIKE '%/in/bind' AND sent_ms IS NOT NULL";
     until("the order to be published", async || Some(one(url, sent).await).filter(|n| *n == 1)).await;

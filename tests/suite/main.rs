@@ -20,6 +20,7 @@ mod desk_shift;
 mod desk_story;
 mod desk_workers;
 mod docs;
+mod drain;
 mod event;
 mod evidence;
 mod evidence_tools;

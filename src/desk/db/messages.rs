@@ -365,7 +365,8 @@ mod tests {
         tx.commit().await.unwrap();
         let named = async |n: u8| db.names_picture("E1", &digest(n)).await.unwrap();
         assert_eq!((named(3).await, named(4).await, named(40).await), (true, false, false));
-        let newest: Vec<i64> = db.revisions("E1", 3).await.unwrap().into_iter().map(|(revision, ..)| revision).collect();
+        let newest: Vec<i64> =
+            db.revisions("E1", 3).await.unwrap().into_iter().map(|(revision, ..)| revision).collect();
         assert_eq!((newest, db.revision_count("E1").await.unwrap()), (vec![30, 29, 28], 30));
     }
 

@@ -132,11 +132,7 @@ async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -
     let mut tx = room.db.write().await?;
     let action = if right { "sign_in" } else { "sign_in.refused" };
     tx.audit(Act { account: if right { name } else { "" }, office: "", action, object: name, detail: address }).await?;
-    let cookie = if right {
-        Some(session_cookie(room, &add_session(room, &mut tx, name).await?))
-    } else {
-        None
-    };
+    let cookie = if right { Some(session_cookie(room, &add_session(room, &mut tx, name).await?)) } else { None };
     tx.commit().await?;
     Ok(cookie)
 }
@@ -290,7 +286,9 @@ mod tests {
         super::super::tests::sign_in_as(&room, crate::desk::access::Role::Officer, "an", 0).await;
         let (began, used) = good_since(&room, utc_now().0);
         let mut tx = room.db.write().await.unwrap();
-        for (token, created, seen) in [("old", began - 1, used + 9_999), ("idle", used, used - 1), ("good", used, used + 9_999)] {
+        for (token, created, seen) in
+            [("old", began - 1, used + 9_999), ("idle", used, used - 1), ("good", used, used + 9_999)]
+        {
             tx.add_session(token, "an", "", created).await.unwrap();
             let update = "UPDATE session SET seen_ms = $2 WHERE token_sha256 = $1";
             sqlx::query(update).bind(token).bind(seen).execute(&mut *tx).await.unwrap();

@@ -78,7 +78,13 @@ fn filled(path: &str) -> String {
         .replace("{id}", "i")
 }
 
-pub(crate) async fn ask(room: &Arc<Room>, method: &str, path: &str, token: Option<&str>, form: &str) -> (StatusCode, String) {
+pub(crate) async fn ask(
+    room: &Arc<Room>,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    form: &str,
+) -> (StatusCode, String) {
     let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(filled(path));
     if let Some(token) = token {
         request = request.header(header::COOKIE, format!("gw-session={token}"));

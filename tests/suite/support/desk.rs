@@ -107,7 +107,8 @@ impl Browser {
     /// Signs in with a one-time password and chooses [`PASSWORD`].
     pub async fn enter(room: &Room, name: &str, once: &str) -> Self {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut this = Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new(), facts: String::new() };
+        let mut this =
+            Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new(), facts: String::new() };
         this.sign_in(name, once).await;
         this.get("/password").await.expect_status(200);
         let form = [("now", once), ("new", PASSWORD), ("again", PASSWORD)];
