@@ -16,6 +16,7 @@ use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::customs::Register;
 use crate::event::Finding;
+use crate::event::message::ModelRef;
 use crate::rules::EndReason;
 use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::{FRAME_AGE, FRAMES_ANALYSED, FRAMES_DROPPED};
@@ -65,6 +66,8 @@ pub struct Worker<D> {
     /// There was no detector at the last look. True before the first.
     pub absent: bool,
     // out
+    /// Which model is in use: it may come after the start.
+    pub model: watch::Sender<ModelRef>,
     /// To the keeper; full = wait.
     pub findings: SyncSender<Finding>,
 }
@@ -137,6 +140,7 @@ impl<D: Detect> Worker<D> {
             (Ok(()), false) => {}
             (Ok(()), true) => {
                 self.absent = false;
+                self.model.send_replace(self.detector.model().clone());
                 self.health.set(&self.name, Level::Ok, "analysing");
             }
             (Err(error), was) => {
