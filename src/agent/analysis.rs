@@ -19,6 +19,7 @@ use crate::camera::{self, CameraHandle, CameraId, CameraStatus, FrameSink, Mailb
 use crate::config::{CameraConfig, Config};
 use crate::event::Finding;
 use crate::event::health::HealthLog;
+use crate::event::message::ModelRef;
 use crate::footage::{Footage, Taps};
 use crate::ids::IdSource;
 use crate::vision::detector::Detect;
@@ -35,6 +36,8 @@ pub(super) struct Analysis {
     pub camera_health: JoinHandle<()>,
     pub board: HealthBoard,
     pub cameras: Cameras,
+    /// The model in use.
+    pub model: tokio_watch::Receiver<ModelRef>,
     /// Fills `cameras`; for the watcher.
     pub cameras_in: tokio_watch::Sender<BTreeMap<CameraId, CameraStatus>>,
 }
@@ -60,7 +63,15 @@ impl Analysis {
             input: detectors[0].input_size(),
             config: config.clone(),
         };
-        let parts = WorkerParts { context: &context, shared, cameras: &cameras, board: &board, handles: &handles };
+        let (model_in, model) = tokio_watch::channel(context.model.clone());
+        let parts = WorkerParts {
+            context: &context,
+            shared,
+            cameras: &cameras,
+            board: &board,
+            handles: &handles,
+            model: &model_in,
+        };
         let workers = parts.start(detectors, &mailboxes, &findings_in)?;
         let camera_health = CameraHealth {
             store: shared.store.clone(),
@@ -75,7 +86,7 @@ impl Analysis {
             waiting: Vec::new(),
         };
         let camera_health = camera_health.start().context("cannot start the thread health")?;
-        Ok(Self { handles, recorders, mailboxes, workers, keeper, camera_health, board, cameras, cameras_in })
+        Ok(Self { handles, recorders, mailboxes, workers, keeper, camera_health, board, cameras, model, cameras_in })
     }
 }
 
@@ -154,6 +165,7 @@ struct WorkerParts<'a> {
     cameras: &'a Cameras,
     board: &'a HealthBoard,
     handles: &'a [CameraHandle],
+    model: &'a tokio_watch::Sender<ModelRef>,
 }
 
 impl WorkerParts<'_> {
@@ -186,6 +198,7 @@ impl WorkerParts<'_> {
                 mailbox: Arc::clone(&mailboxes[i]),
                 absent: true,
                 budget: Budget::default(),
+                model: self.model.clone(),
                 findings: findings.clone(),
             };
             threads.push(named(name, move || worker.run())?);

@@ -22,6 +22,7 @@ mod page;
 pub mod relink;
 pub mod restart;
 mod shared;
+pub mod status;
 pub mod tips;
 pub mod watch;
 pub mod windows;
@@ -43,7 +44,7 @@ use crate::config::Config;
 use crate::event::message::ModelRef;
 use crate::footage::mask_desk::MaskDesk;
 use crate::ids::IdSource;
-use crate::mqtt::{Delivery, DeliveryStatus, Identity, Presence, Topics};
+use crate::mqtt::{BoxStatus, Delivery, DeliveryStatus, Identity, Presence, Topics};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::vision::detector::Detect;
@@ -98,11 +99,12 @@ impl Agent {
 
         let (handles, clearance) = (Arc::clone(&analysis.handles), Arc::clone(&shared.clearance));
         let status = watch::status_text(&shared.store, handles, clearance, Arc::clone(&shared.footage));
-        let (delivery, delivery_status) = delivery(&shared, &model, &analysis, &status).await?;
+        let (reporter, said) = reporter(&shared, &analysis);
+        let (delivery, delivery_status) = delivery(&shared, &model, &analysis, &status, said).await?;
         let stop_delivery = CancellationToken::new();
         let delivering = tokio::spawn(delivery.run(stop_delivery.clone()));
         shared.look_again(&mut tasks, &delivery_status);
-        let watcher = watcher(&shared, &analysis, &delivery_status, &metrics).await?;
+        let watcher = watcher(&shared, &analysis, &delivery_status, &metrics, reporter).await?;
         let stop = shared.stop.clone();
         tasks.spawn(async move { watcher.run(stop).await });
         let http = serve_http(&shared, &metrics, status, file, &mut tasks).await?;
@@ -183,6 +185,7 @@ async fn delivery(
     model: &ModelRef,
     analysis: &Analysis,
     status: &links::StatusText,
+    said: tokio_watch::Receiver<Option<BoxStatus>>,
 ) -> anyhow::Result<(Delivery<Store, Handler>, tokio_watch::Receiver<DeliveryStatus>)> {
     let (config, store) = (&shared.config, &shared.store);
     let handler = Handler {
@@ -196,7 +199,7 @@ async fn delivery(
     };
     let mut birth = birth(config, store, model);
     birth["evidence"] = shared.evidence.birth().await?;
-    let presence = Presence { birth, cameras: analysis.cameras.clone() };
+    let presence = Presence { birth, cameras: analysis.cameras.clone(), status: said };
     let who = Identity {
         topics: shared.topics.clone(),
         client_id: format!("gatewatch-{}-{}", config.site.office, config.site.box_id),
@@ -206,11 +209,25 @@ async fn delivery(
     Ok(Delivery::new(config.mqtt.clone(), who, Arc::new(store.clone()), Arc::new(handler), presence))
 }
 
+/// What the box says of itself, from the watcher to delivery.
+fn reporter(shared: &Shared, analysis: &Analysis) -> (status::Reporter, tokio_watch::Receiver<Option<BoxStatus>>) {
+    let (out, said) = tokio_watch::channel(None);
+    let reporter = status::Reporter {
+        store: shared.store.clone(),
+        health: Arc::clone(&shared.health),
+        footage: Arc::clone(&shared.footage),
+        model: analysis.model.clone(),
+        out,
+    };
+    (reporter, said)
+}
+
 async fn watcher(
     shared: &Shared,
     analysis: &Analysis,
     delivery: &tokio_watch::Receiver<DeliveryStatus>,
     metrics: &Metrics,
+    reporter: status::Reporter,
 ) -> anyhow::Result<watch::Watcher> {
     Ok(watch::Watcher {
         workers: analysis.mailboxes.len(),
@@ -224,6 +241,7 @@ async fn watcher(
         metrics: metrics.clone(),
         degraded: degraded(&shared.store, &shared.topics, shared.config.events.alert_severity).await?,
         board: analysis.board.clone(),
+        reporter,
     })
 }
 

@@ -17,7 +17,7 @@ use super::relink::Relinker;
 use super::tips::{self, Interests, TipRunner};
 use super::windows::Windows;
 use super::worker::Cameras;
-use super::{camera_health, restart, watch as watching};
+use super::{camera_health, restart, status, watch as watching};
 use crate::config::Config;
 use crate::event::Annotator;
 use crate::event::health::HealthSender;
@@ -99,6 +99,7 @@ impl Shared {
         let days = self.config.store.keep_messages_days;
         let tend = watching::tend(self.store.clone(), Arc::clone(&self.clearance), days);
         tasks.spawn(self.until_stopped(tend));
+        tasks.spawn(self.until_stopped(status::try_database(self.store.clone(), Arc::clone(&self.health))));
     }
 
     /// Starts those who look again when facts or events changed something: links of ended events, and tips.

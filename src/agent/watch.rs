@@ -1,5 +1,5 @@
-//! Looks at all parts every second and says how they are: health for `/readyz`, gauges for Prometheus, camera states for
-//! MQTT. Beside it the hourly clean-up of store and register.
+//! Looks at all parts every second and says how they are: health for `/readyz`, gauges for Prometheus, camera states and the
+//! box's status for MQTT. Beside it the hourly clean-up of store and register.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::clearance::Clearance;
 use super::coverage::CoverageKeeper;
 use super::degraded::Degraded;
 use super::links::StatusText;
+use super::status::Reporter;
 use super::worker::DETECTOR_FAILED;
 use crate::camera::health::{ActiveCondition, Now};
 use crate::camera::{CameraHandle, CameraId, CameraState, CameraStatus};
@@ -102,6 +103,8 @@ pub struct Watcher {
     pub degraded: Degraded,
     /// What lasts at the cameras.
     pub board: HealthBoard,
+    /// What the box says of itself.
+    pub reporter: Reporter,
 }
 
 impl Watcher {
@@ -139,10 +142,12 @@ impl Watcher {
         }
         self.cameras.send_replace(cameras);
         self.look_at_delivery();
-        if let Ok(stats) = self.store.outbox_stats().await {
+        let outbox = self.store.outbox_stats().await.ok();
+        if let Some(stats) = outbox {
             gauge(metrics::OUTBOX_MESSAGES, stats.rows as f64);
             gauge(metrics::OUTBOX_BYTES, stats.bytes as f64);
         }
+        self.reporter.report(&self.cameras.borrow(), outbox);
         if let Some(heard) = self.clearance.register().snapshot().last_feed {
             gauge(metrics::FEED_AGE, utc_now().since(heard).max(0) as f64 / 1000.0);
         }

@@ -17,6 +17,7 @@ use crate::camera::{CameraId, CameraState, CameraStatus, Frame, Mailbox};
 use crate::clock::{MonoMillis, mono_now, precise_now, utc_now};
 use crate::customs::Register;
 use crate::event::Finding;
+use crate::event::message::ModelRef;
 use crate::rules::EndReason;
 use crate::telemetry::health::{Health, Level};
 use crate::telemetry::metrics::{ANALYSIS_INTERVAL, ANALYSIS_LOAD, FRAME_AGE, FRAMES_ANALYSED, FRAMES_DROPPED};
@@ -78,6 +79,8 @@ pub struct Worker<D> {
     /// What its cameras cost and get.
     pub budget: Budget,
     // out
+    /// Which model is in use: it may come after the start.
+    pub model: watch::Sender<ModelRef>,
     /// To the keeper; full = wait.
     pub findings: SyncSender<Finding>,
 }
@@ -203,6 +206,7 @@ impl<D: Detect> Worker<D> {
             (Ok(()), false) => {}
             (Ok(()), true) => {
                 self.absent = false;
+                self.model.send_replace(self.detector.model().clone());
                 self.health.set(&self.name, Level::Ok, "analysing");
             }
             (Err(error), was) => {

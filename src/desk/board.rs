@@ -93,7 +93,10 @@ impl Board {
                 self.boxes.insert(box_id.clone(), body.clone());
                 vec![Change::Box { name: box_id.clone(), body: body.clone() }]
             }
-            SeenMessage::Birth { .. } | SeenMessage::Dropped { .. } | SeenMessage::Notice { .. } => Vec::new(),
+            SeenMessage::Birth { .. }
+            | SeenMessage::Status { .. }
+            | SeenMessage::Dropped { .. }
+            | SeenMessage::Notice { .. } => Vec::new(),
             SeenMessage::Camera { box_id, camera, body } => {
                 let name = format!("{box_id}/{camera}");
                 self.cameras.insert(name.clone(), body.clone());

@@ -23,6 +23,7 @@ use super::orders;
 use super::pictures;
 use super::plain::Plain;
 use super::room::{Room, new_id};
+use super::status;
 use crate::clock::utc_now;
 use crate::mqtt::desk::Arrived;
 
@@ -52,6 +53,14 @@ pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str, share: 
         all.extend(once.map(|kind| format!("{dealt}{prefix}/{office}/+/{kind}")));
     }
     all
+}
+
+/// What the desk glances at: said every minute, and only the newest counts. A broker keeps none of it for a desk that is away, so
+/// that it does not take the room of what comes once.
+pub(crate) fn glances(prefix: &str, offices: &[String]) -> Vec<String> {
+    let any = ["+".to_owned()];
+    let offices = if offices.is_empty() { &any[..] } else { offices };
+    offices.iter().map(|office| format!("{prefix}/{office}/+/status")).collect()
 }
 
 /// Stores what arrives until the connection's side of the queue is gone.
@@ -168,6 +177,7 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
             let online = json_of(one).pointer("/online").and_then(Value::as_bool).unwrap_or(false);
             tx.box_online(office, box_id, online, now).await?;
         }
+        ["status"] => status::take(tx, office, box_id, one).await?,
         ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
         ["camera", camera, "state"] if is_local_id(camera) => {
             tx.camera_state(office, box_id, camera, &json_of(one).to_string(), now).await?;
@@ -620,6 +630,8 @@ mod tests {
             assert_eq!(read(other), None, "{other}");
         }
         assert_eq!(filters("p", &["15BB".into()], "desk", None).len(), 9);
+        assert_eq!(glances("p", &["15BB".into(), "20BB".into()]), ["p/15BB/+/status", "p/20BB/+/status"]);
+        assert_eq!(glances("p", &[]), ["p/+/+/status"]);
         assert!(filters("p", &[], "desk", None).contains(&"p/+/+/alert".to_owned()));
         let shared = filters("p", &[], "desk-1", Some("duty"));
         for filter in ["$share/duty/p/+/+/alert", "$share/duty/p/+/+/chain", "p/+/+/state", "p/desk/desk-1/reply"] {

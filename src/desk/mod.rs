@@ -21,6 +21,7 @@ mod plain;
 mod report;
 mod room;
 mod shift;
+mod status;
 mod tally;
 mod throttle;
 mod tip;

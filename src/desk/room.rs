@@ -156,6 +156,7 @@ impl Desk {
             client_id: mqtt.client_id.clone(),
             session_s: mqtt.session_hours.saturating_mul(3600),
             filters: ingest::filters(&room.prefix, &mqtt.offices, &mqtt.client_id, mqtt.share.as_deref()),
+            glances: ingest::glances(&room.prefix, &mqtt.offices),
         };
         tasks.spawn(listen(listening, arriving, connected_tx));
         tasks.spawn(ingest::run(room.clone(), arrived));

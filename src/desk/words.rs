@@ -651,6 +651,57 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("device.clock", "Lệch đồng hồ", "Clock offset"),
     ("device.coverage", "Phân tích trong giờ qua", "Analysed in the last hour"),
     ("device.reconnects", "Lần kết nối lại", "Reconnections"),
+    // What a box says of itself.
+    ("status", "Trạm báo lúc", "The box says, as of"),
+    ("status.none", "trạm chưa báo (phiên bản cũ?)", "nothing yet (an older version?)"),
+    ("status.ago", "trước", "ago"),
+    ("status.unknown", "không rõ", "not known"),
+    ("status.last_before", "trạm ngoại tuyến: đây là lần báo cuối", "the box is offline: this was its last word"),
+    (
+        "status.stale",
+        "CŨ: trạm trực tuyến nhưng hơn 3 phút không báo tình trạng",
+        "OLD: the box is online, but has not said how it is for over 3 minutes",
+    ),
+    ("status.uptime", "Thời gian chạy", "Running for"),
+    ("status.outbox", "Hàng đợi gửi", "To be sent"),
+    ("status.nothing_waits", "không có gì chờ gửi", "nothing waits"),
+    ("status.waiting", "tin, ảnh chờ gửi", "messages and pictures wait"),
+    ("status.oldest_waits", "cũ nhất đã chờ", "the oldest for"),
+    ("status.behind", "gửi không kịp", "does not keep up"),
+    (
+        "status.dropped",
+        "tin phải bỏ vì hết chỗ (trạm còn giữ bản gốc)",
+        "messages dropped for want of room (the box still has them)",
+    ),
+    ("status.storage", "Lưu trữ", "Storage"),
+    ("storage.ok", "đủ chỗ", "enough room"),
+    ("storage.warning", "cần xem lại", "look at it"),
+    ("storage.full", "HẾT CHỖ: không ghi hình đủ", "FULL: not everything is recorded"),
+    ("status.free", "còn trống", "free"),
+    ("status.video", "hình", "video"),
+    ("status.held", "đang giữ", "held"),
+    ("status.whole_from", "đủ hình từ", "all video since"),
+    ("status.oldest", "hình cũ nhất", "oldest video"),
+    ("status.unwritable", "KHÔNG ghi được cơ sở dữ liệu", "the database CANNOT be written"),
+    ("status.clock", "Đồng hồ", "Clock"),
+    ("status.synchronised", "đã đồng bộ", "synchronised"),
+    ("status.not_synchronised", "CHƯA đồng bộ giờ", "NOT synchronised"),
+    ("status.synchronised_unknown", "không rõ có đồng bộ không", "not known whether synchronised"),
+    ("status.synchronised_at", "lần cuối", "last"),
+    ("status.against_desk", "so với máy chủ trực ban", "against the desk"),
+    ("status.against_cameras", "camera so với trạm", "cameras against the box"),
+    ("detector.starting", "đang khởi động", "starting"),
+    ("detector.running", "đang phân tích", "analysing"),
+    ("detector.failed", "LỖI: không phân tích được hình", "FAILED: pictures are not analysed"),
+    ("status.digest", "Mã băm của mô hình", "Digest of the model"),
+    ("status.overloaded", "quá tải, phân tích không kịp:", "overloaded, analysis does not keep up:"),
+    ("status.parts", "Bộ phận có vấn đề", "Parts that are not well"),
+    ("status.all_well", "không có", "none"),
+    ("status.more", "bộ phận khác", "more"),
+    ("level.ok", "tốt", "well"),
+    ("level.degraded", "kém", "degraded"),
+    ("level.failed", "HỎNG", "FAILED"),
+    ("level.unknown", "không rõ", "not known"),
     ("chain", "Chuỗi bằng chứng", "Chain of evidence"),
     ("chain.none", "chưa nhận đầu chuỗi nào", "no head received yet"),
     ("chain.entry", "mục số", "entry"),
@@ -855,6 +906,9 @@ mod tests {
         let did = ["look", "ack", "dismiss", "dismiss_ask", "close", "close_ask", "escalate", "escalate_time", "tip"];
         let more = ["tip_draft", "unseen", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
         keys.extend(did.iter().chain(&more).map(|d| format!("did.{d}")));
+        keys.extend(["ok", "warning", "full"].map(|s| format!("storage.{s}")));
+        keys.extend(["starting", "running", "failed"].map(|s| format!("detector.{s}")));
+        keys.extend(["ok", "degraded", "failed", "unknown"].map(|l| format!("level.{l}")));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
                 .iter()

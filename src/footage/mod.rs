@@ -37,7 +37,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use serde::Serialize;
@@ -67,6 +67,8 @@ pub struct Footage {
     root: PathBuf,
     config: FootageConfig,
     states: Vec<Arc<RecordState>>,
+    /// What the last look at the room found; `None` = it could not, or there was none yet.
+    looked: std::sync::Mutex<Option<Looked>>,
     writers: std::sync::Mutex<Vec<JoinHandle<()>>>,
     index: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -186,7 +188,8 @@ impl Footage {
             }
         });
         let (writers, index) = (std::sync::Mutex::new(writers), tokio::sync::Mutex::new(Some(index)));
-        Ok((Arc::new(Self { store, root, config, states, writers, index }), taps))
+        let looked = std::sync::Mutex::default();
+        Ok((Arc::new(Self { store, root, config, states, looked, writers, index }), taps))
     }
 
     /// The folder.
@@ -234,7 +237,9 @@ impl Footage {
     /// When the database or the disk cannot be asked.
     pub async fn look(&self, now: UtcMillis) -> Result<Looked, StoreError> {
         let quota = Quota { store: &self.store, root: &self.root, config: &self.config };
-        let looked = quota.look(now).await?;
+        let looked = quota.look(now).await;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked.as_ref().ok().cloned();
+        let looked = looked?;
         for state in &self.states {
             state.allow(match &looked.allowed {
                 Allowed::All => true,
@@ -243,6 +248,12 @@ impl Footage {
             });
         }
         Ok(looked)
+    }
+
+    /// What the last look found; `None` when it could not look, or has not yet.
+    #[must_use]
+    pub fn looked(&self) -> Option<Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What there is of a camera between two times.
@@ -304,7 +315,7 @@ impl Footage {
 
     /// Waits until every writer has ended and its last segment stands in the index. Their cameras must be stopped.
     pub async fn finish(&self) {
-        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || writers.into_iter().filter_map(|w| w.join().err()).count());
         if !matches!(joined.await, Ok(0)) {
             tracing::error!("a writer of footage ended badly");

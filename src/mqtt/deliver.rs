@@ -14,6 +14,7 @@ use super::inbound::InboundHandler;
 use super::intake::Intake;
 use super::outbox::OutboxSource;
 use super::session::{Refused, Session};
+use super::status::BoxStatus;
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::MqttConfig;
@@ -30,6 +31,8 @@ pub struct Presence {
     pub birth: serde_json::Value,
     /// Latest state of every camera; published when something but the counters changed.
     pub cameras: watch::Receiver<BTreeMap<CameraId, CameraStatus>>,
+    /// Latest status of the box, once there is one; published every minute, and soon when something turned.
+    pub status: watch::Receiver<Option<BoxStatus>>,
 }
 
 /// Health of delivery, for `/readyz`.

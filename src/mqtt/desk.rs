@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
 use super::connect::{self, Problem, ProblemKind};
+use crate::clock::{UtcMillis, utc_now};
 use crate::config::MqttConfig;
 
 /// Messages the broker may send before the earlier ones are acknowledged: two batches of `desk/ingest`, so that one comes in
@@ -29,6 +30,10 @@ pub(crate) struct Arrived {
     pub payload: Bytes,
     /// Comes back from whoever was asked.
     pub correlation: Option<Bytes>,
+    /// It lay at the broker, for who knows how long.
+    pub retained: bool,
+    /// When it came here.
+    pub at: UtcMillis,
     publish: Publish,
     client: AsyncClient,
 }
@@ -51,8 +56,10 @@ pub(crate) struct Listening {
     pub client_id: String,
     /// Seconds the broker keeps it.
     pub session_s: u32,
-    /// Topics.
+    /// Topics of which each message counts: the broker keeps them while the desk is away.
     pub filters: Vec<String>,
+    /// Topics of which only the newest counts (QoS 0): it keeps none.
+    pub glances: Vec<String>,
 }
 
 /// Keeps the connection until its receiver is gone. A broker that is not there is waited for.
@@ -90,6 +97,7 @@ async fn run_once(what: &Listening, arrived: &mpsc::Sender<Arrived>, connected: 
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 let filters = what.filters.iter().map(|t| Filter::new(t.clone(), QoS::AtLeastOnce));
+                let filters = filters.chain(what.glances.iter().map(|t| Filter::new(t.clone(), QoS::AtMostOnce)));
                 if let Err(e) = client.try_subscribe_many(filters) {
                     return Problem::new(ProblemKind::Lost, e.to_string());
                 }
@@ -117,6 +125,8 @@ fn taken(publish: Publish, client: &AsyncClient) -> Arrived {
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         payload: publish.payload.clone(),
         correlation: publish.properties.as_ref().and_then(|p| p.correlation_data.clone()),
+        retained: publish.retain,
+        at: utc_now(),
         publish,
         client: client.clone(),
     }

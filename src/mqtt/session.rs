@@ -17,6 +17,7 @@ use super::connect::{Problem, ProblemKind, explain};
 use super::deliver::{Delivery, Ended, Rate};
 use super::inbound::{InboundHandler, Reply, Worker};
 use super::outbox::{OutboxError, OutboxItem, OutboxSource};
+use super::status::BoxStatus;
 use super::window::{What, Window};
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{MonoMillis, mono_now, utc_now};
@@ -41,6 +42,12 @@ const FETCH: usize = 8;
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
 const CAMERA_REFRESH_MS: i64 = 30_000;
+/// The status is published this often, and where something turned not more often than the second: what flutters must not
+/// flood the line.
+const STATUS_EVERY_MS: i64 = 60_000;
+const STATUS_TURNED_MS: i64 = 5_000;
+/// A status that the broker refused is not tried again before: some brokers close the connection each time.
+const STATUS_REFUSED_MS: i64 = 3_600_000;
 /// Notifications taken in one go, so that their rows are marked in one transaction.
 const BATCH: usize = 256;
 
@@ -56,6 +63,8 @@ pub(super) struct Refused {
     in_a_row: usize,
     /// What to tell about it.
     text: String,
+    /// The status was refused and is not sent before.
+    status_until: Option<MonoMillis>,
 }
 
 pub(super) struct Session<'a, S, H> {
@@ -74,6 +83,7 @@ pub(super) struct Session<'a, S, H> {
     last_ack: MonoMillis,
     looked: MonoMillis,
     said: BTreeMap<CameraId, (CameraStatus, MonoMillis)>,
+    said_status: Option<(BoxStatus, MonoMillis)>,
     inbound_tx: mpsc::Sender<Publish>,
     // in
     events: mpsc::Receiver<Result<Event, ConnectionError>>,
@@ -108,6 +118,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             last_ack: mono_now(),
             looked: mono_now(),
             said: BTreeMap::new(),
+            said_status: None,
             inbound_tx,
             events,
             replies,
@@ -199,13 +210,14 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         });
     }
 
-    /// Subscriptions, birth, state and cameras: before any outbox item, so that a receiver knows the box first.
+    /// Subscriptions, birth, state, status and cameras: before any outbox item, so that a receiver knows the box first.
     fn announce(&mut self) -> Result<(), Problem> {
         let commands = self.d.who.topics.commands();
         self.client.try_subscribe(commands, QoS::AtLeastOnce).map_err(|e| self.lost(&e.to_string()))?;
         let topics = self.d.who.topics.clone();
         self.say(topics.birth(), self.d.presence.birth.to_string().into_bytes(), What::Presence)?;
         self.say(topics.state(), self.d.who.state_payload(true), What::Presence)?;
+        self.publish_status()?;
         self.publish_cameras()
     }
 
@@ -242,6 +254,25 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                 self.say(self.d.who.topics.camera_state(&id), payload, What::Presence)?;
                 self.said.insert(id, (status, now));
             }
+        }
+        Ok(())
+    }
+
+    fn publish_status(&mut self) -> Result<(), Problem> {
+        let now = mono_now();
+        let Some(status) = self.d.presence.status.borrow().clone() else { return Ok(()) };
+        let due = match &self.said_status {
+            _ if self.refused.status_until.is_some_and(|until| now.since(until) < 0) => false,
+            None => true,
+            Some((before, at)) => {
+                let since = now.since(*at);
+                since >= STATUS_EVERY_MS || (since >= STATUS_TURNED_MS && status.turned_since(before))
+            }
+        };
+        if due {
+            let payload = serde_json::to_vec(&status).map_err(|e| self.lost(&e.to_string()))?;
+            self.say(self.d.who.topics.status(), payload, What::Status)?;
+            self.said_status = Some((status, now));
         }
         Ok(())
     }
@@ -343,6 +374,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                 metrics::histogram!(MQTT_ACK).record(mono_now().since(sent.at) as f64 / 1000.0);
             }
             What::Outbox { id, .. } => self.hold(id, ack),
+            What::Status if !good => {
+                self.refused.status_until = Some(MonoMillis(self.last_ack.0 + STATUS_REFUSED_MS));
+                let topic = self.d.who.topics.status();
+                tracing::warn!(reason = ?ack.reason, topic, "the broker refuses the status of the box: allow this user to publish it; tried again in an hour");
+            }
             _ if !good => {
                 tracing::warn!(reason = ?ack.reason, what = ?sent.what, "the broker refused a message about the box");
             }
@@ -423,7 +459,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         Ok(())
     }
 
-    /// Once a second: silent broker, refused messages that are due, health, camera counters.
+    /// Once a second: silent broker, refused messages that are due, health, status, camera counters.
     fn look_around(&mut self) -> Result<(), Problem> {
         let now = mono_now();
         self.looked = now;
@@ -443,6 +479,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             }
             changed
         });
+        self.publish_status()?;
         self.publish_cameras()
     }
 

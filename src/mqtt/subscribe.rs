@@ -74,6 +74,13 @@ pub enum SeenMessage {
         /// As published.
         body: serde_json::Value,
     },
+    /// How a box is.
+    Status {
+        /// Box.
+        box_id: String,
+        /// `BoxStatus` as JSON.
+        body: serde_json::Value,
+    },
     /// State of a camera.
     Camera {
         /// Box.
@@ -262,6 +269,7 @@ impl Reader {
             }
             TopicKind::State => Some(SeenMessage::State { box_id, body: body()? }),
             TopicKind::Birth => Some(SeenMessage::Birth { box_id, body: body()? }),
+            TopicKind::Status => Some(SeenMessage::Status { box_id, body: body()? }),
             TopicKind::CameraState(camera) => Some(SeenMessage::Camera { box_id, camera, body: body()? }),
             TopicKind::Command(_) | TopicKind::In(_) => None,
         })

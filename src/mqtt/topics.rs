@@ -1,7 +1,7 @@
 //! The topics of a box, built and parsed in one place. What is in the messages is in `event/` and `inbound.rs`.
 //!
 //! ```text
-//! {prefix}/{office}/{box}/ state | birth | camera/{id}/state | event | alert | correlation | chain |
+//! {prefix}/{office}/{box}/ state | birth | status | camera/{id}/state | event | alert | correlation | chain |
 //!                          snapshot/{event_id} | cmd/{name}
 //! {prefix}/{office}/{box}/in/{kind of fact}                  for one box
 //! {prefix}/{office}/in/{kind of fact}                        for all boxes of an office
@@ -27,6 +27,8 @@ pub enum TopicKind {
     State,
     /// Versions and cameras, retained, on every connection.
     Birth,
+    /// How the box is, retained, every minute.
+    Status,
     /// Health of one camera, retained.
     CameraState(CameraId),
     /// Events below the alert severity.
@@ -81,6 +83,12 @@ impl Topics {
         self.build(&TopicKind::Birth)
     }
 
+    /// Retained status.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.build(&TopicKind::Status)
+    }
+
     /// Retained state of one camera.
     #[must_use]
     pub fn camera_state(&self, camera: &CameraId) -> String {
@@ -130,6 +138,7 @@ impl Topics {
         match kind {
             TopicKind::State => format!("{base}/state"),
             TopicKind::Birth => format!("{base}/birth"),
+            TopicKind::Status => format!("{base}/status"),
             TopicKind::CameraState(id) => format!("{base}/camera/{id}/state"),
             TopicKind::Event => format!("{base}/event"),
             TopicKind::Alert => format!("{base}/alert"),
@@ -192,6 +201,7 @@ fn kind_of(tail: &[&str]) -> Option<TopicKind> {
     Some(match tail {
         ["state"] => TopicKind::State,
         ["birth"] => TopicKind::Birth,
+        ["status"] => TopicKind::Status,
         ["camera", id, "state"] => TopicKind::CameraState(CameraId((*id).into())),
         ["event"] => TopicKind::Event,
         ["alert"] => TopicKind::Alert,
@@ -213,6 +223,7 @@ mod tests {
         vec![
             TopicKind::State,
             TopicKind::Birth,
+            TopicKind::Status,
             TopicKind::CameraState(CameraId("bay-1".into())),
             TopicKind::Event,
             TopicKind::Alert,

@@ -28,6 +28,8 @@ pub(crate) enum What {
     },
     /// Birth, state, camera state.
     Presence,
+    /// How the box is.
+    Status,
     /// The last message of a graceful stop.
     Farewell,
     /// Answer to a command.

@@ -199,7 +199,11 @@ pub struct FootageBytes {
     pub held: u64,
     /// Files.
     pub segments: u64,
-    /// First picture of what is held, where something is.
+    /// First picture of what is kept because everything is recorded, where something is.
+    pub ring_since: Option<UtcMillis>,
+    /// First picture of what is kept for events.
+    pub event_since: Option<UtcMillis>,
+    /// First picture of what is held.
     pub held_since: Option<UtcMillis>,
 }
 

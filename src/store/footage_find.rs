@@ -104,7 +104,7 @@ impl Store {
         Ok(rows.into_iter().map(CameraId).collect())
     }
 
-    /// Bytes by class.
+    /// Bytes by class, and how far back each reaches.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -119,12 +119,12 @@ impl Store {
             .map_err(|e| self.sql(e))?;
         let mut out = FootageBytes::default();
         for (kept, bytes, count, since) in rows {
-            let bytes = u64::try_from(bytes).unwrap_or(0);
+            let (bytes, since) = (u64::try_from(bytes).unwrap_or(0), Some(UtcMillis(since)));
             out.segments += u64::try_from(count).unwrap_or(0);
             match kept.as_str() {
-                "held" => (out.held, out.held_since) = (bytes, Some(UtcMillis(since))),
-                "event" => out.event = bytes,
-                _ => out.ring = bytes,
+                "held" => (out.held, out.held_since) = (bytes, since),
+                "event" => (out.event, out.event_since) = (bytes, since),
+                _ => (out.ring, out.ring_since) = (bytes, since),
             }
         }
         Ok(out)

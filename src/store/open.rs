@@ -107,6 +107,23 @@ impl Store {
         Ok(writer)
     }
 
+    /// Writes something and takes it out again, so that it is known whether events could be kept now. Waits for the disk.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn try_write(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
+        // A row that were only set to what it is would not be written at all.
+        for step in [
+            "INSERT INTO refused (seq, part, at_ms, why) VALUES (-1, -1, 0, 'a try')",
+            "DELETE FROM refused WHERE seq = -1",
+        ] {
+            sqlx::query(step).execute(&mut *tx).await.map_err(|e| self.sql(e))?;
+        }
+        tx.commit().await.map_err(|e| self.sql(e))
+    }
+
     /// Marks an orderly stop, so that the next start needs no check. What comes after is still safe, only checked.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use gatewatch::camera::Codec;
 use gatewatch::clock::{UtcMillis, utc_now};
 use gatewatch::config::{MqttConfig, Secret, SecretSource};
 use gatewatch::customs::{LinkMethod, LinkVerdict};
+use gatewatch::desk::config::DatabaseConfig;
 use gatewatch::event::EventMessage;
 use gatewatch::event::schema::event_schema;
 use gatewatch::geometry::{Point, Polygon};
@@ -23,6 +24,7 @@ use sha2::Digest;
 use sqlx::Connection;
 use tokio::sync::Mutex;
 
+use crate::support::desk::Room;
 use crate::support::gate::{Door, Gate, SIZE, area, bay, bay_polygon, camera, own_model, serve};
 use crate::support::listener::Listener;
 use crate::support::mosquitto::{Mosquitto, free_port};
@@ -215,6 +217,10 @@ async fn no_event_is_lost_or_doubled_by_power_cuts_and_broker_cuts() {
     door.open();
     let seen = async |least: usize| until("more events", async || (desk.events().len() >= least).then_some(())).await;
     seen(20).await;
+    // What waited is said as soon as it can be.
+    let waited = |s: &Value| s["outbox"]["waiting"].as_u64().is_some_and(|n| n >= 8);
+    let said = until("a status", async || desk.statuses("gate-01").into_iter().next()).await;
+    assert!(waited(&said), "{said}");
 
     door.shut();
     flush(&broker, &desk, 1).await;
@@ -360,7 +366,10 @@ async fn bad_cameras_are_named_and_do_not_hold_up_the_good_one_and_no_password_i
 async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     let _alone = ONE.lock().await;
     let model = own_model();
-    let (_parts, desk, mut gate) = busy_bay().await;
+    let (parts, desk, mut gate) = busy_bay().await;
+    let room = Room::start(DatabaseConfig::default(), |c| c.mqtt.url = parts.0.url()).await;
+    let mut admin = room.administrator().await;
+    let mut technician = room.account(&mut admin, "ky", "technician", "*").await;
     let later = gate.dir.path().join("later.onnx");
     gate.config.detector.model.clone_from(&later);
     gate.start();
@@ -381,6 +390,8 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
 
     let failed = || desk.notices("detector_failed");
     until("the message about it", async || failed().pop()).await;
+    let devices = technician.sees("/devices", "LỖI: không phân tích được hình").await;
+    assert!(devices.has("<code>analysis/0</code>") && devices.has("later.onnx"), "{}", devices.text);
     // What lasts is the same failure after a restart.
     assert!(gate.terminate().success());
     gate.start();
@@ -389,15 +400,22 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     std::fs::copy(&model, &later).unwrap();
     let event = desk.until_event("an event once the model is there", |_| true).await;
     let digest = hex::encode(sha2::Sha256::digest(std::fs::read(&model).unwrap()));
-    assert_eq!((event.data.model.name.as_str(), event.data.model.sha256), ("later.onnx", digest));
+    assert_eq!((event.data.model.name.as_str(), &event.data.model.sha256), ("later.onnx", &digest));
     until("a camera that is analysed", async || desk.camera("bay").filter(|s| s["not_analysed"].is_null())).await;
     until("the end of the failure", async || failed().into_iter().find(|m| m["data"]["phase"] == "end")).await;
+    let devices = technician.sees("/devices", "đang phân tích").await;
+    assert!(devices.has(&digest[..12]) && devices.has("đủ hình từ"), "{}", devices.text);
     let told = failed();
     assert_valid_against("detector_failed", &told);
     let brief: Vec<_> = told.iter().map(|m| (&m["id"], &m["data"]["revision"], &m["data"]["phase"])).collect();
     assert_eq!(brief, [(brief[0].0, &json!(1), &json!("new")), (brief[0].0, &json!(2), &json!("end"))]);
     assert!(gate.terminate().success());
     assert!(gate.log().contains("detector_failed"));
+    let said = desk.statuses("gate-01");
+    assert!(said.iter().any(|s| s["detector"]["state"] == "running" && s["database_writable"] == true), "{said:?}");
+    assert_valid_against("box_status", &said);
+    technician.sees("/devices", "đây là lần báo cuối").await;
+    room.desk.stop().await;
 }
 
 // ---- what the agent cannot do without ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use gatewatch::clock::utc_now;
 use gatewatch::config::MqttConfig;
 use gatewatch::desk::config::DatabaseConfig;
 use serde_json::{Value, json};
@@ -149,6 +150,10 @@ async fn goes_up_by_itself(room: &Room, people: &mut People) {
     let page = people.leader.get(&format!("/alerts/{THIRD}")).await;
     assert!(page.has("tự chuyển cấp vì quá hạn chưa ai xem") && !page.has("hết ngày trực chưa ai xem"));
     people.leader.sees("/devices", "tin còn thiếu").await;
+    let status = json!({"time": utc_now(), "uptime_s": 93_784, "outbox": {"waiting": 1234}});
+    room.say(vec![("gatewatch/v1/15BB/gate-01/status".into(), status.to_string().into_bytes())]).await;
+    let page = people.leader.sees("/devices", "1 ngày 2 giờ").await;
+    assert!(page.has("1.234 tin, ảnh chờ gửi") && page.has("so với máy chủ trực ban"), "{}", page.text);
 }
 
 async fn becomes_a_tip(boxes: &Boxes, people: &mut People) -> String {

@@ -37,6 +37,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     let snapshot = (format!("{base}/snapshot/{FIRST}"), picture.clone());
     room.say(vec![
         state,
+        status(base),
         camera,
         snapshot,
         alert("15BB", FIRST, 1, 4, Some(&picture)),
@@ -197,6 +198,23 @@ async fn pages(browser: &Chromium, room: &Room, shift: &str) {
     browser.open(&room.url("/audit")).await;
     browser.picture("audit").await;
     browser.is_clean("audit").await;
+}
+
+/// A box that is well in part, so that every mark is seen.
+fn status(base: &str) -> (String, Vec<u8>) {
+    let now = gatewatch::clock::utc_now();
+    let body = serde_json::json!({
+        "time": now, "uptime_s": 93_784, "database_writable": true, "overloaded": ["gate"],
+        "outbox": {"waiting": 1234, "bytes": 9_000_000, "oldest_s": 240, "behind": true, "dropped": 3},
+        "storage": {"state": "full", "free_bytes": 1_345_678_901_i64, "disk_bytes": 100_000_000_000_i64,
+            "footage_bytes": 39_000_000_000_i64, "held_bytes": 2_000_000_000, "whole_from": now.plus_ms(-200_000_000),
+            "oldest": now.plus_ms(-900_000_000)},
+        "clock": {"synchronised": true, "synchronised_at": now.plus_ms(-600_000), "cameras_offset_ms": 40, "cameras": 1},
+        "detector": {"state": "running", "model": {"name": "gate.onnx", "sha256": "0123456789abcdef"}},
+        "parts": [{"part": "footage", "level": "degraded", "message": "1345678901 bytes are free and nothing may be deleted: recording is stopped"},
+            {"part": "camera/gate", "level": "failed", "message": "cannot reach rtsp://192.0.2.11:554/stream1: check cable and address"}],
+    });
+    (format!("{base}/status"), body.to_string().into_bytes())
 }
 
 /// A vehicle in a bay.

@@ -187,6 +187,8 @@ async fn played(room: &Room, officer: &Browser, path: &str) {
     assert!(browser.complaints().await.is_empty(), "nothing that the policy refuses");
     browser.open(&room.url("/yard")).await;
     browser.picture("story-yard").await;
+    browser.open(&room.url("/devices")).await;
+    browser.picture("story-devices").await;
 }
 
 /// A tip from the alert; the boxes answer it.

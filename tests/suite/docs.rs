@@ -9,6 +9,7 @@ use gatewatch::config;
 use gatewatch::customs::feed::parse_csv;
 use gatewatch::event::health::HealthMessage;
 use gatewatch::evidence::manifest::Manifest;
+use gatewatch::mqtt::BoxStatus;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 use gatewatch::vision::sidecar::SideCar;
 
@@ -92,6 +93,7 @@ fn every_reference_of_the_topics_document_leads_somewhere() {
 fn the_schemas_of_states_and_replies_are_those_of_the_types() {
     let all = [
         ("camera_status.schema.json", schemars::schema_for!(CameraStatus)),
+        ("box_status.schema.json", schemars::schema_for!(BoxStatus)),
         ("coverage.schema.json", schemars::schema_for!(gatewatch::coverage::Answer)),
         ("evidence_manifest.schema.json", schemars::schema_for!(Manifest)),
         ("camera_health.schema.json", schemars::schema_for!(HealthMessage)),

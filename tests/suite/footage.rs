@@ -664,6 +664,8 @@ async fn out_of_touch_with_who_places_holds_nothing_young_is_deleted() {
         async || manifest(&footage, START, START + 60 * HOUR).await.segments.first().map(|s| (s.from.0 - START) / HOUR);
     let all = store.footage_bytes().await.unwrap();
     assert_eq!(all.segments, 60, "{all:?}");
+    let hour = |at: Option<UtcMillis>| at.map(|at| (at.0 - START) / HOUR);
+    assert_eq!(hour(all.ring_since), Some(0), "{all:?}");
     // The last word of holds came at 50 h, in an earlier run; it is 62 h now: what is younger than 26 h stays.
     let (heard, now) = (UtcMillis(START + 50 * HOUR), UtcMillis(START + 62 * HOUR));
     let earlier = "INSERT INTO moment (name, at_ms) VALUES ('holds_synced', ?)";
@@ -671,6 +673,8 @@ async fn out_of_touch_with_who_places_holds_nothing_young_is_deleted() {
     let looked = footage.look(now).await.unwrap();
     assert!(looked.deleted > 0 && !looked.past_silent_holds, "{looked:?}");
     assert_eq!((looked.deleted, first().await), (26, Some(26)));
+    assert_eq!(hour(looked.bytes.ring_since), Some(26), "from here on all is there");
+    assert_eq!(footage.looked(), Some(looked));
     // A few minutes after that word too, as long as this run has not heard for itself.
     assert_eq!(footage.look(heard.plus_ms(60_000)).await.unwrap().deleted, 0);
     // Days later nothing more goes.

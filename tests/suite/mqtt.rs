@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use gatewatch::clock::UtcMillis;
 use gatewatch::config::{MqttConfig, SecretSource};
+use gatewatch::event::message::ModelRef;
+use gatewatch::mqtt::status::{Analysis, ClockState, DetectorState};
 use gatewatch::mqtt::{
-    Delivery, DeliveryStatus, EmbeddedBroker, Identity, Inbound, InboundError, InboundHandler, OutboxError, OutboxItem,
-    OutboxSource, Presence, Scope, Topics,
+    BoxStatus, Delivery, DeliveryStatus, EmbeddedBroker, Identity, Inbound, InboundError, InboundHandler, OutboxError,
+    OutboxItem, OutboxSource, Presence, Scope, Topics,
 };
+use gatewatch::telemetry::health::Level;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -136,9 +139,15 @@ fn topics() -> Topics {
 }
 
 fn deliver(config: MqttConfig, outbox: Arc<MemoryOutbox>) -> Rig {
+    let (_, status) = watch::channel(None);
+    deliver_saying(config, outbox, status)
+}
+
+/// With what the box says of itself.
+fn deliver_saying(config: MqttConfig, outbox: Arc<MemoryOutbox>, status: watch::Receiver<Option<BoxStatus>>) -> Rig {
     let who = Identity { topics: topics(), client_id: "gw-15BB-gate-01".into(), epoch: 7, session: "s1".into() };
     let (_, cameras) = watch::channel(BTreeMap::new());
-    let presence = Presence { birth: json!({"version": "test"}), cameras };
+    let presence = Presence { birth: json!({"version": "test"}), cameras, status };
     let inbox = Arc::new(Inbox::default());
     let (delivery, status) = Delivery::new(config, who, outbox.clone(), inbox.clone(), presence);
     let stop = CancellationToken::new();
@@ -519,6 +528,69 @@ async fn birth_and_state_are_retained_and_a_graceful_stop_says_offline() {
     rig.end().await;
     let off: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
     assert_eq!(off["online"], false);
+}
+
+/// What a box says of itself of which little is known.
+fn status() -> BoxStatus {
+    BoxStatus {
+        time: UtcMillis(0),
+        epoch: 7,
+        session: 1,
+        version: "test".into(),
+        uptime_s: 1,
+        level: Level::Ok,
+        outbox: None,
+        storage: None,
+        database_writable: Some(true),
+        clock: ClockState { synchronised: None, synchronised_at: None, cameras_offset_ms: None, cameras: 0 },
+        detector: DetectorState { state: Analysis::Running, model: ModelRef { name: "m".into(), sha256: "0".into() } },
+        overloaded: Vec::new(),
+        parts: Vec::new(),
+        parts_more: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_is_retained_and_comes_soon_when_something_turned() {
+    let broker = Mosquitto::open();
+    let (said, status_rx) = watch::channel(None);
+    let mut rig = deliver_saying(config(broker.url()), Arc::default(), status_rx);
+    rig.until("connected", |s| s.connected).await;
+    // Nothing is said before something is known.
+    said.send_replace(Some(status()));
+    let (_c, mut heard) = listener(&broker.url(), "desk", &topics().status()).await;
+    let first: Value = serde_json::from_slice(&next(&mut heard).await.payload).unwrap();
+    assert_eq!((&first["version"], &first["database_writable"]), (&json!("test"), &json!(true)));
+    said.send_replace(Some(BoxStatus { uptime_s: 2, database_writable: Some(false), ..status() }));
+    let turned: Value = serde_json::from_slice(&next(&mut heard).await.payload).unwrap();
+    assert_eq!((&turned["uptime_s"], &turned["database_writable"]), (&json!(2), &json!(false)));
+    let (_c, mut late) = listener(&broker.url(), "late", &topics().status()).await;
+    let kept = next(&mut late).await;
+    assert!(kept.retain && serde_json::from_slice::<Value>(&kept.payload).unwrap() == turned);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_refused_holds_nothing_up() {
+    let acl = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
+    let broker = Mosquitto::start_with(free_port(), acl, |dir| {
+        std::fs::write(dir.join("acl"), "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/15BB/gate-01/status\n")
+            .unwrap();
+    });
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 0..200 {
+        outbox.add(id, 1, &topics().alert(), id.to_string().into_bytes());
+    }
+    let (said, status_rx) = watch::channel(Some(status()));
+    let mut rig = deliver_saying(config(broker.url()), outbox.clone(), status_rx);
+    rig.until("all messages", |s| s.acked_total == 200 && s.connected).await;
+    // Nor is it tried again with each turn: this broker closes the connection each time.
+    let connects = rig.until("connected", |s| s.connected).await.connects_total;
+    said.send_replace(Some(BoxStatus { database_writable: Some(false), ..status() }));
+    outbox.add(999, 0, &topics().alert(), b"999".to_vec());
+    let s = rig.until("a new one", |s| s.acked_total == 201).await;
+    assert_eq!((s.connects_total, outbox.left()), (connects, 0));
+    rig.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,12 @@ pub(crate) struct BoxRow {
     pub changed_ms: i64,
     pub seen_ms: i64,
     pub birth: Option<String>,
+    /// As published.
+    pub status: Option<String>,
+    /// When that was so; `None` = not known.
+    pub status_ms: Option<i64>,
+    /// The box's clock minus the desk's then.
+    pub clock_ms: Option<i64>,
 }
 
 /// A camera.
@@ -47,7 +53,7 @@ pub(crate) struct Missing {
 
 impl Db {
     pub(crate) async fn boxes(&self, scope: &Scope) -> Result<Vec<BoxRow>, DbError> {
-        let select = "SELECT office, id, online, changed_ms, seen_ms, birth FROM box
+        let select = "SELECT office, id, online, changed_ms, seen_ms, birth, status, status_ms, clock_ms FROM box
                       WHERE $1 = '*' OR $1 LIKE '%,' || office || ',%' ORDER BY office, id";
         Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
     }
@@ -103,6 +109,31 @@ impl Tx {
     pub(crate) async fn box_birth(&mut self, office: &str, box_id: &str, birth: &str) -> Result<(), DbError> {
         let update = "UPDATE box SET birth = $3 WHERE office = $1 AND id = $2";
         sqlx::query(update).bind(office).bind(box_id).bind(birth).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// What the box said of itself last, and when that was so.
+    pub(crate) async fn box_status(
+        &mut self,
+        office: &str,
+        box_id: &str,
+    ) -> Result<(Option<String>, Option<i64>), DbError> {
+        let select = "SELECT status, status_ms FROM box WHERE office = $1 AND id = $2";
+        let query = sqlx::query_as(select).bind(office).bind(box_id);
+        Ok(query.fetch_optional(&mut **self).await?.unwrap_or_default())
+    }
+
+    pub(crate) async fn set_box_status(
+        &mut self,
+        office: &str,
+        box_id: &str,
+        status: &str,
+        at_ms: Option<i64>,
+        clock_ms: Option<i64>,
+    ) -> Result<(), DbError> {
+        let update = "UPDATE box SET status = $3, status_ms = $4, clock_ms = $5 WHERE office = $1 AND id = $2";
+        let query = sqlx::query(update).bind(office).bind(box_id).bind(status).bind(at_ms).bind(clock_ms);
+        query.execute(&mut **self).await?;
         Ok(())
     }
 

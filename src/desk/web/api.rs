@@ -96,7 +96,7 @@ pub(crate) async fn bays(Extension(ctx): Extension<Ctx>) -> Answer<Json<Value>> 
     Ok(Json(json!({"bays": bays.iter().map(super::yard::Bay::json).collect::<Vec<_>>()})))
 }
 
-/// Boxes with their cameras, missing numbers and chains.
+/// Boxes with what they say of themselves, their cameras, missing numbers and chains.
 pub(crate) async fn boxes(Extension(ctx): Extension<Ctx>) -> Answer<Json<Value>> {
     super::audit::viewed(&ctx, "api.boxes", "", "").await.or_problem(&ctx)?;
     let (db, scope) = (&ctx.room.db, &ctx.user.scope);
@@ -112,6 +112,7 @@ pub(crate) async fn boxes(Extension(ctx): Extension<Ctx>) -> Answer<Json<Value>>
             let chain = chains.iter().find(|c| c.office == b.office && c.box_id == b.id);
             json!({
                 "office": b.office, "id": b.id, "online": b.online != 0, "changed_ms": b.changed_ms, "seen_ms": b.seen_ms,
+                "status": b.status.as_deref().map(parsed), "status_ms": b.status_ms, "clock_ms": b.clock_ms,
                 "cameras": its.collect::<Vec<_>>(), "missing": holes.map_or(0, |m| m.waiting), "lost": holes.map_or(0, |m| m.lost),
                 "chain": chain.map(|c| json!({"epoch": c.epoch, "n": c.n, "sha256": c.sha256, "at_ms": c.at_ms, "key": c.signer,
                     "heads": c.heads, "fault": c.fault, "fault_ms": c.fault_ms})),

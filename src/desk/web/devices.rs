@@ -1,9 +1,11 @@
-//! Boxes and cameras: who is there, how healthy, and which messages are missing.
+//! Boxes and cameras: who is there, how healthy, and which messages are missing. What a box says of itself every minute is in
+//! `box_status.rs`.
 
 use axum::Extension;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::box_status;
 use super::page::{Answer, Ctx, OrProblem, page};
 use super::parts::{self, Offices};
 use super::span::{Place, Span};
@@ -28,6 +30,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
             section.device {
                 h2 { (offices.name(&b.office)) " · " (b.id) " " (lamp(&ctx, b)) }
                 (line(&ctx, b, missing.iter().find(|m| m.office == b.office && m.box_id == b.id)))
+                (box_status::show(&ctx, b))
                 (chain(&ctx, chains.iter().find(|c| c.office == b.office && c.box_id == b.id)))
                 (table(&ctx, b, &birth(b), cameras.iter().filter(|c| c.office == b.office && c.box_id == b.id)))
             }
@@ -48,7 +51,8 @@ fn birth(b: &BoxRow) -> Value {
 
 fn line(ctx: &Ctx, b: &BoxRow, missing: Option<&Missing>) -> Markup {
     let birth = birth(b);
-    let model = text(&birth, "/model/name");
+    // Who says how it is every minute names the model there.
+    let model = text(&birth, "/model/name").filter(|_| b.status.is_none());
     html! {
         p.line.soft {
             @if let Some(name) = text(&birth, "/name") { (name) " · " }

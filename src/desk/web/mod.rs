@@ -7,6 +7,7 @@ mod alerts;
 mod api;
 mod assets;
 mod audit;
+mod box_status;
 mod camera;
 mod declaration;
 mod devices;

@@ -180,7 +180,13 @@ const ENTRIES: &[Entry] = &[
     ("GET", "/api/alerts/{id}", "One alert with message, history and orders", Gives::Json, &[]),
     ("GET", "/api/tips", "Tips, newest first", Gives::Json, &["view", "office", "q", "limit"]),
     ("GET", "/api/bays", "Inspection bays", Gives::Json, &[]),
-    ("GET", "/api/boxes", "Boxes with cameras, missing numbers and chains", Gives::Json, &[]),
+    (
+        "GET",
+        "/api/boxes",
+        "Boxes with what they say of themselves, cameras, missing numbers and chains",
+        Gives::Json,
+        &[],
+    ),
 ];
 
 /// Serves the document.

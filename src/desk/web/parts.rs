@@ -171,6 +171,32 @@ pub(crate) fn grouped(amount: i64) -> String {
     if amount < 0 { format!("-{out}") } else { out }
 }
 
+/// `12,3 GB`: powers of a thousand, one decimal from a kilobyte on.
+pub(crate) fn bytes(ctx: &Ctx, count: i64) -> String {
+    byte_text(count, ctx.language)
+}
+
+fn byte_text(count: i64, language: &str) -> String {
+    let count = count.max(0);
+    let units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match units.iter().find(|(_, size)| count >= *size) {
+        Some((unit, size)) => format!("{} {unit}", tenths(count / (size / 10), language)),
+        None => format!("{count} B"),
+    }
+}
+
+/// `+0,3 s`: a difference of two clocks.
+pub(crate) fn offset(ctx: &Ctx, ms: i64) -> String {
+    let sign = if ms < 0 { "−" } else { "+" };
+    let of = |tenth: u64| tenths(i64::try_from(tenth).unwrap_or(i64::MAX), ctx.language);
+    format!("{sign}{} s", of(ms.unsigned_abs() / 100))
+}
+
+/// A number of tenths as people here write it.
+fn tenths(n: i64, language: &str) -> String {
+    format!("{}{}{}", n / 10, if language == "en" { '.' } else { ',' }, n % 10)
+}
+
 /// `2,5 tỷ đồng`, `457 triệu đồng`, nothing below a million: cut off after one decimal, as the bulletin does ("more than").
 pub(crate) fn amount_words(ctx: &Ctx, amount: i64) -> String {
     let tenths = |unit: i64| {
@@ -198,6 +224,13 @@ mod tests {
             assert_eq!(read(text), at, "{text}");
         }
         assert_eq!((read("31/02/2026 08:05"), read("02/03/2026"), read("8 giờ")), (None, None, None));
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_fits() {
+        let of = |n| byte_text(n, "vi");
+        assert_eq!([of(-1), of(999), of(1000), of(1_950_000)], ["0 B", "999 B", "1,0 kB", "1,9 MB"]);
+        assert_eq!((of(i64::MAX), byte_text(12_345_678_901, "en")), ("9223372,0 TB".into(), "12.3 GB".into()));
     }
 
     #[test]

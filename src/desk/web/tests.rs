@@ -1,10 +1,12 @@
 //! Every route by every role, without a socket: who is let in, who is not, and that no form is taken without its token.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tower::ServiceExt;
 
@@ -93,6 +95,15 @@ pub(crate) async fn ask(
     let response = router(room.clone()).oneshot(request.body(Body::from(form.to_owned())).unwrap()).await.unwrap();
     let to = response.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     (response.status(), to)
+}
+
+/// What a page shows to somebody.
+async fn page(room: &Arc<Room>, path: &str, token: &str) -> String {
+    let request = Request::builder().uri(path).header(header::COOKIE, format!("gw-session={token}"));
+    let response = router(room.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[tokio::test]
@@ -202,4 +213,91 @@ async fn a_row_of_the_audit_that_is_changed_is_found() {
     assert_eq!(room.db.audit_whole(None).await.unwrap(), Err(3));
     sqlx::query("DELETE FROM audit WHERE seq = 3").execute(&room.db.pool).await.unwrap();
     assert_eq!(room.db.audit_whole(None).await.unwrap(), Err(3));
+}
+
+/// The page Devices when the only box said this, so long ago.
+async fn devices(room: &Arc<Room>, said: &str, ago_ms: i64, online: bool) -> String {
+    let now = utc_now().0;
+    let mut tx = room.db.write().await.unwrap();
+    tx.boxes_seen(&BTreeSet::from([("15BB", "gate-01")]), now).await.unwrap();
+    tx.box_online("15BB", "gate-01", online, now).await.unwrap();
+    tx.set_box_status("15BB", "gate-01", said, Some(now - ago_ms), Some(-6_250)).await.unwrap();
+    tx.commit().await.unwrap();
+    page(room, "/devices", "technician-0").await
+}
+
+#[tokio::test]
+async fn what_a_box_says_of_itself_is_shown_with_words_and_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    sign_in(&room, Role::Technician, 0).await;
+    let good = json!({"uptime_s": 93_784, "outbox": {"waiting": 0, "bytes": 0, "oldest_s": null, "behind": false, "dropped": 0},
+        "storage": {"state": "ok", "free_bytes": 12_345_678_901_i64, "disk_bytes": 100_000_000_000_i64, "footage_bytes": 5_000_000,
+            "held_bytes": 0, "whole_from": "2026-03-02T03:17:45.212Z", "oldest": null},
+        "database_writable": true, "clock": {"synchronised": true, "synchronised_at": null, "cameras_offset_ms": 40, "cameras": 2},
+        "detector": {"state": "running", "model": {"name": "gate.onnx", "sha256": "0123456789abcdef"}}, "overloaded": [], "parts": []});
+    let shown = devices(&room, &good.to_string(), 5_000, true).await;
+    for text in [
+        "1 ngày 2 giờ",
+        "không có gì chờ gửi",
+        "đủ chỗ",
+        "12,3 GB còn trống / 100,0 GB",
+        "đủ hình từ",
+        "02/03/2026 10:17:45",
+        "đã đồng bộ",
+        "so với máy chủ trực ban −6,2 s",
+        "đang phân tích",
+        "gate.onnx",
+        ">0123456789ab<",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(!shown.contains("CŨ:") && !shown.contains("✕"), "{shown}");
+
+    let bad = json!({"outbox": {"waiting": 1234, "bytes": 9_000, "oldest_s": 240, "behind": true, "dropped": 3},
+        "storage": {"state": "full"}, "database_writable": false, "clock": {"synchronised": false},
+        "detector": {"state": "failed"}, "overloaded": ["bay-1"],
+        "parts": [{"part": "camera/bay-1", "level": "failed", "message": "refuses <the> password"}], "parts_more": 2});
+    let shown = devices(&room, &bad.to_string(), 200_000, true).await;
+    for text in [
+        "CŨ: trạm trực tuyến",
+        "1.234 tin, ảnh chờ gửi (9,0 kB)",
+        "cũ nhất đã chờ 4 phút",
+        "gửi không kịp",
+        "3 tin phải bỏ",
+        "HẾT CHỖ",
+        "KHÔNG ghi được cơ sở dữ liệu",
+        "CHƯA đồng bộ giờ",
+        "LỖI: không phân tích được hình",
+        "quá tải",
+        "HỎNG",
+        "refuses &lt;the&gt; password",
+        "2 bộ phận khác",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let shown = devices(&room, &good.to_string(), 200_000, false).await;
+    assert!(shown.contains("đây là lần báo cuối") && !shown.contains("CŨ:"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_a_box_does_not_say_or_says_oddly_is_not_known_and_breaks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    sign_in(&room, Role::Technician, 0).await;
+    let most = i64::MAX;
+    for odd in [
+        json!({}),
+        json!({"uptime_s": "long", "outbox": [], "storage": {"state": 7}, "clock": 1, "detector": null, "parts": "all"}),
+        json!({"uptime_s": most, "outbox": {"waiting": most, "bytes": -5, "oldest_s": most}, "parts": [1, null, {"part": []}],
+            "storage": {"state": "\u{0}x", "free_bytes": most, "oldest": "9999-99-99"}, "overloaded": [null, {}], "parts_more": -1,
+            "clock": {"cameras_offset_ms": i64::MIN}}),
+        json!({"parts": (0..5000).map(|n| json!({"part": "p".repeat(500), "message": "m".repeat(n % 50)})).collect::<Vec<_>>()}),
+        json!(["not", "an", "object"]),
+    ] {
+        let shown = devices(&room, &odd.to_string(), i64::MIN / 4, true).await;
+        assert!(shown.contains("gate-01") && shown.len() < 100_000, "{odd}: {}", shown.len());
+        assert!(shown.contains("không rõ") || shown.contains("HỎNG") || odd["uptime_s"] == most, "{odd}: {shown}");
+    }
+    assert!(devices(&room, "not JSON", 0, true).await.contains("trạm chưa báo"));
 }

@@ -86,6 +86,14 @@ impl Listener {
         self.all(|m| if let SeenMessage::Birth { body, .. } = m { Some(body.clone()) } else { None })
     }
 
+    /// What a box said of itself, oldest first.
+    pub fn statuses(&self, of: &str) -> Vec<Value> {
+        self.all(|m| match m {
+            SeenMessage::Status { box_id, body } if box_id == of => Some(body.clone()),
+            _ => None,
+        })
+    }
+
     /// The newest state of a camera.
     pub fn camera(&self, of: &str) -> Option<Value> {
         let bodies = self.all(|m| match m {
