@@ -10,6 +10,7 @@ mod chain;
 pub mod config;
 mod db;
 mod duty;
+mod fact;
 mod hub;
 mod ingest;
 pub mod live;

@@ -637,6 +637,49 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("decl.title", "Tra cứu tờ khai", "Find a declaration"),
     ("decl.timeline", "Diễn biến của tờ khai", "Time line of the declaration"),
     ("decl.unknown", "Chưa có sự kiện hay tin báo nào gắn với số này.", "No event and no tip belongs to this number."),
+    ("decl.find", "Số tờ khai, container, biển số hoặc số chì", "Declaration, container, plate or seal"),
+    (
+        "decl.none",
+        "Không tìm thấy. Số tờ khai có 11 hoặc 12 chữ số; từ khác cần ít nhất 4 chữ và số.",
+        "Nothing found. A declaration number has 11 or 12 digits; other words need 4 letters and digits.",
+    ),
+    ("decl.customs", "Hệ thống hải quan", "Clearance system"),
+    ("decl.said", "Thông tin từ hệ thống hải quan", "What the clearance system says"),
+    ("decl.fetched", "Dữ liệu lấy lúc", "As of"),
+    ("decl.heard", "Nhận được lúc", "Heard at"),
+    ("decl.source", "nguồn", "source"),
+    ("decl.version", "phiên bản", "version"),
+    ("decl.type", "mã loại hình", "type code"),
+    ("decl.stopped", "ĐANG BỊ DỪNG đưa hàng qua khu vực giám sát", "STOPPED at the supervised area"),
+    ("decl.channels", "Các lần chuyển luồng", "Changes of the channel"),
+    ("decl.container", "Số container", "Container"),
+    ("decl.seen_in", "Camera thấy lần đầu", "Seen first"),
+    ("decl.seen_out", "Camera thấy ra cổng lần cuối", "Seen leaving last"),
+    ("decl.stops", "Lệnh dừng đưa hàng qua khu vực giám sát", "Stop orders"),
+    ("seals", "Số chì", "Seals"),
+    ("mark.registered", "Đăng ký tờ khai", "Registered"),
+    ("mark.checked", "Hoàn thành kiểm tra", "Check finished"),
+    ("mark.released", "Giải phóng hàng", "Released before clearance"),
+    ("mark.stored", "Đưa hàng về bảo quản", "Taken for storage"),
+    ("mark.cleared", "Thông quan", "Cleared"),
+    ("mark.passed", "Qua khu vực giám sát", "Passed the supervised area"),
+    ("mark.cancelled", "Hủy tờ khai", "Cancelled"),
+    ("mark.stopped", "Dừng đưa hàng qua khu vực giám sát", "Stopped at the supervised area"),
+    ("mark.stop_lifted", "Bỏ dừng đưa hàng qua khu vực giám sát", "Stop lifted"),
+    ("direction.import", "Nhập khẩu", "Import"),
+    ("direction.export", "Xuất khẩu", "Export"),
+    ("direction.transit", "Quá cảnh", "Transit"),
+    ("direction.unknown", "Chưa rõ chiều", "Direction unknown"),
+    ("stop.order", "Số lệnh", "Order"),
+    ("stop.ordered", "Ra lệnh", "Ordered"),
+    ("stop.ended", "Bỏ lệnh", "Lifted"),
+    ("stop.ahead", "chưa có hiệu lực", "not yet in force"),
+    ("stop.holds", "ĐANG HIỆU LỰC", "IN FORCE"),
+    ("stop.lifted", "đã bỏ", "lifted"),
+    ("booking.planned", "chưa đến", "to come"),
+    ("booking.active", "đang mở", "open"),
+    ("booking.done", "đã dùng", "used"),
+    ("booking.cancelled", "đã hủy", "called off"),
     // Devices.
     ("devices.title", "Trạm và camera", "Boxes and cameras"),
     ("device.online", "trực tuyến", "online"),
@@ -827,6 +870,8 @@ const WORDS: &[(&str, &str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::fact::Standing;
+    use crate::desk::web::declaration_facts as facts;
     use crate::desk::{access, alert, chain, shift, tip};
 
     #[test]
@@ -848,6 +893,10 @@ mod tests {
         keys.extend(chain::Fault::ALL.iter().map(|f| format!("rule.chain_{}", f.as_str())));
         keys.extend(shift::DUTIES.iter().map(|d| format!("duty.{d}")));
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
+        keys.extend(facts::MARKS.iter().chain(&facts::ODD_MARKS).map(|m| format!("mark.{m}")));
+        keys.extend(facts::DIRECTIONS.iter().map(|d| format!("direction.{d}")));
+        keys.extend(facts::BOOKINGS.iter().map(|b| format!("booking.{b}")));
+        keys.extend([Standing::Ahead, Standing::Holds, Standing::Lifted].map(|s| format!("stop.{}", s.as_str())));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
                 .iter()

@@ -15,6 +15,7 @@ pub(crate) mod audit;
 pub(crate) mod bays;
 pub(crate) mod bulk;
 pub(crate) mod chain;
+pub(crate) mod facts;
 pub(crate) mod messages;
 pub(crate) mod orders;
 pub(crate) mod outgoing;

@@ -9,6 +9,7 @@ mod assets;
 mod audit;
 mod camera;
 mod declaration;
+pub(super) mod declaration_facts;
 mod devices;
 mod footage;
 mod form;
