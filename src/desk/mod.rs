@@ -4,6 +4,7 @@
 
 mod access;
 mod alert;
+mod attachment;
 mod board;
 mod boxes;
 mod chain;

@@ -11,6 +11,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod alerts;
+pub(crate) mod attachments;
 pub(crate) mod audit;
 pub(crate) mod bays;
 pub(crate) mod bulk;

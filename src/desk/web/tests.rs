@@ -47,7 +47,7 @@ async fn sign_in(room: &Room, role: Role, must_change: i64) -> String {
     sign_in_as(room, role, &format!("{}-{must_change}", role.as_str().replace('_', "-")), must_change).await
 }
 
-async fn sign_in_as(room: &Room, role: Role, name: &str, must_change: i64) -> String {
+pub(crate) async fn sign_in_as(room: &Room, role: Role, name: &str, must_change: i64) -> String {
     let account = Account {
         name: name.into(),
         display: "X".into(),
@@ -74,6 +74,7 @@ fn filled(path: &str) -> String {
         .replace("{office}", "15BB")
         .replace("{box}", "gate-01")
         .replace("{camera}", "gate")
+        .replace("{file}", "f")
         .replace("{id}", "i")
 }
 
