@@ -246,9 +246,13 @@ async fn is_in_the_report(people: &mut People) {
         assert!(page.has(text), "the report says {text}");
     }
     assert!(people.leader.get("/reports/tips?period=year&list=violating").await.has("Xe ra cổng khi chưa thông quan"));
-    let csv = people.leader.get("/reports/csv?period=year").await.expect_status(200);
+    people.leader.post("/reports/csv", &[("period", "year")]).await.expect_status(409);
+    people.leader.get("/reports").await;
+    let export = [("period", "year"), ("note", "báo cáo tháng cho Cục")];
+    let csv = people.leader.post("/reports/csv", &export).await.expect_status(200);
     assert!(csv.has("2500000000") && csv.has("A1K2/"), "{}", csv.text);
-    people.leader.get("/reports/xlsx?period=year").await.expect_status(200);
+    people.leader.post("/reports/xlsx", &export).await.expect_status(200);
+    assert!(people.auditor.get("/audit?q=export").await.has("csv: báo cáo tháng cho Cục"));
     people.leader.get("/reports").await;
     let printed = people.leader.post("/reports/print", &[("period", "year")]).await.expect_status(303).to;
     assert!(people.leader.get(&printed).await.expect_status(200).has("Tính lại hiện nay"));

@@ -18,8 +18,8 @@ enum Gives {
     Json,
     /// Server-sent events.
     Events,
-    /// Takes a form; gives a video to keep.
-    Saved,
+    /// Takes a form with a reason; gives a file of this media type to keep.
+    Saved(&'static str),
     /// A file of this media type.
     File(&'static str),
     /// Words for machines.
@@ -32,7 +32,8 @@ type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'stati
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule"];
 const TIME: &[&str] = &["from", "to", "minutes"];
-const REPORT: &[&str] = &["period", "day", "view", "unit"];
+const REPORT: &[&str] = &["period", "at", "view", "unit", "office"];
+const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
 const DRAFT: &[&str] =
     &["alert", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
@@ -72,7 +73,7 @@ const ENTRIES: &[Entry] = &[
         Gives::Form,
         &["reason", "note", "decl", "action", "visit", "from", "to", "hold"],
     ),
-    ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved, &["note"]),
+    ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved("video/mp4"), &["note!"]),
     (
         "GET",
         "/footage",
@@ -100,8 +101,8 @@ const ENTRIES: &[Entry] = &[
         "POST",
         "/footage/{office}/{box}/{camera}/save",
         "The video of the time `from` to `to` in the query as a file, for a reason",
-        Gives::Saved,
-        &["note"],
+        Gives::Saved("video/mp4"),
+        &["note!"],
     ),
     (
         "POST",
@@ -162,9 +163,15 @@ const ENTRIES: &[Entry] = &[
     ("GET", "/shifts/{id}", "One shift with its hand-over", Gives::Page, &[]),
     ("POST", "/shifts/{id}/{step}", "Takes a step: change, give, take, send_back", Gives::Form, &["note", "to"]),
     ("GET", "/reports", "Report on tips", Gives::Page, REPORT),
-    ("GET", "/reports/tips", "The tips behind a figure", Gives::Page, &["period", "day", "view", "unit", "list"]),
-    ("GET", "/reports/csv", "Figures and tips", Gives::File("text/csv"), REPORT),
-    ("GET", "/reports/xlsx", "Figures and tips", Gives::File(SPREADSHEET), REPORT),
+    (
+        "GET",
+        "/reports/tips",
+        "The tips behind a figure",
+        Gives::Page,
+        &["period", "at", "view", "unit", "office", "list"],
+    ),
+    ("POST", "/reports/csv", "Figures and tips as a file, for a reason", Gives::Saved("text/csv"), EXPORT),
+    ("POST", "/reports/xlsx", "Figures and tips as a file, for a reason", Gives::Saved(SPREADSHEET), EXPORT),
     ("POST", "/reports/print", "Keeps figures as printed", Gives::Form, REPORT),
     ("GET", "/reports/printed/{id}", "Printed figures beside what they would be now", Gives::Page, &[]),
     ("GET", "/devices", "Boxes and cameras", Gives::Page, &[]),
@@ -276,7 +283,7 @@ fn responses(gives: Gives, need: Need, form: bool) -> Value {
                 all.insert("413".into(), json!({"description": "The file is too large"}));
             }
         }
-        Gives::Saved => drop(all.insert("200".into(), body("video/mp4"))),
+        Gives::Saved(kind) => drop(all.insert("200".into(), body(kind))),
         Gives::File(kind) => {
             all.insert("200".into(), body(kind));
             if kind == "video/mp4" {
@@ -323,5 +330,10 @@ mod tests {
         );
         let withdraw = form("/tips/{id}/files/{file}/withdraw", "application/x-www-form-urlencoded");
         assert_eq!(withdraw["required"], json!(["csrf", "note"]), "a reason");
+        for path in ["/reports/csv", "/reports/xlsx", "/alerts/{id}/save", "/footage/{office}/{box}/{camera}/save"] {
+            let export = form(path, "application/x-www-form-urlencoded");
+            assert_eq!(export["required"], json!(["csrf", "note"]), "{path}: what leaves the desk needs a reason");
+            assert!(document["paths"][path].get("get").is_none(), "{path}");
+        }
     }
 }
