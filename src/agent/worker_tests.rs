@@ -74,7 +74,7 @@ async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothi
     let (findings, _kept) = sync_channel(64);
     let board = HealthBoard::default();
     let worker = Worker {
-        detector: Slow { model, seen: Arc::clone(&seen) },
+        detector: Slow { model: model.clone(), seen: Arc::clone(&seen) },
         lanes,
         register: Arc::default(),
         cameras: watch::channel(BTreeMap::new()).1,
@@ -86,6 +86,7 @@ async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothi
         mailbox: Arc::clone(&mailbox),
         absent: true,
         budget: Budget::default(),
+        model: watch::channel(model.clone()).0,
         findings,
     };
     let worker = std::thread::spawn(move || worker.run());

@@ -257,7 +257,7 @@ impl Declaration {
     }
 
     /// Keeps what the earlier version knew of the channel, and the change that this one brings.
-    pub(super) fn remember_channels(&mut self, before: &Self, heard: UtcMillis) {
+    pub(crate) fn remember_channels(&mut self, before: &Self, heard: UtcMillis) {
         if !self.channel_history.is_empty() {
             return;
         }

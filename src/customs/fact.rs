@@ -190,6 +190,18 @@ impl Fact {
     pub fn to_value(&self) -> Value {
         each!(self, f => serde_json::to_value(f).unwrap_or_default())
     }
+
+    /// What it says of the thing itself, without [`Keyed::ASIDE`].
+    pub(crate) fn said(&self) -> Value {
+        fn aside<T: Keyed>(_: &T) -> &'static [&'static str] {
+            T::ASIDE
+        }
+        let mut said = self.to_value();
+        for field in each!(self, f => aside(f)) {
+            said[*field] = Value::Null;
+        }
+        said
+    }
 }
 
 /// Handles of several values of one sort.

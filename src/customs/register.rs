@@ -292,6 +292,11 @@ fn take<T: Keyed>(shelf: &mut Shelf<T>, new: T, version: &mut u64) -> (Outcome, 
     (outcome, Some(shelf.put(Arc::new(new))))
 }
 
+/// What becomes of a fact where `known`, of the same kind and key, is in force.
+pub(crate) fn against(new: &Fact, known: &Fact) -> Outcome {
+    weigh(new.version(), known.version(), || new.said() == known.said())
+}
+
 fn weigh(new: i64, have: i64, same: impl FnOnce() -> bool) -> Outcome {
     match new.cmp(&have) {
         std::cmp::Ordering::Greater => Outcome::Applied,

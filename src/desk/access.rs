@@ -85,7 +85,7 @@ pub(crate) enum Need {
     DraftTips,
     /// Issue, settle, return, reopen, cancel, merge.
     IssueTips,
-    /// Receive, check, report; samples and money.
+    /// Receive, check, report; samples, money and files.
     WorkTips,
     /// See video as the camera sent it.
     Footage,
@@ -133,6 +133,9 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/tips/new", Need::DraftTips),
     ("GET", "/tips/{id}", Need::ViewTips),
     ("POST", "/tips/{id}/edit", Need::DraftTips),
+    ("POST", "/tips/{id}/files", Need::WorkTips),
+    ("GET", "/tips/{id}/files/{file}", Need::ViewTips),
+    ("POST", "/tips/{id}/files/{file}/withdraw", Need::WorkTips),
     ("POST", "/tips/{id}/lead/{step}", Need::IssueTips),
     ("POST", "/tips/{id}/work/{step}", Need::WorkTips),
     ("GET", "/yard", Need::ViewAlerts),
@@ -142,8 +145,8 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/shifts/{id}/{step}", Need::LeadShifts),
     ("GET", "/reports", Need::Reports),
     ("GET", "/reports/tips", Need::Reports),
-    ("GET", "/reports/csv", Need::Reports),
-    ("GET", "/reports/xlsx", Need::Reports),
+    ("POST", "/reports/csv", Need::Reports),
+    ("POST", "/reports/xlsx", Need::Reports),
     ("POST", "/reports/print", Need::Reports),
     ("GET", "/reports/printed/{id}", Need::Reports),
     ("GET", "/devices", Need::Devices),

@@ -1,6 +1,6 @@
 //! From the broker into the database: each message once, in its place, and acknowledged only when it is stored. Holes in
-//! a box's numbers are asked back. What a message means is in `message.rs`, what is plainly new is collected in `plain.rs`;
-//! the connection is `mqtt/desk.rs`.
+//! a box's numbers are asked back. What a message means is in `message.rs`, what is plainly new is collected in `plain.rs`, what
+//! the clearance side says is in `fact.rs`; the connection is `mqtt/desk.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use super::db::alerts::AlertRow;
 use super::db::messages::{DueGap, Kept, Message};
 use super::db::outgoing::Outgoing;
 use super::db::{DbError, Tx};
+use super::fact;
 use super::message;
 use super::orders;
 use super::pictures;
@@ -25,6 +26,7 @@ use super::plain::Plain;
 use super::room::{Room, new_id};
 use super::status;
 use crate::clock::utc_now;
+use crate::customs::{Fact, Outcome};
 use crate::mqtt::desk::Arrived;
 
 /// Messages stored in one transaction, at most: a backlog of thousands must not cost a disk flush each.
@@ -142,13 +144,22 @@ async fn refuse(room: &Room, one: &Arrived) -> Result<(), DbError> {
 /// What came, read as far as it can be without the database.
 struct Word<'a> {
     arrived: &'a Arrived,
-    /// Office, box and the levels after them; `None` = an answer, or no topic of a box.
+    /// Office, box and the levels after them; `None` = an answer, a fact, or no topic of a box.
     place: Option<(&'a str, &'a str, Vec<&'a str>)>,
     message: Option<Message>,
+    /// What the clearance side says, with the office of the topic.
+    fact: Option<(&'a str, Fact)>,
 }
 
 impl<'a> Word<'a> {
     fn of(room: &Room, arrived: &'a Arrived) -> Self {
+        if let Some((office, kind)) = fact::of_topic(&room.prefix, &arrived.topic) {
+            let unreadable = |why: &String| {
+                tracing::warn!(topic = arrived.topic, why, bytes = arrived.payload.len(), "a fact cannot be read");
+            };
+            let fact = fact::read(kind, &arrived.payload).inspect_err(unreadable).ok().map(|fact| (office, fact));
+            return Self { arrived, place: None, message: None, fact };
+        }
         let place = levels(&room.prefix, &arrived.topic);
         // All that shares the box's sequence: what is not taken looks like a hole in it.
         let message = place.as_ref().and_then(|(office, box_id, kind)| match kind.as_slice() {
@@ -161,13 +172,16 @@ impl<'a> Word<'a> {
             };
             read.inspect_err(unreadable).ok()
         });
-        Self { arrived, place, message }
+        Self { arrived, place, message, fact: None }
     }
 }
 
 /// What is no message of a box's sequence.
 async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(), DbError> {
     let one = word.arrived;
+    if let Some((office, said)) = &word.fact {
+        return keep_fact(tx, office, said, now).await;
+    }
     if one.topic == reply_topic(&room.prefix, &room.config.mqtt.client_id) {
         return answer(tx, one).await;
     }
@@ -188,11 +202,33 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
     Ok(())
 }
 
-/// Office, box and the levels after them. Not the box's own parser: a box may speak on topics that it does not know.
+/// Keeps a fact. One that contradicts the fact in force is kept beside it: the boxes say so to their sender and to the duty room.
+async fn keep_fact(tx: &mut Tx, office: &str, said: &Fact, now: i64) -> Result<(), DbError> {
+    let (kind, key, version) = (said.kind().as_str(), said.key(), said.version());
+    match tx.keep_fact(office, said, now).await? {
+        Outcome::Conflict => {
+            tracing::warn!(
+                office,
+                kind,
+                key,
+                version,
+                "this version is known with other content; the first stays in force"
+            );
+        }
+        Outcome::Stale { have } => tracing::debug!(office, kind, key, version, have, "an older version came late"),
+        Outcome::Applied | Outcome::Duplicate => {}
+    }
+    Ok(())
+}
+
+/// Office, box and the levels after them. Not the box's own parser: a box may speak on topics that it does not know. What is said
+/// to boxes is no word of theirs.
 fn levels<'a>(prefix: &str, topic: &'a str) -> Option<(&'a str, &'a str, Vec<&'a str>)> {
     let mut levels = topic.strip_prefix(prefix)?.strip_prefix('/')?.split('/');
     let (office, box_id) = (levels.next()?, levels.next()?);
-    (is_office(office) && is_local_id(box_id)).then(|| (office, box_id, levels.collect()))
+    let levels: Vec<&str> = levels.collect();
+    let of_box = is_office(office) && is_local_id(box_id) && box_id != "in" && levels.first() != Some(&"in");
+    of_box.then_some((office, box_id, levels))
 }
 
 fn json_of(one: &Arrived) -> Value {
@@ -599,6 +635,43 @@ mod tests {
         assert_eq!(told(&room, 4, 3, 0, of("T2")).await.state, "new", "another tip");
     }
 
+    #[tokio::test]
+    async fn a_fact_is_kept_and_no_box_is_there_because_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let said =
+            |topic: &str, body: &str| Arrived::unheard(&format!("gatewatch/v1/15BB/{topic}"), body.as_bytes().to_vec());
+        let declared = |version: i64, channel: i64| {
+            format!(r#"{{"decl_no": "100000012340", "version": {version}, "channel": {channel}}}"#)
+        };
+        let stop = r#"{"id": "S-4", "decl_no": "10000001234", "from": "2026-03-02T03:00:00Z"}"#;
+        let batch = [
+            said("in/declaration", &declared(2, 3)),
+            said("gate-07/in/declaration", &declared(2, 3)),
+            said("in/declaration", "{"),
+            said("in/declaration", r#"{"decl_no": "1", "version": 1}"#),
+            said("in/declaration", &declared(2, 1)),
+            said("in/declaration", &declared(1, 1)),
+            said("gate-07/in/stop", stop),
+            said("in/observation", "{}"),
+            self::said("alert", "gate-01", "E1", 1, 1, 4),
+        ];
+        store_all(&room, &batch).await;
+        store_all(&room, &batch[..8]).await;
+        let count = async |select| one(&room, select).await;
+        assert_eq!(count("SELECT COUNT(*) FROM fact WHERE state = 'current'").await, 2, "the declaration and the stop");
+        assert_eq!(count("SELECT version FROM fact WHERE kind = 'declaration' AND state = 'current'").await, 2);
+        assert_eq!(
+            count("SELECT COUNT(*) FROM fact WHERE state IN ('conflict', 'stale')").await,
+            2,
+            "kept beside, once"
+        );
+        assert_eq!(count("SELECT COUNT(*) FROM alert").await, 1, "a bad one holds up no other");
+        let of_boxes =
+            "SELECT (SELECT COUNT(*) FROM box) * 100 + (SELECT COUNT(*) FROM stream) * 10 + (SELECT COUNT(*) FROM gap)";
+        assert_eq!(count(of_boxes).await, 110, "only the box that said something");
+    }
+
     #[test]
     fn what_a_box_has_no_room_to_repeat_now_is_not_lost() {
         let answer = |first_seq, queued, next_from: Option<i64>| {
@@ -623,6 +696,8 @@ mod tests {
         for other in [
             "gatewatch/v1/desk/desk/reply",
             "gatewatch/v1/15BB/Gate/alert",
+            "gatewatch/v1/15BB/in/observation",
+            "gatewatch/v1/15BB/gate-01/in/tip",
             "other/15BB/gate-01/alert",
             "gatewatch/v1/15BB",
             "gatewatch/v15BB/g/alert",

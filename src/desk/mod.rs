@@ -4,12 +4,14 @@
 
 mod access;
 mod alert;
+mod attachment;
 mod board;
 mod boxes;
 mod chain;
 pub mod config;
 mod db;
 mod duty;
+mod fact;
 mod hub;
 mod ingest;
 pub mod live;

@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::watched::Watched;
-use super::{duty, hub, ingest, orders, password, web};
+use super::{duty, fact, hub, ingest, orders, password, web};
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::zone::Zone;
 use crate::ids::IdSource;
@@ -157,6 +157,7 @@ impl Desk {
             session_s: mqtt.session_hours.saturating_mul(3600),
             filters: ingest::filters(&room.prefix, &mqtt.offices, &mqtt.client_id, mqtt.share.as_deref()),
             glances: ingest::glances(&room.prefix, &mqtt.offices),
+            also: fact::filters(&room.prefix, &mqtt.offices, mqtt.share.as_deref()),
         };
         tasks.spawn(listen(listening, arriving, connected_tx));
         tasks.spawn(ingest::run(room.clone(), arrived));

@@ -134,7 +134,14 @@ async fn end_alert(tx: &mut Tx, user: &User, tip: &TipRow, now: i64) -> Result<(
 }
 
 /// History and audit of one act.
-async fn record(tx: &mut Tx, user: &User, tip: &TipRow, action: &str, note: &str, now: i64) -> Result<(), DutyError> {
+pub(super) async fn record(
+    tx: &mut Tx,
+    user: &User,
+    tip: &TipRow,
+    action: &str,
+    note: &str,
+    now: i64,
+) -> Result<(), DutyError> {
     tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, note).await?;
     let act = format!("tip.{action}");
     let object = format!("tip {}", tip.number);
@@ -303,8 +310,8 @@ pub(crate) async fn measure(room: &Room, user: &User, id: &str, action: &str, no
     Ok(tx.commit().await?)
 }
 
-/// Samples and measures belong to a tip that was issued and is not withdrawn.
-async fn worked_on(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
+/// Samples, measures and files belong to a tip that was issued and is not withdrawn.
+pub(super) async fn worked_on(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
     let tip = read(tx, user, id).await?;
     let gone = matches!(State::parse(&tip.state), None | Some(State::Draft | State::Cancelled | State::Merged));
     if gone { Err(DutyError::Refused(tip::Refusal::WrongState.key())) } else { Ok(tip) }

@@ -530,6 +530,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("step.money", "ghi số tiền", "entered money"),
     ("step.reverse", "đảo bút toán", "reversed an entry"),
     ("step.sample", "lấy mẫu", "took a sample"),
+    ("step.file", "đính kèm tệp", "attached a file"),
+    ("step.file_withdraw", "rút tệp", "withdrew a file"),
     ("step.sample_result", "kết quả phân tích", "laboratory result"),
     ("suspicion.name_code", "Tên hàng, mã số", "Description or tariff code"),
     ("suspicion.quantity", "Số lượng, trọng lượng", "Quantity or weight"),
@@ -575,6 +577,28 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("money.reversal", "đảo bút toán", "reversal"),
     ("money.late", "bổ sung sau thanh khoản", "added after settlement"),
     ("money.sum", "Cộng", "Sum"),
+    ("files", "Tệp đính kèm", "Attachments"),
+    ("file.name", "Tên tệp", "File"),
+    ("file.bytes", "Số byte", "Bytes"),
+    ("file.by", "Đính kèm lúc", "Attached"),
+    ("file.choose", "Tệp PDF, JPEG hoặc PNG, tối đa 10 MiB", "PDF, JPEG or PNG, at most 10 MiB"),
+    ("file.add", "Đính kèm", "Attach"),
+    ("file.withdraw", "Rút tệp", "Withdraw"),
+    ("file.withdrawn", "Đã rút", "Withdrawn"),
+    ("refusal.file", "Cần chọn một tệp.", "A file is needed."),
+    (
+        "refusal.file_kind",
+        "Tệp không phải PDF, JPEG hoặc PNG (xét theo nội dung, không theo tên).",
+        "The file is no PDF, JPEG or PNG (by what is in it, not by its name).",
+    ),
+    ("refusal.file_large", "Tệp lớn hơn 10 MiB.", "The file is larger than 10 MiB."),
+    ("refusal.file_many", "Tin báo đã có 20 tệp.", "The tip has 20 files already."),
+    ("refusal.file_twice", "Tệp này đã được đính kèm.", "This file is attached already."),
+    (
+        "refusal.file_settled",
+        "Tệp thuộc hồ sơ đã thanh khoản, không rút được.",
+        "The tip was settled on this file; it cannot be withdrawn.",
+    ),
     ("boxes_say", "Trả lời của các trạm camera", "What the boxes answer"),
     ("footage", "Hình ảnh", "Footage"),
     ("footage.complete", "đầy đủ", "complete"),
@@ -638,6 +662,49 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("decl.title", "Tra cứu tờ khai", "Find a declaration"),
     ("decl.timeline", "Diễn biến của tờ khai", "Time line of the declaration"),
     ("decl.unknown", "Chưa có sự kiện hay tin báo nào gắn với số này.", "No event and no tip belongs to this number."),
+    ("decl.find", "Số tờ khai, container, biển số hoặc số chì", "Declaration, container, plate or seal"),
+    (
+        "decl.none",
+        "Không tìm thấy. Số tờ khai có 11 hoặc 12 chữ số; từ khác cần ít nhất 4 chữ và số.",
+        "Nothing found. A declaration number has 11 or 12 digits; other words need 4 letters and digits.",
+    ),
+    ("decl.customs", "Hệ thống hải quan", "Clearance system"),
+    ("decl.said", "Thông tin từ hệ thống hải quan", "What the clearance system says"),
+    ("decl.fetched", "Dữ liệu lấy lúc", "As of"),
+    ("decl.heard", "Nhận được lúc", "Heard at"),
+    ("decl.source", "nguồn", "source"),
+    ("decl.version", "phiên bản", "version"),
+    ("decl.type", "mã loại hình", "type code"),
+    ("decl.stopped", "ĐANG BỊ DỪNG đưa hàng qua khu vực giám sát", "STOPPED at the supervised area"),
+    ("decl.channels", "Các lần chuyển luồng", "Changes of the channel"),
+    ("decl.container", "Số container", "Container"),
+    ("decl.seen_in", "Camera thấy lần đầu", "Seen first"),
+    ("decl.seen_out", "Camera thấy ra cổng lần cuối", "Seen leaving last"),
+    ("decl.stops", "Lệnh dừng đưa hàng qua khu vực giám sát", "Stop orders"),
+    ("seals", "Số chì", "Seals"),
+    ("mark.registered", "Đăng ký tờ khai", "Registered"),
+    ("mark.checked", "Hoàn thành kiểm tra", "Check finished"),
+    ("mark.released", "Giải phóng hàng", "Released before clearance"),
+    ("mark.stored", "Đưa hàng về bảo quản", "Taken for storage"),
+    ("mark.cleared", "Thông quan", "Cleared"),
+    ("mark.passed", "Qua khu vực giám sát", "Passed the supervised area"),
+    ("mark.cancelled", "Hủy tờ khai", "Cancelled"),
+    ("mark.stopped", "Dừng đưa hàng qua khu vực giám sát", "Stopped at the supervised area"),
+    ("mark.stop_lifted", "Bỏ dừng đưa hàng qua khu vực giám sát", "Stop lifted"),
+    ("direction.import", "Nhập khẩu", "Import"),
+    ("direction.export", "Xuất khẩu", "Export"),
+    ("direction.transit", "Quá cảnh", "Transit"),
+    ("direction.unknown", "Chưa rõ chiều", "Direction unknown"),
+    ("stop.order", "Số lệnh", "Order"),
+    ("stop.ordered", "Ra lệnh", "Ordered"),
+    ("stop.ended", "Bỏ lệnh", "Lifted"),
+    ("stop.ahead", "chưa có hiệu lực", "not yet in force"),
+    ("stop.holds", "ĐANG HIỆU LỰC", "IN FORCE"),
+    ("stop.lifted", "đã bỏ", "lifted"),
+    ("booking.planned", "chưa đến", "to come"),
+    ("booking.active", "đang mở", "open"),
+    ("booking.done", "đã dùng", "used"),
+    ("booking.cancelled", "đã hủy", "called off"),
     // Devices.
     ("devices.title", "Trạm và camera", "Boxes and cameras"),
     ("device.online", "trực tuyến", "online"),
@@ -862,6 +929,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     ("report.mode.round", "Tỷ lệ làm tròn đến hai số thập phân.", "Rates are rounded to two decimals."),
     ("report.print", "Chốt số liệu kỳ này", "Keep these figures as printed"),
+    ("report.export", "Xuất số liệu", "Export"),
+    ("report.export_why", "Lý do xuất (ghi vào nhật ký)", "Reason for the export (goes into the audit)"),
+    ("refusal.export", "Xuất số liệu cần ghi lý do.", "An export needs a reason."),
     ("report.printed", "Số liệu đã chốt", "Printed figures"),
     ("report.printed_at", "Chốt lúc", "Printed at"),
     ("report.then", "Lúc chốt", "As printed"),
@@ -882,6 +952,8 @@ const WORDS: &[(&str, &str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::fact::Standing;
+    use crate::desk::web::declaration_facts as facts;
     use crate::desk::{access, alert, chain, shift, tip};
 
     #[test]
@@ -909,6 +981,10 @@ mod tests {
         keys.extend(["ok", "warning", "full"].map(|s| format!("storage.{s}")));
         keys.extend(["starting", "running", "failed"].map(|s| format!("detector.{s}")));
         keys.extend(["ok", "degraded", "failed", "unknown"].map(|l| format!("level.{l}")));
+        keys.extend(facts::MARKS.iter().chain(&facts::ODD_MARKS).map(|m| format!("mark.{m}")));
+        keys.extend(facts::DIRECTIONS.iter().map(|d| format!("direction.{d}")));
+        keys.extend(facts::BOOKINGS.iter().map(|b| format!("booking.{b}")));
+        keys.extend([Standing::Ahead, Standing::Holds, Standing::Lifted].map(|s| format!("stop.{}", s.as_str())));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
                 .iter()

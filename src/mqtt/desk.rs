@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event};
 use tokio::sync::{mpsc, watch};
 
@@ -58,8 +58,37 @@ pub(crate) struct Listening {
     pub session_s: u32,
     /// Topics of which each message counts: the broker keeps them while the desk is away.
     pub filters: Vec<String>,
+    /// Topics it can do without: where the broker refuses one, alerts still come, and the log says what is missing.
+    pub also: Vec<String>,
     /// Topics of which only the newest counts (QoS 0): it keeps none.
     pub glances: Vec<String>,
+}
+
+impl Listening {
+    /// Whether the broker lets the desk hear what it cannot do without; what it refuses is logged by name.
+    fn is_granted(&self, codes: &[SubscribeReasonCode]) -> bool {
+        let all = self.filters.iter().chain(&self.also).chain(&self.glances).enumerate();
+        let given = |n: usize| matches!(codes.get(n), Some(SubscribeReasonCode::Success(_)));
+        let mut granted = true;
+        for (n, topic) in all.filter(|(n, _)| !given(*n)) {
+            let code = codes.get(n);
+            if n < self.filters.len() {
+                granted = false;
+                tracing::error!(
+                    topic,
+                    ?code,
+                    "the broker refused a subscription: alerts will not arrive; allow this user to read it"
+                );
+            } else {
+                tracing::warn!(
+                    topic,
+                    ?code,
+                    "the broker refused a subscription: pages lack what is said there; allow this user to read it"
+                );
+            }
+        }
+        granted
+    }
 }
 
 /// Keeps the connection until its receiver is gone. A broker that is not there is waited for.
@@ -96,19 +125,14 @@ async fn run_once(what: &Listening, arrived: &mpsc::Sender<Arrived>, connected: 
         };
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
-                let filters = what.filters.iter().map(|t| Filter::new(t.clone(), QoS::AtLeastOnce));
-                let filters = filters.chain(what.glances.iter().map(|t| Filter::new(t.clone(), QoS::AtMostOnce)));
+                let kept = what.filters.iter().chain(&what.also).map(|t| Filter::new(t.clone(), QoS::AtLeastOnce));
+                let filters = kept.chain(what.glances.iter().map(|t| Filter::new(t.clone(), QoS::AtMostOnce)));
                 if let Err(e) = client.try_subscribe_many(filters) {
                     return Problem::new(ProblemKind::Lost, e.to_string());
                 }
             }
             Event::Incoming(Packet::SubAck(ack)) => {
-                use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
-                let granted = ack.return_codes.iter().all(|c| matches!(c, Success(_)));
-                if !granted {
-                    tracing::error!(codes = ?ack.return_codes, "the broker refused a subscription: alerts will not arrive; allow this user to read them");
-                }
-                connected.send_replace(granted);
+                connected.send_replace(what.is_granted(&ack.return_codes));
             }
             Event::Incoming(Packet::Publish(publish)) => {
                 if arrived.send(taken(publish, &client)).await.is_err() {
@@ -139,5 +163,26 @@ impl Arrived {
         let options = connect::kept_options(&MqttConfig::default(), "test", 60).unwrap();
         let (client, _) = AsyncClient::new(options, 1);
         taken(Publish::new(topic.to_owned(), QoS::AtLeastOnce, payload, None), &client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_that_may_not_be_read_keep_no_alert_away() {
+        use SubscribeReasonCode::{NotAuthorized, Success};
+        let listening = Listening {
+            config: MqttConfig::default(),
+            client_id: "desk".into(),
+            session_s: 60,
+            filters: vec!["alert".into()],
+            also: vec!["in/declaration".into()],
+            glances: vec!["status".into()],
+        };
+        let given = Success(QoS::AtLeastOnce);
+        assert!(listening.is_granted(&[given; 3]) && listening.is_granted(&[given, NotAuthorized, NotAuthorized]));
+        assert!(!listening.is_granted(&[NotAuthorized, given, given]) && !listening.is_granted(&[]));
     }
 }

@@ -59,7 +59,15 @@ async fn story(database: DatabaseConfig) {
     is_checked_and_settled(&room, &boxes, &mut people, &tip).await;
     is_in_the_report(&mut people).await;
     people.auditor.get("/audit").await;
-    for text in ["tip.settle", "alert.dismiss_ask", "export", "sign_in", "Chuỗi nhật ký nguyên vẹn"] {
+    for text in [
+        "tip.settle",
+        "tip.file",
+        "tip.file_save",
+        "alert.dismiss_ask",
+        "export",
+        "sign_in",
+        "Chuỗi nhật ký nguyên vẹn",
+    ] {
         people.auditor.sees("/audit", text).await;
     }
     people.auditor.post(&format!("/alerts/{SECOND}/ack"), &[]).await.expect_status(403);
@@ -219,6 +227,11 @@ async fn is_checked_and_settled(room: &Room, boxes: &Boxes, people: &mut People,
     people.field.post(&step("money"), &[("kind", "fine"), ("amount", "abc")]).await.expect_status(409);
     people.field.get(path).await;
     people.field.post(&step("money"), &[("kind", "fine"), ("amount", "457000000")]).await.expect_status(303);
+    let decision = [b"%PDF-1.7 ".as_slice(), &[0, 1, 2, 255], "Quyết định".as_bytes()].concat();
+    let files = format!("{path}/files");
+    people.field.attach(&files, "Quyết định 12.pdf", &decision).await.expect_status(303);
+    people.field.attach(&files, "ảnh.jpg", b"GIF89a").await.expect_status(409);
+    people.field.get(path).await;
     people.field.post(&step("report"), &[("text", "Khai sai mã số")]).await.expect_status(303);
     people.leader.get(path).await;
     people.leader.post(&format!("{path}/lead/settle"), &[("result", "guilty")]).await.expect_status(409);
@@ -226,6 +239,17 @@ async fn is_checked_and_settled(room: &Room, boxes: &Boxes, people: &mut People,
     let settle = [("result", "violation"), ("basis", "Điều 9 Nghị định 128"), ("text", "Khai sai mã số")];
     people.leader.post(&format!("{path}/lead/settle"), &settle).await.expect_status(303);
     boxes.heard("/in/tip", |t| t["state"] == "settled").await;
+    let page = people.field.get(path).await;
+    assert!(page.has(&sha256(&decision)) && page.has("Quyết định 12.pdf") && !page.has("/withdraw"), "settled");
+    let file = page.text.split(&format!("{path}/files/")).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let file = format!("{files}/{file}");
+    people.field.post(&format!("{file}/withdraw"), &[("note", "nhầm")]).await.expect_status(409);
+    let request = people.leader.client.get(room.url(&file)).header("cookie", people.leader.cookie_header());
+    let kept = request.send().await.unwrap();
+    assert!(kept.headers()["content-disposition"].to_str().unwrap().starts_with("attachment;"));
+    assert!(kept.bytes().await.unwrap() == decision, "every byte comes back");
+    people.other.get(&file).await.expect_status(404);
+    people.leader.get(path).await;
     let line = people.leader.get("/declarations/10000001234").await.expect_status(200);
     assert!(line.has("Đã thanh khoản") && line.has("Ra cổng khi chưa được phép") && line.has("Có vi phạm"));
 }
@@ -237,9 +261,13 @@ async fn is_in_the_report(people: &mut People) {
         assert!(page.has(text), "the report says {text}");
     }
     assert!(people.leader.get("/reports/tips?period=year&list=violating").await.has("Xe ra cổng khi chưa thông quan"));
-    let csv = people.leader.get("/reports/csv?period=year").await.expect_status(200);
+    people.leader.post("/reports/csv", &[("period", "year")]).await.expect_status(409);
+    people.leader.get("/reports").await;
+    let export = [("period", "year"), ("note", "báo cáo tháng cho Cục")];
+    let csv = people.leader.post("/reports/csv", &export).await.expect_status(200);
     assert!(csv.has("2500000000") && csv.has("A1K2/"), "{}", csv.text);
-    people.leader.get("/reports/xlsx?period=year").await.expect_status(200);
+    people.leader.post("/reports/xlsx", &export).await.expect_status(200);
+    assert!(people.auditor.get("/audit?q=export").await.has("csv: báo cáo tháng cho Cục"));
     people.leader.get("/reports").await;
     let printed = people.leader.post("/reports/print", &[("period", "year")]).await.expect_status(303).to;
     assert!(people.leader.get(&printed).await.expect_status(200).has("Tính lại hiện nay"));

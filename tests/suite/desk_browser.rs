@@ -81,6 +81,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.until("document.body.textContent.includes('Đã phát')").await;
     browser.picture("tip").await;
     browser.is_clean("tip").await;
+    let tip = browser.run("return location.pathname").await.as_str().unwrap().to_owned();
     browser.open(&room.url("/yard")).await;
     room.say(vec![bay()]).await;
     browser.until("document.getElementById('live').textContent.includes('Ô kiểm hóa số 1')").await;
@@ -89,7 +90,11 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     let shift = leader.post("/shifts", &SHIFT).await.expect_status(303).to;
     leader.get(&shift).await;
     leader.post(&format!("{shift}/give"), &[("note", "Ô số 1 cần theo dõi")]).await.expect_status(303);
-    pages(&browser, &room, &shift).await;
+    room.say(facts()).await;
+    leader.sees("/declarations/10000001234", "theo tin báo").await;
+    leader.get(&tip).await.expect_status(200);
+    leader.attach(&format!("{tip}/files"), "Biên bản.pdf", b"%PDF-1.7").await.expect_status(303);
+    pages(&browser, &room, &[&shift, &tip]).await;
     room.desk.stop().await;
 }
 
@@ -155,7 +160,7 @@ async fn sign_in(browser: &Chromium, room: &Room, name: &str) {
 }
 
 /// Every page in both languages, light and dark, on the duty room's screen and on a phone.
-async fn pages(browser: &Chromium, room: &Room, shift: &str) {
+async fn pages(browser: &Chromium, room: &Room, [shift, tip]: &[&str; 2]) {
     let paths = [
         "/alerts",
         "/tips",
@@ -165,18 +170,21 @@ async fn pages(browser: &Chromium, room: &Room, shift: &str) {
         "/devices",
         "/footage",
         "/declarations/10000001234",
+        "/declarations?q=csqu305438",
         "/password",
     ];
     let footage = format!("/alerts/{FIRST}/footage");
     let alert = format!("/alerts/{FIRST}");
     for language in ["vi", "en"] {
-        for path in paths.iter().copied().chain([alert.as_str(), footage.as_str(), shift]) {
+        for path in paths.iter().copied().chain([alert.as_str(), footage.as_str(), shift, tip]) {
             browser.open(&room.url(path)).await;
             let name = path.trim_start_matches('/').split(['?', '/']).next().unwrap().to_owned();
             let name = match path {
                 p if p == alert => "alert".into(),
                 p if p == footage => "alert-footage".into(),
-                p if p == shift => "shift".into(),
+                p if p == *shift => "shift".into(),
+                p if p == *tip => "tip".into(),
+                "/declarations?q=csqu305438" => "declarations-found".into(),
                 _ => name,
             };
             for (kind, width, height, dark) in
@@ -215,6 +223,21 @@ fn status(base: &str) -> (String, Vec<u8>) {
             {"part": "camera/gate", "level": "failed", "message": "cannot reach rtsp://192.0.2.11:554/stream1: check cable and address"}],
     });
     (format!("{base}/status"), body.to_string().into_bytes())
+}
+
+/// What the clearance side says of the alerts' declaration.
+fn facts() -> Vec<(String, Vec<u8>)> {
+    let of =
+        |kind: &str, body: serde_json::Value| (format!("gatewatch/v1/15BB/in/{kind}"), body.to_string().into_bytes());
+    let declaration = serde_json::json!({"decl_no": "100000012340", "version": 2, "direction": "import", "office": "15BB",
+        "type_code": "A11", "channel": 3, "containers": ["CSQU3054383", "MSKU0000080"], "seals": ["VN123456"], "plates": ["15C-123.45"],
+        "channel_history": [{"at": "2026-03-02T01:20:00Z", "from": 2, "to": 3, "by": "15BB", "reason": "nghi vấn"}],
+        "registered_at": "2026-03-02T08:10:00+07:00", "fetched_at": "2026-03-02T09:00:00+07:00", "source": "vcis"});
+    let stop = serde_json::json!({"id": "S-4", "decl_no": "10000001234", "container": "CSQU3054383", "by": "Trần Bình",
+        "reason": "theo tin báo", "from": "2026-03-02T10:30:00+07:00", "tip_id": "TB-0107"});
+    let booking = serde_json::json!({"id": "b1", "version": 1, "area": "bay-1", "decl_keys": ["10000001234"], "state": "active",
+        "start": "2026-03-02T10:00:00+07:00", "end": "2026-03-02T11:00:00+07:00"});
+    vec![of("declaration", declaration), of("stop", stop), of("booking", booking)]
 }
 
 /// A vehicle in a bay.

@@ -77,6 +77,18 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     );
     assert_eq!(sum("SELECT COUNT(*) FROM lease WHERE name = 'duties'").await, 1, "one leads");
 
+    // Facts of the clearance side are dealt out too: whoever takes one, all have it.
+    let fact = |n: u64| {
+        let body = serde_json::json!({"decl_no": 10_000_001_000 + n / 2, "version": n % 2 + 1, "channel": n % 2 + 1});
+        ("gatewatch/v1/15BB/in/declaration".to_owned(), body.to_string().into_bytes())
+    };
+    room.say((0..80).map(fact).collect()).await;
+    let newest = "SELECT COUNT(*) FROM fact WHERE state = 'current' AND version = 2";
+    let kept = async || Some(one(&url, newest).await).filter(|n| *n == 40);
+    until("the newest version of every fact", kept).await;
+    let other = "SELECT COUNT(*) FROM fact WHERE state IN ('superseded', 'stale') AND version = 1";
+    until("every older one beside it", async || Some(one(&url, other).await).filter(|n| *n == 40)).await;
+
     // A page of each worker hears what either of them took.
     let last: Vec<_> = (0..BOXES as usize).map(|n| alert(&office(n), &id(n, EACH + 1), EACH + 1, 3, None)).collect();
     room.say(last).await;

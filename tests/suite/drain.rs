@@ -51,7 +51,8 @@ async fn drain(config: &MqttConfig, store: &Store) -> (Publishes, Duration) {
     let publishes = all.into_iter().map(|i| (i.topic, i.payload.to_vec())).collect();
     let topics = Topics::new("gatewatch/v1", "15BB", "gate-01");
     let who = Identity { topics, client_id: "gatewatch-15BB-gate-01".into(), epoch: 7, session: "s1".into() };
-    let presence = Presence { birth: json!({}), cameras: watch::channel(BTreeMap::new()).1 };
+    let presence =
+        Presence { birth: json!({}), cameras: watch::channel(BTreeMap::new()).1, status: watch::channel(None).1 };
     let (delivery, mut status) =
         Delivery::new(config.clone(), who, Arc::new(store.clone()), Arc::new(Nobody), presence);
     let stop = CancellationToken::new();

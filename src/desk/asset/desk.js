@@ -340,3 +340,12 @@ for (const image of document.querySelectorAll("img[data-live]")) {
   image.addEventListener("load", next);
   image.addEventListener("error", next);
 }
+
+// ---- a file that is too large is refused before it is sent
+for (const input of document.querySelectorAll("input[type=file][data-max]")) {
+  input.addEventListener("change", () => {
+    const large = [...input.files].some((file) => file.size > Number(input.dataset.max));
+    input.setCustomValidity(large ? input.dataset.large : "");
+    if (large) input.reportValidity();
+  });
+}

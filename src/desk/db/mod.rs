@@ -11,10 +11,12 @@
 
 pub(crate) mod accounts;
 pub(crate) mod alerts;
+pub(crate) mod attachments;
 pub(crate) mod audit;
 pub(crate) mod bays;
 pub(crate) mod bulk;
 pub(crate) mod chain;
+pub(crate) mod facts;
 pub(crate) mod messages;
 pub(crate) mod orders;
 pub(crate) mod outgoing;

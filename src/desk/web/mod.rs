@@ -10,6 +10,7 @@ mod audit;
 mod box_status;
 mod camera;
 mod declaration;
+pub(super) mod declaration_facts;
 mod devices;
 mod footage;
 mod form;
@@ -30,6 +31,7 @@ mod stream;
 pub(crate) mod tests;
 mod tip;
 mod tip_edit;
+mod tip_files;
 mod tip_footage;
 mod tips;
 mod yard;
@@ -41,6 +43,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 
+use super::attachment;
 use super::room::Room;
 
 pub use openapi::api_document;
@@ -48,6 +51,8 @@ pub(crate) use server::serve;
 
 /// Largest form, bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
+/// Largest form with a file: somewhat more than a file may have, so that one a little too large is told so in words.
+const MAX_UPLOAD_BYTES: usize = attachment::MAX_BYTES + 1024 * 1024;
 
 /// All routes behind the guard.
 pub(crate) fn router(room: Arc<Room>) -> Router {
@@ -81,6 +86,9 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/tips/new", get(tip_edit::blank).post(tip_edit::create))
         .route("/tips/{id}", get(tip::detail))
         .route("/tips/{id}/edit", post(tip_edit::change))
+        .route("/tips/{id}/files", post(tip_files::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
+        .route("/tips/{id}/files/{file}", get(tip_files::download))
+        .route("/tips/{id}/files/{file}/withdraw", post(tip_files::withdraw))
         .route("/tips/{id}/lead/{step}", post(tip::lead))
         .route("/tips/{id}/work/{step}", post(tip::work))
         .route("/yard", get(yard::show))
@@ -89,8 +97,8 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/shifts/{id}/{step}", post(shift::take_step))
         .route("/reports", get(reports::show))
         .route("/reports/tips", get(reports::list))
-        .route("/reports/csv", get(reports::csv))
-        .route("/reports/xlsx", get(reports::xlsx))
+        .route("/reports/csv", post(reports::csv))
+        .route("/reports/xlsx", post(reports::xlsx))
         .route("/reports/print", post(reports::print))
         .route("/reports/printed/{id}", get(reports::printed))
         .route("/devices", get(devices::show))

@@ -13,18 +13,20 @@ enum Gives {
     Page,
     /// Takes a form; leads back to a page.
     Form,
+    /// Takes a form with a file; leads back to a page.
+    Upload,
     Json,
     /// Server-sent events.
     Events,
-    /// Takes a form; gives a video to keep.
-    Saved,
+    /// Takes a form with a reason; gives a file of this media type to keep.
+    Saved(&'static str),
     /// A file of this media type.
     File(&'static str),
     /// Words for machines.
     Text,
 }
 
-/// Method, path, what it is, what it gives, names in the query or of the form's fields.
+/// Method, path, what it is, what it gives, names in the query or of the form's fields; `!` = it may not be left out.
 type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'static str]);
 
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
@@ -32,7 +34,8 @@ const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "si
 /// Of an open page: with the newest change that its list has.
 const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
-const REPORT: &[&str] = &["period", "day", "view", "unit"];
+const REPORT: &[&str] = &["period", "at", "view", "unit", "office"];
+const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
 const DRAFT: &[&str] =
     &["alert", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
@@ -72,7 +75,7 @@ const ENTRIES: &[Entry] = &[
         Gives::Form,
         &["reason", "note", "facts", "back", "decl", "action", "visit", "from", "to", "hold"],
     ),
-    ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved, &["note"]),
+    ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved("video/mp4"), &["note!"]),
     (
         "GET",
         "/footage",
@@ -100,8 +103,8 @@ const ENTRIES: &[Entry] = &[
         "POST",
         "/footage/{office}/{box}/{camera}/save",
         "The video of the time `from` to `to` in the query as a file, for a reason",
-        Gives::Saved,
-        &["note"],
+        Gives::Saved("video/mp4"),
+        &["note!"],
     ),
     (
         "POST",
@@ -124,6 +127,21 @@ const ENTRIES: &[Entry] = &[
     ("POST", "/tips/new", "Writes a draft", Gives::Form, DRAFT),
     ("GET", "/tips/{id}", "One tip", Gives::Page, &[]),
     ("POST", "/tips/{id}/edit", "Changes a draft", Gives::Form, DRAFT),
+    (
+        "POST",
+        "/tips/{id}/files",
+        "Attaches a PDF, JPEG or PNG of at most 10 MiB; `csrf` stands before `file`",
+        Gives::Upload,
+        &["note"],
+    ),
+    ("GET", "/tips/{id}/files/{file}", "An attached PDF, JPEG or PNG, to be kept", Gives::File("*/*"), &[]),
+    (
+        "POST",
+        "/tips/{id}/files/{file}/withdraw",
+        "Withdraws a file, for a reason; not what the tip was settled on",
+        Gives::Form,
+        &["note!"],
+    ),
     (
         "POST",
         "/tips/{id}/lead/{step}",
@@ -153,9 +171,15 @@ const ENTRIES: &[Entry] = &[
         &["note", "version", "from", "to", "leader", "focus", "duty0", "name0"],
     ),
     ("GET", "/reports", "Report on tips", Gives::Page, REPORT),
-    ("GET", "/reports/tips", "The tips behind a figure", Gives::Page, &["period", "day", "view", "unit", "list"]),
-    ("GET", "/reports/csv", "Figures and tips", Gives::File("text/csv"), REPORT),
-    ("GET", "/reports/xlsx", "Figures and tips", Gives::File(SPREADSHEET), REPORT),
+    (
+        "GET",
+        "/reports/tips",
+        "The tips behind a figure",
+        Gives::Page,
+        &["period", "at", "view", "unit", "office", "list"],
+    ),
+    ("POST", "/reports/csv", "Figures and tips as a file, for a reason", Gives::Saved("text/csv"), EXPORT),
+    ("POST", "/reports/xlsx", "Figures and tips as a file, for a reason", Gives::Saved(SPREADSHEET), EXPORT),
     ("POST", "/reports/print", "Keeps figures as printed", Gives::Form, REPORT),
     ("GET", "/reports/printed/{id}", "Printed figures beside what they would be now", Gives::Page, &[]),
     ("GET", "/devices", "Boxes and cameras", Gives::Page, &[]),
@@ -227,12 +251,7 @@ fn operation((method, path, summary, gives, names): &Entry) -> Value {
     if *method == "GET" {
         parameters.extend(names.iter().map(|n| json!({"name": n, "in": "query", "schema": {"type": "string"}})));
     } else {
-        let mut fields: Map<String, Value> =
-            names.iter().map(|n| ((*n).to_owned(), json!({"type": "string"}))).collect();
-        if need != Need::Nobody {
-            fields.insert("csrf".into(), json!({"type": "string"}));
-        }
-        out["requestBody"] = json!({"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": fields}}}});
+        out["requestBody"] = form_body(*gives, need, names);
     }
     if !parameters.is_empty() {
         out["parameters"] = parameters.into();
@@ -247,6 +266,23 @@ fn operation((method, path, summary, gives, names): &Entry) -> Value {
     out
 }
 
+fn form_body(gives: Gives, need: Need, names: &[&str]) -> Value {
+    let token = ["csrf!"].into_iter().filter(|_| need != Need::Nobody);
+    let file = ["file!"].into_iter().filter(|_| gives == Gives::Upload);
+    let all: Vec<&str> = token.chain(names.iter().copied()).chain(file).collect();
+    let plain = |n: &str| n.trim_end_matches('!').to_owned();
+    let field =
+        |n: &str| if n == "file!" { json!({"type": "string", "format": "binary"}) } else { json!({"type": "string"}) };
+    let fields: Map<String, Value> = all.iter().map(|n| (plain(n), field(n))).collect();
+    let needed: Vec<String> = all.iter().filter(|n| n.ends_with('!')).map(|n| plain(n)).collect();
+    let mut schema = json!({"type": "object", "properties": fields});
+    if !needed.is_empty() {
+        schema["required"] = json!(needed);
+    }
+    let kind = if gives == Gives::Upload { "multipart/form-data" } else { "application/x-www-form-urlencoded" };
+    json!({"content": {kind: {"schema": schema}}})
+}
+
 fn responses(gives: Gives, need: Need, form: bool) -> Value {
     let body = |kind: &str| json!({"description": "As asked", "content": {kind: {}}});
     let mut all = Map::new();
@@ -255,10 +291,13 @@ fn responses(gives: Gives, need: Need, form: bool) -> Value {
         Gives::Json => drop(all.insert("200".into(), body("application/json"))),
         Gives::Events => drop(all.insert("200".into(), body("text/event-stream"))),
         Gives::Text => drop(all.insert("200".into(), body("text/plain"))),
-        Gives::Form => {
-            drop(all.insert("303".into(), json!({"description": "Done; `Location` is the page to go on with"})))
+        Gives::Form | Gives::Upload => {
+            all.insert("303".into(), json!({"description": "Done; `Location` is the page to go on with"}));
+            if gives == Gives::Upload {
+                all.insert("413".into(), json!({"description": "The file is too large"}));
+            }
         }
-        Gives::Saved => drop(all.insert("200".into(), body("video/mp4"))),
+        Gives::Saved(kind) => drop(all.insert("200".into(), body(kind))),
         Gives::File(kind) => {
             all.insert("200".into(), body(kind));
             if kind == "video/mp4" {
@@ -296,5 +335,19 @@ mod tests {
         let clip = &document["paths"]["/alerts/{id}/clip"]["get"];
         assert!(clip["responses"]["206"].is_object() && clip["parameters"][0]["in"] == "path", "{clip}");
         assert_eq!(clip["x-roles"], json!(["officer", "shift_leader", "supervisor", "auditor"]));
+        let form =
+            |path: &str, kind: &str| document["paths"][path]["post"]["requestBody"]["content"][kind]["schema"].clone();
+        let upload = form("/tips/{id}/files", "multipart/form-data");
+        assert_eq!(
+            (&upload["required"], &upload["properties"]["file"]["format"]),
+            (&json!(["csrf", "file"]), &json!("binary"))
+        );
+        let withdraw = form("/tips/{id}/files/{file}/withdraw", "application/x-www-form-urlencoded");
+        assert_eq!(withdraw["required"], json!(["csrf", "note"]), "a reason");
+        for path in ["/reports/csv", "/reports/xlsx", "/alerts/{id}/save", "/footage/{office}/{box}/{camera}/save"] {
+            let export = form(path, "application/x-www-form-urlencoded");
+            assert_eq!(export["required"], json!(["csrf", "note"]), "{path}: what leaves the desk needs a reason");
+            assert!(document["paths"][path].get("get").is_none(), "{path}");
+        }
     }
 }

@@ -170,13 +170,23 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, language, key)
     }
 
+    pub(crate) fn internal(language: &'static str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, language, "error.internal")
+    }
+
+    /// A form with a file that could not be read to its end.
+    pub(crate) fn bad_upload(language: &'static str, status: StatusCode) -> Self {
+        let key = if status == StatusCode::PAYLOAD_TOO_LARGE { "refusal.file_large" } else { "error.form" };
+        Self::new(status, language, key)
+    }
+
     /// The log gets what happened, the reader what to do.
     pub(crate) fn from_db(language: &'static str, error: &DbError) -> Self {
         if matches!(error, DbError::Changed(_)) {
             return Self::refused(language, "error.changed");
         }
         tracing::error!(%error, "a page could not be made");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, language, "error.internal")
+        Self::internal(language)
     }
 
     pub(crate) fn from_duty(language: &'static str, error: &DutyError) -> Self {

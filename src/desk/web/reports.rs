@@ -25,6 +25,9 @@ use crate::desk::db::tips::TipRow;
 use crate::desk::report::{self, Fact, Figures, MEASURES, Period, Span, View};
 use crate::desk::room::new_id;
 
+/// Names by which an address or a form says which report it is.
+const ASKED: [&str; 5] = ["period", "at", "view", "unit", "office"];
+
 /// What the address asks for.
 struct Asked {
     span: Span,
@@ -45,6 +48,11 @@ impl Asked {
         let period = report::period(span, day, &zone).ok_or_else(|| Problem::bad_form(ctx.language))?;
         let code = |name: &str| get(name).chars().filter(char::is_ascii_alphanumeric).take(4).collect();
         Ok(Self { span, day, view: View::parse(get("view")), unit: code("unit"), office: code("office"), period })
+    }
+
+    /// As [`Asked::read`], of a form.
+    fn sent(post: &Post) -> Answer<Self> {
+        Self::read(&post.ctx, &ASKED.iter().map(|n| ((*n).to_owned(), post.get(n).to_owned())).collect())
     }
 
     fn address(&self) -> String {
@@ -173,16 +181,17 @@ fn form(ctx: &Ctx, asked: &Asked) -> Markup {
 }
 
 fn exports(ctx: &Ctx, asked: &Asked) -> Markup {
+    let day = asked.day.to_string();
+    let values = [asked.span.as_str(), &day, asked.view.as_str(), &asked.unit, &asked.office];
+    let same = html! { (token(ctx)) @for (name, value) in ASKED.iter().zip(values) { input type="hidden" name=(name) value=(value); } };
     html! {
-        div.line.noprint {
-            a.button href={ "/reports/csv?" (asked.address()) } { "CSV" }
-            a.button href={ "/reports/xlsx?" (asked.address()) } { "XLSX" }
-            form method="post" action="/reports/print" { (token(ctx))
-                input type="hidden" name="period" value=(asked.span.as_str()); input type="hidden" name="at" value=(asked.day);
-                input type="hidden" name="view" value=(asked.view.as_str()); input type="hidden" name="unit" value=(asked.unit);
-                input type="hidden" name="office" value=(asked.office);
-                button { (ctx.t("report.print")) } }
+        h2.noprint { (ctx.t("report.export")) }
+        form.filters.noprint method="post" action="/reports/csv" {
+            (same)
+            label { (ctx.t("report.export_why")) input name="note" required maxlength="1000" size="48" autocomplete="off"; }
+            button { "CSV" } button formaction="/reports/xlsx" { "XLSX" }
         }
+        form.noprint method="post" action="/reports/print" { (same) button { (ctx.t("report.print")) } }
     }
 }
 
@@ -274,26 +283,29 @@ fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
-/// Audit of an export, and the headers of its file.
+/// Audit of an export with its reason, and the headers of its file.
 async fn export(
-    ctx: &Ctx,
+    post: &Post,
     asked: &Asked,
     kind: &'static str,
     name: &'static str,
 ) -> Answer<[(header::HeaderName, String); 2]> {
-    super::audit::viewed(ctx, "export", &asked.address(), kind).await.or_problem(ctx)?;
+    let ctx = &post.ctx;
+    let why: String = post.get("note").chars().take(1000).collect();
+    if why.is_empty() {
+        return Err(Problem::refused(ctx.language, "refusal.export"));
+    }
+    super::audit::viewed(ctx, "export", &asked.address(), &format!("{kind}: {why}")).await.or_problem(ctx)?;
     let file = format!("attachment; filename=\"gatewatch-{}.{kind}\"", asked.period.name);
     Ok([(header::CONTENT_TYPE, name.to_owned()), (header::CONTENT_DISPOSITION, file)])
 }
 
 /// Comma separated values, UTF-8 with the mark that spreadsheets need to see it.
-pub(crate) async fn csv(
-    Extension(ctx): Extension<Ctx>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer<Response> {
-    let asked = Asked::read(&ctx, &query)?;
-    let headers = export(&ctx, &asked, "csv", "text/csv; charset=utf-8").await?;
-    let (figures, list) = rows(&ctx, &asked).await?;
+pub(crate) async fn csv(post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let asked = Asked::sent(&post)?;
+    let headers = export(&post, &asked, "csv", "text/csv; charset=utf-8").await?;
+    let (figures, list) = rows(ctx, &asked).await?;
     let blank = Vec::new();
     let all = figures.iter().chain([&blank]).chain(&list);
     let lines: Vec<String> = all.map(|row| row.iter().map(|f| csv_field(f)).collect::<Vec<_>>().join(",")).collect();
@@ -301,14 +313,12 @@ pub(crate) async fn csv(
 }
 
 /// A spreadsheet with two sheets.
-pub(crate) async fn xlsx(
-    Extension(ctx): Extension<Ctx>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Answer<Response> {
-    let asked = Asked::read(&ctx, &query)?;
+pub(crate) async fn xlsx(post: Post) -> Answer<Response> {
+    let ctx = &post.ctx;
+    let asked = Asked::sent(&post)?;
     let kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
-    let headers = export(&ctx, &asked, "xlsx", kind).await?;
-    let (figures, list) = rows(&ctx, &asked).await?;
+    let headers = export(&post, &asked, "xlsx", kind).await?;
+    let (figures, list) = rows(ctx, &asked).await?;
     let book = workbook(&[(ctx.t("reports"), &figures, 2), (ctx.t("tips"), &list, 1)]).map_err(|error| {
         tracing::error!(%error, "a spreadsheet cannot be made");
         Problem::bad_form(ctx.language)
@@ -343,9 +353,7 @@ fn workbook(sheets: &[(&str, &Vec<Vec<String>>, usize)]) -> Result<Vec<u8>, Xlsx
 /// Keeps the figures as they are printed now.
 pub(crate) async fn print(post: Post) -> Answer<Response> {
     let ctx = &post.ctx;
-    let names = ["period", "at", "view", "unit", "office"];
-    let query: HashMap<String, String> = names.iter().map(|n| ((*n).to_owned(), post.get(n).to_owned())).collect();
-    let asked = Asked::read(ctx, &query)?;
+    let asked = Asked::sent(&post)?;
     let (facts, _) = facts(ctx, &asked).await.or_problem(ctx)?;
     let figures = report::figures(&facts, &asked.period, asked.view);
     let now = utc_now().0;

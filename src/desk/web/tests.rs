@@ -15,8 +15,8 @@ use crate::clock::utc_now;
 use crate::desk::access::{Need, ROUTES, Role};
 use crate::desk::boxes::Boxes;
 use crate::desk::config::DeskConfig;
-use crate::desk::db::Db;
 use crate::desk::db::accounts::Account;
+use crate::desk::db::{Db, Scope};
 use crate::desk::hub::Hub;
 use crate::desk::room::{Room, digest};
 use crate::desk::tally::Tally;
@@ -77,6 +77,7 @@ fn filled(path: &str) -> String {
         .replace("{office}", "15BB")
         .replace("{box}", "gate-01")
         .replace("{camera}", "gate")
+        .replace("{file}", "f")
         .replace("{id}", "i")
 }
 
@@ -151,6 +152,28 @@ async fn nobody_gets_in_without_a_session_and_no_form_is_taken_without_its_token
             }
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_is_exported_without_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let who = sign_in(&room, Role::ShiftLeader, 0).await;
+    for path in ["/reports/csv", "/reports/xlsx"] {
+        assert_eq!(
+            ask(&room, "GET", path, Some(&who), "").await.0,
+            StatusCode::FORBIDDEN,
+            "{path}: by its address alone"
+        );
+        for (note, status) in [("", StatusCode::CONFLICT), ("%20", StatusCode::CONFLICT), ("cho%20Cuc", StatusCode::OK)]
+        {
+            let form = format!("csrf=form-{who}&period=year&note={note}");
+            assert_eq!(ask(&room, "POST", path, Some(&who), &form).await.0, status, "{path} {note:?}");
+        }
+    }
+    let rows = room.db.audit_rows(&Scope::all(), "export", i64::MAX).await.unwrap().rows;
+    let said: Vec<&str> = rows.iter().map(|r| r.detail.as_str()).collect();
+    assert_eq!(said, ["xlsx: cho Cuc", "csv: cho Cuc"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! One tip: what it is about, its next step, measures, samples, money, and its history. What the boxes answer: `tip_footage.rs`.
+//! One tip: what it is about, its next step, measures, samples, money, and its history. Its files: `tip_files.rs`; what the boxes
+//! answer: `tip_footage.rs`.
 
 use axum::Extension;
 use axum::extract::Path;
@@ -9,7 +10,7 @@ use super::declaration::key_of;
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
-use super::tip_footage;
+use super::{tip_files, tip_footage};
 use crate::clock::utc_now;
 use crate::desk::access::Need;
 use crate::desk::db::tips::{Sample, TipAction, TipRow};
@@ -28,6 +29,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
     let answers = db.answers(&id).await.or_problem(&ctx)?;
     let alerts = tip_footage::alerts_of(&ctx, &answers).await.or_problem(&ctx)?;
     let history = db.tip_history(&id).await.or_problem(&ctx)?;
+    let files = db.files(&id).await.or_problem(&ctx)?;
     let merged = match &t.merged_into {
         Some(into) => db.tip(into).await.or_problem(&ctx)?,
         None => None,
@@ -41,6 +43,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 (facts(&ctx, &offices, &t))
                 (samples_part(&ctx, &t, &samples))
                 (money_part(&ctx, &t, &money))
+                (tip_files::part(&ctx, &t, &files, &history))
                 (tip_footage::part(&ctx, &answers, &alerts))
             }
             div.side-column { (steps(&ctx, &offices, &t)) (history_part(&ctx, &history)) }
@@ -97,7 +100,7 @@ fn steps(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
     }
 }
 
-fn is_worked_on(t: &TipRow) -> bool {
+pub(super) fn is_worked_on(t: &TipRow) -> bool {
     State::parse(&t.state).is_some_and(|s| !matches!(s, State::Draft | State::Cancelled | State::Merged))
 }
 
@@ -265,7 +268,7 @@ fn history_part(ctx: &Ctx, history: &[TipAction]) -> Markup {
     }
 }
 
-fn back(id: &str) -> Response {
+pub(super) fn back(id: &str) -> Response {
     Redirect::to(&format!("/tips/{id}")).into_response()
 }
 

@@ -173,6 +173,17 @@ impl Browser {
         self.done(request).await
     }
 
+    /// Attaches a file with the token of the last page.
+    pub async fn attach(&mut self, path: &str, name: &str, content: &[u8]) -> Page {
+        let part = |head: &str| format!("--part\r\nContent-Disposition: form-data; {head}\r\n\r\n");
+        let mut body = format!("{}{}\r\n", part("name=\"csrf\""), self.csrf).into_bytes();
+        body.extend(part(&format!("name=\"file\"; filename=\"{name}\"")).bytes());
+        body.extend(content);
+        body.extend(b"\r\n--part--\r\n");
+        let request = self.client.post(format!("{}{path}", self.base)).body(body);
+        self.done(request.header("content-type", "multipart/form-data; boundary=part")).await
+    }
+
     /// Asks until the page holds `text`.
     pub async fn sees(&mut self, path: &str, text: &str) -> Page {
         until(&format!("{path} to show {text}"), async || Some(self.get(path).await).filter(|p| p.has(text))).await
