@@ -5,8 +5,8 @@
 //! new ─look→ seen ─acknowledge→ acked ─close→ closed(information)
 //! new, seen, acked ─dismiss(reason)→ closed(dismissed)      severity 4: a second person must agree
 //! any open ─escalate(reason)→ the same, at the shift leader  new for too long ─→ escalated by the desk
-//! any open ─tip→ closed(tip)                                 new at the end of the duty day ─→ unseen
-//! closed ─new facts that matter→ new
+//! any open ─tip→ closed(tip)                                 then, when the duty day ends, ─→ unseen
+//! any ─graver→ new                                           closed ─new facts that matter→ new
 //! ```
 
 /// Reasons of a dismissal; `other` needs words.
@@ -82,10 +82,12 @@ pub(crate) enum Step {
     },
     /// Nobody looked until the end of the duty day.
     EndOfDay,
-    /// The box says something new. Reopens what is closed when it `matters`.
+    /// The box says something new. Reopens what is closed when it `matters`. `of_tip`: it is graver for no other reason than
+    /// that the box now knows the tip which was raised from this alert.
     News {
         severity: i64,
         matters: bool,
+        of_tip: bool,
     },
 }
 
@@ -160,7 +162,7 @@ pub(crate) fn step(core: &Core, step: &Step, who: &str, now_ms: i64) -> Result<O
             entry("unseen", "", "")
         }
         Step::EscalateByTime | Step::EndOfDay => return Ok(None),
-        Step::News { severity, matters } => return Ok(news(core, *severity, *matters)),
+        Step::News { severity, matters, of_tip } => return Ok(news(core, *severity, *matters, *of_tip)),
         _ => return Err(Refusal::Closed),
     };
     Ok(Some((next, entry)))
@@ -188,14 +190,22 @@ fn dismiss(core: &Core, reason: &str, note: &str, who: &str, now_ms: i64) -> Res
     }
 }
 
-fn news(core: &Core, severity: i64, matters: bool) -> Option<(Core, Entry)> {
-    let mut next = core.clone();
-    next.severity = severity;
-    let reopened = core.state == State::Closed && (matters || severity > core.severity);
-    if reopened {
+/// What is graver than anybody knew is new again, whoever looked at it or took it on: it rings and goes up like any other.
+fn news(core: &Core, severity: i64, matters: bool, of_tip: bool) -> Option<(Core, Entry)> {
+    let graver = severity > core.severity && !of_tip;
+    let said = match core.state {
+        State::Closed if matters || graver => "reopen",
+        State::Closed => "news",
+        _ if graver => "raised",
+        _ => "news",
+    };
+    let mut next = Core { severity, ..core.clone() };
+    if said != "news" {
         next = Core { state: State::New, outcome: None, escalated_ms: None, asked_by: None, closed_ms: None, severity };
+    } else if matters {
+        // What the first person asked for, he asked for knowing something else.
+        next.asked_by = None;
     }
-    let said = if reopened { "reopen" } else { "news" };
     (next != *core).then(|| (next, entry(said, "", "")))
 }
 
@@ -278,12 +288,33 @@ mod tests {
     #[test]
     fn news_reopens_what_is_closed_only_when_it_matters() {
         let closed = go(&core(State::New, 2), &dismissal("test", ""), "an");
-        assert_eq!(step(&closed, &Step::News { severity: 2, matters: false }, "", 6), Ok(None));
+        let news = |severity, matters| Step::News { severity, matters, of_tip: false };
+        assert_eq!(step(&closed, &news(2, false), "", 6), Ok(None));
         for (severity, matters) in [(2, true), (4, false)] {
-            let (next, e) = step(&closed, &Step::News { severity, matters }, "", 6).unwrap().unwrap();
+            let (next, e) = step(&closed, &news(severity, matters), "", 6).unwrap().unwrap();
             assert_eq!((next.state, next.outcome, next.severity, e.action), (State::New, None, severity, "reopen"));
         }
-        assert_eq!(go(&core(State::Acked, 2), &Step::News { severity: 4, matters: true }, "").state, State::Acked);
+        // The tip that was raised from it makes it graver at the box: that is nothing new.
+        let tip = go(&core(State::Acked, 2), &Step::Tip { number: "A1K2/2026/00001".into() }, "an");
+        let graver = go(&tip, &Step::News { severity: 3, matters: false, of_tip: true }, "");
+        assert_eq!((graver.state, graver.severity), (State::Closed, 3));
+        assert_eq!(go(&graver, &Step::News { severity: 4, matters: false, of_tip: false }, "").state, State::New);
+    }
+
+    #[test]
+    fn what_gets_graver_is_new_again_whoever_looked_at_it() {
+        let news = |severity, matters| Step::News { severity, matters, of_tip: false };
+        for state in [State::New, State::Seen, State::Acked, State::Unseen] {
+            let before = Core { escalated_ms: Some(3), asked_by: Some("an".into()), ..core(state, 3) };
+            let (next, e) = step(&before, &news(4, false), "", 6).unwrap().unwrap();
+            assert_eq!((next, e.action), (core(State::New, 4), "raised"), "{state:?}");
+            let milder = go(&before, &news(2, false), "");
+            assert_eq!((milder.state, milder.asked_by.as_deref()), (state, Some("an")));
+        }
+        // Other facts: who was asked for his agreement is asked anew.
+        let asked = go(&core(State::Seen, 4), &dismissal("test", ""), "an");
+        assert_eq!(step(&asked, &news(4, false), "", 6), Ok(None));
+        assert_eq!(go(&asked, &news(4, true), "").asked_by, None);
     }
 
     #[test]

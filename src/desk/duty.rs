@@ -49,22 +49,45 @@ pub(crate) async fn alert_step(room: &Room, user: &User, id: &str, step: &Step) 
     Ok(row)
 }
 
-/// Alerts that nobody looked at go to the shift leader; those of an earlier duty day are counted as unseen.
+/// Moments by which it is told what is due.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// What came before and nobody looked at goes up.
+    before: i64,
+    /// The same for what is critical.
+    critical: i64,
+    /// Beginning of this duty day.
+    began: i64,
+}
+
+/// What is due for an alert that is still new. The duty day in which it came, or came again, ends for it only once it has gone
+/// up: what comes minutes before the end is not lost at the end, nor what began the day before. What came late never goes up.
+fn due(row: &AlertRow, limits: Limits) -> Option<Step> {
+    if row.historical == 0 && row.escalated_ms.is_none() {
+        let before = if row.severity >= 4 { limits.critical.max(limits.before) } else { limits.before };
+        return (row.opened_ms <= before).then_some(Step::EscalateByTime);
+    }
+    (row.opened_ms < limits.began).then_some(Step::EndOfDay)
+}
+
+/// Alerts that nobody looked at go to the shift leader; those whose duty day is over then are counted as unseen.
 pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
     let now = utc_now().0;
     let after = &room.config.alerts;
-    let before = now - i64::from(after.escalate_after_s) * 1000;
-    let critical = now - i64::from(after.escalate_critical_after_s) * 1000;
-    let today = room.zone.duty_day(UtcMillis(now));
-    let due = room.db.alerts_due(before, critical, &today).await?;
-    if due.is_empty() {
+    let limits = Limits {
+        before: now - i64::from(after.escalate_after_s) * 1000,
+        critical: now - i64::from(after.escalate_critical_after_s) * 1000,
+        began: room.zone.duty_began(UtcMillis(now)).0,
+    };
+    let due_now = room.db.alerts_due(limits.before, limits.critical, limits.began).await?;
+    if due_now.is_empty() {
         return Ok(());
     }
     let mut tx = room.db.write().await?;
-    for id in due {
+    for id in due_now {
         // Read inside the transaction: somebody may have looked meanwhile.
         let Some(mut row) = tx.alert(&id).await? else { continue };
-        let step = if row.duty_day < today { Step::EndOfDay } else { Step::EscalateByTime };
+        let Some(step) = due(&row, limits) else { continue };
         let Ok(Some((core, entry))) = alert::step(&row.core(), &step, "", now) else { continue };
         row.set_core(&core);
         tx.change_alert(&row).await?;
@@ -74,4 +97,65 @@ pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
     tx.commit().await?;
     room.hub.nudge();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::message;
+
+    /// A new alert that came `opened_ms`, of an event of the duty day before.
+    async fn add(room: &Room, id: &str, severity: i64, opened_ms: i64, historical: i64) {
+        let body = message::tests::body(id, 1, 1, severity);
+        let m = message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let yesterday = room.zone.duty_day(UtcMillis(utc_now().0 - 86_400_000));
+        let row = message::alert(&m, &room.zone, m.at_ms, 60_000);
+        let mut tx = room.db.write().await.unwrap();
+        tx.add_alert(&AlertRow { opened_ms, historical, duty_day: yesterday, ..row }).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn after_a_second(room: &Room, id: &str) -> (String, bool) {
+        escalate_by_time(room).await.unwrap();
+        let row = room.db.alert(id).await.unwrap().unwrap();
+        (row.state, row.escalated_ms.is_some())
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_duty_day_keeps_nothing_from_going_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let now = utc_now().0;
+        let before_eight = room.zone.duty_began(UtcMillis(now)).0 - 1;
+        // Its time was over when the day ended, or is over now.
+        add(&room, "over", 3, before_eight.min(now - 3_600_000), 0).await;
+        assert_eq!(after_a_second(&room, "over").await, ("new".into(), true), "it goes up first");
+        assert_eq!(after_a_second(&room, "over").await, ("unseen".into(), true), "then it is counted");
+        // An event of yesterday that came a moment ago, or was opened again.
+        add(&room, "again", 4, now, 0).await;
+        assert_eq!(after_a_second(&room, "again").await, ("new".into(), false));
+        // What came late is counted when the day in which it came is over.
+        add(&room, "late", 4, before_eight, 1).await;
+        add(&room, "late today", 4, now, 1).await;
+        assert_eq!(after_a_second(&room, "late").await, ("unseen".into(), false));
+        assert_eq!(after_a_second(&room, "late today").await, ("new".into(), false));
+    }
+
+    #[test]
+    fn what_came_minutes_before_the_end_of_the_day_goes_up_in_its_time() {
+        let body = message::tests::body("E1", 1, 1, 3);
+        let m = message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let zone = crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap();
+        let eight = zone.duty_began(UtcMillis(m.at_ms)).0;
+        let minutes = |n: i64| eight + n * 60_000;
+        let row = AlertRow { opened_ms: minutes(-8), ..message::alert(&m, &zone, minutes(-8), 60_000) };
+        let at = |n: i64, row: &AlertRow| {
+            due(row, Limits { before: minutes(n - 10), critical: minutes(n - 2), began: eight })
+        };
+        assert_eq!((at(0, &row), at(1, &row), at(2, &row)), (None, None, Some(Step::EscalateByTime)));
+        let critical = AlertRow { severity: 4, opened_ms: minutes(-1), ..row.clone() };
+        assert_eq!((at(0, &critical), at(1, &critical)), (None, Some(Step::EscalateByTime)));
+        let up = AlertRow { escalated_ms: Some(minutes(2)), ..row };
+        assert_eq!(at(3, &up), Some(Step::EndOfDay));
+    }
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::alert::{self, Step};
 use super::chain;
 use super::config::is_office;
+use super::db::alerts::AlertRow;
 use super::db::messages::{DueGap, Kept, Message};
 use super::db::outgoing::Outgoing;
 use super::db::{DbError, Tx};
@@ -231,7 +232,7 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbE
         tx.set_links(&m.id, &m.office, m.at_ms, &message::links(m)).await?;
     }
     match tx.alert(&m.id).await? {
-        Some(row) if m.revision > row.revision => renew(tx, row, m, now).await,
+        Some(row) if m.revision > row.revision => renew(room, tx, row, m, now).await,
         None if message::is_alert(m) => open(room, tx, m, newest, now).await,
         _ => Ok(()),
     }
@@ -261,21 +262,35 @@ async fn open(room: &Room, tx: &mut Tx, m: &Message, newest: bool, now: i64) -> 
 }
 
 /// A known alert hears something new.
-async fn renew(tx: &mut Tx, mut row: super::db::alerts::AlertRow, m: &Message, now: i64) -> Result<(), DbError> {
+async fn renew(room: &Room, tx: &mut Tx, mut row: AlertRow, m: &Message, now: i64) -> Result<(), DbError> {
     let before: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
-    let news = Step::News { severity: m.severity, matters: message::matters(&before, &m.body) };
+    let matters = message::matters(&before, &m.body);
+    let news = Step::News { severity: m.severity, matters, of_tip: is_of_tip(tx, &row, m).await? };
     message::describe(&mut row, m);
     let mut fresh = false;
     if let Ok(Some((core, entry))) = alert::step(&row.core(), &news, "", now) {
-        fresh = entry.action == "reopen" && row.historical == 0;
         row.set_core(&core);
-        if entry.action == "reopen" {
+        if matches!(entry.action, "reopen" | "raised") {
             row.opened_ms = now;
+            if !message::is_late(m, now, room.live_limit_ms()) {
+                row.historical = 0;
+            }
+            fresh = row.historical == 0;
         }
         tx.add_alert_action(&new_id(now), &row.id, now, "", &entry).await?;
     }
     tx.change_alert(&row).await?;
     tx.touch(&row.id, fresh).await
+}
+
+/// Whether the tip that was raised from the alert is what gives its event this severity.
+async fn is_of_tip(tx: &mut Tx, row: &AlertRow, m: &Message) -> Result<bool, DbError> {
+    let behind = message::tips_behind(m);
+    if row.outcome.as_deref() != Some("tip") || behind.is_empty() {
+        return Ok(false);
+    }
+    let raised = tx.raised_tips(&row.id).await?;
+    Ok(behind.iter().any(|(id, severity)| m.severity <= *severity && raised.contains(id)))
 }
 
 /// Asks boxes for the numbers that are missing; returns how many holes were asked for.
@@ -514,6 +529,64 @@ mod tests {
         let told = "SELECT COUNT(*) FROM alert WHERE rule = 'chain_set_aside' AND box = 'gate-02' AND severity = 4";
         let told: i64 = sqlx::query_scalar(told).fetch_one(&room.db.pool).await.unwrap();
         assert_eq!(told, 1, "somebody hears of it, once a day");
+    }
+
+    /// What `gate-01` says of `E1`, `age_ms` ago and of a picture of then.
+    async fn told(room: &Room, revision: i64, severity: i64, age_ms: i64, change: impl FnOnce(&mut Value)) -> AlertRow {
+        let mut body = message::tests::body("E1", revision, revision, severity);
+        let at = crate::clock::UtcMillis(utc_now().0 - age_ms).to_rfc3339();
+        body["time"] = at.clone().into();
+        body["data"]["capture"]["best"] = at.into();
+        change(&mut body);
+        let m = message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let mut tx = room.db.write().await.unwrap();
+        keep(room, &mut tx, &m, utc_now().0).await.unwrap();
+        tx.commit().await.unwrap();
+        room.db.alert("E1").await.unwrap().unwrap()
+    }
+
+    async fn decide(room: &Room, set: &'static str) {
+        let update = sqlx::AssertSqlSafe(format!("UPDATE alert SET {set}, version = version + 1"));
+        sqlx::query(update).execute(&room.db.pool).await.unwrap();
+    }
+
+    const RINGS: &str = "SELECT COUNT(*) FROM alert WHERE rang = touched";
+
+    #[tokio::test]
+    async fn what_gets_graver_after_somebody_looked_rings_and_goes_up_also_when_it_had_come_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let hours = 3 * 3_600_000;
+        let row = told(&room, 1, 2, hours, |_| {}).await;
+        assert_eq!((row.historical, one(&room, RINGS).await), (1, 0), "it came late");
+        decide(&room, "state = 'acked', asked_by = 'an', opened_ms = 1").await;
+        let row = told(&room, 2, 2, 0, |_| {}).await;
+        assert_eq!((row.state.as_str(), row.historical, row.opened_ms, one(&room, RINGS).await), ("acked", 1, 1, 0));
+        // Customs answers: the box says so now, of a picture that is as old as it was.
+        let row = told(&room, 3, 4, 0, |b| b["data"]["sequence"]["historical"] = true.into()).await;
+        assert_eq!((row.state.as_str(), row.severity, row.historical, row.asked_by), ("new", 4, 0, None));
+        assert!(row.opened_ms > 1 && one(&room, RINGS).await == 1);
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM alert_action WHERE action = 'raised'").await, 1);
+        decide(&room, "state = 'closed', outcome = 'dismissed'").await;
+        assert_eq!(told(&room, 4, 4, hours, |_| {}).await.state, "closed");
+    }
+
+    #[tokio::test]
+    async fn a_tip_does_not_open_the_alert_again_that_it_was_raised_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        told(&room, 1, 2, 0, |_| {}).await;
+        decide(&room, "state = 'closed', outcome = 'tip'").await;
+        let tip = "INSERT INTO tip (id, number, unit, office, alert_id, containers, plates, subject, suspicion, state,
+                     version, created_by, created_ms, result_text, basis, no_amount, search)
+                   VALUES ('T1', 'A1K2/2026/00001', 'A1K2', '15BB', 'E1', '', '', '', '', 'issued', 1, 'an', 0, '', '', 0, '')";
+        sqlx::query(tip).execute(&room.db.pool).await.unwrap();
+        let of = |id: &'static str| move |b: &mut Value| b["data"]["link"]["tips"] = json!([{"id": id, "severity": 3}]);
+        let row = told(&room, 2, 3, 0, of("T1")).await;
+        assert_eq!((row.state.as_str(), row.severity, one(&room, RINGS).await), ("closed", 3, 0));
+        assert_eq!(told(&room, 3, 4, 0, of("T1")).await.state, "new", "graver than by its tip");
+        decide(&room, "state = 'closed', outcome = 'tip', severity = 2").await;
+        assert_eq!(told(&room, 4, 3, 0, of("T2")).await.state, "new", "another tip");
     }
 
     #[test]

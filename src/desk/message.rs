@@ -118,6 +118,24 @@ pub(crate) fn matters(before: &Value, now: &Value) -> bool {
     ["/data/link/verdict", "/data/check/answer"].iter().any(|p| before.pointer(p) != now.pointer(p))
 }
 
+/// Whether it comes too late for anybody to do something about the moment. The first word of an event is as old as its picture;
+/// a later one as old as itself: what a box says now about something that happened before is no history.
+pub(crate) fn is_late(m: &Message, now_ms: i64, live_limit_ms: i64) -> bool {
+    if m.revision > 1 {
+        let said = text(&m.body, "/time").and_then(|t| UtcMillis::parse_rfc3339(&t).ok());
+        return now_ms - said.map_or(m.at_ms, |t| t.0) > live_limit_ms;
+    }
+    let told = m.body.pointer("/data/sequence/historical").and_then(Value::as_bool) == Some(true);
+    told || now_ms - m.at_ms > live_limit_ms
+}
+
+/// Open tips that the box knows to be about the event: id, and the severity that they give it at least.
+pub(crate) fn tips_behind(m: &Message) -> Vec<(String, i64)> {
+    let list = m.body.pointer("/data/link/tips").and_then(Value::as_array);
+    let read = |t: &Value| Some((text(t, "/id")?, t.get("severity").and_then(Value::as_i64)?));
+    list.into_iter().flatten().filter_map(read).collect()
+}
+
 /// What the message says goes into the row; what people decided stays.
 pub(crate) fn describe(row: &mut AlertRow, m: &Message) {
     let data = |p: &str| text(&m.body, &format!("/data{p}"));
@@ -152,8 +170,6 @@ fn search_text(row: &AlertRow, m: &Message, keys: &[String]) -> String {
 
 /// A new alert.
 pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -> AlertRow {
-    let late = now_ms - m.at_ms > live_limit_ms;
-    let said = m.body.pointer("/data/sequence/historical").and_then(Value::as_bool) == Some(true);
     let mut row = AlertRow {
         id: m.id.clone(),
         office: m.office.clone(),
@@ -167,7 +183,7 @@ pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -
         at_ms: m.at_ms,
         opened_ms: now_ms,
         duty_day: text(&m.body, "/data/duty_day").unwrap_or_else(|| zone.duty_day(UtcMillis(m.at_ms))),
-        historical: i64::from(late || said),
+        historical: i64::from(is_late(m, now_ms, live_limit_ms)),
         group_key: String::new(),
         picture: None,
         pictured: 0,
@@ -224,6 +240,13 @@ pub(crate) mod tests {
                 && row.search.contains("csqu3054383")
         );
         assert_eq!(alert(&m, &zone, m.at_ms + 61_000, 60_000).historical, 1, "late is history");
+        // The box says now what customs answers now about a picture of an hour ago.
+        let mut later = body("E1", 4, 2, 4);
+        later["time"] = json!("2026-03-02T04:17:45.212Z");
+        later["data"]["sequence"]["historical"] = json!(true);
+        let later = read_it(&later).unwrap();
+        assert_eq!(alert(&later, &zone, m.at_ms + 3_605_000, 60_000).historical, 0);
+        assert_eq!(alert(&later, &zone, m.at_ms + 3_705_000, 60_000).historical, 1);
         let found = links(&m);
         assert_eq!((found[0].permille, found[0].channel, found[0].method.as_str()), (800, Some(3), "booking"));
     }

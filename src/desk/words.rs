@@ -455,6 +455,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("did.unseen", "hết ngày trực chưa ai xem", "not looked at in its duty day"),
     ("did.news", "có thông tin mới", "news"),
     ("did.reopen", "mở lại vì có thông tin mới", "reopened by news"),
+    ("did.raised", "tăng mức độ, cần xem lại", "got graver: to be looked at again"),
     ("did.bind", "gắn tờ khai", "bound a declaration"),
     ("did.reject_decl", "bác bỏ tờ khai", "ruled a declaration out"),
     ("did.hold", "giữ hình ảnh", "held footage"),

@@ -32,6 +32,13 @@ impl Zone {
         self.local(start.plus_ms(-DUTY_STARTS_MS)).strftime("%Y-%m-%d").to_string()
     }
 
+    /// When the duty day of `at` began.
+    #[must_use]
+    pub fn duty_began(&self, at: UtcMillis) -> UtcMillis {
+        let day = self.local(at.plus_ms(-DUTY_STARTS_MS)).start_of_day();
+        day.map_or(at, |day| UtcMillis(day.timestamp().as_millisecond() + DUTY_STARTS_MS))
+    }
+
     /// `dd/MM/yyyy HH:mm:ss.mmm UTC+07:00`.
     #[must_use]
     pub fn label(&self, at: UtcMillis) -> String {
@@ -62,6 +69,9 @@ mod tests {
         assert_eq!(day("2026-03-02T07:59:59.999+07:00"), "2026-03-01");
         assert_eq!(day("2026-03-02T08:00:00+07:00"), "2026-03-02");
         assert_eq!(day("2026-03-03T00:30:00+07:00"), "2026-03-02");
+        let began = |text| zone.duty_began(UtcMillis::parse_rfc3339(text).unwrap()).to_rfc3339();
+        assert_eq!(began("2026-03-02T07:59:59.999+07:00"), "2026-03-01T01:00:00.000Z");
+        assert_eq!(began("2026-03-02T08:00:00+07:00"), "2026-03-02T01:00:00.000Z");
     }
 
     #[test]

@@ -135,10 +135,15 @@ async fn is_dismissed_by_two(people: &mut People) {
 
 /// Nobody looks: it goes to the shift leader. A number that is missing meanwhile is asked back.
 async fn goes_up_by_itself(room: &Room, people: &mut People) {
-    room.say(vec![alert("15BB", THIRD, 3, 4, None)]).await;
+    let mut third = alert("15BB", THIRD, 3, 4, None);
+    let mut body = body_of(&third);
+    // It began before the duty day did.
+    body["data"]["duty_day"] = json!("2026-03-02");
+    third.1 = body.to_string().into_bytes();
+    room.say(vec![third]).await;
     people.leader.sees("/alerts?view=escalated", THIRD).await;
     let page = people.leader.get(&format!("/alerts/{THIRD}")).await;
-    assert!(page.has("tự chuyển cấp vì quá hạn chưa ai xem"));
+    assert!(page.has("tự chuyển cấp vì quá hạn chưa ai xem") && !page.has("hết ngày trực chưa ai xem"));
     people.leader.sees("/devices", "tin còn thiếu").await;
 }
 

@@ -191,15 +191,17 @@ impl Db {
         Ok(sqlx::query_as(select).bind(id).fetch_all(&self.pool).await?)
     }
 
-    /// Ids of new alerts that nobody looked at since before these times, and of new ones of an earlier duty day.
+    /// Ids of new alerts that nobody looked at since before these times, and of those that came before `began` and have gone
+    /// up already, or never will.
     pub(crate) async fn alerts_due(
         &self,
         before: i64,
         critical_before: i64,
-        day: &str,
+        began: i64,
     ) -> Result<Vec<String>, DbError> {
-        let late = "SELECT id FROM alert WHERE state = 'new' AND duty_day < $1 ORDER BY duty_day LIMIT 200";
-        let mut due: Vec<String> = sqlx::query_scalar(late).bind(day).fetch_all(&self.pool).await?;
+        let over = "SELECT id FROM alert WHERE state = 'new' AND opened_ms < $1
+                    AND (historical = 1 OR escalated_ms IS NOT NULL) ORDER BY opened_ms LIMIT 200";
+        let mut due: Vec<String> = sqlx::query_scalar(over).bind(began).fetch_all(&self.pool).await?;
         // Each severity for itself, so that the index leads to those that are due and to no other.
         let waiting = "SELECT id FROM alert WHERE state = 'new' AND historical = 0 AND escalated_ms IS NULL
                        AND severity = $1 AND opened_ms <= $2 ORDER BY opened_ms LIMIT 200";
@@ -231,12 +233,19 @@ impl Tx {
         let update =
             "UPDATE alert SET severity = $2, revision = $3, phase = $4, opened_ms = $5, picture = $6, search = $7,
                       body = $8, state = $9, outcome = $10, escalated_ms = $11, asked_by = $12, closed_ms = $13,
-                      rule = $14, place = $15, group_key = $16, version = version + 1 WHERE id = $1 AND version = $17";
+                      rule = $14, place = $15, group_key = $16, historical = $18, version = version + 1
+                      WHERE id = $1 AND version = $17";
         let q = sqlx::query(update).bind(&a.id).bind(a.severity).bind(a.revision).bind(&a.phase).bind(a.opened_ms);
         let q = q.bind(&a.picture).bind(&a.search).bind(&a.body).bind(&a.state).bind(&a.outcome);
         let q = q.bind(a.escalated_ms).bind(&a.asked_by).bind(a.closed_ms).bind(&a.rule).bind(&a.place);
-        let done = q.bind(&a.group_key).bind(a.version).execute(&mut **self).await?;
+        let done = q.bind(&a.group_key).bind(a.version).bind(a.historical).execute(&mut **self).await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(DbError::Changed(format!("alert {}", a.id))) }
+    }
+
+    /// Tips that were raised from an alert.
+    pub(crate) async fn raised_tips(&mut self, alert: &str) -> Result<Vec<String>, DbError> {
+        let select = "SELECT id FROM tip WHERE alert_id = $1";
+        Ok(sqlx::query_scalar(select).bind(alert).fetch_all(&mut **self).await?)
     }
 
     /// Open pages shall hear of it; `fresh`: with a sound. An alert that is not there is nothing.

@@ -188,7 +188,9 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// An alert of box `gate-01` of an office, as an agent publishes it.
 pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[u8]>) -> (String, Vec<u8>) {
-    let now = gatewatch::clock::utc_now().to_rfc3339();
+    let at = gatewatch::clock::utc_now();
+    // Eight hours after midnight, seven hours east.
+    let (now, duty_day) = (at.to_rfc3339(), &at.plus_ms(-3_600_000).to_rfc3339()[..10]);
     let topic = format!("gatewatch/v1/{office}/gate-01");
     let snapshot =
         picture.map(|p| json!({"topic": format!("{topic}/snapshot/{id}"), "sha256": sha256(p), "bytes": p.len()}));
@@ -200,7 +202,7 @@ pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[
             "revision": 1, "phase": "new", "severity": severity, "rule": "gate_out_not_released", "office": office, "box": "gate-01",
             "camera": {"id": "gate", "name": "Cổng ra số 2"}, "area": {"id": "out", "name": "Vạch Đông Đăng", "kind": "gate_out"},
             "capture": {"start": now, "best": now, "end": null, "time_source": "rtcp_ntp", "uncertainty_ms": 40, "clock_offset_ms": 12},
-            "duty_day": "2099-01-01", "dwell_ms": null, "object": {"label": "truck", "score": 0.91},
+            "duty_day": duty_day, "dwell_ms": null, "object": {"label": "truck", "score": 0.91},
             "check": {"question": "may_leave", "answer": "no", "feed_age_s": 3, "basis": ["10000001234: not released"]},
             "link": {"verdict": "linked", "reason": "one booking", "feed_stale": false, "links": [
                 {"decl_key": "10000001234", "amend_no": 0, "method": "booking", "scope": "container", "confidence": 0.8, "state": "linked",
