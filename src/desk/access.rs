@@ -180,8 +180,21 @@ pub(crate) struct User {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Somebody who sees all offices.
+    pub(crate) fn user() -> User {
+        User {
+            name: "an".into(),
+            display: "An".into(),
+            role: Role::Officer,
+            scope: Scope::all(),
+            csrf: String::new(),
+            session: String::new(),
+            must_change: false,
+        }
+    }
 
     #[test]
     fn roles_are_read_back_and_hold_what_their_work_needs() {

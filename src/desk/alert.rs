@@ -2,8 +2,9 @@
 //! out; rows are in `db/alerts.rs`, who may do what at all is in `access.rs`.
 //!
 //! ```text
-//! new ─look→ seen ─acknowledge→ acked ─close→ closed(information)
-//! new, seen, acked ─dismiss(reason)→ closed(dismissed)      severity 4: a second person must agree
+//! new ─look→ seen ─acknowledge→ acked ─close→ closed(information)   severity 4: with a note, and
+//! new, seen, acked ─dismiss(reason)→ closed(dismissed)      a second person must agree to either
+//! new, seen, acked ─draft of a tip→ acked
 //! any open ─escalate(reason)→ the same, at the shift leader  new for too long ─→ escalated by the desk
 //! any open ─tip→ closed(tip)                                 then, when the duty day ends, ─→ unseen
 //! any ─graver→ new                                           closed ─new facts that matter→ new
@@ -53,7 +54,7 @@ pub(crate) struct Core {
     pub outcome: Option<String>,
     pub severity: i64,
     pub escalated_ms: Option<i64>,
-    /// Who asked for a dismissal that needs a second person.
+    /// Who asked to end it, where that needs a second person.
     pub asked_by: Option<String>,
     pub closed_ms: Option<i64>,
 }
@@ -72,7 +73,11 @@ pub(crate) enum Step {
     },
     /// Nobody looked for too long.
     EscalateByTime,
-    /// A tip was made of it.
+    /// Somebody drafts a tip of it, which is his word that he has taken it on, and no more: a draft need never be issued.
+    Draft {
+        number: String,
+    },
+    /// A tip that was raised from it is issued: what follows is the tip's.
     Tip {
         number: String,
     },
@@ -148,20 +153,26 @@ pub(crate) fn step(core: &Core, step: &Step, who: &str, now_ms: i64) -> Result<O
             next.escalated_ms = Some(now_ms);
             entry("escalate_time", "", "")
         }
+        Step::Draft { number } if open => {
+            next.state = State::Acked;
+            entry("tip_draft", "", number)
+        }
         Step::Tip { number } if open => {
             close(&mut next, "tip", now_ms);
             entry("tip", "", number)
         }
         Step::Close { .. } if open && core.state != State::Acked => return Err(Refusal::NotAcknowledged),
         Step::Close { note } if open => {
-            close(&mut next, "information", now_ms);
-            entry("close", "", note)
+            if core.severity >= 4 && note.trim().is_empty() {
+                return Err(Refusal::NeedsNote);
+            }
+            return end(core, ("information", "close", "close_ask"), ("", note), who, now_ms).map(Some);
         }
         Step::EndOfDay if core.state == State::New => {
             next.state = State::Unseen;
             entry("unseen", "", "")
         }
-        Step::EscalateByTime | Step::EndOfDay => return Ok(None),
+        Step::EscalateByTime | Step::EndOfDay | Step::Draft { .. } | Step::Tip { .. } => return Ok(None),
         Step::News { severity, matters, of_tip } => return Ok(news(core, *severity, *matters, *of_tip)),
         _ => return Err(Refusal::Closed),
     };
@@ -175,19 +186,31 @@ fn dismiss(core: &Core, reason: &str, note: &str, who: &str, now_ms: i64) -> Res
     if reason == "other" && note.trim().is_empty() {
         return Err(Refusal::NeedsNote);
     }
+    end(core, ("dismissed", "dismiss", "dismiss_ask"), (reason, note), who, now_ms)
+}
+
+/// Ends it; what is critical only when a second person agrees that it is over, whatever either of them calls it.
+fn end(
+    core: &Core,
+    (outcome, ends, asks): (&str, &'static str, &'static str),
+    (reason, note): (&str, &str),
+    who: &str,
+    now_ms: i64,
+) -> Result<(Core, Entry), Refusal> {
     let mut next = core.clone();
-    match core.asked_by.as_deref() {
-        Some(first) if core.severity >= 4 && first == who => Err(Refusal::NeedsSecondPerson),
+    let action = match core.asked_by.as_deref() {
+        Some(first) if core.severity >= 4 && first == who => return Err(Refusal::NeedsSecondPerson),
         None if core.severity >= 4 => {
             next.asked_by = Some(who.to_owned());
             next.state = State::Acked;
-            Ok((next, entry("dismiss_ask", reason, note)))
+            asks
         }
         _ => {
-            close(&mut next, "dismissed", now_ms);
-            Ok((next, entry("dismiss", reason, note)))
+            close(&mut next, outcome, now_ms);
+            ends
         }
-    }
+    };
+    Ok((next, entry(action, reason, note)))
 }
 
 /// What is graver than anybody knew is new again, whoever looked at it or took it on: it rings and goes up like any other.
@@ -263,11 +286,32 @@ mod tests {
     }
 
     #[test]
-    fn severity_four_is_dismissed_by_two_persons() {
-        let c = go(&core(State::New, 4), &dismissal("false_alarm", ""), "an");
+    fn severity_four_is_ended_by_two_persons() {
+        let (dismiss, close) = (dismissal("false_alarm", ""), Step::Close { note: "đã kiểm tra tại cổng".into() });
+        let c = go(&core(State::New, 4), &dismiss, "an");
         assert_eq!((c.state, c.asked_by.as_deref()), (State::Acked, Some("an")));
-        assert_eq!(step(&c, &dismissal("false_alarm", ""), "an", 6), Err(Refusal::NeedsSecondPerson));
-        assert_eq!(go(&c, &dismissal("false_alarm", ""), "binh").state, State::Closed);
+        for s in [&dismiss, &close] {
+            assert_eq!(step(&c, s, "an", 6), Err(Refusal::NeedsSecondPerson), "one way round the other");
+        }
+        assert_eq!(go(&c, &dismiss, "binh").state, State::Closed);
+        let c = go(&core(State::New, 4), &Step::Acknowledge, "an");
+        assert_eq!(step(&c, &Step::Close { note: " ".into() }, "an", 6), Err(Refusal::NeedsNote));
+        let (c, e) = step(&c, &close, "an", 6).unwrap().unwrap();
+        assert_eq!((c.state, c.asked_by.as_deref(), e.action), (State::Acked, Some("an"), "close_ask"));
+        assert_eq!(step(&c, &close, "an", 7), Err(Refusal::NeedsSecondPerson));
+        assert_eq!(go(&c, &close, "binh").outcome.as_deref(), Some("information"));
+    }
+
+    #[test]
+    fn a_draft_takes_an_alert_on_and_only_the_tip_that_is_issued_ends_it() {
+        let number = || "A1K2/2026/00001".to_owned();
+        let c = go(&core(State::New, 4), &Step::Draft { number: number() }, "an");
+        assert_eq!((c.state, c.outcome.as_deref()), (State::Acked, None));
+        let c = go(&c, &Step::Tip { number: number() }, "binh");
+        assert_eq!((c.state, c.outcome.as_deref()), (State::Closed, Some("tip")));
+        for s in [Step::Draft { number: number() }, Step::Tip { number: number() }] {
+            assert_eq!(step(&c, &s, "an", 6), Ok(None), "closed meanwhile");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use super::access::User;
 use super::alert::{self, Step};
-use super::db::DbError;
 use super::db::alerts::AlertRow;
 use super::db::audit::Act;
+use super::db::{DbError, Tx};
 use super::room::{Room, new_id};
 use crate::clock::{UtcMillis, utc_now};
 
@@ -33,20 +33,34 @@ pub(crate) async fn alert_step(room: &Room, user: &User, id: &str, step: &Step) 
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let mut row = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
+    if take(&mut tx, user, &mut row, step, now).await? {
+        tx.commit().await?;
+        room.hub.nudge();
+    }
+    Ok(row)
+}
+
+/// Takes a step within a transaction, with its history and its audit; `false` when nothing changes.
+pub(super) async fn take(
+    tx: &mut Tx,
+    user: &User,
+    row: &mut AlertRow,
+    step: &Step,
+    now: i64,
+) -> Result<bool, DutyError> {
     let next = alert::step(&row.core(), step, &user.name, now).map_err(|r| DutyError::Refused(r.key()))?;
-    let Some((core, entry)) = next else { return Ok(row) };
+    let Some((core, entry)) = next else { return Ok(false) };
     row.set_core(&core);
-    tx.change_alert(&row).await?;
+    tx.change_alert(row).await?;
     row.version += 1;
-    tx.add_alert_action(&new_id(now), id, now, &user.name, &entry).await?;
+    tx.add_alert_action(&new_id(now), &row.id, now, &user.name, &entry).await?;
     let detail = [entry.reason.as_str(), entry.note.as_str()].join(" ");
     let action = format!("alert.{}", entry.action);
-    tx.audit(Act { account: &user.name, office: &row.office, action: &action, object: id, detail: detail.trim() })
-        .await?;
-    tx.touch(id, false).await?;
-    tx.commit().await?;
-    room.hub.nudge();
-    Ok(row)
+    let act =
+        Act { account: &user.name, office: &row.office, action: &action, object: &row.id, detail: detail.trim() };
+    tx.audit(act).await?;
+    tx.touch(&row.id, false).await?;
+    Ok(true)
 }
 
 /// Moments by which it is told what is due.
@@ -139,6 +153,35 @@ mod tests {
         add(&room, "late today", 4, now, 1).await;
         assert_eq!(after_a_second(&room, "late").await, ("unseen".into(), false));
         assert_eq!(after_a_second(&room, "late today").await, ("new".into(), false));
+    }
+
+    #[tokio::test]
+    async fn a_draft_leaves_the_alert_open_until_its_tip_is_issued() {
+        use crate::desk::tip::Step as TipStep;
+        use crate::desk::tips_duty::{self, Draft};
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        add(&room, "E1", 4, utc_now().0, 0).await;
+        let draft = Draft {
+            office: "15BB".into(),
+            containers: "CSQU3054383".into(),
+            subject: "Xe ra cổng".into(),
+            suspicion: "unreleased".into(),
+            due_ms: Some(utc_now().0),
+            ..Draft::default()
+        };
+        let user = |name: &str| User { name: name.into(), ..crate::desk::access::tests::user() };
+        let tip = tips_duty::create(&room, &user("an"), draft, Some("E1")).await.unwrap();
+        let row = room.db.alert("E1").await.unwrap().unwrap();
+        assert_eq!((row.state.as_str(), row.outcome), ("acked", None));
+        // The leader of the unit that issues it need not see the office of the alert.
+        let leader = User { scope: crate::desk::db::Scope::parse(&tip.unit), ..user("binh") };
+        tips_duty::step(&room, &leader, &tip.id, TipStep::Issue).await.unwrap();
+        let row = room.db.alert("E1").await.unwrap().unwrap();
+        assert_eq!((row.state.as_str(), row.outcome.as_deref()), ("closed", Some("tip")));
+        let said = "SELECT account || ' ' || action || ' ' || office FROM audit WHERE object = 'E1' ORDER BY seq";
+        let said: Vec<String> = sqlx::query_scalar(said).fetch_all(&room.db.pool).await.unwrap();
+        assert_eq!(said, ["an alert.tip_draft 15BB", "binh alert.tip 15BB"]);
     }
 
     #[test]

@@ -282,21 +282,8 @@ pub(crate) async fn ask_again(room: &Room) -> Result<(), DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::access::Role;
-    use crate::desk::db::Scope;
+    use crate::desk::access::tests::user;
     use crate::desk::db::alerts::AlertRow;
-
-    fn user() -> User {
-        User {
-            name: "an".into(),
-            display: "An".into(),
-            role: Role::Officer,
-            scope: Scope::all(),
-            csrf: String::new(),
-            session: String::new(),
-            must_change: false,
-        }
-    }
 
     fn alert() -> AlertRow {
         let body = crate::desk::message::tests::body("E1", 1, 1, 4);

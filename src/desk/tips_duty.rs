@@ -4,12 +4,12 @@
 use serde_json::json;
 
 use super::access::User;
-use super::alert::{self, State as AlertState};
+use super::alert::Step as AlertStep;
 use super::db::audit::Act;
 use super::db::outgoing::Outgoing;
 use super::db::tips::{Sample, TipRow};
 use super::db::{Tx, folded};
-use super::duty::DutyError;
+use super::duty::{self, DutyError};
 use super::room::{Room, new_id};
 use super::tip::{self, Facts, Money, State, Step};
 use crate::clock::{UtcMillis, utc_now};
@@ -48,7 +48,7 @@ impl Draft {
     }
 }
 
-/// Writes a draft, from an alert or blank. The alert it comes from is closed: what follows is the tip's.
+/// Writes a draft, from an alert or blank. The alert it comes from is taken on; only a tip that is issued ends it.
 pub(crate) async fn create(
     room: &Room,
     user: &User,
@@ -64,7 +64,9 @@ pub(crate) async fn create(
     draft.fill(&mut tip);
     tip.alert_id = alert_id.map(str::to_owned);
     if let Some(id) = alert_id {
-        close_alert(&mut tx, user, id, &tip.number, now).await?;
+        let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
+        let mut alert = found.ok_or(DutyError::NotFound)?;
+        duty::take(&mut tx, user, &mut alert, &AlertStep::Draft { number: tip.number.clone() }, now).await?;
     }
     tx.add_tip(&tip).await?;
     record(&mut tx, user, &tip, "create", "", now).await?;
@@ -106,19 +108,11 @@ fn blank(id: String, number: String, unit: &str, by: &str, now: i64) -> TipRow {
     }
 }
 
-async fn close_alert(tx: &mut Tx, user: &User, id: &str, number: &str, now: i64) -> Result<(), DutyError> {
-    let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
-    let mut row = found.ok_or(DutyError::NotFound)?;
-    if row.core().state != AlertState::Closed {
-        let step = alert::Step::Tip { number: number.into() };
-        let next = alert::step(&row.core(), &step, &user.name, now).map_err(|r| DutyError::Refused(r.key()))?;
-        if let Some((core, entry)) = next {
-            row.set_core(&core);
-            tx.change_alert(&row).await?;
-            tx.add_alert_action(&new_id(now), id, now, &user.name, &entry).await?;
-        }
-    }
-    Ok(tx.touch(&row.id, false).await?)
+/// The alert that a tip was raised from ends when the tip is issued, whichever offices the leader sees who issues it.
+async fn end_alert(tx: &mut Tx, user: &User, tip: &TipRow, now: i64) -> Result<(), DutyError> {
+    let Some(id) = &tip.alert_id else { return Ok(()) };
+    let Some(mut alert) = tx.alert(id).await? else { return Ok(()) };
+    duty::take(tx, user, &mut alert, &AlertStep::Tip { number: tip.number.clone() }, now).await.map(drop)
 }
 
 /// History and audit of one act.
@@ -167,11 +161,15 @@ pub(crate) async fn step(room: &Room, user: &User, id: &str, step: Step) -> Resu
     tx.change_tip(&tip).await?;
     tip.version += 1;
     record(&mut tx, user, &tip, step.name(), &note, now).await?;
+    if step == Step::Issue {
+        end_alert(&mut tx, user, &tip, now).await?;
+    }
     if let Some(message) = to_boxes(room, &tip, now) {
         tx.publish(&message).await?;
     }
     tx.commit().await?;
     room.outgoing.notify_one();
+    room.hub.nudge();
     Ok(tip)
 }
 

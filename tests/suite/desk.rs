@@ -125,6 +125,10 @@ async fn is_dismissed_by_two(people: &mut People) {
     people.officer.get(&path).await;
     let again = people.officer.post(&format!("{path}/dismiss"), &form).await.expect_status(409);
     assert!(again.has("người thứ hai"));
+    people.officer.get(&path).await;
+    // Nor is there another way to end it alone.
+    let closed = people.officer.post(&format!("{path}/close"), &[("note", "đã xem")]).await.expect_status(409);
+    assert!(closed.has("người thứ hai"));
     people.leader.get(&path).await;
     people.leader.post(&format!("{path}/dismiss"), &form).await.expect_status(303);
     let page = people.leader.get(&path).await;
@@ -165,6 +169,7 @@ async fn becomes_a_tip(boxes: &Boxes, people: &mut People) -> String {
     ];
     let path = people.officer.post("/tips/new", &fields).await.expect_status(303).to;
     people.officer.get(&path).await.expect_status(200);
+    assert!(people.officer.get("/alerts").await.has(THIRD), "a draft ends no alert");
     people.officer.post(&format!("{path}/lead/issue"), &[]).await.expect_status(403);
     people.other.get(&path).await.expect_status(404);
     people.leader.get(&path).await.expect_status(200);

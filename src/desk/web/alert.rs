@@ -182,12 +182,26 @@ fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
     html! {
         @if open && ctx.may(Need::ActAlerts) {
             section.steps data-keys="" {
-                @if row.state != State::Acked.as_str() { (button("ack", "act.ack", "A")) } @else { (button("close", "act.close", "")) }
+                @if row.state != State::Acked.as_str() { (button("ack", "act.ack", "A")) }
+                @else if row.severity < 4 { (button("close", "act.close", "")) }
+                @else { details { summary data-act="close" { (ctx.t("act.close")) } (close_form(ctx, &row.id)) } }
                 a.button href={ "/tips/new?alert=" (row.id) } data-act="tip" { (ctx.t("act.tip")) kbd { "T" } }
                 @if let Some(who) = &row.asked_by { p.up { (ctx.t("asked_by")) " " (who) } }
                 details #dismiss { summary data-act="dismiss" { (ctx.t(if row.asked_by.is_some() { "act.dismiss_second" } else { "act.dismiss" })) kbd { "D" } } (dismiss_form(ctx, &row.id)) }
                 details #escalate { summary data-act="escalate" { (ctx.t("act.escalate")) kbd { "E" } } (escalate_form(ctx, &row.id)) }
             }
+        }
+    }
+}
+
+/// What is critical ends with words, and with a second person.
+fn close_form(ctx: &Ctx, id: &str) -> Markup {
+    html! {
+        form.stack method="post" action={ "/alerts/" (id) "/close" } {
+            (token(ctx))
+            label { (ctx.t("note")) textarea name="note" rows="2" maxlength="1000" required {} }
+            p.hint { (ctx.t("act.needs_second")) }
+            p.line { button.main { (ctx.t("act.close")) } button type="button" data-close="" { (ctx.t("back")) } }
         }
     }
 }
