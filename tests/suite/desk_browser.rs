@@ -9,6 +9,7 @@ use crate::support::webdriver::Chromium;
 const FIRST: &str = "01JC0000000000000000000001";
 const SECOND: &str = "01JC0000000000000000000002";
 const THIRD: &str = "01JC0000000000000000000003";
+const FOURTH: &str = "01JC0000000000000000000004";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_appears_by_itself_and_keys_work() {
@@ -53,10 +54,16 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.look(1366, 768, false).await;
 
     comes_while_the_list_is_fetched(&browser, &room).await;
+    the_others_of_a_group_are_not_hidden(&browser, &room).await;
+    what_was_missed_rings(&browser, &room).await;
 
+    let watch = "const real = window.fetch; window.kinds = [];
+        window.fetch = async (...all) => { const answer = await real(...all); window.kinds.push(answer.type); return answer; };";
+    browser.run(watch).await;
     browser.run(&format!("document.getElementById('a-{FIRST}').focus()")).await;
     browser.press("a").await;
     browser.until(&format!("document.getElementById('a-{FIRST}').dataset.state === 'acked'")).await;
+    browser.until("window.kinds.includes('opaqueredirect')").await;
     browser.press("d").await;
     browser.until("document.getElementById('dialog-dismiss').open").await;
     browser.picture("dismiss").await;
@@ -100,6 +107,40 @@ async fn comes_while_the_list_is_fetched(browser: &Chromium, room: &Room) {
     browser.until("missed === null && !document.querySelector('.old')").await;
     let there = browser.run(&format!("return Boolean(document.getElementById('a-{THIRD}'))")).await;
     assert_eq!(there, true, "an alert that comes meanwhile stays on the page");
+}
+
+/// One card stands for two alerts: news of it leaves the other hidden, a decision about it does not.
+async fn the_others_of_a_group_are_not_hidden(browser: &Chromium, room: &Room) {
+    room.say(vec![alert("15BB", FOURTH, 4, 2, None)]).await;
+    browser.until(&format!("document.getElementById('a-{FOURTH}')")).await;
+    browser.open(&room.url("/alerts")).await;
+    browser.until(&format!("document.querySelector('#a-{FOURTH} .more') && !document.getElementById('a-{THIRD}')")).await;
+    let mut news = alert("15BB", FOURTH, 5, 2, None);
+    let mut body = crate::support::desk::body_of(&news);
+    (body["data"]["revision"], body["data"]["phase"]) = (serde_json::json!(2), serde_json::json!("update"));
+    news.1 = body.to_string().into_bytes();
+    room.say(vec![news]).await;
+    browser.until(&format!("document.getElementById('a-{FOURTH}').textContent.includes('đang tiếp diễn')")).await;
+    assert_eq!(browser.run(&format!("return document.querySelectorAll('#a-{FOURTH} .more').length")).await, 1);
+    browser.run(&format!("document.getElementById('a-{FOURTH}').focus()")).await;
+    browser.press("a").await;
+    browser.until(&format!("document.getElementById('a-{FOURTH}').dataset.state === 'acked'")).await;
+    browser.until(&format!("document.getElementById('a-{THIRD}')")).await;
+}
+
+/// An alert that nobody told the page of rings when the list is taken anew, once; one that is known does not.
+async fn what_was_missed_rings(browser: &Chromium, room: &Room) {
+    browser.open(&room.url("/alerts?similar=show")).await;
+    browser.until(&format!("document.getElementById('a-{FIRST}')")).await;
+    let script = format!(
+        "window.rung = []; beep = (severity) => window.rung.push(severity); document.getElementById('a-{FIRST}').remove();
+         window.taken = 0; refresh().then(() => refresh()).then(() => {{ window.taken = 1; }});"
+    );
+    browser.run(&script).await;
+    browser.until("window.taken === 1").await;
+    assert_eq!(browser.run("return window.rung").await, serde_json::json!([4]));
+    let said = browser.run("return document.querySelector('#say span').textContent").await;
+    assert_eq!(said, "Khẩn cấp: Ra cổng khi chưa được phép");
 }
 
 async fn sign_in(browser: &Chromium, room: &Room, name: &str) {
@@ -157,7 +198,7 @@ async fn pages(browser: &Chromium, room: &Room, shift: &str) {
 
 /// A vehicle in a bay.
 fn bay() -> (String, Vec<u8>) {
-    let mut body = crate::support::desk::body_of(&alert("15BB", "01JC0000000000000000000009", 4, 1, None));
+    let mut body = crate::support::desk::body_of(&alert("15BB", "01JC0000000000000000000009", 6, 1, None));
     body["type"] = serde_json::json!("gatewatch.event.bay_occupied.v1");
     body["data"]["area"] = serde_json::json!({"id": "bay-1", "name": "Ô kiểm hóa số 1", "kind": "inspection_bay"});
     ("gatewatch/v1/15BB/gate-01/event".into(), body.to_string().into_bytes())

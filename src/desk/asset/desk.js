@@ -49,6 +49,19 @@ function beep(severity) {
 
 // ---- live alerts
 const at = (card) => Number(card.dataset.at);
+// Since when a card calls for somebody, by the desk's clock; 0 = it does not.
+const call = (card) => Number(card.dataset.call || 0);
+const newest = () => Math.max(0, ...[...list.children].map(call));
+// A card rings and is spoken. Each time with a new element: the same words once more would not be spoken.
+function ring(card) {
+  beep(Number(card.dataset.severity));
+  const words = document.createElement("span");
+  words.textContent = card.querySelector(".sev").textContent + ": " + card.querySelector("strong").textContent;
+  document.getElementById("say")?.replaceChildren(words);
+}
+function lamp(there) {
+  document.getElementById("broker").hidden = there;
+}
 function place(card) {
   const later = [...list.children].find((other) => at(other) <= at(card));
   list.insertBefore(card, later || null);
@@ -58,27 +71,30 @@ function show(change) {
   if (counts) counts.textContent = change.counts;
   const old = document.getElementById("a-" + change.id);
   const had = old && old.contains(document.activeElement);
+  // "+4" stands for cards that are not on the page: it stays as long as their situation is this card's, else they are fetched.
+  const more = old?.querySelector(".more");
   if (!change.html) {
     if (had) (old.nextElementSibling || old.previousElementSibling)?.focus();
     old?.remove();
+    if (more) refresh();
     return;
   }
   const made = document.createElement("template");
   made.innerHTML = change.html;
   const card = made.content.firstElementChild;
-  if (old) old.replaceWith(card);
-  else {
+  if (old) {
+    old.replaceWith(card);
+    const same = card.dataset.group === old.dataset.group && card.dataset.state === old.dataset.state;
+    if (more && same) card.querySelector(".age").parentElement.append(more);
+    else if (more) refresh();
+  } else {
     place(card);
     while (list.children.length > 300) list.lastElementChild.remove();
     card.classList.add("fresh");
     setTimeout(() => card.classList.remove("fresh"), 8000);
   }
   if (had) card.focus();
-  if (change.sound) {
-    beep(change.severity);
-    const say = document.getElementById("say");
-    if (say) say.textContent = change.say;
-  }
+  if (change.sound) ring(card);
   tick();
 }
 let broken = false;
@@ -92,6 +108,8 @@ function listen() {
   });
   stream.addEventListener("counts", (event) => { document.getElementById("counts").textContent = event.data; });
   stream.addEventListener("refresh", later);
+  stream.addEventListener("missed", refresh);
+  stream.addEventListener("broker", (event) => lamp(event.data === "1"));
   stream.onopen = () => {
     lost.hidden = true;
     broken = false;
@@ -122,11 +140,17 @@ async function refresh() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const id = document.activeElement?.closest?.(".alert")?.id;
     const made = fresh.getElementById("alerts");
+    const known = new Map([...list.children].map((card) => [card.id, call(card)]));
+    // What was on no page before and calls for longer than the newest that was, only moved up into the list.
+    const since = newest() - 10000;
     list.replaceChildren(...made.children);
     list.dataset.stream = made.dataset.stream;
     document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;
+    lamp(fresh.getElementById("broker").hidden);
     if (id) document.getElementById(id)?.focus();
     tick();
+    const loud = [...list.children].filter((card) => call(card) > (known.get(card.id) ?? since));
+    if (loud.length) ring(loud.reduce((worst, card) => (card.dataset.severity > worst.dataset.severity ? card : worst)));
     // They have sounded already.
     for (const change of missed) show({ ...change, sound: false });
   } catch {
@@ -145,8 +169,10 @@ async function renew() {
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok || answer.redirected) { location.reload(); return; }
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("live");
     if (fresh.innerHTML !== live.innerHTML) live.replaceChildren(...fresh.childNodes);
+    lamp(page.getElementById("broker").hidden);
     lost.hidden = true;
     tick();
   } catch {
@@ -163,8 +189,9 @@ list?.addEventListener("submit", async (event) => {
   const body = new URLSearchParams(new FormData(form));
   // A card that came later is the same for everybody: the token is the page's.
   if (!body.has("csrf")) body.set("csrf", document.querySelector('input[name="csrf"]').value);
-  const answer = await fetch(form.action, { method: "POST", body });
-  if (!answer.ok) location.href = form.closest(".alert").querySelector("strong a").href;
+  // It leads back to the list, which nobody looks at anew: the change comes by itself.
+  const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+  if (answer.type !== "opaqueredirect") location.href = form.closest(".alert").querySelector("strong a").href;
 });
 
 // ---- dialogs

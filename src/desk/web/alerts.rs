@@ -89,13 +89,14 @@ pub(crate) fn escaped(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// Newest of each situation with how many more there are.
+/// Newest of each situation with how many more there are. It stands for none that is graver than itself.
 fn grouped(rows: Vec<AlertRow>, single: bool) -> Vec<(AlertRow, usize)> {
     let mut out: Vec<(AlertRow, usize, i64)> = Vec::new();
     for row in rows {
         let open = row.state != State::Closed.as_str();
         let same = |(first, _, oldest): &(AlertRow, usize, i64)| {
-            first.group_key == row.group_key && first.state == row.state && oldest - row.at_ms <= TOGETHER_MS
+            let alike = first.group_key == row.group_key && first.state == row.state;
+            alike && row.severity <= first.severity && oldest - row.at_ms <= TOGETHER_MS
         };
         match out.iter_mut().find(|o| same(o)).filter(|_| open && !single) {
             Some(group) => {
@@ -139,7 +140,7 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize,
     let open = row.state != State::Closed.as_str();
     html! {
         article.alert #{ "a-" (row.id) } tabindex="0" data-id=(row.id) data-severity=(row.severity) data-at=(row.at_ms)
-            data-state=(row.state) data-group=(row.group_key) aria-label={ (title) " – " (row.place) } {
+            data-state=(row.state) data-group=(row.group_key) data-call=[calls_since(row)] aria-label={ (title) " – " (row.place) } {
             (thumbnail(ctx, row))
             div.text {
                 p.line { (parts::severity(ctx, row.severity)) strong { a href={ "/alerts/" (row.id) } { (title) } }
@@ -160,6 +161,12 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize,
             }
         }
     }
+}
+
+/// Since when it calls for somebody, by the desk's clock: for a page that takes its list anew and rings for what it missed.
+fn calls_since(row: &AlertRow) -> Option<i64> {
+    let waits = matches!(State::parse(&row.state), State::New | State::Unseen);
+    (waits && row.severity >= 3 && row.historical == 0).then(|| row.opened_ms.max(row.escalated_ms.unwrap_or(0)))
 }
 
 fn thumbnail(ctx: &Ctx, row: &AlertRow) -> Markup {
@@ -248,5 +255,26 @@ pub(crate) fn escalate_form(ctx: &Ctx, id: &str) -> Markup {
             label { (ctx.t("reason")) textarea name="note" rows="2" maxlength="1000" required {} }
             p.line { button.main { (ctx.t("act.escalate")) } button type="button" data-close="" { (ctx.t("back")) } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_stands_for_others_of_its_situation_that_are_no_graver() {
+        let row = |severity| {
+            let body = crate::desk::message::tests::body(&format!("E{severity}"), 1, 1, severity);
+            let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+            let zone = crate::event::zone::Zone::new("Asia/Ho_Chi_Minh").unwrap();
+            crate::desk::message::alert(&m, &zone, m.at_ms, 60_000)
+        };
+        let shown = |rows: &[i64]| {
+            let cards = grouped(rows.iter().map(|s| row(*s)).collect(), false);
+            cards.iter().map(|(row, more)| (row.severity, *more)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&[3, 3, 2, 3]), [(3, 3)]);
+        assert_eq!(shown(&[2, 4, 2, 3]), [(2, 1), (4, 1)]);
     }
 }

@@ -50,7 +50,7 @@ const ENTRIES: &[Entry] = &[
     (
         "GET",
         "/alerts/stream",
-        "Changes of alerts: `alert` (JSON with a card), `counts`, `refresh`",
+        "Changes of alerts: `alert` (JSON with a card), `counts`; `refresh` and `missed`: take the list anew, soon or at once; `broker`: 1 = it is there",
         Gives::Events,
         FILTERS,
     ),

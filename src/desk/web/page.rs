@@ -84,7 +84,7 @@ pub(crate) fn page(ctx: &Ctx, title: &str, here: &str, content: &Markup) -> Mark
     };
     let broker = *ctx.room.connected.borrow();
     let lamp = html! {
-        @if !broker { p.alarm role="alert" { (ctx.t("no_broker")) } }
+        p #broker .alarm role="alert" hidden[broker] { (ctx.t("no_broker")) }
         p #lost .alarm role="alert" hidden { (ctx.t("lost_page")) }
     };
     document(ctx.language, title, &menu, &html! { (lamp) main #main tabindex="-1" { h1 { (title) } (content) } })

@@ -1,6 +1,6 @@
 //! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone. A card is made once
 //! for all who see it alike, so it has no token of a session: the page's script has one. Numbers of open alerts come with
-//! them, or a moment later.
+//! them, or a moment later. So does whether the broker is there: a page that stays open must not look calm without it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -12,6 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, stream};
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::watch;
 
 use super::alerts::{card, count_words, wanted};
 use super::page::{Answer, Ctx, OrProblem};
@@ -35,6 +36,7 @@ struct Reader {
     offices: Offices,
     wanted: Wanted,
     told: Receiver<Told>,
+    broker: watch::Receiver<bool>,
     since: MonoMillis,
     /// The numbers shown may be old: new ones are sent then.
     counts_at: Option<MonoMillis>,
@@ -55,7 +57,10 @@ pub(crate) async fn stream(
         None => false,
     };
     let wanted = wanted(&query);
-    let reader = Reader { ctx, offices, wanted, told, since: mono_now(), counts_at: None, behind };
+    let mut broker = ctx.room.connected.clone();
+    // The page may be older than what is so now.
+    broker.mark_changed();
+    let reader = Reader { ctx, offices, wanted, told, broker, since: mono_now(), counts_at: None, behind };
     let events = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
@@ -63,23 +68,43 @@ pub(crate) async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)))
 }
 
-/// The page takes its list anew.
+/// The page takes its list anew, a little later: much changes, on many pages.
 fn refresh() -> Event {
     Event::default().event("refresh").data("")
+}
+
+/// The page takes its list anew at once: nobody told it what happened while it was away.
+fn missed() -> Event {
+    Event::default().event("missed").data("")
+}
+
+/// Waits until the broker comes or goes. Without anybody to say so it stays as it is.
+async fn turned(broker: &mut watch::Receiver<bool>) -> bool {
+    if broker.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    *broker.borrow_and_update()
 }
 
 impl Reader {
     /// The next event that concerns this page; `None` ends the stream.
     async fn next(&mut self) -> Option<Event> {
         if std::mem::take(&mut self.behind) {
-            return Some(refresh());
+            return Some(missed());
         }
         loop {
             let now = mono_now();
             let ends = MonoMillis(self.since.0 + LIFE_MS);
             let until = self.counts_at.map_or(ends, |at| at.min(ends));
             let wait = Duration::from_millis(u64::try_from(until.since(now)).unwrap_or(0));
-            let made = match tokio::time::timeout(wait, self.told.recv()).await {
+            let told = tokio::select! {
+                biased;
+                there = turned(&mut self.broker) => {
+                    return Some(Event::default().event("broker").data(if there { "1" } else { "0" }));
+                }
+                told = tokio::time::timeout(wait, self.told.recv()) => told,
+            };
+            let made = match told {
                 Ok(Ok(Told::Alert(card))) if self.ctx.user.scope.holds(&card.row.office) => self.alert(&card).await,
                 Ok(Ok(Told::Alert(_))) => continue,
                 // Much at once, or more than this page could follow.
@@ -126,10 +151,8 @@ impl Reader {
 
     /// The members of an event that are the same for all readers who see the alert alike.
     fn said(&self, row: &AlertRow, html: &str) -> String {
-        let severity = self.ctx.value("severity", &row.severity.to_string());
-        let say = json!(format!("{severity}: {}", self.ctx.value("rule", &row.rule)));
         let (id, html) = (json!(row.id), json!(html));
-        format!("\"id\":{id},\"at\":{},\"severity\":{},\"say\":{say},\"html\":{html}", row.at_ms, row.severity)
+        format!("\"id\":{id},\"at\":{},\"severity\":{},\"html\":{html}", row.at_ms, row.severity)
     }
 }
 
@@ -149,4 +172,65 @@ fn fits(row: &AlertRow, w: &Wanted) -> bool {
         && (w.duty_day.is_empty() || row.duty_day == w.duty_day)
         && (w.rule.is_empty() || row.rule == w.rule)
         && words.split_whitespace().all(|word| row.search.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::http::{Request, header};
+    use futures_util::StreamExt;
+    use futures_util::stream::BoxStream;
+    use tower::ServiceExt;
+
+    use super::super::tests::{room, sign_in_as};
+    use super::*;
+    use crate::desk::access::Role;
+    use crate::desk::room::Room;
+
+    /// What an open page hears, piece by piece.
+    async fn open(room: &Arc<Room>, query: &str) -> BoxStream<'static, String> {
+        let request = Request::builder().uri(format!("/alerts/stream?view=open{query}"));
+        let request = request.header(header::COOKIE, "gw-session=an").body(Body::empty()).unwrap();
+        let response = super::super::router(room.clone()).oneshot(request).await.unwrap();
+        let pieces = response.into_body().into_data_stream();
+        pieces.map(|piece| String::from_utf8_lossy(&piece.unwrap()).into_owned()).boxed()
+    }
+
+    #[tokio::test]
+    async fn an_open_page_hears_that_the_broker_is_gone_and_that_it_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (broker, connected) = watch::channel(true);
+        let mut room = Arc::into_inner(room(dir.path()).await).unwrap();
+        room.connected = connected;
+        let room = Arc::new(room);
+        sign_in_as(&room, Role::Officer, "an", 0).await;
+        let mut page = open(&room, "").await;
+        let mut hears = async |what: &str| {
+            let said = page.next().await.unwrap();
+            assert_eq!(said.trim(), format!("event: broker\ndata: {what}"));
+        };
+        hears("1").await;
+        broker.send_replace(false);
+        hears("0").await;
+        broker.send_replace(true);
+        hears("1").await;
+    }
+
+    #[tokio::test]
+    async fn a_page_that_was_away_is_told_so_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        sign_in_as(&room, Role::Officer, "an", 0).await;
+        let seen = format!("&seen={}", room.db.newest_write().await.unwrap());
+        assert!(open(&room, &seen).await.next().await.unwrap().starts_with("event: broker"));
+        let m = crate::desk::message::tests::body("E1", 1, 1, 4);
+        let m = crate::desk::message::read(m.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        let mut tx = room.db.write().await.unwrap();
+        tx.add_alert(&crate::desk::message::alert(&m, &room.zone, m.at_ms, 60_000)).await.unwrap();
+        tx.touch("E1", true).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(open(&room, &seen).await.next().await.unwrap().starts_with("event: missed"));
+    }
 }

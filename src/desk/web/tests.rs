@@ -47,7 +47,7 @@ async fn sign_in(room: &Room, role: Role, must_change: i64) -> String {
     sign_in_as(room, role, &format!("{}-{must_change}", role.as_str().replace('_', "-")), must_change).await
 }
 
-async fn sign_in_as(room: &Room, role: Role, name: &str, must_change: i64) -> String {
+pub(crate) async fn sign_in_as(room: &Room, role: Role, name: &str, must_change: i64) -> String {
     let account = Account {
         name: name.into(),
         display: "X".into(),
@@ -77,7 +77,7 @@ fn filled(path: &str) -> String {
         .replace("{id}", "i")
 }
 
-async fn ask(room: &Arc<Room>, method: &str, path: &str, token: Option<&str>, form: &str) -> (StatusCode, String) {
+pub(crate) async fn ask(room: &Arc<Room>, method: &str, path: &str, token: Option<&str>, form: &str) -> (StatusCode, String) {
     let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(filled(path));
     if let Some(token) = token {
         request = request.header(header::COOKIE, format!("gw-session={token}"));
