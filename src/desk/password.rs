@@ -2,30 +2,39 @@
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
+use tokio::sync::Semaphore;
 
 /// Shortest password somebody may choose.
 pub(crate) const SHORTEST: usize = 12;
 /// Letters of one-time passwords: none that is taken for another.
 const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
+/// Passwords worked on at once: each takes 19 MiB and a core for a while, and anybody may ask for it.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
+
+/// Work off the event loop, when it is its turn.
+async fn work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let _turn = AT_ONCE.acquire().await.map_err(|e| e.to_string())?;
+    tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())
+}
+
 /// A hash to store.
 pub(crate) async fn hash(password: String) -> Result<String, String> {
-    let work = move || Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string());
-    let done = tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?;
+    let done = work(move || Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string())).await?;
     done.map_err(|e| format!("the password cannot be hashed: {e}"))
 }
 
 /// Whether it is the password of the hash. Without a hash the same time is spent, so that nobody learns which accounts exist.
 pub(crate) async fn is_right(password: String, stored: Option<String>) -> bool {
-    let work = move || {
+    let right = work(move || {
         let Some(stored) = stored else {
             let _ = Argon2::default().hash_password(password.as_bytes());
             return false;
         };
         let parsed = PasswordHash::new(&stored);
         parsed.is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or(false)
+    });
+    right.await.unwrap_or(false)
 }
 
 /// For the first sign-in; some 59 bits.
@@ -66,6 +75,16 @@ mod tests {
         assert!(!is_right("dong dang 2027".into(), Some(stored)).await);
         assert!(!is_right("x".into(), None).await);
         assert!(!is_right("x".into(), Some("no hash".into())).await);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_are_worked_on_at_once() {
+        let turns = AT_ONCE.acquire_many(4).await.unwrap();
+        let mut waits = std::pin::pin!(is_right("x".into(), Some("no hash".into())));
+        let short = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(short, waits.as_mut()).await.is_err());
+        drop(turns);
+        assert!(!waits.await);
     }
 
     #[test]

@@ -88,7 +88,8 @@ fn read(post: &Post, name: &str) -> Result<Account, &'static str> {
     })
 }
 
-fn is_name(name: &str) -> bool {
+/// What an account may be called.
+pub(crate) fn is_name(name: &str) -> bool {
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
     (2..=32).contains(&name.len()) && name.bytes().all(good)
 }

@@ -10,6 +10,7 @@ use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use subtle::ConstantTimeEq;
 
+use super::accounts::is_name;
 use super::form::Post;
 use super::guard::{address_of, cookie, is_secure, named_by, session_cookie, user_of};
 use super::page::{Answer, Ctx, LANGUAGE_COOKIE, OrProblem, Problem, document, language_of, page, switch, token};
@@ -107,33 +108,30 @@ pub(crate) async fn sign_in(
     }
     let name = field("name").trim().to_lowercase();
     let address = address_of(&room, peer.as_ref().map(|e| &e.0), &headers);
+    // What cannot be an account is nobody's: it is not looked for, and takes no memory.
+    let name = if is_name(&name) { name } else { String::new() };
     let keys = [format!("name {name}"), format!("address {address}")];
-    if let Some(seconds) = room.throttle.wait_s(&keys) {
+    if let Err(seconds) = room.throttle.begin(if name.is_empty() { &keys[1..] } else { &keys[..] }) {
         let says = format!("{} {seconds}", term(language, "login.wait"));
         return sign_in_page(&room, language, StatusCode::TOO_MANY_REQUESTS, Some(&says));
     }
     match begin_session(&room, &name, field("password"), &address).await {
         Ok(Some(cookie)) => {
-            room.throttle.succeeded(&keys);
+            room.throttle.succeeded(&keys[0], &keys[1]);
             (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/")).into_response()
         }
-        Ok(None) => {
-            room.throttle.failed(&keys);
-            sign_in_page(&room, language, StatusCode::UNAUTHORIZED, Some(term(language, "login.wrong")))
-        }
+        Ok(None) => sign_in_page(&room, language, StatusCode::UNAUTHORIZED, Some(term(language, "login.wrong"))),
         Err(error) => Problem::from_db(language, &error).into_response(),
     }
 }
 
-/// The cookie of a new session; `None` for a wrong name or password.
+/// The cookie of a new session; `None` for a wrong name, which may be empty, or password.
 async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -> Result<Option<String>, DbError> {
     let account = room.db.account(name).await?.filter(|a| a.disabled == 0);
     let right = password::is_right(secret, account.as_ref().map(|a| a.password.clone())).await;
     let mut tx = room.db.write().await?;
     let action = if right { "sign_in" } else { "sign_in.refused" };
-    let said: String = name.chars().filter(|c| *c != '\0').take(64).collect();
-    tx.audit(Act { account: if right { name } else { "" }, office: "", action, object: &said, detail: address })
-        .await?;
+    tx.audit(Act { account: if right { name } else { "" }, office: "", action, object: name, detail: address }).await?;
     let cookie = if right {
         let secret = password::token();
         tx.add_session(&digest(&secret), name, &password::token(), utc_now().0).await?;
@@ -148,17 +146,13 @@ async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -
 /// The cookie of a session of whom the proxy names; `None` when he has no account here. That is written down as often as
 /// somebody may try a password, so that a page that asks on and on does not fill the audit.
 async fn begin_named(room: &Room, name: &str, address: &str) -> Result<Option<String>, DbError> {
-    let known = room.db.account(name).await?.is_some_and(|a| a.disabled == 0);
-    let keys = [format!("proxy {name}")];
-    if !known {
-        if room.throttle.wait_s(&keys).is_some() {
-            return Ok(None);
-        }
-        room.throttle.failed(&keys);
+    let known = is_name(name) && room.db.account(name).await?.is_some_and(|a| a.disabled == 0);
+    let said: String = name.chars().take(64).collect();
+    if !known && room.throttle.begin(&[format!("proxy {said}")]).is_err() {
+        return Ok(None);
     }
     let mut tx = room.db.write().await?;
     let action = if known { "sign_in" } else { "sign_in.refused" };
-    let said: String = name.chars().filter(|c| *c != '\0').take(64).collect();
     let detail = format!("proxy {address}");
     tx.audit(Act { account: if known { name } else { "" }, office: "", action, object: &said, detail: &detail })
         .await?;
@@ -257,4 +251,43 @@ pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
     let broker = *room.connected.borrow();
     let status = if database && broker { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(serde_json::json!({"database": database, "broker": broker}))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::super::tests::room;
+    use super::*;
+
+    async fn tried(room: &Arc<Room>, name: &str) -> StatusCode {
+        let request = Request::builder().method("POST").uri("/login").header(header::COOKIE, "gw-form=f");
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = request.body(Body::from(format!("form=f&name={name}&password=guess"))).unwrap();
+        super::super::router(room.clone()).oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn many_tries_at_once_are_no_more_than_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        let all = futures_util::future::join_all((0..30).map(|_| tried(&room, "an"))).await;
+        let looked_at = all.iter().filter(|s| **s == StatusCode::UNAUTHORIZED).count();
+        assert_eq!(looked_at, 6, "{all:?}");
+        assert!(all.iter().all(|s| [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(s)), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn what_can_be_no_account_is_wrong_like_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        for name in ["%00", &"x".repeat(10_000), "a'b"] {
+            assert_eq!(tried(&room, name).await, StatusCode::UNAUTHORIZED);
+        }
+        let said = "SELECT COUNT(*) FROM audit WHERE action = 'sign_in.refused' AND object = ''";
+        let said: i64 = sqlx::query_scalar(said).fetch_one(&room.db.pool).await.unwrap();
+        assert_eq!(said, 3);
+    }
 }
