@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -15,7 +15,7 @@ use super::access::Role;
 use super::boxes::Boxes;
 use super::config::DeskConfig;
 use super::db::accounts::Account;
-use super::db::audit::Act;
+use super::db::audit::{Act, Checked};
 use super::db::{Db, DbError};
 use super::hub::Hub;
 use super::tally::Tally;
@@ -87,6 +87,8 @@ pub(crate) struct Room {
     pub watched: Watched,
     /// Whether this worker does what only one may do.
     pub leads: AtomicBool,
+    /// Up to where this worker found the audit whole.
+    pub audited: Mutex<Option<Checked>>,
     /// Messages this worker took from the broker and stored.
     pub stored: AtomicU64,
 }
@@ -138,6 +140,7 @@ impl Desk {
             boxes: Boxes::new(&config.boxes).map_err(DeskError::Configuration)?,
             watched: Watched::default(),
             leads: AtomicBool::new(config.mqtt.share.is_none()),
+            audited: Mutex::default(),
             stored: AtomicU64::new(0),
             config,
         });

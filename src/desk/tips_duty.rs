@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::access::User;
 use super::alert::Step as AlertStep;
-use super::db::audit::Act;
+use super::db::audit::{self, Act};
 use super::db::outgoing::Outgoing;
 use super::db::tips::{Sample, TipRow};
 use super::db::{Tx, folded};
@@ -30,6 +30,23 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// What it makes other than it is, for the audit.
+    fn changes(&self, tip: &TipRow) -> String {
+        let time = |ms: Option<i64>| ms.map_or_else(String::new, |ms| UtcMillis(ms).to_rfc3339());
+        let key = |key: &Option<String>| key.clone().unwrap_or_default();
+        audit::changes(&[
+            ("office", tip.office.clone(), self.office.clone()),
+            ("decl", key(&tip.decl_key), key(&self.decl_key)),
+            ("containers", tip.containers.clone(), self.containers.clone()),
+            ("plates", tip.plates.clone(), self.plates.clone()),
+            ("subject", tip.subject.clone(), self.subject.clone()),
+            ("suspicion", tip.suspicion.clone(), self.suspicion.clone()),
+            ("from", time(tip.from_ms), time(self.from_ms)),
+            ("to", time(tip.to_ms), time(self.to_ms)),
+            ("due", time(tip.due_ms), time(self.due_ms)),
+        ])
+    }
+
     fn fill(self, tip: &mut TipRow) {
         tip.search = folded(
             &[&tip.number, &self.office, &self.containers, &self.plates, &self.subject].map(String::as_str).join(" "),
@@ -61,6 +78,7 @@ pub(crate) async fn create(
     let year = room.zone.duty_day(UtcMillis(now)).split('-').next().unwrap_or("0000").to_owned();
     let serial = tx.next(&format!("tip {unit} {year}")).await?;
     let mut tip = blank(new_id(now), format!("{unit}/{year}/{serial:05}"), unit, &user.name, now);
+    let changes = draft.changes(&tip);
     draft.fill(&mut tip);
     tip.alert_id = alert_id.map(str::to_owned);
     if let Some(id) = alert_id {
@@ -69,7 +87,7 @@ pub(crate) async fn create(
         duty::take(&mut tx, user, &mut alert, &AlertStep::Draft { number: tip.number.clone() }, now).await?;
     }
     tx.add_tip(&tip).await?;
-    record(&mut tx, user, &tip, "create", "", now).await?;
+    drafted(&mut tx, user, &tip, "create", &changes, now).await?;
     tx.commit().await?;
     room.hub.nudge();
     Ok(tip)
@@ -124,6 +142,21 @@ async fn record(tx: &mut Tx, user: &User, tip: &TipRow, action: &str, note: &str
     Ok(())
 }
 
+/// History and audit of a draft: the audit says what it says.
+async fn drafted(
+    tx: &mut Tx,
+    user: &User,
+    tip: &TipRow,
+    action: &str,
+    changes: &str,
+    now: i64,
+) -> Result<(), DutyError> {
+    tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, "").await?;
+    let (act, object) = (format!("tip.{action}"), format!("tip {}", tip.number));
+    let act = Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail: changes };
+    Ok(tx.audit(act).await?)
+}
+
 /// Whether somebody sees a tip: his offices check it or issued it.
 pub(crate) fn is_seen(user: &User, tip: &TipRow) -> bool {
     user.scope.holds(&tip.office) || user.scope.holds(&tip.unit)
@@ -141,9 +174,10 @@ pub(crate) async fn edit(room: &Room, user: &User, id: &str, draft: Draft) -> Re
     if tip.state != State::Draft.as_str() {
         return Err(DutyError::Refused(tip::Refusal::WrongState.key()));
     }
+    let changes = draft.changes(&tip);
     draft.fill(&mut tip);
     tx.change_tip(&tip).await?;
-    record(&mut tx, user, &tip, "edit", "", now).await?;
+    drafted(&mut tx, user, &tip, "edit", &changes, now).await?;
     tx.commit().await?;
     Ok(tip)
 }

@@ -750,6 +750,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("audit.whole", "Chuỗi nhật ký nguyên vẹn, số dòng:", "The chain is whole, rows:"),
     ("audit.broken", "CHUỖI NHẬT KÝ BỊ ĐỨT từ dòng:", "THE CHAIN IS BROKEN from row:"),
     ("audit.older", "Cũ hơn", "Older"),
+    ("audit.searched", "Đã tìm đến dòng", "Searched back to row"),
+    ("audit.checked", "Kiểm tra toàn bộ lúc", "Checked in full at"),
+    ("audit.check", "Kiểm tra lại toàn bộ", "Check all of it again"),
     ("audit.object", "Đối tượng", "Object"),
     ("audit.detail", "Chi tiết", "Detail"),
     // Accounts.

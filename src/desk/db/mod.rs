@@ -228,6 +228,11 @@ impl Scope {
         self.0 == "*" || self.0.contains(&format!(",{office},"))
     }
 
+    /// Whether it holds every office of `other`.
+    pub(crate) fn holds_all(&self, other: &Self) -> bool {
+        self.0 == "*" || (other.0 != "*" && other.0.split(',').filter(|c| !c.is_empty()).all(|c| self.holds(c)))
+    }
+
     /// For people: `*` or `15BB, 15BC`.
     pub(crate) fn shown(&self) -> String {
         self.0.trim_matches(',').replace(',', ", ")
@@ -330,6 +335,9 @@ mod tests {
         assert!(scope.holds("15BB") && scope.holds("15BC") && !scope.holds("10BB"));
         assert!(Scope::parse("*").holds("10BB") && !Scope::parse("").holds("10BB"));
         assert_eq!(scope.shown(), "15BB, 15BC");
+        let all = |offices| scope.holds_all(&Scope::parse(offices));
+        assert_eq!((all("15BC"), all("15BB,10BB"), all("*")), (true, false, false));
+        assert!(Scope::all().holds_all(&Scope::all()));
     }
 
     #[test]

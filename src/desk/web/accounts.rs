@@ -13,7 +13,7 @@ use crate::clock::utc_now;
 use crate::desk::access::Role;
 use crate::desk::db::Scope;
 use crate::desk::db::accounts::Account;
-use crate::desk::db::audit::Act;
+use crate::desk::db::audit::{self, Act};
 use crate::desk::password;
 
 /// What the page has to say above the list.
@@ -136,7 +136,7 @@ pub(crate) async fn add(post: Post) -> Answer<Response> {
 /// Changes an account, or gives it a one-time password. Its sessions end.
 pub(crate) async fn change(Path(name): Path<String>, post: Post) -> Answer<Response> {
     let ctx = &post.ctx;
-    ctx.room.db.account(&name).await.or_problem(ctx)?.or_problem(ctx)?;
+    let before = ctx.room.db.account(&name).await.or_problem(ctx)?.or_problem(ctx)?;
     if name == ctx.user.name {
         return refused(ctx, "account.self").await;
     }
@@ -154,7 +154,13 @@ pub(crate) async fn change(Path(name): Path<String>, post: Post) -> Answer<Respo
         None => {
             tx.change_account(&account).await.or_problem(ctx)?;
             tx.end_sessions(&name, "").await.or_problem(ctx)?;
-            ("account.change", format!("{} {} {}", account.role, account.offices, account.disabled))
+            let changes = audit::changes(&[
+                ("display", before.display, account.display),
+                ("role", before.role, account.role),
+                ("offices", before.offices, account.offices),
+                ("disabled", before.disabled.to_string(), account.disabled.to_string()),
+            ]);
+            ("account.change", changes)
         }
     };
     let act = Act { account: &ctx.user.name, office: "", action, object: &name, detail: &detail };

@@ -45,6 +45,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
     let rows = ctx.room.db.alerts(&ctx.user.scope, &wanted).await.or_problem(&ctx)?;
     let counts = ctx.room.tally.counts(&ctx.room.db, &ctx.user.scope).await.or_problem(&ctx)?;
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
+    super::assets::note_shown(&ctx);
     let single = query.get("similar").is_some_and(|s| s == "show");
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))

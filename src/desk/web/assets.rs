@@ -19,18 +19,31 @@ pub(crate) async fn asset(Path(name): Path<String>) -> Response {
     ([(header::CONTENT_TYPE, found.0), (header::CACHE_CONTROL, "no-cache")], found.1).into_response()
 }
 
-/// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all.
+/// What the audit remembers of somebody who was shown alerts.
+const SHOWN: &str = "alerts shown";
+
+/// Alerts are shown to somebody, and that is written down: their pictures belong to it.
+pub(crate) fn note_shown(ctx: &Ctx) {
+    ctx.room.watched.note(&ctx.user.name, SHOWN);
+}
+
+/// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all. Its address has its
+/// digest, so nobody has it but from a page that showed it, which is in the audit, or from somebody else: then it is a look of
+/// its own.
 pub(crate) async fn picture(
     Extension(ctx): Extension<Ctx>,
     Path((event, sha256)): Path<(String, String)>,
 ) -> Answer<Response> {
     let alert = ctx.room.db.alert(&event).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
-    alert.or_problem(&ctx)?;
+    let alert = alert.or_problem(&ctx)?;
     let known = ctx.room.db.pictures(&event).await.or_problem(&ctx)?;
     let named = ctx.room.db.revisions(&event).await.or_problem(&ctx)?.iter().any(|(_, _, body)| body.contains(&sha256));
     let sure = pictures::is_digest(&sha256) && known.contains(&sha256) && named;
     sure.then_some(()).or_problem(&ctx)?;
     let file = tokio::fs::read(pictures::path(&ctx.room.config.desk.dir, &sha256)).await.ok().or_problem(&ctx)?;
+    if !ctx.room.watched.knows(&ctx.user.name, SHOWN) {
+        super::audit::watched_of(&ctx, &alert.office, "picture.view", &event, &sha256).await.or_problem(&ctx)?;
+    }
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
     Ok((headers, file).into_response())
 }

@@ -419,12 +419,7 @@ fn release_form(ctx: &Ctx, place: &Place, o: &OrderRow) -> Markup {
 
 /// Writes down that somebody looked, once in a while.
 async fn looked(ctx: &Ctx, place: &Place, action: &str, detail: &str) -> Answer<()> {
-    let what = format!("{action} {place} {detail}");
-    if !ctx.room.watched.knows(&ctx.user.name, &what) {
-        super::audit::viewed_of(ctx, &place.office, action, &place.to_string(), detail).await.or_problem(ctx)?;
-        ctx.room.watched.note(&ctx.user.name, &what);
-    }
-    Ok(())
+    super::audit::watched_of(ctx, &place.office, action, &place.to_string(), detail).await.or_problem(ctx)
 }
 
 /// The clip of a short time.

@@ -78,6 +78,7 @@ async fn alert(ctx: &Ctx, id: &str) -> Answer<AlertRow> {
 /// What there is to see, with the player. Stands for itself, and is taken into other pages by the script.
 pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
     let row = alert(&ctx, &id).await?;
+    super::audit::viewed_of(&ctx, &row.office, "footage.view", &id, "").await.or_problem(&ctx)?;
     let manifest = match place(&row) {
         Some(p) => ctx.room.boxes.json(&row.office, &row.box_id, &p.manifest, &p.query).await,
         None => Err(BoxError::NotRecorded),
@@ -170,11 +171,8 @@ pub(crate) async fn clip(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let row = alert(&ctx, &id).await?;
-    if !ctx.room.watched.knows(&ctx.user.name, &id) {
-        let detail = format!("{} {}", row.box_id, row.camera);
-        super::audit::viewed_of(&ctx, &row.office, "clip.view", &id, &detail).await.or_problem(&ctx)?;
-        ctx.room.watched.note(&ctx.user.name, &id);
-    }
+    let detail = format!("{} {}", row.box_id, row.camera);
+    super::audit::watched_of(&ctx, &row.office, "clip.view", &id, &detail).await.or_problem(&ctx)?;
     let Some(place) = place(&row) else { return Ok(not_given(&ctx, &BoxError::NotRecorded)) };
     let at = (row.office.as_str(), row.box_id.as_str());
     Ok(handed_through(&ctx, at, &place.clip, &place.query, &headers, "video/mp4").await)

@@ -151,7 +151,7 @@ const ENTRIES: &[Entry] = &[
     ("POST", "/reports/print", "Keeps figures as printed", Gives::Form, REPORT),
     ("GET", "/reports/printed/{id}", "Printed figures beside what they would be now", Gives::Page, &[]),
     ("GET", "/devices", "Boxes and cameras", Gives::Page, &[]),
-    ("GET", "/audit", "Who did what", Gives::Page, &["q", "before"]),
+    ("GET", "/audit", "Who did what", Gives::Page, &["q", "before", "whole"]),
     ("GET", "/accounts", "Accounts", Gives::Page, &[]),
     ("POST", "/accounts", "Makes an account", Gives::Form, &["name", "display", "role", "offices"]),
     (
@@ -193,7 +193,7 @@ pub fn api_document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "gatewatch desk", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit."
+            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit; pictures belong to the page that showed them."
         },
         "paths": paths,
         "components": {"securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gw-session",

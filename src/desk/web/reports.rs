@@ -364,7 +364,8 @@ pub(crate) async fn print(post: Post) -> Answer<Response> {
         office: "",
         action: "report.print",
         object: &snapshot.query,
-        detail: &snapshot.figures,
+        // Not the figures: they are of all offices that he sees who printed them.
+        detail: &snapshot.id,
     };
     tx.audit(act).await.or_problem(ctx)?;
     tx.commit().await.or_problem(ctx)?;

@@ -57,6 +57,8 @@ pub(crate) async fn stream(
         None => false,
     };
     let wanted = wanted(&query);
+    super::audit::watched_of(&ctx, "", "alerts.watch", &wanted.view, &wanted.words).await.or_problem(&ctx)?;
+    super::assets::note_shown(&ctx);
     let mut broker = ctx.room.connected.clone();
     // The page may be older than what is so now.
     broker.mark_changed();

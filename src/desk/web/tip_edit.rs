@@ -29,7 +29,9 @@ pub(crate) async fn blank(Extension(ctx): Extension<Ctx>, Query(query): Query<Ha
     let alert = match query.get("alert") {
         Some(id) => {
             let found = ctx.room.db.alert(id).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
-            Some(found.or_problem(&ctx)?)
+            let alert = found.or_problem(&ctx)?;
+            super::audit::viewed_of(&ctx, &alert.office, "tip.new", id, "").await.or_problem(&ctx)?;
+            Some(alert)
         }
         None => None,
     };

@@ -119,10 +119,7 @@ pub(crate) async fn load(ctx: &Ctx) -> Result<Vec<Bay>, DbError> {
 /// The page.
 pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
     // The page is taken anew every few seconds while somebody looks.
-    if !ctx.room.watched.knows(&ctx.user.name, "/yard") {
-        super::audit::viewed(&ctx, "yard", "", "").await.or_problem(&ctx)?;
-        ctx.room.watched.note(&ctx.user.name, "/yard");
-    }
+    super::audit::watched_of(&ctx, "", "yard", "", "").await.or_problem(&ctx)?;
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let bays = load(&ctx).await.or_problem(&ctx)?;
     let used = bays.iter().filter(|b| b.state() == "occupied").count();
