@@ -257,15 +257,15 @@ async fn publish(room: Arc<Room>) {
 }
 
 async fn publish_once(room: &Room) -> Result<usize, DeskError> {
-    if !room.leads.load(Ordering::Relaxed) {
-        return Ok(0);
-    }
     let waiting = room.db.waiting(AT_ONCE).await?;
     if waiting.is_empty() {
         return Ok(0);
     }
     if !*room.connected.borrow() {
         return Err(Problem::new(ProblemKind::Unreachable, "the broker is not there").into());
+    }
+    if !publishes(room).await? {
+        return Ok(0);
     }
     let given = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
     let outward = waiting.iter().map(|m| Outward {
@@ -282,6 +282,13 @@ async fn publish_once(room: &Room) -> Result<usize, DeskError> {
     let sent = of(&done.accepted);
     room.db.published(&sent, &of(&done.refused)).await?;
     done.problem.map_or(Ok(sent.len()), |problem| Err(problem.into()))
+}
+
+/// Whether this worker publishes. Not the one that leads: it may be the one which the broker does not hear. A worker asks only
+/// while it has something to publish and a broker to take it, so another one follows it after [`LEASE_MS`].
+async fn publishes(room: &Room) -> Result<bool, DbError> {
+    let mqtt = &room.config.mqtt;
+    Ok(mqtt.share.is_none() || room.db.lease("publish", &mqtt.client_id, utc_now().0, LEASE_MS).await?)
 }
 
 /// Every second, by one worker: alerts that nobody looked at, numbers that are missing, orders without an answer.
@@ -316,7 +323,42 @@ async fn leads(room: &Room) -> bool {
         false
     });
     if room.leads.swap(leads, Ordering::Relaxed) != leads {
-        tracing::info!(leads, "which worker escalates, asks back and publishes has changed");
+        tracing::info!(leads, "which worker escalates and asks back has changed");
     }
     leads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::db::outgoing::Outgoing;
+
+    /// A worker of several on one database.
+    async fn worker(dir: &std::path::Path, client_id: &str, broker: bool) -> Room {
+        let mut room = Arc::into_inner(web::tests::room(dir).await).unwrap();
+        room.connected = watch::channel(broker).1;
+        room.config.mqtt.share = Some("duty".into());
+        room.config.mqtt.client_id = client_id.into();
+        room
+    }
+
+    #[tokio::test]
+    async fn a_worker_without_a_broker_keeps_no_other_from_publishing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (without, with) = (worker(dir.path(), "desk-1", false).await, worker(dir.path(), "desk-2", true).await);
+        assert!(leads(&without).await && !leads(&with).await);
+        let message = Outgoing {
+            id: "1".into(),
+            topic: "t".into(),
+            payload: "{}".into(),
+            reply_topic: String::new(),
+            correlation: String::new(),
+        };
+        let mut tx = without.db.write().await.unwrap();
+        tx.publish(&message).await.unwrap();
+        tx.commit().await.unwrap();
+        publish_once(&without).await.unwrap_err();
+        assert!(publishes(&with).await.unwrap(), "nobody holds it");
+        assert!(!publishes(&without).await.unwrap(), "one at a time");
+    }
 }

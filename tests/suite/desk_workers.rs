@@ -75,7 +75,7 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
         worked.iter().all(|n| *n > 0) && worked.iter().sum::<u64>() >= (BOXES * EACH) as u64,
         "both took some: {worked:?}"
     );
-    assert_eq!(sum("SELECT COUNT(*) FROM lease").await, 1, "one leads");
+    assert_eq!(sum("SELECT COUNT(*) FROM lease WHERE name = 'duties'").await, 1, "one leads");
 
     // A page of each worker hears what either of them took.
     let last: Vec<_> = (0..BOXES as usize).map(|n| alert(&office(n), &id(n, EACH + 1), EACH + 1, 3, None)).collect();
@@ -107,16 +107,21 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
 async fn follows(url: &str, second: Desk, here: &mut Browser) {
     let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
     // The holder keeps it as long as it renews it in time.
-    let give = "UPDATE lease SET holder = 'desk-2', until_ms = $1";
+    let give = "UPDATE lease SET holder = 'desk-2', until_ms = $1 WHERE name = 'duties'";
     let until_ms = gatewatch::clock::utc_now().0 + 10_000;
     sqlx::query(give).bind(until_ms).execute(&mut conn).await.unwrap();
-    let renewed = async || Some(one(url, "SELECT COALESCE(MAX(until_ms), 0) FROM lease WHERE holder = 'desk-2'").await);
+    let renewed = async || {
+        Some(one(url, "SELECT COALESCE(MAX(until_ms), 0) FROM lease WHERE name = 'duties' AND holder = 'desk-2'").await)
+    };
     until("the second worker to lead", async || renewed().await.filter(|at| *at > until_ms)).await;
     second.stop().await;
     let bind = format!("/alerts/{}/bind", id(0, EACH + 1));
     here.get(&format!("/alerts/{}", id(0, EACH + 1))).await.expect_status(200);
     here.post(&bind, &[("decl", "302222222220"), ("action", "bind")]).await.expect_status(303);
-    let led = async || Some(one(url, "SELECT COUNT(*) FROM lease WHERE holder = 'desk-1'").await).filter(|n| *n == 1);
+    let led = async || {
+        Some(one(url, "SELECT COUNT(*) FROM lease WHERE name = 'duties' AND holder = 'desk-1'").await)
+            .filter(|n| *n == 1)
+    };
     until("the first worker to lead", led).await;
     let sent = "SELECT COUNT(*) FROM outgoing WHERE topic LIKE '%/in/bind' AND sent_ms IS NOT NULL";
     until("the order to be published", async || Some(one(url, sent).await).filter(|n| *n == 1)).await;
