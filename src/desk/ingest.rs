@@ -521,7 +521,7 @@ mod tests {
             assert_eq!(says("gate-02", seq, revision, 1).await, of(1, 4), "another box");
         }
         assert_eq!(says("gate-01", 2, 2, 3).await.1, 2, "its own next word, whatever the other one said");
-        assert_eq!(room.db.revisions("E1").await.unwrap().len(), 2, "the page shows the words of its box only");
+        assert_eq!(room.db.revisions("E1", 9).await.unwrap().len(), 2, "the page shows the words of its box only");
         let aside = "SELECT COUNT(*) FROM clash WHERE source = '/office/15BB/box/gate-02'";
         let aside: i64 = sqlx::query_scalar(aside).fetch_one(&room.db.pool).await.unwrap();
         let holes: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM gap").fetch_one(&room.db.pool).await.unwrap();

@@ -463,6 +463,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("did.hold", "giữ hình ảnh", "held footage"),
     ("did.release", "bỏ giữ hình ảnh", "released a hold"),
     ("messages", "Các tin của trạm camera", "Messages of the box"),
+    ("messages.newest", "Các tin mới nhất:", "The newest:"),
     ("revision", "Lần", "Revision"),
     ("time_source", "Nguồn thời gian", "Time source"),
     ("time_source.rtcp_ntp", "đồng hồ camera", "camera clock"),

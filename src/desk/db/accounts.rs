@@ -94,6 +94,13 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets sessions that began before `began` or were not used since `used`: they let nobody in any more.
+    pub(crate) async fn forget_sessions(&mut self, began: i64, used: i64) -> Result<(), DbError> {
+        let delete = "DELETE FROM session WHERE created_ms < $1 OR seen_ms < $2";
+        sqlx::query(delete).bind(began).bind(used).execute(&mut **self).await?;
+        Ok(())
+    }
+
     pub(crate) async fn add_session(&mut self, token: &str, name: &str, csrf: &str, now: i64) -> Result<(), DbError> {
         let insert =
             "INSERT INTO session (token_sha256, account, csrf, created_ms, seen_ms) VALUES ($1, $2, $3, $4, $4)";

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Db, DbError, Tx};
+use super::{Db, DbError, Scope, Tx};
 
 /// A message, as far as it must be understood to be kept in its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -257,10 +257,26 @@ impl Db {
         Ok(sqlx::query_as(select).bind(found_before).bind(asked_before).fetch_all(&self.pool).await?)
     }
 
-    /// All messages of an event: revision, time it came, body.
-    pub(crate) async fn revisions(&self, event: &str) -> Result<Vec<(i64, i64, String)>, DbError> {
-        let select = "SELECT revision, received_ms, body FROM message WHERE id = $1 ORDER BY revision";
-        Ok(sqlx::query_as(select).bind(event).fetch_all(&self.pool).await?)
+    /// The newest messages of an event, newest first: revision, time it came, body.
+    pub(crate) async fn revisions(&self, event: &str, limit: i64) -> Result<Vec<(i64, i64, String)>, DbError> {
+        let select =
+            "SELECT revision, received_ms, body FROM message WHERE id = $1 ORDER BY revision DESC, seq DESC LIMIT $2";
+        Ok(sqlx::query_as(select).bind(event).bind(limit).fetch_all(&self.pool).await?)
+    }
+
+    /// How many messages of an event there are.
+    pub(crate) async fn revision_count(&self, event: &str) -> Result<i64, DbError> {
+        Ok(sqlx::query_scalar("SELECT COUNT(*) FROM message WHERE id = $1").bind(event).fetch_one(&self.pool).await?)
+    }
+
+    /// Whether a picture of this digest has come for an event, and a message of the event names it.
+    pub(crate) async fn names_picture(&self, event: &str, sha256: &str) -> Result<bool, DbError> {
+        // A digest has nothing in it that LIKE takes for something else.
+        let select = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM picture WHERE event_id = $1 AND sha256 = $2)
+                                         AND EXISTS (SELECT 1 FROM message WHERE id = $1 AND body LIKE '%' || $2 || '%')
+                                       THEN 1 ELSE 0 END AS BIGINT)";
+        let named: i64 = sqlx::query_scalar(select).bind(event).bind(sha256).fetch_one(&self.pool).await?;
+        Ok(named != 0)
     }
 
     /// Digests of an event's pictures that have come, oldest first.
@@ -269,14 +285,18 @@ impl Db {
         Ok(sqlx::query_scalar(select).bind(event).fetch_all(&self.pool).await?)
     }
 
-    /// Newest messages of the events that a declaration is linked to, in the order they happened: time, office, body.
-    pub(crate) async fn of_declaration(&self, key: &str) -> Result<Vec<(i64, String, String)>, DbError> {
+    /// Newest messages of the newest events that a declaration is linked to and `scope` sees, in the order they happened: time,
+    /// office, body.
+    pub(crate) async fn of_declaration(&self, key: &str, scope: &Scope) -> Result<Vec<(i64, String, String)>, DbError> {
         let select = "SELECT l.at_ms, l.office, m.body FROM event_link l
                       JOIN message m ON m.id = l.event_id
-                      WHERE l.decl_key = $1
+                      WHERE l.decl_key = $1 AND ($2 = '*' OR $2 LIKE '%,' || l.office || ',%')
                         AND m.revision = (SELECT MAX(x.revision) FROM message x WHERE x.id = l.event_id)
-                      ORDER BY l.at_ms LIMIT 1000";
-        Ok(sqlx::query_as(select).bind(key).fetch_all(&self.pool).await?)
+                      ORDER BY l.at_ms DESC LIMIT 1000";
+        let query = sqlx::query_as(select).bind(key).bind(&scope.0);
+        let mut newest: Vec<_> = query.fetch_all(&self.pool).await?;
+        newest.reverse();
+        Ok(newest)
     }
 }
 
@@ -301,6 +321,53 @@ mod tests {
         assert_eq!(parts(9), [(5, 8)]);
         assert_eq!(parts(7), [(5, 6), (8, 9)]);
         assert!(split(&Gap { to_seq: 5, ..gap }, 5).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_declaration_shows_its_newest_events_of_the_offices_that_somebody_sees() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&crate::desk::config::DatabaseConfig::default(), dir.path()).await.unwrap();
+        let mut tx = db.write().await.unwrap();
+        for n in 1..=1010 {
+            let office = if n > 1005 { "20BB" } else { "15BB" };
+            let mut body = crate::desk::message::tests::body(&format!("E{n}"), n, 1, 1);
+            body["source"] = format!("/office/{office}/box/gate-01").into();
+            let mut m = crate::desk::message::read(body.to_string().as_bytes(), office, "gate-01").unwrap();
+            m.at_ms = n;
+            tx.keep(&m, 0).await.unwrap();
+            tx.set_links(&m.id, office, n, &crate::desk::message::links(&m)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let times = async |scope: &str| {
+            let all = db.of_declaration("10000001234", &Scope::parse(scope)).await.unwrap();
+            (all.first().unwrap().0, all.last().unwrap().0, all.len())
+        };
+        assert_eq!(times("*").await, (11, 1010, 1000));
+        assert_eq!(times("15BB").await, (6, 1005, 1000));
+        assert_eq!(times("20BB").await, (1006, 1010, 5));
+    }
+
+    #[tokio::test]
+    async fn a_picture_is_an_events_when_it_came_for_it_and_one_of_its_messages_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&crate::desk::config::DatabaseConfig::default(), dir.path()).await.unwrap();
+        let digest = |n: u8| hex::encode([n; 32]);
+        let mut tx = db.write().await.unwrap();
+        for revision in 1..=30 {
+            let mut body = crate::desk::message::tests::body("E1", revision, revision, 4);
+            body["data"]["snapshot"] = serde_json::json!({"sha256": digest(u8::try_from(revision).unwrap())});
+            let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+            tx.keep(&m, 0).await.unwrap();
+        }
+        for n in [3, 40] {
+            tx.keep_picture("E1", &digest(n), 9, 0).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let named = async |n: u8| db.names_picture("E1", &digest(n)).await.unwrap();
+        assert_eq!((named(3).await, named(4).await, named(40).await), (true, false, false));
+        let newest: Vec<i64> =
+            db.revisions("E1", 3).await.unwrap().into_iter().map(|(revision, ..)| revision).collect();
+        assert_eq!((newest, db.revision_count("E1").await.unwrap()), (vec![30, 29, 28], 30));
     }
 
     #[tokio::test]

@@ -18,6 +18,9 @@ use crate::desk::duty;
 use crate::desk::message::text;
 use crate::desk::orders;
 
+/// Messages of the box on the page: an event that lasts says something every minute.
+const SHOWN_MESSAGES: i64 = 20;
+
 /// The page. Looking at it is a step of its own for those who may act.
 pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
     let found = ctx.room.db.alert(&id).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
@@ -31,7 +34,8 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let history = db.alert_history(&id).await.or_problem(&ctx)?;
     let pictures = db.pictures(&id).await.or_problem(&ctx)?;
-    let revisions = db.revisions(&id).await.or_problem(&ctx)?;
+    let revisions = db.revisions(&id, SHOWN_MESSAGES).await.or_problem(&ctx)?;
+    let said = db.revision_count(&id).await.or_problem(&ctx)?;
     let given = db.orders(&id).await.or_problem(&ctx)?;
     let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
     let content = html! {
@@ -47,7 +51,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 p.line { (parts::answer(&ctx, &body)) }
                 (facts(&ctx, &row, &offices, &body))
                 (candidates(&ctx, &body))
-                (messages(&ctx, &revisions))
+                (messages(&ctx, &revisions, said))
             }
             div.side-column { (steps(&ctx, &row)) (super::orders::part(&ctx, &row, &body, &given)) (history_list(&ctx, &history)) }
         }
@@ -157,9 +161,12 @@ fn candidates(ctx: &Ctx, body: &Value) -> Markup {
     }
 }
 
-fn messages(ctx: &Ctx, revisions: &[(i64, i64, String)]) -> Markup {
+/// The newest of all that the box `said`.
+fn messages(ctx: &Ctx, revisions: &[(i64, i64, String)], said: i64) -> Markup {
+    let more = usize::try_from(said).unwrap_or(0) > revisions.len();
     html! {
-        details { summary { (ctx.t("messages")) " (" (revisions.len()) ")" }
+        details { summary { (ctx.t("messages")) " (" (said) ")" }
+            @if more { p.hint { (ctx.t("messages.newest")) " " (revisions.len()) } }
             @for (revision, at, body) in revisions {
                 p.line.soft { (ctx.t("revision")) " " (revision) " · " (parts::time(ctx, *at)) }
                 pre { (pretty(body)) }

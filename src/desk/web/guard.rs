@@ -72,9 +72,9 @@ pub(crate) async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<U
     let Some(token) = cookie(headers, name).filter(|t| !t.is_empty()) else { return Ok(None) };
     let token = digest(token);
     let Some(session) = room.db.session(&token).await? else { return Ok(None) };
-    let (now, http) = (utc_now().0, &room.config.http);
-    let too_old = now - session.created_ms > i64::from(http.session_hours) * 3_600_000;
-    let idle = now - session.seen_ms > i64::from(http.idle_minutes) * 60_000;
+    let now = utc_now().0;
+    let (began, used) = good_since(room, now);
+    let (too_old, idle) = (session.created_ms < began, session.seen_ms < used);
     // Behind a proxy that signs people in, a session is good only while it names the same person.
     let other = room
         .config
@@ -95,6 +95,12 @@ pub(crate) async fn user_of(room: &Room, headers: &HeaderMap) -> Result<Option<U
         session: token,
         must_change: session.must_change != 0 && room.config.http.sign_on_header.is_none(),
     }))
+}
+
+/// A session is good that began after the first of these moments and was used after the second.
+pub(crate) fn good_since(room: &Room, now_ms: i64) -> (i64, i64) {
+    let http = &room.config.http;
+    (now_ms - i64::from(http.session_hours) * 3_600_000, now_ms - i64::from(http.idle_minutes) * 60_000)
 }
 
 /// Whom the proxy names in its header; `None` when it names nobody, or more than one.

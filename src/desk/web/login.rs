@@ -12,13 +12,13 @@ use subtle::ConstantTimeEq;
 
 use super::accounts::is_name;
 use super::form::Post;
-use super::guard::{address_of, cookie, is_secure, named_by, session_cookie, user_of};
+use super::guard::{address_of, cookie, good_since, is_secure, named_by, session_cookie, user_of};
 use super::page::{Answer, Ctx, LANGUAGE_COOKIE, OrProblem, Problem, document, language_of, page, switch, token};
 use super::server::Peer;
 use crate::clock::utc_now;
 use crate::desk::access::Need;
-use crate::desk::db::DbError;
 use crate::desk::db::audit::Act;
+use crate::desk::db::{DbError, Tx};
 use crate::desk::password;
 use crate::desk::room::{Room, digest};
 use crate::desk::words::term;
@@ -132,15 +132,18 @@ async fn begin_session(room: &Room, name: &str, secret: String, address: &str) -
     let mut tx = room.db.write().await?;
     let action = if right { "sign_in" } else { "sign_in.refused" };
     tx.audit(Act { account: if right { name } else { "" }, office: "", action, object: name, detail: address }).await?;
-    let cookie = if right {
-        let secret = password::token();
-        tx.add_session(&digest(&secret), name, &password::token(), utc_now().0).await?;
-        Some(session_cookie(room, &secret))
-    } else {
-        None
-    };
+    let cookie = if right { Some(session_cookie(room, &add_session(room, &mut tx, name).await?)) } else { None };
     tx.commit().await?;
     Ok(cookie)
+}
+
+/// The token of a new session; those that are over are forgotten with it.
+async fn add_session(room: &Room, tx: &mut Tx, name: &str) -> Result<String, DbError> {
+    let (now, secret) = (utc_now().0, password::token());
+    let (began, used) = good_since(room, now);
+    tx.forget_sessions(began, used).await?;
+    tx.add_session(&digest(&secret), name, &password::token(), now).await?;
+    Ok(secret)
 }
 
 /// The cookie of a session of whom the proxy names; `None` when he has no account here. That is written down as often as
@@ -156,12 +159,9 @@ async fn begin_named(room: &Room, name: &str, address: &str) -> Result<Option<St
     let detail = format!("proxy {address}");
     tx.audit(Act { account: if known { name } else { "" }, office: "", action, object: &said, detail: &detail })
         .await?;
-    let secret = password::token();
-    if known {
-        tx.add_session(&digest(&secret), name, &password::token(), utc_now().0).await?;
-    }
+    let secret = if known { Some(add_session(room, &mut tx, name).await?) } else { None };
     tx.commit().await?;
-    Ok(known.then(|| session_cookie(room, &secret)))
+    Ok(secret.map(|secret| session_cookie(room, &secret)))
 }
 
 /// Ends the session.
@@ -277,6 +277,27 @@ mod tests {
         let looked_at = all.iter().filter(|s| **s == StatusCode::UNAUTHORIZED).count();
         assert_eq!(looked_at, 6, "{all:?}");
         assert!(all.iter().all(|s| [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(s)), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn a_new_session_forgets_those_that_are_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        super::super::tests::sign_in_as(&room, crate::desk::access::Role::Officer, "an", 0).await;
+        let (began, used) = good_since(&room, utc_now().0);
+        let mut tx = room.db.write().await.unwrap();
+        for (token, created, seen) in
+            [("old", began - 1, used + 9_999), ("idle", used, used - 1), ("good", used, used + 9_999)]
+        {
+            tx.add_session(token, "an", "", created).await.unwrap();
+            let update = "UPDATE session SET seen_ms = $2 WHERE token_sha256 = $1";
+            sqlx::query(update).bind(token).bind(seen).execute(&mut *tx).await.unwrap();
+        }
+        add_session(&room, &mut tx, "an").await.unwrap();
+        tx.commit().await.unwrap();
+        let left = "SELECT token_sha256 FROM session WHERE LENGTH(token_sha256) < 9";
+        let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&room.db.pool).await.unwrap();
+        assert_eq!(left, ["good"]);
     }
 
     #[tokio::test]
