@@ -9,6 +9,9 @@ use super::db::messages::Message;
 use crate::clock::UtcMillis;
 use crate::event::zone::Zone;
 
+/// A box's clock may be ahead of the desk's by this much, milliseconds. What lies further ahead did not happen then.
+const AHEAD_MS: i64 = 60_000;
+
 /// Reads a message of `office`/`box_id`; the topic says whose it is, the content must agree.
 pub(crate) fn read(payload: &[u8], office: &str, box_id: &str) -> Result<Message, String> {
     let body: Value = serde_json::from_slice(payload).map_err(|e| format!("no JSON: {e}"))?;
@@ -168,8 +171,11 @@ fn search_text(row: &AlertRow, m: &Message, keys: &[String]) -> String {
     words.join(" ")
 }
 
-/// A new alert.
+/// A new alert. One that says it happened in the future happened now: it would stand above all others until then.
 pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -> AlertRow {
+    let ahead = m.at_ms > now_ms + AHEAD_MS;
+    let at_ms = if ahead { now_ms } else { m.at_ms };
+    let said_day = text(&m.body, "/data/duty_day").filter(|_| !ahead);
     let mut row = AlertRow {
         id: m.id.clone(),
         office: m.office.clone(),
@@ -180,9 +186,9 @@ pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -
         severity: m.severity,
         revision: m.revision,
         phase: String::new(),
-        at_ms: m.at_ms,
+        at_ms,
         opened_ms: now_ms,
-        duty_day: text(&m.body, "/data/duty_day").unwrap_or_else(|| zone.duty_day(UtcMillis(m.at_ms))),
+        duty_day: said_day.unwrap_or_else(|| zone.duty_day(UtcMillis(at_ms))),
         historical: i64::from(is_late(m, now_ms, live_limit_ms)),
         group_key: String::new(),
         picture: None,
@@ -249,6 +255,19 @@ pub(crate) mod tests {
         assert_eq!(alert(&later, &zone, m.at_ms + 3_705_000, 60_000).historical, 1);
         let found = links(&m);
         assert_eq!((found[0].permille, found[0].channel, found[0].method.as_str()), (800, Some(3), "booking"));
+    }
+
+    #[test]
+    fn what_says_that_it_happened_in_the_future_happened_now() {
+        let m = read_it(&body("E1", 3, 1, 4)).unwrap();
+        let zone = Zone::new("Asia/Ho_Chi_Minh").unwrap();
+        let at = |now: i64| {
+            let row = alert(&m, &zone, now, 60_000);
+            (row.at_ms, row.duty_day, row.historical)
+        };
+        let day = 86_400_000;
+        assert_eq!(at(m.at_ms - 30_000), (m.at_ms, "2026-03-02".into(), 0), "clocks differ");
+        assert_eq!(at(m.at_ms - day), (m.at_ms - day, "2026-03-01".into(), 0));
     }
 
     #[test]

@@ -252,6 +252,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("picture", "Hình ảnh", "Picture"),
     ("picture.waiting", "Hình đang trên đường đến", "The picture is on its way"),
     ("picture.none", "Không có hình", "No picture"),
+    ("picture.at", "Hình chụp lúc (giờ trạm camera)", "Picture taken at (clock of the box)"),
     ("channel.1", "Luồng xanh", "Green channel"),
     ("channel.2", "Luồng vàng", "Yellow channel"),
     ("channel.3", "Luồng đỏ", "Red channel"),
@@ -431,11 +432,7 @@ const WORDS: &[(&str, &str, &str)] = &[
         "Khoảng thời gian phải đúng thứ tự và tối đa 7 ngày.",
         "The time must go forward, at most 7 days.",
     ),
-    (
-        "act.needs_second",
-        "Mức Khẩn cấp: cần người thứ hai đồng ý.",
-        "Critical: a second person must agree.",
-    ),
+    ("act.needs_second", "Mức Khẩn cấp: cần người thứ hai đồng ý.", "Critical: a second person must agree."),
     ("dismiss.false_alarm", "Báo nhầm do mô hình", "False alarm of the model"),
     ("dismiss.weather", "Thời tiết, ánh sáng", "Weather or light"),
     ("dismiss.permitted", "Hoạt động được phép", "Permitted activity"),
@@ -855,6 +852,9 @@ mod tests {
         keys.extend(chain::Fault::ALL.iter().map(|f| format!("rule.chain_{}", f.as_str())));
         keys.extend(shift::DUTIES.iter().map(|d| format!("duty.{d}")));
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
+        let did = ["look", "ack", "dismiss", "dismiss_ask", "close", "close_ask", "escalate", "escalate_time", "tip"];
+        let more = ["tip_draft", "unseen", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
+        keys.extend(did.iter().chain(&more).map(|d| format!("did.{d}")));
         keys.extend(
             ["may_leave", "booked", "inspection_open"]
                 .iter()

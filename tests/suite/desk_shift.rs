@@ -147,6 +147,7 @@ async fn hand_over(leader: Person<'_>, next: Person<'_>, path: &str, to: [&str; 
     next.post(&format!("{path}/send_back"), &[]).await.expect_status(409);
     next.get(path).await;
     next.post(&format!("{path}/send_back"), &[("note", "Thiếu tin báo")]).await.expect_status(303);
+    assert!(next.get("/shifts").await.has("<span class=\"up\">Trả lại</span>"), "the roster says that it came back");
     leader.get(path).await;
     leader.post(&format!("{path}/give"), &[("note", "Đã bổ sung")]).await.expect_status(303);
     // Not for a shift that another one leads.

@@ -81,11 +81,12 @@ impl Db {
         Ok(sqlx::query_as(select).bind(shift).fetch_all(&self.pool).await?)
     }
 
-    /// Of these shifts: shift, whether somebody took over.
-    pub(crate) async fn handed_over(&self) -> Result<Vec<(String, i64)>, DbError> {
-        let select =
-            "SELECT shift_id, CAST(MAX(CASE WHEN taken_ms IS NOT NULL AND refused = 0 THEN 1 ELSE 0 END) AS BIGINT)
-                      FROM handover GROUP BY shift_id";
+    /// The newest hand-over of each shift that has one.
+    pub(crate) async fn newest_handovers(&self) -> Result<Vec<HandoverRow>, DbError> {
+        let select = handover(
+            "WHERE id = (SELECT x.id FROM handover x WHERE x.shift_id = handover.shift_id
+                         ORDER BY x.given_ms DESC, x.id DESC LIMIT 1)",
+        );
         Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
     }
 

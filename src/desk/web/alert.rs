@@ -11,6 +11,7 @@ use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
 use super::span::{Place, Span};
+use crate::clock::UtcMillis;
 use crate::desk::access::Need;
 use crate::desk::alert::{State, Step};
 use crate::desk::db::alerts::{ActionRow, AlertRow};
@@ -97,6 +98,9 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
     let basis =
         body.pointer("/data/check/basis").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let basis: Vec<&str> = basis.collect();
+    // By the box's clock; of an event that lasts, the best picture comes later.
+    let best = data("/capture/best").and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let best = best.filter(|at| (at - row.at_ms).abs() >= 1000);
     let object = data("/object/label").map(|l| {
         let score = body.pointer("/data/object/score").and_then(Value::as_f64).unwrap_or(0.0);
         format!("{l} {:.0} %", score * 100.0)
@@ -106,6 +110,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
             dt { (ctx.t("camera")) } dd { (row.camera) }
             @if !row.place.is_empty() { dt { (ctx.t("area")) } dd { (row.place) } }
             dt { (ctx.t("office")) } dd { (offices.name(&row.office)) " · " (ctx.t("box")) " " (row.box_id) }
+            @if let Some(at) = best { dt { (ctx.t("picture.at")) } dd { (parts::time(ctx, at)) } }
             dt { (ctx.t("happened")) } dd { (parts::time(ctx, row.at_ms)) @if row.historical != 0 { " · " (ctx.t("historical")) } }
             dt { (ctx.t("duty_day")) } dd { (parts::day(&row.duty_day)) }
             dt { (ctx.t("phase")) } dd { (ctx.value("phase", &row.phase))

@@ -44,6 +44,10 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 /// Lets a request through, or says why not.
 pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, next: Next) -> Response {
     let language = language_of(&room, request.headers());
+    // A zero byte is in nothing that anybody looks for, and PostgreSQL does not take it.
+    if request.uri().path_and_query().is_some_and(|asked| asked.as_str().contains("%00")) {
+        return Problem::bad_form(language).into_response();
+    }
     let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
     let path = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
     let Some(need) = need_of(method, &path) else { return Problem::denied(language).into_response() };
@@ -112,7 +116,9 @@ pub(crate) fn named_by<'a>(headers: &'a HeaderMap, header: &str) -> Option<&'a s
 
 /// Where a request comes from: the peer, or whom a declared proxy names.
 pub(crate) fn address_of(room: &Room, peer: Option<&ConnectInfo<Peer>>, headers: &HeaderMap) -> String {
-    let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
+    // The proxy adds the last one; what stands before it anybody may have written, also into a line of its own.
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let forwarded = last.and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
     match forwarded.filter(|_| room.config.http.behind_proxy) {
         Some(address) => address.trim().to_owned(),
         None => peer.map_or_else(|| "unknown".into(), |p| p.0.0.ip().to_string()),
@@ -137,4 +143,34 @@ pub(crate) async fn headers(State(room): State<Arc<Room>>, request: Request, nex
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ask, room, sign_in_as};
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_what_the_proxy_added_and_nothing_that_was_there_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut room = Arc::into_inner(room(dir.path()).await).unwrap();
+        let mut headers = HeaderMap::new();
+        for line in ["192.0.2.1", "192.0.2.2, 192.0.2.3"] {
+            headers.append("x-forwarded-for", HeaderValue::from_static(line));
+        }
+        assert_eq!(address_of(&room, None, &headers), "unknown", "no proxy is declared");
+        room.config.http.behind_proxy = true;
+        assert_eq!(address_of(&room, None, &headers), "192.0.2.3");
+    }
+
+    #[tokio::test]
+    async fn a_zero_byte_is_refused_before_anything_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        let who = sign_in_as(&room, Role::Officer, "an", 0).await;
+        for path in ["/alerts?q=%00", "/alerts?office=15BB%00", "/alerts/%00", "/tips?q=a%00b"] {
+            assert_eq!(ask(&room, "GET", path, Some(&who), "").await.0, 400, "{path}");
+        }
+        assert_eq!(ask(&room, "GET", "/alerts?q=%2500", Some(&who), "").await.0, 200);
+    }
 }

@@ -28,7 +28,9 @@ enum Gives {
 type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'static str]);
 
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
-const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule"];
+const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "similar"];
+/// Of an open page: with the newest change that its list has.
+const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
 const REPORT: &[&str] = &["period", "day", "view", "unit"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
@@ -52,7 +54,7 @@ const ENTRIES: &[Entry] = &[
         "/alerts/stream",
         "Changes of alerts: `alert` (JSON with a card), `counts`; `refresh` and `missed`: take the list anew, soon or at once; `broker`: 1 = it is there",
         Gives::Events,
-        FILTERS,
+        STREAM,
     ),
     ("GET", "/alerts/{id}", "One alert; opening it counts as having looked", Gives::Page, &[]),
     ("GET", "/alerts/{id}/footage", "What video there is of an alert, and why not", Gives::Page, &[]),
@@ -68,7 +70,7 @@ const ENTRIES: &[Entry] = &[
         "/alerts/{id}/{step}",
         "Takes a step: ack, dismiss, escalate, close, bind, hold, release",
         Gives::Form,
-        &["reason", "note", "decl", "action", "visit", "from", "to", "hold"],
+        &["reason", "note", "facts", "back", "decl", "action", "visit", "from", "to", "hold"],
     ),
     ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved, &["note"]),
     (
@@ -143,7 +145,13 @@ const ENTRIES: &[Entry] = &[
     ("GET", "/shifts", "Who is on duty, and the roster", Gives::Page, &[]),
     ("POST", "/shifts", "Writes a shift into the roster", Gives::Form, SHIFT),
     ("GET", "/shifts/{id}", "One shift with its hand-over", Gives::Page, &[]),
-    ("POST", "/shifts/{id}/{step}", "Takes a step: change, give, take, send_back", Gives::Form, &["note", "to"]),
+    (
+        "POST",
+        "/shifts/{id}/{step}",
+        "Takes a step: change (as in the roster, with the `version` that was changed), give, take (`to`: the next shift), send_back",
+        Gives::Form,
+        &["note", "version", "from", "to", "leader", "focus", "duty0", "name0"],
+    ),
     ("GET", "/reports", "Report on tips", Gives::Page, REPORT),
     ("GET", "/reports/tips", "The tips behind a figure", Gives::Page, &["period", "day", "view", "unit", "list"]),
     ("GET", "/reports/csv", "Figures and tips", Gives::File("text/csv"), REPORT),

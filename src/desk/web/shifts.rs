@@ -23,12 +23,11 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>) -> Answer {
     super::audit::viewed(&ctx, "shifts", "", "").await.or_problem(&ctx)?;
     let db = &ctx.room.db;
     let shifts = db.shifts(SHOWN).await.or_problem(&ctx)?;
-    let handed = db.handed_over().await.or_problem(&ctx)?;
+    let handed = db.newest_handovers().await.or_problem(&ctx)?;
     let people = People::load(&ctx).await.or_problem(&ctx)?;
     let now = utc_now().0;
-    let (last_end, taken) = (shifts.iter().map(|s| s.to_ms).max(), |s: &ShiftRow| {
-        handed.iter().find(|(id, _)| *id == s.id).map(|(_, t)| *t)
-    });
+    let last_end = shifts.iter().map(|s| s.to_ms).max();
+    let newest = |s: &ShiftRow| handed.iter().find(|h| h.shift_id == s.id);
     let content = html! {
         @for s in shifts.iter().filter(|s| s.from_ms <= now && now < s.to_ms) {
             section.card { h2 { (ctx.t("shift.now")) ": " a href={ "/shifts/" (s.id) } { (people.name(&s.leader)) } }
@@ -42,8 +41,13 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>) -> Answer {
                 td { a href={ "/shifts/" (s.id) } { (parts::day(&s.duty_day)) } }
                 td { (parts::time(&ctx, s.from_ms)) } td { (parts::time(&ctx, s.to_ms)) } td { (people.name(&s.leader)) }
                 td.wrap { (s.focus) }
-                td { @match taken(s) { Some(1) => span.good { (ctx.t("handover.taken")) }, Some(_) => span.up { (ctx.t("handover.waits")) },
-                    None if s.to_ms < now => span.up { (ctx.t("handover.missing")) }, None => "–" } }
+                td { @match newest(s) {
+                    Some(h) if h.taken_ms.is_none() => span.up { (ctx.t("handover.waits")) },
+                    Some(h) if h.refused != 0 => span.up { (ctx.t("handover.sent_back")) },
+                    Some(_) => span.good { (ctx.t("handover.taken")) },
+                    None if s.to_ms < now => span.up { (ctx.t("handover.missing")) },
+                    None => "–",
+                } }
             } } }
         } } }
         @if ctx.may(Need::LeadShifts) {
