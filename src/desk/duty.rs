@@ -1,12 +1,14 @@
 //! What people decide, in one transaction each: the step, its history, its audit and what is published. Which steps
 //! there are is in `alert.rs` and `tip.rs`; who may take them in `access.rs`.
 
+use serde_json::{Value, json};
+
 use super::access::User;
 use super::alert::{self, Step};
 use super::db::alerts::AlertRow;
 use super::db::audit::Act;
 use super::db::{DbError, Tx};
-use super::room::{Room, new_id};
+use super::room::{Room, digest, new_id};
 use crate::clock::{UtcMillis, utc_now};
 
 /// Why a decision was not taken.
@@ -28,11 +30,29 @@ impl From<sqlx::Error> for DutyError {
     }
 }
 
-/// Takes a step with an alert.
-pub(crate) async fn alert_step(room: &Room, user: &User, id: &str, step: &Step) -> Result<AlertRow, DutyError> {
+/// Digest of what somebody knows who ends an alert, as a page shows it: how grave, what customs says, how it is tied, and who
+/// asked to end it before. Not its revision: a new picture makes no decision wrong.
+pub(crate) fn facts(row: &AlertRow) -> String {
+    let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+    let of = |pointer| body.pointer(pointer).cloned().unwrap_or_default();
+    let known = json!([row.severity, row.rule, of("/data/check/answer"), of("/data/link/verdict"), row.asked_by]);
+    digest(&known.to_string())
+}
+
+/// Takes a step with an alert. `known`: the [`facts`] of the page on which somebody decided, where it matters.
+pub(crate) async fn alert_step(
+    room: &Room,
+    user: &User,
+    id: &str,
+    step: &Step,
+    known: Option<&str>,
+) -> Result<AlertRow, DutyError> {
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let mut row = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
+    if known.is_some_and(|known| known != facts(&row)) {
+        return Err(DbError::Changed(format!("alert {id}")).into());
+    }
     if take(&mut tx, user, &mut row, step, now).await? {
         tx.commit().await?;
         room.hub.nudge();
@@ -56,8 +76,7 @@ pub(super) async fn take(
     tx.add_alert_action(&new_id(now), &row.id, now, &user.name, &entry).await?;
     let detail = [entry.reason.as_str(), entry.note.as_str()].join(" ");
     let action = format!("alert.{}", entry.action);
-    let act =
-        Act { account: &user.name, office: &row.office, action: &action, object: &row.id, detail: detail.trim() };
+    let act = Act { account: &user.name, office: &row.office, action: &action, object: &row.id, detail: detail.trim() };
     tx.audit(act).await?;
     tx.touch(&row.id, false).await?;
     Ok(true)
@@ -153,6 +172,34 @@ mod tests {
         add(&room, "late today", 4, now, 1).await;
         assert_eq!(after_a_second(&room, "late").await, ("unseen".into(), false));
         assert_eq!(after_a_second(&room, "late today").await, ("new".into(), false));
+    }
+
+    #[tokio::test]
+    async fn nobody_ends_an_alert_knowing_something_else_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let user = |name: &str| User { name: name.into(), ..crate::desk::access::tests::user() };
+        let dismiss = Step::Dismiss { reason: "test".into(), note: String::new() };
+        let known = async || facts(&room.db.alert("E1").await.unwrap().unwrap());
+        let ends = async |who: &str, known: &str| match alert_step(&room, &user(who), "E1", &dismiss, Some(known)).await
+        {
+            Ok(row) => row.state,
+            Err(DutyError::Db(DbError::Changed(_))) => "changed".into(),
+            Err(error) => panic!("{error}"),
+        };
+        add(&room, "E1", 4, utc_now().0, 0).await;
+        let seen = known().await;
+        let answer =
+            "UPDATE alert SET body = REPLACE(body, '\"answer\":\"no\"', '\"answer\":\"unknown\"'), revision = 2";
+        sqlx::query(answer).execute(&room.db.pool).await.unwrap();
+        assert_eq!((ends("an", &seen).await, ends("an", "").await), ("changed".into(), "changed".into()));
+        let seen = known().await;
+        let picture = "UPDATE alert SET body = REPLACE(body, 'truck', 'car'), revision = 3";
+        sqlx::query(picture).execute(&room.db.pool).await.unwrap();
+        assert_eq!(ends("an", &seen).await, "acked", "asked for; a new picture is nothing");
+        // Who thought that he was the first to ask would have agreed.
+        assert_eq!(ends("binh", &seen).await, "changed");
+        assert_eq!(ends("binh", &known().await).await, "closed");
     }
 
     #[tokio::test]

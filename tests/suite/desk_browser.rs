@@ -66,6 +66,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.until("window.kinds.includes('opaqueredirect')").await;
     browser.press("d").await;
     browser.until("document.getElementById('dialog-dismiss').open").await;
+    browser.until("document.querySelector('#dialog-dismiss [name=facts]').value.length === 64").await;
     browser.picture("dismiss").await;
     browser.press("\u{e00c}").await;
     browser.press("t").await;
@@ -114,7 +115,9 @@ async fn the_others_of_a_group_are_not_hidden(browser: &Chromium, room: &Room) {
     room.say(vec![alert("15BB", FOURTH, 4, 2, None)]).await;
     browser.until(&format!("document.getElementById('a-{FOURTH}')")).await;
     browser.open(&room.url("/alerts")).await;
-    browser.until(&format!("document.querySelector('#a-{FOURTH} .more') && !document.getElementById('a-{THIRD}')")).await;
+    browser
+        .until(&format!("document.querySelector('#a-{FOURTH} .more') && !document.getElementById('a-{THIRD}')"))
+        .await;
     let mut news = alert("15BB", FOURTH, 5, 2, None);
     let mut body = crate::support::desk::body_of(&news);
     (body["data"]["revision"], body["data"]["phase"]) = (serde_json::json!(2), serde_json::json!("update"));

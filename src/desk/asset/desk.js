@@ -195,10 +195,13 @@ list?.addEventListener("submit", async (event) => {
 });
 
 // ---- dialogs
-function ask(what, id) {
+function ask(what, card) {
   const dialog = document.getElementById("dialog-" + what);
   if (!dialog) return false;
-  dialog.querySelector("form").action = "/alerts/" + encodeURIComponent(id) + "/" + what;
+  const form = dialog.querySelector("form");
+  form.action = "/alerts/" + encodeURIComponent(card.dataset.id) + "/" + what;
+  // What is decided is decided about what is shown now.
+  if (form.elements.facts) form.elements.facts.value = card.dataset.facts;
   dialog.showModal();
   return true;
 }
@@ -211,7 +214,7 @@ document.addEventListener("click", (event) => {
     return;
   }
   const act = event.target.closest(".alert a[data-act]");
-  if (act && act.dataset.act !== "tip" && ask(act.dataset.act, act.closest(".alert").dataset.id)) event.preventDefault();
+  if (act && act.dataset.act !== "tip" && ask(act.dataset.act, act.closest(".alert"))) event.preventDefault();
 });
 if (location.hash === "#dismiss" || location.hash === "#escalate") {
   document.querySelector("details" + location.hash)?.setAttribute("open", "");

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::alerts::{declarations, dismiss_form, escalate_form, how};
+use super::alerts::{declarations, dismiss_form, escalate_form, facts_field, how};
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
@@ -27,7 +27,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
     let found = ctx.room.db.alert(&id).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
     let mut row = found.or_problem(&ctx)?;
     if ctx.may(Need::ActAlerts) {
-        row = duty::alert_step(&ctx.room, &ctx.user, &id, &Step::Look).await.or_problem(&ctx)?;
+        row = duty::alert_step(&ctx.room, &ctx.user, &id, &Step::Look, None).await.or_problem(&ctx)?;
     }
     super::audit::viewed_of(&ctx, &row.office, "alert.view", &id, "").await.or_problem(&ctx)?;
     super::assets::note_shown(&ctx);
@@ -187,9 +187,10 @@ fn pretty(body: &str) -> String {
 
 fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
     let open = row.state != State::Closed.as_str();
+    let known = duty::facts(row);
     let button = |step: &str, key: &str, mark: &str| {
         html! {
-            form method="post" action={ "/alerts/" (row.id) "/" (step) } { (token(ctx)) button data-act=(step) { (ctx.t(key)) @if !mark.is_empty() { kbd { (mark) } } } }
+            form method="post" action={ "/alerts/" (row.id) "/" (step) } { (token(ctx)) (facts_field(&known)) button data-act=(step) { (ctx.t(key)) @if !mark.is_empty() { kbd { (mark) } } } }
         }
     };
     html! {
@@ -197,10 +198,10 @@ fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
             section.steps data-keys="" {
                 @if row.state != State::Acked.as_str() { (button("ack", "act.ack", "A")) }
                 @else if row.severity < 4 { (button("close", "act.close", "")) }
-                @else { details { summary data-act="close" { (ctx.t("act.close")) } (close_form(ctx, &row.id)) } }
+                @else { details { summary data-act="close" { (ctx.t("act.close")) } (close_form(ctx, &row.id, &known)) } }
                 a.button href={ "/tips/new?alert=" (row.id) } data-act="tip" { (ctx.t("act.tip")) kbd { "T" } }
                 @if let Some(who) = &row.asked_by { p.up { (ctx.t("asked_by")) " " (who) } }
-                details #dismiss { summary data-act="dismiss" { (ctx.t(if row.asked_by.is_some() { "act.dismiss_second" } else { "act.dismiss" })) kbd { "D" } } (dismiss_form(ctx, &row.id)) }
+                details #dismiss { summary data-act="dismiss" { (ctx.t(if row.asked_by.is_some() { "act.dismiss_second" } else { "act.dismiss" })) kbd { "D" } } (dismiss_form(ctx, &row.id, &known)) }
                 details #escalate { summary data-act="escalate" { (ctx.t("act.escalate")) kbd { "E" } } (escalate_form(ctx, &row.id)) }
             }
         }
@@ -208,10 +209,10 @@ fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
 }
 
 /// What is critical ends with words, and with a second person.
-fn close_form(ctx: &Ctx, id: &str) -> Markup {
+fn close_form(ctx: &Ctx, id: &str, known: &str) -> Markup {
     html! {
         form.stack method="post" action={ "/alerts/" (id) "/close" } {
-            (token(ctx))
+            (token(ctx)) (facts_field(known))
             label { (ctx.t("note")) textarea name="note" rows="2" maxlength="1000" required {} }
             p.hint { (ctx.t("act.needs_second")) }
             p.line { button.main { (ctx.t("act.close")) } button type="button" data-close="" { (ctx.t("back")) } }
@@ -249,7 +250,9 @@ pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Po
         }
         _ => return Err(Problem::not_found(ctx.language)),
     };
-    duty::alert_step(&ctx.room, &ctx.user, &id, &step).await.or_problem(ctx)?;
+    // Without any it is no form of ours, and he who sent it knows nothing.
+    let known = matches!(step, Step::Dismiss { .. } | Step::Close { .. }).then(|| post.get("facts"));
+    duty::alert_step(&ctx.room, &ctx.user, &id, &step, known).await.or_problem(ctx)?;
     let back = if post.get("back") == "list" { "/alerts".to_owned() } else { format!("/alerts/{id}") };
     Ok(Redirect::to(&back).into_response())
 }

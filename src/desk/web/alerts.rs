@@ -12,6 +12,7 @@ use super::parts::{self, Offices};
 use crate::desk::access::Need;
 use crate::desk::alert::{REASONS, State};
 use crate::desk::db::alerts::{AlertRow, Wanted};
+use crate::desk::duty;
 use crate::desk::message::text;
 
 /// Alerts on one page.
@@ -141,7 +142,7 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize,
     let open = row.state != State::Closed.as_str();
     html! {
         article.alert #{ "a-" (row.id) } tabindex="0" data-id=(row.id) data-severity=(row.severity) data-at=(row.at_ms)
-            data-state=(row.state) data-group=(row.group_key) data-call=[calls_since(row)] aria-label={ (title) " – " (row.place) } {
+            data-state=(row.state) data-group=(row.group_key) data-facts=[open.then(|| duty::facts(row))] data-call=[calls_since(row)] aria-label={ (title) " – " (row.place) } {
             (thumbnail(ctx, row))
             div.text {
                 p.line { (parts::severity(ctx, row.severity)) strong { a href={ "/alerts/" (row.id) } { (title) } }
@@ -229,17 +230,22 @@ fn quick(ctx: &Ctx, row: &AlertRow, own: bool) -> Markup {
 fn dialogs(ctx: &Ctx) -> Markup {
     html! {
         @if ctx.may(Need::ActAlerts) {
-            dialog #dialog-dismiss aria-labelledby="h-dismiss" { h2 #h-dismiss { (ctx.t("act.dismiss")) } (dismiss_form(ctx, "")) }
+            dialog #dialog-dismiss aria-labelledby="h-dismiss" { h2 #h-dismiss { (ctx.t("act.dismiss")) } (dismiss_form(ctx, "", "")) }
             dialog #dialog-escalate aria-labelledby="h-escalate" { h2 #h-escalate { (ctx.t("act.escalate")) } (escalate_form(ctx, "")) }
         }
     }
 }
 
-/// The form behind D.
-pub(crate) fn dismiss_form(ctx: &Ctx, id: &str) -> Markup {
+/// What he who decides knows; see [`duty::facts`].
+pub(crate) fn facts_field(known: &str) -> Markup {
+    html! { input type="hidden" name="facts" value=(known); }
+}
+
+/// The form behind D. On the list the script says of which card.
+pub(crate) fn dismiss_form(ctx: &Ctx, id: &str, known: &str) -> Markup {
     html! {
         form.stack method="post" action={ "/alerts/" (id) "/dismiss" } {
-            (super::page::token(ctx))
+            (super::page::token(ctx)) (facts_field(known))
             label { (ctx.t("reason")) (parts::select("reason", "", Some(ctx.t("choose")), &parts::options(ctx, "dismiss", &REASONS))) }
             label { (ctx.t("note")) textarea name="note" rows="2" maxlength="1000" {} }
             p.hint { (ctx.t("act.needs_second")) }

@@ -94,6 +94,8 @@ pub struct Browser {
     pub client: reqwest::Client,
     pub cookies: BTreeMap<String, String>,
     csrf: String,
+    /// What the last alert's page showed, as its forms send it.
+    facts: String,
 }
 
 fn field(html: &str, name: &str) -> String {
@@ -105,7 +107,8 @@ impl Browser {
     /// Signs in with a one-time password and chooses [`PASSWORD`].
     pub async fn enter(room: &Room, name: &str, once: &str) -> Self {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut this = Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new() };
+        let mut this =
+            Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new(), facts: String::new() };
         this.sign_in(name, once).await;
         this.get("/password").await.expect_status(200);
         let form = [("now", once), ("new", PASSWORD), ("again", PASSWORD)];
@@ -127,6 +130,7 @@ impl Browser {
             client: self.client.clone(),
             cookies: self.cookies.clone(),
             csrf: self.csrf.clone(),
+            facts: self.facts.clone(),
         }
     }
 
@@ -147,6 +151,10 @@ impl Browser {
         if !csrf.is_empty() {
             self.csrf = csrf;
         }
+        let facts = field(&text, "facts");
+        if !facts.is_empty() {
+            self.facts = facts;
+        }
         Page { status, to, text }
     }
 
@@ -155,9 +163,9 @@ impl Browser {
         self.done(request).await
     }
 
-    /// Sends a form with the token of the last page.
+    /// Sends a form with the token of the last page, and with what the last alert's page showed.
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
-        let mut fields = vec![("csrf", self.csrf.as_str())];
+        let mut fields = vec![("csrf", self.csrf.as_str()), ("facts", self.facts.as_str())];
         fields.extend_from_slice(form);
         let encoded: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={}", escaped(v))).collect();
         let request = self.client.post(format!("{}{path}", self.base));
@@ -190,7 +198,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn alert(office: &str, id: &str, seq: i64, severity: i64, picture: Option<&[u8]>) -> (String, Vec<u8>) {
     let at = gatewatch::clock::utc_now();
     // Eight hours after midnight, seven hours east.
-    let (now, duty_day) = (at.to_rfc3339(), &at.plus_ms(-3_600_000).to_rfc3339()[..10]);
+    let (now, duty_day) = (at.to_rfc3339(), at.plus_ms(-3_600_000).to_rfc3339()[..10].to_owned());
     let topic = format!("gatewatch/v1/{office}/gate-01");
     let snapshot =
         picture.map(|p| json!({"topic": format!("{topic}/snapshot/{id}"), "sha256": sha256(p), "bytes": p.len()}));
