@@ -119,6 +119,23 @@ fn too_many_is_one_event_that_grows_and_ends_with_the_one_that_leaves() {
 }
 
 #[test]
+fn a_crowd_that_outlasts_who_made_it_too_many_is_one_event_to_its_end() {
+    let mut s = stage(json!({"occupancy": {"limit": 2, "after_s": 30.0, "classes": ["truck"]}}), 200);
+    let drive = |id, x: f32, from: i64, to: i64| {
+        actor(id, "truck", &[(from, 200.0, 400.0), (from + 1000, x, 400.0), (to, x, 400.0), (to + 1000, 200.0, 400.0)])
+    };
+    // The third comes at 5 s, the fourth at 15 s; the third leaves again long before the thirty seconds are over.
+    s.actors = vec![drive(1, 650.0, 0, 90_000), drive(2, 600.0, 1000, 60_000), drive(3, 550.0, 5000, 17_000)];
+    s.actors.push(drive(4, 500.0, 15_000, 80_000));
+    let events = s.play(100_000);
+    assert_eq!(events.iter().map(|e| e.phase).collect::<Vec<_>>(), [Phase::New, Phase::End], "{:?}", brief(&events));
+    let (new, end) = (&events[0], &events[1]);
+    assert!((5400..=6000).contains(&(new.start.0 - T0)), "{:?}", brief(&events));
+    assert_eq!((new.track.0.random(), new.label.as_str(), new.key), (4, "truck", end.key), "named by one who is there");
+    assert!((60_000..62_000).contains(&(end.end.unwrap().0 - T0)), "{:?}", brief(&events));
+}
+
+#[test]
 fn a_bay_is_occupied_and_empty_once_though_the_vehicle_is_two_boxes_and_is_lost_for_a_while() {
     let mut s = stage(json!({"bay": {"after_s": 3.0, "lost_s": 10.0}}), 200);
     s.actors.push(actor(1, "truck", &VISIT));

@@ -129,7 +129,7 @@ impl AreaRules {
         if let Some(last) = self.last {
             for i in 0..self.areas.len() {
                 let reports = self.wholes[i].cut(last, reason);
-                events.extend(reports.into_iter().filter_map(|(who, draft)| self.report(i, who, draft)));
+                events.extend(reports.into_iter().map(|(who, draft)| self.report(i, who, draft)));
             }
         }
         self.lines.iter_mut().for_each(GateLine::forget);
@@ -234,7 +234,7 @@ impl AreaRules {
             let crowd = Crowd { present: self.present(i, now), gone: std::mem::take(&mut self.gone[i]) };
             let config = &self.areas[i].config;
             let reports = self.wholes[i].step(config, &crowd, &seen, now, checks, &mut self.keys);
-            events.extend(reports.into_iter().filter_map(|(who, draft)| self.report(i, who, draft)));
+            events.extend(reports.into_iter().map(|(who, draft)| self.report(i, who, draft)));
         }
     }
 
@@ -255,22 +255,18 @@ impl AreaRules {
         self.tracks.values().filter_map(inside).collect()
     }
 
-    /// A report about an area as a whole. Without a known track it can only be an end, whose message is there already.
-    fn report(&self, area: usize, who: Named, draft: Draft) -> Option<AreaEvent> {
+    /// A report about an area as a whole. Its track may be long over: what is known of an end is in the messages before it.
+    fn report(&self, area: usize, who: Named, draft: Draft) -> AreaEvent {
         let subject = match who {
             Named::Thing { track, label, rect, score } => Subject { track, label, rect, score, jumped: false },
             Named::Track(id) => {
                 let followed = self.tracks.get(&id).map(|f| &f.subject);
                 let unknown =
                     || Subject { track: id, label: "".into(), rect: Rect::from([0.0; 4]), score: 0.0, jumped: false };
-                let known = followed.or_else(|| self.ended.get(&id)).cloned();
-                if known.is_none() && draft.phase != super::Phase::End {
-                    return None;
-                }
-                known.unwrap_or_else(unknown)
+                followed.or_else(|| self.ended.get(&id)).cloned().unwrap_or_else(unknown)
             }
         };
-        Some(event(draft, &self.areas[area].config.id, &subject))
+        event(draft, &self.areas[area].config.id, &subject)
     }
 }
 

@@ -32,7 +32,9 @@ impl Occupancy {
         let mut by_entry: Vec<_> = crowd.present.iter().map(|p| (p.entered, p.track)).collect();
         by_entry.sort_by_key(|(entered, _)| entered.mono);
         let over = by_entry.get(config.limit as usize).copied()?;
-        let (since, track) = *self.since.get_or_insert(over);
+        let (since, first) = *self.since.get_or_insert(over);
+        // Who made it too many may have gone meanwhile, while the number stayed.
+        let track = if crowd.present.iter().any(|p| p.track == first) { first } else { over.1 };
         match &mut self.open {
             None if now.mono.since(since.mono) >= seconds(config.after_s) => {
                 let (open, draft) = Open::begin(keys.next(), RuleKind::Occupancy, config.severity, since, now);

@@ -590,6 +590,16 @@ fn a_thing_long_gone_is_shown_at_its_place_in_the_picture_of_now() {
     assert_valid(&findings);
 }
 
+#[test]
+fn an_event_of_a_track_that_nobody_remembers_is_said_with_the_picture_of_now() {
+    let mut scene = Scene::grey();
+    let unknown = TrackId(ulid::Ulid::from_parts(9, 9));
+    let findings = tell(&mut scene, vec![AreaEvent { track: unknown, ..said(RuleKind::Occupancy, Phase::New, 7, 0) }]);
+    assert_eq!((findings.len(), scene.life.open_events()), (1, 1));
+    assert!(findings[0].frame.is_some());
+    assert_valid(&findings);
+}
+
 fn annotator(language: Language, max_published_bytes: u32) -> Annotator {
     let pictures = PicturesConfig { max_published_bytes, ..PicturesConfig::default() };
     Annotator::new(&pictures, &SiteConfig { language, ..SiteConfig::default() }, &[]).unwrap()
