@@ -18,7 +18,7 @@ use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{CameraConfig, EventsConfig, SiteConfig};
 use crate::customs::{LinkOutcome, Sought};
 use crate::ids::IdSource;
-use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
+use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind, renamed};
 use crate::track::{Track, TrackId};
 
 /// A picture is clearly better from this many times score × area.
@@ -141,6 +141,7 @@ impl Lifecycle {
     /// Tracks that exchanged their names, before the frame in which they did is taken: what an event is about goes with the
     /// thing, and is marked.
     pub fn exchange(&mut self, names: &[(TrackId, TrackId)]) {
+        let exchanged = |track: &mut TrackId| names.iter().any(|pair| renamed(track, *pair));
         for open in self.open.values_mut() {
             let other = |(a, b): &(TrackId, TrackId)| match open.track {
                 track if track == *a => Some(*b),

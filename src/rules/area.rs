@@ -204,6 +204,12 @@ impl Whole {
         reports
     }
 
+    /// These two tracks exchanged their names. Things at their places are found again by their places.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        self.occupancy.exchange(names);
+        self.bay.exchange(names);
+    }
+
     /// The camera or the process is over since `last`.
     pub fn cut(&mut self, last: Sight, reason: EndReason) -> Vec<(Named, Draft)> {
         let tracks = self.occupancy.cut(last, reason).into_iter().chain(self.bay.cut(last, last, reason));

@@ -239,6 +239,42 @@ fn an_opened_container_is_critical_and_needs_its_class() {
 }
 
 #[test]
+fn a_second_container_that_is_opened_beside_the_first_is_another_event() {
+    let mut s = stage(json!({"opened_without_inspection": {"classes": ["open_door"]}}), 200);
+    let door = |id, x: f32, from: i64, to: i64| {
+        let mut door = actor(id, "open_door", &[(from, x, 400.0), (to, x, 400.0)]);
+        door.size = (40.0, 80.0);
+        door
+    };
+    // Both doors of one container; one of them is lost and found again; the other container three metres further on.
+    s.actors = vec![door(1, 480.0, 5000, 20_000), door(2, 530.0, 6000, 40_000), door(3, 480.0, 25_000, 40_000)];
+    s.actors.push(door(4, 640.0, 8000, 30_000));
+    let events: Vec<_> = s.play(70_000).into_iter().filter(|e| !e.quiet).collect();
+    let said: Vec<_> = events.iter().map(|e| (e.phase, e.severity, e.suppressed, e.start.0 - T0)).collect();
+    let new = |start| (Phase::New, 4, 0, start);
+    let end = |count, start| (Phase::End, 4, count, start);
+    assert_eq!(said, [new(5000), new(8000), end(0, 8000), end(2, 5000)], "{:?}", brief(&events));
+    assert_eq!((events[0].key, events[1].key), (events[3].key, events[2].key));
+}
+
+#[test]
+fn a_group_shows_who_is_there_though_two_of_it_exchanged_their_names() {
+    let mut s = stage(json!({"restricted": {}, "settle_ms": 0}), 200);
+    let walk = [(0, 450.0, 400.0), (20_000, 450.0, 400.0), (20_600, 350.0, 400.0), (60_000, 350.0, 400.0)];
+    s.actors.push(actor(1, "person", &walk));
+    s.actors.push(actor(2, "truck", &[(0, 700.0, 400.0), (60_000, 700.0, 400.0)]));
+    s.exchanged = Some((10_000, 1, 2));
+    let events = s.play(40_000);
+    let shown = |e: &super::AreaEvent| (e.track.0.random(), e.label.to_string(), e.jumped);
+    assert_eq!(shown(&events[0]), (1, "person".into(), false));
+    // The person, called 2 by now, has left.
+    let last = events.last().unwrap();
+    assert!(last.quiet && shown(last) == (1, "truck".into(), true), "{:?}", brief(&events));
+    let ends = s.lose();
+    assert_eq!(ends.iter().map(shown).collect::<Vec<_>>(), [(1, "truck".into(), true)], "{:?}", brief(&ends));
+}
+
+#[test]
 fn what_customs_say_while_nobody_is_there_is_said_with_who_comes_back() {
     let mut s = stage(json!({"opened_without_inspection": {"classes": ["open_door"]}}), 200);
     // The feed was last heard at the start, ten minutes are the limit.

@@ -5,7 +5,7 @@
 use super::crowd::Crowd;
 use super::draft::{Draft, Keys, Open};
 use super::presence::Sight;
-use super::{EndReason, RuleKind, seconds};
+use super::{EndReason, RuleKind, renamed, seconds};
 use crate::clock::UtcMillis;
 use crate::config::{BayConfig, UnbookedConfig};
 use crate::customs::{Answer, Check};
@@ -33,6 +33,13 @@ struct Use {
 }
 
 impl Bay {
+    /// These two tracks exchanged their names.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        if let Some(used) = &mut self.used {
+            renamed(&mut used.track, names);
+        }
+    }
+
     /// Takes who is there after a frame. `booked` asks whether a booking covers the bay since a moment, `right` whether the
     /// vehicle there since then is the booked one.
     pub fn step(

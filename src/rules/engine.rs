@@ -137,7 +137,7 @@ impl AreaRules {
     }
 
     /// Two tracks that each leap to where the other one was have exchanged their names: what is known of the things
-    /// goes with the things, and is marked.
+    /// goes with the things, and is marked; what remembers who it was about follows.
     fn untangle(&mut self, now: Sight, tracks: &[Track]) {
         let leaps = |t: &&Track| t.matched && self.tracks.get(&t.id).is_some_and(|f| f.leaps_to(t, now));
         let mut leaping: Vec<&Track> = tracks.iter().filter(leaps).collect();
@@ -155,6 +155,11 @@ impl AreaRules {
                 self.tracks.insert(a.id, of_b);
                 self.exchanged.push((a.id, b.id));
             }
+        }
+        for names in &self.exchanged {
+            self.lines.iter_mut().for_each(|l| l.exchange(*names));
+            self.wholes.iter_mut().for_each(|w| w.exchange(*names));
+            self.groups.exchange(*names);
         }
     }
 

@@ -47,6 +47,19 @@ fn a_second_vehicle_within_the_time_is_tailgating_beside_its_crossing() {
 }
 
 #[test]
+fn a_second_vehicle_is_tailgating_though_both_exchange_their_names_in_between() {
+    let mut s = stage(json!({"tailgating": {"within_s": 4.0}}));
+    let mut second = crossing(2, 8000, true);
+    second.label = "car";
+    (second.size, s.exchanged) = ((80.0, 50.0), Some((6600, 1, 2)));
+    s.actors = vec![crossing(1, 5000, true), second];
+    let events = s.play(12_000);
+    use RuleKind::{LineCross, Tailgating};
+    let rules: Vec<_> = events.iter().map(|e| (e.rule, e.label.as_str())).collect();
+    assert_eq!(rules, [(LineCross, "truck"), (LineCross, "car"), (Tailgating, "car")], "{:?}", brief(&events));
+}
+
+#[test]
 fn the_same_vehicle_and_the_other_direction_are_no_tailgating() {
     let mut s = stage(json!({"tailgating": {"within_s": 10.0}, "direction": "both"}));
     let keys = [

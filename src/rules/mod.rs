@@ -156,6 +156,17 @@ impl RuleKind {
     ];
 }
 
+/// Gives a remembered track its other name, where it is one of two that exchanged theirs; whether it was.
+pub(crate) fn renamed(track: &mut TrackId, (a, b): (TrackId, TrackId)) -> bool {
+    let other = match *track {
+        t if t == a => b,
+        t if t == b => a,
+        _ => return false,
+    };
+    *track = other;
+    true
+}
+
 /// Seconds of the configuration as milliseconds.
 #[expect(clippy::cast_possible_truncation, reason = "the configuration's ranges are far below")]
 fn seconds(s: f64) -> i64 {

@@ -4,7 +4,7 @@
 use super::crowd::Crowd;
 use super::draft::{Draft, Keys, Open};
 use super::presence::Sight;
-use super::{EndReason, RuleKind, seconds};
+use super::{EndReason, RuleKind, renamed, seconds};
 use crate::config::OccupancyConfig;
 use crate::track::TrackId;
 
@@ -57,6 +57,13 @@ impl Occupancy {
         let gone = crowd.gone.iter().max_by_key(|g| g.at.mono);
         let (at, reason) = gone.map_or((now, EndReason::Observed), |g| (g.at, g.reason));
         Some((track, Draft { count: Some(most), ..open.end(at, now, reason) }))
+    }
+
+    /// These two tracks exchanged their names.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        if let Some((_, track)) = &mut self.since {
+            renamed(track, names);
+        }
     }
 
     /// Camera or process is over while the situation lasts.

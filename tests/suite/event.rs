@@ -600,6 +600,21 @@ fn an_event_of_a_track_that_nobody_remembers_is_said_with_the_picture_of_now() {
     assert_valid(&findings);
 }
 
+#[test]
+fn what_waits_to_be_said_stays_with_its_thing_when_names_are_exchanged() {
+    let mut scene = Scene::with_events(EventsConfig { max_per_minute: 1, ..EventsConfig::default() });
+    let other = TrackId(ulid::Ulid::from_parts(1, 2));
+    let new = |key: u64| AreaEvent { severity: 3, ..said(RuleKind::Restricted, Phase::New, key, 0) };
+    assert_eq!(tell(&mut scene, vec![new(1), AreaEvent { track: other, ..new(2) }]).len(), 1);
+    scene.life.exchange(&[(other, TrackId(ulid::Ulid::from_parts(1, 1)))]);
+    let mut late = Vec::new();
+    while late.is_empty() && scene.number < 400 {
+        late = tell(&mut scene, Vec::new()).into_iter().filter(|f| f.event.data.phase == Phase::New).collect();
+    }
+    let data = &late[0].event.data;
+    assert_eq!((data.object.track_id, data.implausible_jump), (TrackId(ulid::Ulid::from_parts(1, 1)), true));
+}
+
 fn annotator(language: Language, max_published_bytes: u32) -> Annotator {
     let pictures = PicturesConfig { max_published_bytes, ..PicturesConfig::default() };
     Annotator::new(&pictures, &SiteConfig { language, ..SiteConfig::default() }, &[]).unwrap()
