@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::draft::ended;
 use super::presence::Sight;
 use super::{AreaEvent, EndReason, Phase, RuleKind, renamed};
 use crate::clock::MonoMillis;
@@ -171,9 +172,10 @@ impl Group {
     }
 
     fn finish(mut self) -> Option<AreaEvent> {
-        let (end, at) = self.over.take()?;
-        let dwell_ms = Some(at.since(self.began));
-        Some(AreaEvent { dwell_ms, ..self.said(end) })
+        let (last, at) = self.over.take()?;
+        let dwell_ms = at.since(self.began);
+        let end = last.end.map(|end| ended(self.first.start, end, dwell_ms));
+        Some(AreaEvent { dwell_ms: Some(dwell_ms), end, ..self.said(last) })
     }
 
     /// A member's report as the group's.
