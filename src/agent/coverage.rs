@@ -262,11 +262,18 @@ fn word_ends(last: Span, now: UtcMillis) -> UtcMillis {
 }
 
 /// Before a camera has said anything.
-const UNKNOWN: Situation =
-    Situation { state: crate::camera::CameraState::Connecting, received: 0, decoded: 0, model_failed: false };
+const UNKNOWN: Situation = Situation {
+    state: crate::camera::CameraState::Connecting,
+    received: 0,
+    decoded: 0,
+    model_failed: false,
+    unfit_since: None,
+};
 
 fn situation(status: &CameraStatus) -> Situation {
+    let of_picture = status.conditions.iter().filter(|c| c.condition.is_of_picture());
     Situation {
+        unfit_since: of_picture.map(|c| c.since).min(),
         state: status.state,
         received: status.received,
         decoded: status.decoded,
