@@ -187,7 +187,7 @@ impl Whole {
             reports.extend(report.map(|(track, draft)| (Named::Track(track), draft)));
         }
         if let Some(rule) = &config.bay {
-            let booked = |since| checks.booked(&config.id, since);
+            let booked = || checks.booked(&config.id);
             let rules = (rule, config.unbooked.as_ref());
             let right = |since| checks.right_vehicle(&config.id, since);
             let drafts = self.bay.step(&crowd.of(&rule.classes), now, rules, (&booked, &right), keys);

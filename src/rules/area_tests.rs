@@ -184,6 +184,50 @@ fn an_unbooked_bay_is_resolved_by_a_booking_that_arrives() {
     assert_eq!(events[2].check.as_ref().unwrap().answer, Answer::Yes);
 }
 
+fn book(id: &str, from: &str, until: &str) -> Value {
+    json!({"id": id, "version": 1, "area": "bay-1", "decl_keys": ["10000001234"], "start": format!("2026-02-02T{from}+07:00"),
+        "end": format!("2026-02-02T{until}+07:00")})
+}
+
+#[test]
+fn who_stays_longer_than_booked_and_its_grace_is_unbooked_since_then() {
+    let mut s = stage(json!({"bay": {}, "unbooked": {}}), 10_000);
+    // It comes at 09:40, is booked until 09:41 and may stay half an hour longer; another booking covers a minute later on.
+    let bookings = [book("a", "09:00:00", "09:41:00"), book("b", "10:30:00", "10:31:00")];
+    s.actors.push(actor(1, "truck", &[(0, 600.0, 400.0), (9_000_000, 600.0, 400.0)]));
+    for ms in (0..9_000_000).step_by(300_000) {
+        s.feed(ms, &json!({"bookings": bookings}));
+    }
+    let events = s.play(9_000_000);
+    let said = [
+        "bay_occupied new 0..",
+        "bay_unbooked new 1870000..",
+        "bay_unbooked end 1870000..2100000 resolved",
+        "bay_unbooked new 4870000..",
+    ];
+    assert_eq!(brief(&events), said, "the half hour is over at 31:00, the quarter before the next begins at 35:00");
+}
+
+#[test]
+fn who_stays_is_judged_by_what_was_read_since_it_came() {
+    let mut s = stage(json!({"bay": {}}), 200);
+    let drive = |id, from: i64, to: i64, x: f32| {
+        actor(id, "truck", &[(from, 200.0, 400.0), (from + 1000, x, 400.0), (to, x, 400.0), (to + 1500, 1000.0, 400.0)])
+    };
+    s.actors = vec![drive(1, 0, 300_000, 500.0), drive(2, 200_000, 600_000, 700.0)];
+    let mut booked = booking("planned", 1);
+    booked["bookings"][0]["containers"] = json!(["CSQU3054383"]);
+    s.feed(0, &booked);
+    let read = json!({"observations": [{"id": "o", "kind": "container", "raw": "MSKU 000008 0", "area": "bay-1",
+        "at": "2026-02-02T09:40:10+07:00", "confidence": 0.97}]});
+    s.feed(10_000, &read);
+    let events: Vec<_> = s.play(400_000).into_iter().filter(|e| e.rule == RuleKind::BayWrongVehicle).collect();
+    let end = events.last().unwrap();
+    assert_eq!(events.len(), 2, "{:?}", brief(&events));
+    assert_eq!((end.phase, end.end_reason), (Phase::End, Some(EndReason::Observed)), "the wrong one has left");
+    assert!((300_000..301_500).contains(&(end.end.unwrap().0 - T0)), "{:?}", brief(&events));
+}
+
 #[test]
 fn a_booked_bay_is_only_occupied() {
     let mut s = stage(json!({"bay": {}, "unbooked": {}}), 200);

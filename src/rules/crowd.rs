@@ -26,6 +26,7 @@ pub(super) struct Present {
 pub(super) struct Gone {
     pub track: TrackId,
     pub label: Label,
+    pub entered: Sight,
     /// First sight outside, or the last sight of it.
     pub at: Sight,
     pub reason: EndReason,

@@ -202,7 +202,7 @@ impl AreaRules {
         let (last, subject) = (followed.last, &followed.subject);
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let counts = followed.confirmed && state.passes;
-            let was_inside = state.presence.entered().is_some();
+            let inside_since = state.presence.entered();
             let mut drafts = Vec::new();
             match state.presence.over() {
                 Some(stay) => {
@@ -212,11 +212,11 @@ impl AreaRules {
                     let who = Who { label: &subject.label, counts, still: &followed.still };
                     drafts = state.judge(area, &Standing::Left(stay), last, who, checks, &mut self.keys);
                 }
-                None if was_inside && counts => {
-                    let (track, label) = (subject.track, subject.label.clone());
-                    self.gone[i].push(Gone { track, label, at: last, reason });
+                None => {
+                    let (track, label) = (subject.track, &subject.label);
+                    let gone = |entered| Gone { track, label: label.clone(), entered, at: last, reason };
+                    self.gone[i].extend(inside_since.filter(|_| counts).map(gone));
                 }
-                None => {}
             }
             drafts.extend(state.cut(last, reason));
             events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
@@ -318,7 +318,7 @@ impl Followed {
 impl Subject {
     fn gone(&self, stay: &Stay) -> Gone {
         let reason = if stay.jumped { EndReason::TrackLost } else { EndReason::Observed };
-        Gone { track: self.track, label: self.label.clone(), at: stay.left, reason }
+        Gone { track: self.track, label: self.label.clone(), entered: stay.entered, at: stay.left, reason }
     }
 }
 

@@ -102,7 +102,11 @@ impl Stage {
                 let (ms, json) = self.facts.pop_front().expect("just seen");
                 let feed = parse_json(json.as_bytes()).expect("a feed");
                 assert!(feed.problems.is_empty(), "{:?}", feed.problems);
-                self.register.apply_all(feed.facts, Some(UtcMillis(T0 + ms)));
+                let heard = UtcMillis(T0 + ms);
+                // As the agent does: readings are settled first.
+                let rehearsed = self.register.rehearse(feed.facts, heard, &RegisterConfig::default());
+                let given = rehearsed.given.into_iter().map(|(fact, _)| fact);
+                self.register.apply_all(given.chain(rehearsed.derived).collect(), Some(heard));
             }
             let tracks: Vec<Track> = self.actors.clone().iter().filter_map(|a| self.track(a)).collect();
             let time = FrameTime {
