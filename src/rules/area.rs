@@ -1,7 +1,7 @@
 //! One area with its rules: the state of a track at it, and the state of the area as a whole.
 
 use super::bay::Bay;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys};
 use super::held::{Condition, Held, Onset, Terms};
 use super::inspection::{self, WithoutInspection};
@@ -170,12 +170,12 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// What the rules about the area say after a frame in which `seen` was seen.
+    /// What the rules about the area say after a frame.
     pub fn step(
         &mut self,
         config: &AreaConfig,
         crowd: &Crowd,
-        seen: &[(TrackId, Rect)],
+        picture: &Picture,
         now: Sight,
         checks: &Checks<'_>,
         keys: &mut Keys,
@@ -195,10 +195,10 @@ impl Whole {
         }
         let mut things = Vec::new();
         if let Some(rule) = &config.object_left {
-            things.extend(self.left.step(&crowd.of(&rule.classes), seen, now, rule, keys));
+            things.extend(self.left.step(&crowd.of(&rule.classes), picture, now, rule, keys));
         }
         if let Some(rule) = &config.object_removed {
-            things.extend(self.removed.step(&crowd.of(&rule.classes), seen, now, rule, keys));
+            things.extend(self.removed.step(&crowd.of(&rule.classes), picture, now, rule, keys));
         }
         reports.extend(things.into_iter().map(thing));
         reports

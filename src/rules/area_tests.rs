@@ -358,6 +358,31 @@ fn who_leaves_while_the_edge_cuts_its_box_off_is_reported() {
 }
 
 #[test]
+fn a_thing_that_stood_behind_something_when_the_camera_came_was_not_left() {
+    let mut s = stage(json!({"object_left": {"after_s": 5.0, "classes": ["container"]}}), 200);
+    // A truck in front of a container; it drives off, and later another container is put down where it stood.
+    s.actors.push(actor(9, "truck", &[(0, 500.0, 420.0), (20_000, 500.0, 420.0), (22_000, 1000.0, 420.0)]));
+    let mut hidden = actor(1, "container", &[(0, 500.0, 410.0), (40_000, 500.0, 410.0)]);
+    hidden.hidden = 0..20_600;
+    s.actors.push(hidden);
+    s.actors.push(actor(2, "container", &[(60_000, 510.0, 415.0), (90_000, 510.0, 415.0)]));
+    assert_eq!(brief(&s.play(80_000)), ["object_left new 60000.."]);
+}
+
+#[test]
+fn a_thing_whose_vote_turns_has_not_been_removed() {
+    for other in ["truck", "bus"] {
+        let rule = json!({"after_s": 5.0, "classes": ["container", "truck"]});
+        let mut s = stage(json!({"object_removed": rule}), 200);
+        s.actors.push(actor(1, "container", &[(0, 500.0, 400.0), (60_000, 500.0, 400.0)]));
+        s.play(20_000);
+        s.actors[0].label = other;
+        let events: Vec<_> = s.play(40_000).into_iter().filter(|e| e.label.as_str() == "container").collect();
+        assert_eq!(brief(&events), Vec::<String>::new(), "{other}");
+    }
+}
+
+#[test]
 fn a_thing_put_down_is_reported_until_it_is_gone_and_one_that_was_there_is_not() {
     let mut s = stage(json!({"object_left": {"after_s": 10.0, "classes": ["container"]}}), 200);
     s.actors.push(actor(1, "container", &[(0, 500.0, 250.0), (200_000, 500.0, 250.0)]));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::area::{Area, AtArea, Named, Who, Whole, passes};
-use super::crowd::{Crowd, Gone, Present};
+use super::crowd::{Crowd, Gone, Picture, Present};
 use super::draft::{Draft, Keys};
 use super::group::Groups;
 use super::line::GateLine;
@@ -110,7 +110,7 @@ impl AreaRules {
         for track in tracks.iter().filter(|t| t.matched) {
             self.see(size, now, track, checks, &mut events);
         }
-        self.judge_areas(now, checks, &mut events);
+        self.judge_areas(size, now, checks, &mut events);
         self.groups.step(events, now)
     }
 
@@ -232,13 +232,13 @@ impl AreaRules {
     }
 
     /// The rules about areas as a whole, when all tracks of the frame were seen.
-    fn judge_areas(&mut self, now: Sight, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
-        let seen: Vec<(TrackId, Rect)> =
-            self.tracks.values().filter(|f| f.last == now).map(|f| (f.subject.track, f.subject.rect)).collect();
+    fn judge_areas(&mut self, size: (u32, u32), now: Sight, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
+        let seen = self.tracks.values().filter(|f| f.last == now);
+        let picture = Picture { size, boxes: seen.map(|f| (f.subject.track, f.subject.rect)).collect() };
         for i in 0..self.areas.len() {
             let crowd = Crowd { present: self.present(i, now), gone: std::mem::take(&mut self.gone[i]) };
             let config = &self.areas[i].config;
-            let reports = self.wholes[i].step(config, &crowd, &seen, now, checks, &mut self.keys);
+            let reports = self.wholes[i].step(config, &crowd, &picture, now, checks, &mut self.keys);
             events.extend(reports.into_iter().map(|(who, draft)| self.report(i, who, draft)));
         }
     }

@@ -13,6 +13,7 @@ mod engine_tests;
 mod enter;
 mod exit;
 mod gate_out;
+mod ground;
 mod group;
 mod held;
 mod inspection;
