@@ -358,6 +358,25 @@ fn who_leaves_while_the_edge_cuts_its_box_off_is_reported() {
 }
 
 #[test]
+fn who_is_cut_off_before_its_foot_leaves_has_left() {
+    let rules = json!({"exit": {"severity": 1}, "bay": {}, "filter": [{"min_height": 0.15}]});
+    let mut s = stage(rules, 200);
+    s.actors.push(actor(1, "truck", &VISIT));
+    // The last sight inside is at 20.8 s.
+    s.actors[0].cut = Some((20_400, 40.0));
+    let events = s.play(30_000);
+    let said: Vec<_> = events.iter().map(|e| (e.rule, e.end_reason)).collect();
+    let observed = Some(EndReason::Observed);
+    for rule in [RuleKind::Exit, RuleKind::BayEmpty] {
+        assert!(said.contains(&(rule, observed)), "{rule:?}: {:?}", brief(&events));
+    }
+    let mut small = stage(json!({"exit": {"severity": 1}, "filter": [{"min_height": 0.15}]}), 200);
+    small.actors.push(actor(1, "truck", &VISIT));
+    small.actors[0].cut = Some((0, 40.0));
+    assert_eq!(brief(&small.play(30_000)), Vec::<String>::new(), "it never counted");
+}
+
+#[test]
 fn a_thing_that_stood_behind_something_when_the_camera_came_was_not_left() {
     let mut s = stage(json!({"object_left": {"after_s": 5.0, "classes": ["container"]}}), 200);
     // A truck in front of a container; it drives off, and later another container is put down where it stood.

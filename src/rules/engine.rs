@@ -52,6 +52,8 @@ struct Followed {
     lines: Vec<LineCross>,
     /// Of each line: its size and score counted at the latest sight, or at the first one beyond it.
     at_lines: Vec<bool>,
+    /// Crossings, by their lines, that were certain before the track was believed: said once it is.
+    early: Vec<(usize, Crossing)>,
 }
 
 /// Who a report is about.
@@ -172,8 +174,14 @@ impl AreaRules {
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let inside = area.config.polygon.contains(foot);
             let standing = state.presence.see(now, inside, jumped, area.config.settle_ms);
-            // Who leaves counts as it did inside: the picture's edge may cut its box off meanwhile.
-            if !matches!(standing, Standing::Left(_)) && !state.presence.is_leaving() {
+            // Who has settled inside and counted does so until it has left: the picture's edge, or something in front, may
+            // cut its box off meanwhile.
+            let is_open = match standing {
+                Standing::Outside => true,
+                Standing::Inside { .. } => !(followed.confirmed && state.passes || state.presence.is_leaving()),
+                Standing::Left(_) => false,
+            };
+            if is_open {
                 state.passes = passes(&area.config.filters, track, size.1);
             }
             let counts = followed.confirmed && state.passes;
@@ -189,9 +197,12 @@ impl AreaRules {
             if !state.is_pending() {
                 followed.at_lines[i] = passes(&line.config.filters, track, size.1);
             }
-            let Some(crossing) = state.see(&line.config.points, foot, now, jumped) else { continue };
-            if followed.confirmed && followed.at_lines[i] {
-                events.extend(cross(line, &crossing, now, subject, checks, &mut self.keys));
+            let crossing = state.see(&line.config.points, foot, now, jumped).filter(|_| followed.at_lines[i]);
+            followed.early.extend(crossing.map(|c| (i, c)));
+        }
+        if followed.confirmed {
+            for (i, crossing) in std::mem::take(&mut followed.early) {
+                events.extend(cross(&mut self.lines[i], &crossing, now, subject, checks, &mut self.keys));
             }
         }
     }
@@ -291,6 +302,7 @@ impl Followed {
             areas: vec![AtArea::default(); areas],
             lines: vec![LineCross::default(); lines],
             at_lines: vec![false; lines],
+            early: Vec::new(),
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Stage {
     facts: VecDeque<(i64, String)>,
     interval_ms: i64,
     now_ms: i64,
+    /// A track is believed so long after its first sight.
+    pub confirm_ms: i64,
     /// From this time the tracker calls these two by each other's name.
     pub exchanged: Option<(i64, u64, u64)>,
     /// A track not seen for this long is over, as the tracker does.
@@ -84,6 +86,7 @@ impl Stage {
             facts: VecDeque::new(),
             interval_ms,
             now_ms: 0,
+            confirm_ms: 400,
             exchanged: None,
             last_seen: std::collections::BTreeMap::new(),
         }
@@ -159,7 +162,7 @@ impl Stage {
             score: actor.score,
             median_score: actor.score,
             matched: seen.is_some(),
-            confirmed: ms - actor.keys[0].0 >= 400,
+            confirmed: ms - actor.keys[0].0 >= self.confirm_ms,
             first_seen,
             last_seen,
             first_seen_utc,
