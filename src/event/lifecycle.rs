@@ -143,15 +143,10 @@ impl Lifecycle {
     pub fn exchange(&mut self, names: &[(TrackId, TrackId)]) {
         let exchanged = |track: &mut TrackId| names.iter().any(|pair| renamed(track, *pair));
         for open in self.open.values_mut() {
-            let other = |(a, b): &(TrackId, TrackId)| match open.track {
-                track if track == *a => Some(*b),
-                track if track == *b => Some(*a),
-                _ => None,
-            };
-            if let Some(track) = names.iter().find_map(other) {
-                open.track = track;
-                open.message.data.implausible_jump = true;
-            }
+            open.message.data.implausible_jump |= exchanged(&mut open.track);
+        }
+        for (event, _) in self.waiting.values_mut() {
+            event.jumped |= exchanged(&mut event.track);
         }
     }
 
@@ -182,7 +177,12 @@ impl Lifecycle {
         received: MonoMillis,
         now: UtcMillis,
     ) -> Vec<Finding> {
+        // What is certain only now, a leaving or a crossing, are a few: none is kept back, since no picture comes of which it
+        // could be said that something was. What waited was named up to the last one.
+        let rate = std::mem::replace(&mut self.rate, Rate::new(u32::MAX));
+        let unsaid = std::mem::take(&mut self.unsaid);
         let findings = self.take(area_events, register, received, now, None);
+        (self.rate, self.unsaid) = (rate, unsaid);
         self.sights.clear();
         self.waiting.clear();
         findings
