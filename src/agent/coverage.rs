@@ -14,7 +14,7 @@ use crate::camera::{CameraId, CameraStatus, Frame};
 use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::Config;
 use crate::coverage::areas::views;
-use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Look, Recorder, Situation, Span, Tolerated};
+use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Recorder, Situation, Span, Tolerated};
 use crate::rules::AreaId;
 use crate::store::{Store, StoreError};
 use crate::telemetry::rate::Limiter;
@@ -27,6 +27,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The same at the stop: longer than the keeper has patience.
 const SETTLE_LAST: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
+/// Cameras whose clocks are believed may be ahead of ours by this, milliseconds, and a little.
+const AHEAD_MS: i64 = 5000;
 /// Longest time that can be asked about, days.
 const MAX_DAYS: i64 = 400;
 
@@ -95,13 +97,13 @@ impl CoverageKeeper {
         let (now, last) = (utc_now(), store.last_coverage().await?);
         let mut recorders = BTreeMap::new();
         for camera in &config.cameras {
-            let from = last.get(&camera.id).copied().unwrap_or(now).min(now);
+            let from = last.get(&camera.id).map_or(now, |last| word_ends(*last, now));
             let areas = Arc::new(views(camera, None));
             let tolerated = Tolerated::of(config.analysis.fps, camera.decode);
             let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated, areas, from);
             let hour = Span { from: now.plus_ms(-HOUR_MS), to: now };
-            let known = store.intervals(&camera.id, hour).await?;
-            recorder.remember(known.iter().filter(|i| matches!(i.look, Look::Watched { .. })).map(|i| i.span));
+            let known = store.coverage_between(&camera.id, None, hour).await?;
+            recorder.remember(known.watched.iter().map(|w| w.span));
             recorders.insert(camera.id.clone(), recorder);
         }
         let places = config.cameras.iter().flat_map(|c| {
@@ -252,12 +254,26 @@ impl CoverageKeeper {
     }
 }
 
+/// Since when nobody watched, by the last interval of the run before. One that ends in the time to come was written under a
+/// clock that was ahead, nobody knows by how much: of all of it nothing is known.
+fn word_ends(last: Span, now: UtcMillis) -> UtcMillis {
+    let trusted = last.to.since(now) <= AHEAD_MS;
+    if trusted { last.to.min(now) } else { last.from.min(now) }
+}
+
 /// Before a camera has said anything.
-const UNKNOWN: Situation =
-    Situation { state: crate::camera::CameraState::Connecting, received: 0, decoded: 0, model_failed: false };
+const UNKNOWN: Situation = Situation {
+    state: crate::camera::CameraState::Connecting,
+    received: 0,
+    decoded: 0,
+    model_failed: false,
+    unfit_since: None,
+};
 
 fn situation(status: &CameraStatus) -> Situation {
+    let of_picture = status.conditions.iter().filter(|c| c.condition.is_of_picture());
     Situation {
+        unfit_since: of_picture.map(|c| c.since).min(),
         state: status.state,
         received: status.received,
         decoded: status.decoded,
@@ -280,13 +296,54 @@ pub(super) mod tests {
         Frame::made(camera, time, (320, 180), planes)
     }
 
+    /// A box with one camera.
+    async fn opened(dir: &std::path::Path) -> (Config, Store) {
+        let cameras = serde_json::json!([{"id": "cam-1", "url": "rtsp://camera.invalid/1"}]);
+        let store = StoreConfig { dir: dir.into(), ..StoreConfig::default() };
+        let config = Config { store, cameras: serde_json::from_value(cameras).unwrap(), ..Config::default() };
+        let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
+        (config, store)
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_once_ahead_hides_no_later_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let (camera, now) = (CameraId("cam-1".into()), utc_now());
+        let minutes = |n: i64| now.plus_ms(n * 60_000);
+        let watched = |session, number, from, to| Interval {
+            camera: camera.clone(),
+            session,
+            number,
+            span: Span { from: minutes(from), to: minutes(to) },
+            look: crate::coverage::Look::Watched { interval_ms: 200, pictures: 9 },
+            areas: Arc::default(),
+        };
+        // An hour ahead at first, until a quarter of an hour from now; then right until twenty minutes ago.
+        let before = [watched(-1, 1, -120, 15), watched(0, 1, -40, -20)];
+        let store = opened(dir.path()).await.1;
+        store.record_coverage(&before).await.unwrap();
+        let ask = async |store: Store, config: &Config, from, to| {
+            let keeper = CoverageKeeper::start(store, config).await.unwrap();
+            let time = |n| Some(minutes(n).to_rfc3339());
+            let question = Question { camera: Some(camera.clone()), area: None, from: time(from), to: time(to) };
+            keeper.ask(&question).await.unwrap()
+        };
+        drop(store);
+        let (config, store) = opened(dir.path()).await;
+        let told = ask(store.clone(), &config, -30, 10).await;
+        assert_eq!((told.answer, told.blind[0].reason), (Verdict::Blind, BlindReason::Restart), "{told:?}");
+        assert_eq!((told.blind[0].span.from, told.watched_ms), (minutes(-20), 600_000), "{told:?}");
+        assert_eq!(told.blind[1].reason, BlindReason::NotYet, "what is to come was watched by nobody: {told:?}");
+        // The last run itself was ahead: nobody knows what time it was.
+        store.record_coverage(&[watched(store.session() - 1, 9, -60, 30)]).await.unwrap();
+        let told = ask(store, &config, -50, -5).await;
+        assert_eq!((told.watched_ms, told.blind[0].reason), (0, BlindReason::Restart), "{told:?}");
+    }
+
     #[tokio::test]
     async fn nothing_is_claimed_of_a_time_whose_events_are_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let cameras = serde_json::json!([{"id": "cam-1", "url": "rtsp://camera.invalid/1"}]);
-        let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
-        let config = Config { store, cameras: serde_json::from_value(cameras).unwrap(), ..Config::default() };
-        let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
+        let (config, store) = opened(dir.path()).await;
         let keeper = CoverageKeeper::start(store, &config).await.unwrap();
         let (camera, areas, began) = (CameraId("cam-1".into()), Arc::new(AreaViews::new()), utc_now());
         let see = |ms: i64| {

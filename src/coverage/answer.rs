@@ -172,13 +172,14 @@ impl Said {
 }
 
 /// Folds the intervals of one camera, in any order, into what may be said about `asked`. Nothing is known from `until`
-/// on. Where intervals overlap, the clock was set back: the later word is the true one, since what was watched under the
-/// clock that was ahead was another time.
+/// on, whatever was watched under a clock that was ahead. Where intervals overlap, the clock was set back, or it turned out
+/// that what was watched is worth nothing: the later word is the true one.
 #[must_use]
 pub fn fold(intervals: &[Interval], area: Option<&AreaId>, asked: Span, until: Option<UtcMillis>) -> Coverage {
     let mut sorted: Vec<&Interval> = intervals.iter().collect();
     sorted.sort_by_key(|i| (i.session, i.number));
-    let part = |i: &&Interval| Some((i.span.clipped(&asked)?, Said::of(i, area)));
+    let known = Span { to: until.map_or(asked.to, |until| until.min(asked.to)), ..asked };
+    let part = |i: &&Interval| Some((i.span.clipped(&known)?, Said::of(i, area)));
     let said: Vec<(Span, Said)> = sorted.iter().filter_map(part).collect();
     let mut marks: Vec<(UtcMillis, bool, usize)> =
         said.iter().enumerate().flat_map(|(i, (s, _))| [(s.from, true, i), (s.to, false, i)]).collect();

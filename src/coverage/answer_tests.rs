@@ -71,6 +71,8 @@ fn a_gap_is_not_hidden_by_what_was_watched_before_under_a_clock_that_was_ahead()
     let told = fold(&all, None, span(500, 2000), Some(UtcMillis(2000)));
     assert_eq!(told.blind, [Blind { span: span(1200, 1800), reason: BlindReason::Signal }]);
     assert_eq!(told.watched.iter().map(|w| w.span).collect::<Vec<_>>(), [span(500, 1200), span(1800, 2000)]);
+    let told = fold(&all, None, span(500, 2000), Some(UtcMillis(1800)));
+    assert_eq!(told.blind[1], Blind { span: span(1800, 2000), reason: BlindReason::NotYet }, "by the clock of now");
 }
 
 proptest! {

@@ -59,6 +59,9 @@ pub enum BlindReason {
     NotConfigured,
     /// It was watched, and of what was seen something was not said: more than `events.max_per_minute`.
     KeptBack,
+    /// Pictures were analysed and showed nothing that counts: covered, frozen, moved, defocused, too dark or too bright, as
+    /// the camera's own health says.
+    Health,
     /// Nothing was written down about this time, or what was is forgotten.
     NoRecord,
     /// It has not been yet.
@@ -82,6 +85,7 @@ impl BlindReason {
             Self::OutOfSight => "out_of_sight",
             Self::NotConfigured => "not_configured",
             Self::KeptBack => "kept_back",
+            Self::Health => "health",
             Self::NoRecord => "no_record",
             Self::NotYet => "not_yet",
         }

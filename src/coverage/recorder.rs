@@ -13,6 +13,9 @@ use crate::rules::AreaId;
 const SETTLE_MS: i64 = 5000;
 /// So long after it is noticed a gap may turn out to be another one than it seemed, milliseconds.
 const FIRST_SIGNS_MS: i64 = 2500;
+/// Health looks at some of the pictures, by a clock that may differ from the camera's by 2.5 s: what it finds wrong was so up to
+/// this long before, milliseconds, or as long as pictures were apart.
+const UNSURE_MS: i64 = 3000;
 const HOUR_MS: i64 = 3_600_000;
 /// Complete intervals kept in memory while they cannot be written.
 const MAX_UNSAVED: usize = 4096;
@@ -28,6 +31,8 @@ pub struct Situation {
     pub decoded: u64,
     /// Its worker has no working model.
     pub model_failed: bool,
+    /// Since when its pictures show nothing that counts, by its own health.
+    pub unfit_since: Option<UtcMillis>,
 }
 
 /// Why nothing is analysed, and whether that is known or only guessed while the camera counts as running.
@@ -55,6 +60,8 @@ pub struct Recorder {
     /// Since when another reason than that of the open gap is likely.
     doubted: Option<MonoMillis>,
     counters: (u64, u64),
+    /// Its pictures show nothing that counts: what is analysed is not watched.
+    unfit: bool,
     /// Complete and not yet written.
     closed: Vec<Interval>,
     /// Highest number that was written.
@@ -78,6 +85,7 @@ impl Recorder {
             sure: true,
             doubted: None,
             counters: (0, 0),
+            unfit: false,
             closed: Vec::new(),
             written: 0,
             hour: VecDeque::new(),
@@ -94,6 +102,14 @@ impl Recorder {
         let step = self.last.map(|(mono, utc)| (time.mono.since(mono), time.utc.since(utc)));
         let tolerated_ms = self.last.map_or(0, |(mono, _)| self.tolerated_ms(mono, lull));
         self.last = Some((time.mono, time.utc));
+        if self.unfit {
+            self.seen = Arc::clone(areas);
+            if self.open.look != Look::Blind(BlindReason::Health) {
+                self.turn(time.utc, Look::Blind(BlindReason::Health));
+                self.sure = true;
+            }
+            return;
+        }
         let (Look::Watched { interval_ms, pictures }, Some((mono_ms, utc_ms))) = (&mut self.open.look, step) else {
             self.begin(time.utc, areas);
             return;
@@ -157,8 +173,13 @@ impl Recorder {
     pub fn look(&mut self, now: UtcMillis, mono: MonoMillis, situation: &Situation) {
         self.likely = self.cause(situation);
         self.counters = (situation.received, situation.decoded);
-        match self.open.look {
-            Look::Watched { .. } => {
+        self.unfit = situation.unfit_since.is_some();
+        match (self.open.look, situation.unfit_since) {
+            (Look::Watched { interval_ms, .. }, Some(since)) => {
+                self.disown(since.plus_ms(-interval_ms.max(UNSURE_MS)));
+                self.extend(now);
+            }
+            (Look::Watched { .. }, None) => {
                 let Some((last, utc)) = self.last else { return };
                 // Where the reason is known there is nothing to wait for.
                 let tolerated_ms = if self.likely.sure { self.tolerated.any_ms } else { self.tolerated.lull_ms };
@@ -170,7 +191,8 @@ impl Recorder {
                     self.extend(now);
                 }
             }
-            Look::Blind(reason) => {
+            (Look::Blind(BlindReason::Health), Some(_)) if !self.likely.sure => self.extend(now),
+            (Look::Blind(reason), _) => {
                 self.extend(now);
                 self.reconsider(reason, now, mono);
             }
@@ -233,6 +255,15 @@ impl Recorder {
             // A store that refuses for so long: of these nothing will be known, which is true.
             self.closed.remove(0);
         }
+    }
+
+    /// What was watched since then showed nothing that counts. What is written of it already is outdone by the later word.
+    fn disown(&mut self, from: UtcMillis) {
+        let span = &mut self.open.span;
+        span.to = from.clamp(span.from, span.to);
+        self.hour.iter_mut().for_each(|s| s.to = from.clamp(s.from, s.to));
+        self.turn(from, Look::Blind(BlindReason::Health));
+        (self.sure, self.doubted) = (true, None);
     }
 
     fn extend(&mut self, now: UtcMillis) {

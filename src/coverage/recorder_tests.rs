@@ -31,6 +31,8 @@ struct Box {
     written: Vec<Interval>,
     received: u64,
     decoded: u64,
+    /// Health says that its pictures are worth nothing since then.
+    unfit_since: Option<i64>,
 }
 
 impl Box {
@@ -42,7 +44,7 @@ impl Box {
         let areas = areas();
         let tolerated = Tolerated { any_ms: 1000, lull_ms };
         let recorder = Recorder::new(CameraId("c".into()), 1, tolerated, Arc::clone(&areas), START.plus_ms(-5000));
-        Self { recorder, areas, written: Vec::new(), received: 0, decoded: 0 }
+        Self { recorder, areas, written: Vec::new(), received: 0, decoded: 0, unfit_since: None }
     }
 
     fn analysed(&mut self, time: &FrameTime) {
@@ -61,7 +63,8 @@ impl Box {
     }
 
     fn look_with(&mut self, ms: i64, state: CameraState, model_failed: bool) {
-        let situation = Situation { state, received: self.received, decoded: self.decoded, model_failed };
+        let unfit_since = self.unfit_since.map(|ms| START.plus_ms(ms));
+        let situation = Situation { state, received: self.received, decoded: self.decoded, model_failed, unfit_since };
         self.recorder.look(START.plus_ms(ms), MonoMillis(ms), &situation);
     }
 
@@ -251,6 +254,54 @@ fn of_what_was_kept_back_nobody_says_that_nothing_happened() {
     assert_eq!(watched(&of(Some("lane"))), [(0, 9800)]);
     assert_eq!(blind(&of(None)), [(4000, 8000, BlindReason::KeptBack)]);
     assert_eq!(b.recorder.summary(START.plus_ms(12_000)).reason, Some(BlindReason::Signal));
+}
+
+#[test]
+fn what_was_analysed_of_a_covered_camera_is_not_watched() {
+    let mut b = Box::new();
+    // A gap, then covered since 12 s, which health says at 20 s; written all the while.
+    b.run(0, 5000);
+    b.write();
+    b.look(6500, CameraState::Lost);
+    b.run(8000, 20_000);
+    b.write();
+    b.unfit_since = Some(12_000);
+    b.run(20_000, 30_000);
+    let told = b.told(0, 29_000);
+    assert_eq!(watched(&told), [(0, 4800), (8000, 9000)], "up to three seconds before it was noticed");
+    assert_eq!(blind(&told), [(4800, 8000, BlindReason::Signal), (9000, 29_000, BlindReason::Health)]);
+    let summary = b.recorder.summary(START.plus_ms(29_000));
+    assert_eq!((summary.watched, summary.reason), (false, Some(BlindReason::Health)));
+    // The connection is lost and comes back, and it is covered still; then it is not.
+    b.look(31_000, CameraState::Lost);
+    b.run(35_000, 40_000);
+    b.unfit_since = None;
+    b.look(40_000, CameraState::Running);
+    b.run(40_000, 45_000);
+    let told = b.told(29_000, 44_800);
+    assert_eq!(watched(&told), [(40_000, 44_800)]);
+    let reasons = [(29_000, 31_000, BlindReason::Health), (31_000, 35_000, BlindReason::Signal)];
+    assert_eq!(blind(&told), [&reasons[..], &[(35_000, 40_000, BlindReason::Health)]].concat());
+    let hour = b.recorder.summary(START.plus_ms(44_800)).last_hour;
+    assert_eq!(hour, 0.0, "eleven seconds of an hour, rounded down");
+}
+
+#[test]
+fn what_health_finds_late_is_taken_back_over_gaps_and_far_pictures() {
+    let mut b = Box::tolerating(15_000);
+    b.run(0, 5000);
+    b.look(6000, CameraState::Lost);
+    b.run(8000, 10_000);
+    for (at, since) in [(19_800, 9800), (29_800, 19_800)] {
+        b.after_lull(at, since, 40);
+    }
+    b.write();
+    // Pictures are ten seconds apart, so it may have been so since the one before.
+    b.unfit_since = Some(12_000);
+    b.look(30_000, CameraState::Running);
+    let told = b.told(0, 30_000);
+    assert_eq!(watched(&told), [(0, 2000)]);
+    assert_eq!(blind(&told), [(2000, 30_000, BlindReason::Health)]);
 }
 
 #[test]

@@ -92,10 +92,10 @@ impl Checks<'_> {
         self.check(Question::MayLeave, answer, basis)
     }
 
-    /// Does a booking (grace times included) cover `area` from `since` until now?
+    /// Does a booking (grace times included) cover `area` now?
     #[must_use]
-    pub fn booked(&self, area: &AreaId, since: UtcMillis) -> Check {
-        let span = span(since, None, self.uncertainty_ms, self.now);
+    pub fn booked(&self, area: &AreaId) -> Check {
+        let span = span(self.now, None, self.uncertainty_ms, self.now);
         let found = self.register.bookings_of(area).iter().find(|b| is_around(b, span, self.config));
         let (_, is_stale) = feed_age(self.register, self.now, self.config);
         let (answer, basis) = match (found, is_stale) {
@@ -319,11 +319,12 @@ mod tests {
     #[test]
     fn bookings_answer_with_their_grace_and_silence_answers_nothing() {
         let register = register(&[""], "planned");
-        let booked = |area: &str, now: &str| ask(&register, now, |c| c.booked(&AreaId(area.into()), at(now))).answer;
+        let booked = |area: &str, now: &str| ask(&register, now, |c| c.booked(&AreaId(area.into()))).answer;
         assert_eq!(booked("out", T), Answer::Yes);
         assert_eq!(booked("bay-2", T), Answer::No);
         assert_eq!(booked("bay-2", "2026-03-02T10:10:01Z"), Answer::Unknown, "the feed is stale");
         assert_eq!(booked("out", "2026-03-02T10:59:00Z"), Answer::Yes, "a known booking stays known, with its grace");
+        assert_eq!(booked("out", "2026-03-02T11:01:00Z"), Answer::Unknown, "over, and the feed is stale");
     }
 
     #[test]

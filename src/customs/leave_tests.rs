@@ -227,7 +227,7 @@ fn only_a_booking_of_the_bay_itself_is_one() {
     let site = Site::new();
     site.cleared(1, &[BOX_1]);
     site.read(5, "container", BOX_1, json!({}));
-    let booked = || site.checks(5, |c| c.booked(&AreaId("out".into()), at(5))).answer;
+    let booked = || site.checks(5, |c| c.booked(&AreaId("out".into()))).answer;
     assert_eq!(booked(), Answer::No, "its goods are known, a booking there is not");
     let booking = |area: &str| {
         json!({"id": area, "version": 1, "area": area, "decl_keys": ["10000001231"], "plates": [PLATE],

@@ -18,7 +18,7 @@ use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{CameraConfig, EventsConfig, SiteConfig};
 use crate::customs::{LinkOutcome, Sought};
 use crate::ids::IdSource;
-use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
+use crate::rules::{AreaEvent, AreaId, EndReason, Phase, RuleKind, renamed};
 use crate::track::{Track, TrackId};
 
 /// A picture is clearly better from this many times score × area.
@@ -141,16 +141,12 @@ impl Lifecycle {
     /// Tracks that exchanged their names, before the frame in which they did is taken: what an event is about goes with the
     /// thing, and is marked.
     pub fn exchange(&mut self, names: &[(TrackId, TrackId)]) {
+        let exchanged = |track: &mut TrackId| names.iter().any(|pair| renamed(track, *pair));
         for open in self.open.values_mut() {
-            let other = |(a, b): &(TrackId, TrackId)| match open.track {
-                track if track == *a => Some(*b),
-                track if track == *b => Some(*a),
-                _ => None,
-            };
-            if let Some(track) = names.iter().find_map(other) {
-                open.track = track;
-                open.message.data.implausible_jump = true;
-            }
+            open.message.data.implausible_jump |= exchanged(&mut open.track);
+        }
+        for (event, _) in self.waiting.values_mut() {
+            event.jumped |= exchanged(&mut event.track);
         }
     }
 
@@ -181,7 +177,12 @@ impl Lifecycle {
         received: MonoMillis,
         now: UtcMillis,
     ) -> Vec<Finding> {
+        // What is certain only now, a leaving or a crossing, are a few: none is kept back, since no picture comes of which it
+        // could be said that something was. What waited was named up to the last one.
+        let rate = std::mem::replace(&mut self.rate, Rate::new(u32::MAX));
+        let unsaid = std::mem::take(&mut self.unsaid);
         let findings = self.take(area_events, register, received, now, None);
+        (self.rate, self.unsaid) = (rate, unsaid);
         self.sights.clear();
         self.waiting.clear();
         findings
@@ -231,9 +232,10 @@ impl Lifecycle {
         // A thing that is gone is shown at its place, in the picture of now.
         let gone = frame.filter(|_| event.rule == RuleKind::ObjectRemoved).map(|f| Sight::at_place(event, f));
         let sight = gone.or_else(|| self.sights.of(event.track).cloned());
-        let Some(sight) = sight else {
+        let Some(sight) = sight.or_else(|| frame.map(|f| Sight::at_place(event, f))) else {
             // Rules speak only of tracks they saw matched, and `step` sees the same tracks first.
             tracing::error!(area = %event.area, rule = event.rule.as_str(), "an event of a track never seen is lost");
+            note_unsaid(&mut self.unsaid, event);
             return None;
         };
         let said = self.first(event, &sight, register, received, now);

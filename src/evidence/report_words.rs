@@ -56,6 +56,13 @@ const TABLE: &[(&str, Words)] = &[
     ("blind_out_of_sight", ("ngoài vùng được quan sát", "outside of what was looked at")),
     ("blind_not_configured", ("chưa cấu hình", "not configured then")),
     ("blind_kept_back", ("có sự kiện bị giữ lại vì quá nhiều", "too many events: some were kept back")),
+    (
+        "blind_health",
+        (
+            "hình bị che, mờ, đứng, lệch, quá tối hoặc quá sáng",
+            "the picture was covered, blurred, frozen, moved, too dark or too bright",
+        ),
+    ),
     ("blind_no_record", ("không có ghi nhận", "nothing was written down")),
     ("blind_not_yet", ("chưa ghi nhận khi yêu cầu", "not yet written down when asked")),
     ("events", ("Sự kiện", "Events")),
@@ -100,11 +107,11 @@ mod tests {
     #[test]
     fn every_reason_of_not_looking_has_words() {
         use crate::coverage::BlindReason::{
-            Clock, Decode, Ignored, KeptBack, ModelFailed, NoRecord, NotConfigured, NotYet, OutOfSight, Overload,
-            Privacy, Restart, Signal, Stall,
+            Clock, Decode, Health, Ignored, KeptBack, ModelFailed, NoRecord, NotConfigured, NotYet, OutOfSight,
+            Overload, Privacy, Restart, Signal, Stall,
         };
         let all = [Signal, Stall, Decode, Overload, ModelFailed, Clock, Restart, Privacy, Ignored, OutOfSight];
-        for reason in all.into_iter().chain([NotConfigured, KeptBack, NoRecord, NotYet]) {
+        for reason in all.into_iter().chain([NotConfigured, KeptBack, Health, NoRecord, NotYet]) {
             assert_ne!(words(&format!("blind_{}", reason.as_str())).0, "?", "{reason:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! One area with its rules: the state of a track at it, and the state of the area as a whole.
 
 use super::bay::Bay;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys};
 use super::held::{Condition, Held, Onset, Terms};
 use super::inspection::{self, WithoutInspection};
@@ -170,12 +170,12 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// What the rules about the area say after a frame in which `seen` was seen.
+    /// What the rules about the area say after a frame.
     pub fn step(
         &mut self,
         config: &AreaConfig,
         crowd: &Crowd,
-        seen: &[(TrackId, Rect)],
+        picture: &Picture,
         now: Sight,
         checks: &Checks<'_>,
         keys: &mut Keys,
@@ -187,7 +187,7 @@ impl Whole {
             reports.extend(report.map(|(track, draft)| (Named::Track(track), draft)));
         }
         if let Some(rule) = &config.bay {
-            let booked = |since| checks.booked(&config.id, since);
+            let booked = || checks.booked(&config.id);
             let rules = (rule, config.unbooked.as_ref());
             let right = |since| checks.right_vehicle(&config.id, since);
             let drafts = self.bay.step(&crowd.of(&rule.classes), now, rules, (&booked, &right), keys);
@@ -195,13 +195,19 @@ impl Whole {
         }
         let mut things = Vec::new();
         if let Some(rule) = &config.object_left {
-            things.extend(self.left.step(&crowd.of(&rule.classes), seen, now, rule, keys));
+            things.extend(self.left.step(&crowd.of(&rule.classes), picture, now, rule, keys));
         }
         if let Some(rule) = &config.object_removed {
-            things.extend(self.removed.step(&crowd.of(&rule.classes), seen, now, rule, keys));
+            things.extend(self.removed.step(&crowd.of(&rule.classes), picture, now, rule, keys));
         }
         reports.extend(things.into_iter().map(thing));
         reports
+    }
+
+    /// These two tracks exchanged their names. Things at their places are found again by their places.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        self.occupancy.exchange(names);
+        self.bay.exchange(names);
     }
 
     /// The camera or the process is over since `last`.

@@ -119,6 +119,23 @@ fn too_many_is_one_event_that_grows_and_ends_with_the_one_that_leaves() {
 }
 
 #[test]
+fn a_crowd_that_outlasts_who_made_it_too_many_is_one_event_to_its_end() {
+    let mut s = stage(json!({"occupancy": {"limit": 2, "after_s": 30.0, "classes": ["truck"]}}), 200);
+    let drive = |id, x: f32, from: i64, to: i64| {
+        actor(id, "truck", &[(from, 200.0, 400.0), (from + 1000, x, 400.0), (to, x, 400.0), (to + 1000, 200.0, 400.0)])
+    };
+    // The third comes at 5 s, the fourth at 15 s; the third leaves again long before the thirty seconds are over.
+    s.actors = vec![drive(1, 650.0, 0, 90_000), drive(2, 600.0, 1000, 60_000), drive(3, 550.0, 5000, 17_000)];
+    s.actors.push(drive(4, 500.0, 15_000, 80_000));
+    let events = s.play(100_000);
+    assert_eq!(events.iter().map(|e| e.phase).collect::<Vec<_>>(), [Phase::New, Phase::End], "{:?}", brief(&events));
+    let (new, end) = (&events[0], &events[1]);
+    assert!((5400..=6000).contains(&(new.start.0 - T0)), "{:?}", brief(&events));
+    assert_eq!((new.track.0.random(), new.label.as_str(), new.key), (4, "truck", end.key), "named by one who is there");
+    assert!((60_000..62_000).contains(&(end.end.unwrap().0 - T0)), "{:?}", brief(&events));
+}
+
+#[test]
 fn a_bay_is_occupied_and_empty_once_though_the_vehicle_is_two_boxes_and_is_lost_for_a_while() {
     let mut s = stage(json!({"bay": {"after_s": 3.0, "lost_s": 10.0}}), 200);
     s.actors.push(actor(1, "truck", &VISIT));
@@ -165,6 +182,50 @@ fn an_unbooked_bay_is_resolved_by_a_booking_that_arrives() {
     assert_eq!(brief(&events), lines);
     assert_eq!((events[1].severity, events[1].check.as_ref().unwrap().answer), (2, Answer::No));
     assert_eq!(events[2].check.as_ref().unwrap().answer, Answer::Yes);
+}
+
+fn book(id: &str, from: &str, until: &str) -> Value {
+    json!({"id": id, "version": 1, "area": "bay-1", "decl_keys": ["10000001234"], "start": format!("2026-02-02T{from}+07:00"),
+        "end": format!("2026-02-02T{until}+07:00")})
+}
+
+#[test]
+fn who_stays_longer_than_booked_and_its_grace_is_unbooked_since_then() {
+    let mut s = stage(json!({"bay": {}, "unbooked": {}}), 10_000);
+    // It comes at 09:40, is booked until 09:41 and may stay half an hour longer; another booking covers a minute later on.
+    let bookings = [book("a", "09:00:00", "09:41:00"), book("b", "10:30:00", "10:31:00")];
+    s.actors.push(actor(1, "truck", &[(0, 600.0, 400.0), (9_000_000, 600.0, 400.0)]));
+    for ms in (0..9_000_000).step_by(300_000) {
+        s.feed(ms, &json!({"bookings": bookings}));
+    }
+    let events = s.play(9_000_000);
+    let said = [
+        "bay_occupied new 0..",
+        "bay_unbooked new 1870000..",
+        "bay_unbooked end 1870000..2100000 resolved",
+        "bay_unbooked new 4870000..",
+    ];
+    assert_eq!(brief(&events), said, "the half hour is over at 31:00, the quarter before the next begins at 35:00");
+}
+
+#[test]
+fn who_stays_is_judged_by_what_was_read_since_it_came() {
+    let mut s = stage(json!({"bay": {}}), 200);
+    let drive = |id, from: i64, to: i64, x: f32| {
+        actor(id, "truck", &[(from, 200.0, 400.0), (from + 1000, x, 400.0), (to, x, 400.0), (to + 1500, 1000.0, 400.0)])
+    };
+    s.actors = vec![drive(1, 0, 300_000, 500.0), drive(2, 200_000, 600_000, 700.0)];
+    let mut booked = booking("planned", 1);
+    booked["bookings"][0]["containers"] = json!(["CSQU3054383"]);
+    s.feed(0, &booked);
+    let read = json!({"observations": [{"id": "o", "kind": "container", "raw": "MSKU 000008 0", "area": "bay-1",
+        "at": "2026-02-02T09:40:10+07:00", "confidence": 0.97}]});
+    s.feed(10_000, &read);
+    let events: Vec<_> = s.play(400_000).into_iter().filter(|e| e.rule == RuleKind::BayWrongVehicle).collect();
+    let end = events.last().unwrap();
+    assert_eq!(events.len(), 2, "{:?}", brief(&events));
+    assert_eq!((end.phase, end.end_reason), (Phase::End, Some(EndReason::Observed)), "the wrong one has left");
+    assert!((300_000..301_500).contains(&(end.end.unwrap().0 - T0)), "{:?}", brief(&events));
 }
 
 #[test]
@@ -222,6 +283,42 @@ fn an_opened_container_is_critical_and_needs_its_class() {
 }
 
 #[test]
+fn a_second_container_that_is_opened_beside_the_first_is_another_event() {
+    let mut s = stage(json!({"opened_without_inspection": {"classes": ["open_door"]}}), 200);
+    let door = |id, x: f32, from: i64, to: i64| {
+        let mut door = actor(id, "open_door", &[(from, x, 400.0), (to, x, 400.0)]);
+        door.size = (40.0, 80.0);
+        door
+    };
+    // Both doors of one container; one of them is lost and found again; the other container three metres further on.
+    s.actors = vec![door(1, 480.0, 5000, 20_000), door(2, 530.0, 6000, 40_000), door(3, 480.0, 25_000, 40_000)];
+    s.actors.push(door(4, 640.0, 8000, 30_000));
+    let events: Vec<_> = s.play(70_000).into_iter().filter(|e| !e.quiet).collect();
+    let said: Vec<_> = events.iter().map(|e| (e.phase, e.severity, e.suppressed, e.start.0 - T0)).collect();
+    let new = |start| (Phase::New, 4, 0, start);
+    let end = |count, start| (Phase::End, 4, count, start);
+    assert_eq!(said, [new(5000), new(8000), end(0, 8000), end(2, 5000)], "{:?}", brief(&events));
+    assert_eq!((events[0].key, events[1].key), (events[3].key, events[2].key));
+}
+
+#[test]
+fn a_group_shows_who_is_there_though_two_of_it_exchanged_their_names() {
+    let mut s = stage(json!({"restricted": {}, "settle_ms": 0}), 200);
+    let walk = [(0, 450.0, 400.0), (20_000, 450.0, 400.0), (20_600, 350.0, 400.0), (60_000, 350.0, 400.0)];
+    s.actors.push(actor(1, "person", &walk));
+    s.actors.push(actor(2, "truck", &[(0, 700.0, 400.0), (60_000, 700.0, 400.0)]));
+    s.exchanged = Some((10_000, 1, 2));
+    let events = s.play(40_000);
+    let shown = |e: &super::AreaEvent| (e.track.0.random(), e.label.to_string(), e.jumped);
+    assert_eq!(shown(&events[0]), (1, "person".into(), false));
+    // The person, called 2 by now, has left.
+    let last = events.last().unwrap();
+    assert!(last.quiet && shown(last) == (1, "truck".into(), true), "{:?}", brief(&events));
+    let ends = s.lose();
+    assert_eq!(ends.iter().map(shown).collect::<Vec<_>>(), [(1, "truck".into(), true)], "{:?}", brief(&ends));
+}
+
+#[test]
 fn what_customs_say_while_nobody_is_there_is_said_with_who_comes_back() {
     let mut s = stage(json!({"opened_without_inspection": {"classes": ["open_door"]}}), 200);
     // The feed was last heard at the start, ten minutes are the limit.
@@ -258,6 +355,50 @@ fn who_leaves_while_the_edge_cuts_its_box_off_is_reported() {
     let mut rules = rules;
     rules.sort_by_key(|w| w.0.as_str());
     assert_eq!(rules, want, "{:?}", brief(&events));
+}
+
+#[test]
+fn who_is_cut_off_before_its_foot_leaves_has_left() {
+    let rules = json!({"exit": {"severity": 1}, "bay": {}, "filter": [{"min_height": 0.15}]});
+    let mut s = stage(rules, 200);
+    s.actors.push(actor(1, "truck", &VISIT));
+    // The last sight inside is at 20.8 s.
+    s.actors[0].cut = Some((20_400, 40.0));
+    let events = s.play(30_000);
+    let said: Vec<_> = events.iter().map(|e| (e.rule, e.end_reason)).collect();
+    let observed = Some(EndReason::Observed);
+    for rule in [RuleKind::Exit, RuleKind::BayEmpty] {
+        assert!(said.contains(&(rule, observed)), "{rule:?}: {:?}", brief(&events));
+    }
+    let mut small = stage(json!({"exit": {"severity": 1}, "filter": [{"min_height": 0.15}]}), 200);
+    small.actors.push(actor(1, "truck", &VISIT));
+    small.actors[0].cut = Some((0, 40.0));
+    assert_eq!(brief(&small.play(30_000)), Vec::<String>::new(), "it never counted");
+}
+
+#[test]
+fn a_thing_that_stood_behind_something_when_the_camera_came_was_not_left() {
+    let mut s = stage(json!({"object_left": {"after_s": 5.0, "classes": ["container"]}}), 200);
+    // A truck in front of a container; it drives off, and later another container is put down where it stood.
+    s.actors.push(actor(9, "truck", &[(0, 500.0, 420.0), (20_000, 500.0, 420.0), (22_000, 1000.0, 420.0)]));
+    let mut hidden = actor(1, "container", &[(0, 500.0, 410.0), (40_000, 500.0, 410.0)]);
+    hidden.hidden = 0..20_600;
+    s.actors.push(hidden);
+    s.actors.push(actor(2, "container", &[(60_000, 510.0, 415.0), (90_000, 510.0, 415.0)]));
+    assert_eq!(brief(&s.play(80_000)), ["object_left new 60000.."]);
+}
+
+#[test]
+fn a_thing_whose_vote_turns_has_not_been_removed() {
+    for other in ["truck", "bus"] {
+        let rule = json!({"after_s": 5.0, "classes": ["container", "truck"]});
+        let mut s = stage(json!({"object_removed": rule}), 200);
+        s.actors.push(actor(1, "container", &[(0, 500.0, 400.0), (60_000, 500.0, 400.0)]));
+        s.play(20_000);
+        s.actors[0].label = other;
+        let events: Vec<_> = s.play(40_000).into_iter().filter(|e| e.label.as_str() == "container").collect();
+        assert_eq!(brief(&events), Vec::<String>::new(), "{other}");
+    }
 }
 
 #[test]

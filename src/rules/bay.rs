@@ -1,11 +1,12 @@
 //! Use of a bay: occupied while a vehicle is in it, an instant `bay_empty` when the last one was seen to leave, unbooked
-//! while it is occupied without a booking, and the wrong vehicle when the container read there is not the booked one. The bay is judged, not the track: a vehicle that is seen as two
-//! boxes, or lost and found again while it stands there, is one occupation.
+//! while it is occupied and no booking covers the moment, and the wrong vehicle when the container read there is not the
+//! booked one. The bay is judged, not the track: a vehicle that is seen as two boxes, or lost and found again while it stands
+//! there, is one occupation.
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Gone};
 use super::draft::{Draft, Keys, Open};
 use super::presence::Sight;
-use super::{EndReason, RuleKind, seconds};
+use super::{EndReason, RuleKind, renamed, seconds};
 use crate::clock::UtcMillis;
 use crate::config::{BayConfig, UnbookedConfig};
 use crate::customs::{Answer, Check};
@@ -13,6 +14,9 @@ use crate::track::TrackId;
 
 /// Highest severity while nobody knows whether it is booked.
 const UNKNOWN_SEVERITY: u8 = 1;
+
+/// Boxes of one vehicle come into a bay within so long after each other, milliseconds: a long truck at walking pace.
+const ONE_VEHICLE_MS: i64 = 15_000;
 
 /// State of one bay.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +28,11 @@ pub(super) struct Bay {
 #[derive(Debug, Clone)]
 struct Use {
     since: Sight,
+    /// When the vehicle came that is judged: the first, or the one that stayed when that was seen to leave.
+    came: Sight,
     track: TrackId,
+    /// A booking covered some moment of it.
+    booked: bool,
     occupied: Option<Open>,
     unbooked: Option<(Open, Answer)>,
     wrong: Option<Open>,
@@ -33,21 +41,30 @@ struct Use {
 }
 
 impl Bay {
-    /// Takes who is there after a frame. `booked` asks whether a booking covers the bay since a moment, `right` whether the
-    /// vehicle there since then is the booked one.
+    /// These two tracks exchanged their names.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        if let Some(used) = &mut self.used {
+            renamed(&mut used.track, names);
+        }
+    }
+
+    /// Takes who is there after a frame. `booked` asks whether a booking covers the bay now, `right` whether the vehicle there
+    /// since a moment is the booked one.
     pub fn step(
         &mut self,
         crowd: &Crowd,
         now: Sight,
         (config, unbooked): (&BayConfig, Option<&UnbookedConfig>),
-        (booked, right): (&dyn Fn(UtcMillis) -> Check, &dyn Fn(UtcMillis) -> Check),
+        (booked, right): (&dyn Fn() -> Check, &dyn Fn(UtcMillis) -> Check),
         keys: &mut Keys,
     ) -> Vec<(TrackId, Draft)> {
         let first = crowd.present.iter().min_by_key(|p| p.entered.mono);
         let Some(first) = first else { return self.empty(crowd, now, config, keys) };
         let fresh = Use {
             since: first.entered,
+            came: first.entered,
             track: first.track,
+            booked: false,
             occupied: None,
             unbooked: None,
             wrong: None,
@@ -62,15 +79,22 @@ impl Bay {
             return Vec::new();
         }
         let mut drafts = Vec::new();
+        let is_longest =
+            |g: &&Gone| g.reason == EndReason::Observed && first.entered.mono.since(g.entered.mono) > ONE_VEHICLE_MS;
+        if let Some(gone) = crowd.gone.iter().find(is_longest) {
+            // What was read before is of the one that left.
+            used.came = first.entered;
+            drafts.extend(used.wrong.take().map(|open| open.end(gone.at, now, gone.reason)));
+        }
         if used.occupied.is_none() {
             let (open, draft) = Open::begin(keys.next(), RuleKind::BayOccupied, config.severity, used.since, now);
             used.occupied = Some(open);
             drafts.push(draft);
         }
         if let Some(unbooked) = unbooked {
-            drafts.extend(used.compare(now, unbooked, booked(used.since.utc), keys));
+            drafts.extend(used.compare(now, unbooked, booked(), keys));
         }
-        drafts.extend(used.identify(now, config.wrong_vehicle_severity, right(used.since.utc), keys));
+        drafts.extend(used.identify(now, config.wrong_vehicle_severity, right(used.came.utc), keys));
         drafts.into_iter().map(|d| (used.track, d)).collect()
     }
 
@@ -105,7 +129,7 @@ impl Use {
     fn identify(&mut self, now: Sight, severity: u8, right: Check, keys: &mut Keys) -> Option<Draft> {
         let draft = match (self.wrong.is_some(), right.answer) {
             (false, Answer::No) => {
-                let (open, draft) = Open::begin(keys.next(), RuleKind::BayWrongVehicle, severity, self.since, now);
+                let (open, draft) = Open::begin(keys.next(), RuleKind::BayWrongVehicle, severity, self.came, now);
                 self.wrong = Some(open);
                 draft
             }
@@ -115,14 +139,16 @@ impl Use {
         Some(Draft { check: Some(right), ..draft })
     }
 
-    /// What a new answer about the booking changes.
+    /// What a new answer about the booking changes. Who was booked and stays longer is unbooked since then.
     fn compare(&mut self, now: Sight, config: &UnbookedConfig, booked: Check, keys: &mut Keys) -> Option<Draft> {
         let answer = booked.answer;
         let severity = if answer == Answer::Unknown { config.severity.min(UNKNOWN_SEVERITY) } else { config.severity };
+        self.booked |= answer == Answer::Yes;
         let draft = match (&mut self.unbooked, answer) {
             (None, Answer::Yes) => return None,
             (None, _) => {
-                let (open, draft) = Open::begin(keys.next(), RuleKind::BayUnbooked, severity, self.since, now);
+                let since = if self.booked { now } else { self.since };
+                let (open, draft) = Open::begin(keys.next(), RuleKind::BayUnbooked, severity, since, now);
                 self.unbooked = Some((open, answer));
                 draft
             }

@@ -1,4 +1,4 @@
-//! Who is in an area now and who has just gone: what rules about an area as a whole look at.
+//! Who is in an area now, who has just gone, and what else is in the picture: what rules about an area as a whole look at.
 
 use super::EndReason;
 use super::presence::Sight;
@@ -26,9 +26,18 @@ pub(super) struct Present {
 pub(super) struct Gone {
     pub track: TrackId,
     pub label: Label,
+    pub entered: Sight,
     /// First sight outside, or the last sight of it.
     pub at: Sight,
     pub reason: EndReason,
+}
+
+/// Everything that was seen in one frame, of any class.
+#[derive(Debug, Clone)]
+pub(super) struct Picture {
+    /// Pixels.
+    pub size: (u32, u32),
+    pub boxes: Vec<(TrackId, Rect)>,
 }
 
 /// An area after one frame.

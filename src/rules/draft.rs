@@ -42,6 +42,12 @@ impl Draft {
     }
 }
 
+/// When what began at `start` and lasted `dwell_ms` ended. The wall clock may have been set back meanwhile, to before the
+/// begin: then the end is on the clock that the begin is of.
+pub(super) fn ended(start: UtcMillis, end: UtcMillis, dwell_ms: i64) -> UtcMillis {
+    if end < start { start.plus_ms(dwell_ms) } else { end }
+}
+
 /// Numbers situations, unique in the process' life of one engine.
 #[derive(Debug, Default)]
 pub(super) struct Keys(u64);
@@ -85,9 +91,10 @@ impl Open {
     /// Its last report: over since `end`, never before it began.
     pub fn end(self, end: Sight, now: Sight, reason: EndReason) -> Draft {
         let end = if end.mono < self.since.mono { self.since } else { end };
+        let dwell_ms = end.mono.since(self.since.mono);
         Draft {
-            end: Some((end.utc, reason)),
-            dwell_ms: Some(end.mono.since(self.since.mono)),
+            end: Some((ended(self.since.utc, end.utc, dwell_ms), reason)),
+            dwell_ms: Some(dwell_ms),
             ..self.draft(Phase::End, now)
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::area::{Area, AtArea, Named, Who, Whole, passes};
-use super::crowd::{Crowd, Gone, Present};
+use super::crowd::{Crowd, Gone, Picture, Present};
 use super::draft::{Draft, Keys};
 use super::group::Groups;
 use super::line::GateLine;
@@ -52,6 +52,8 @@ struct Followed {
     lines: Vec<LineCross>,
     /// Of each line: its size and score counted at the latest sight, or at the first one beyond it.
     at_lines: Vec<bool>,
+    /// Crossings, by their lines, that were certain before the track was believed: said once it is.
+    early: Vec<(usize, Crossing)>,
 }
 
 /// Who a report is about.
@@ -110,7 +112,7 @@ impl AreaRules {
         for track in tracks.iter().filter(|t| t.matched) {
             self.see(size, now, track, checks, &mut events);
         }
-        self.judge_areas(now, checks, &mut events);
+        self.judge_areas(size, now, checks, &mut events);
         self.groups.step(events, now)
     }
 
@@ -129,7 +131,7 @@ impl AreaRules {
         if let Some(last) = self.last {
             for i in 0..self.areas.len() {
                 let reports = self.wholes[i].cut(last, reason);
-                events.extend(reports.into_iter().filter_map(|(who, draft)| self.report(i, who, draft)));
+                events.extend(reports.into_iter().map(|(who, draft)| self.report(i, who, draft)));
             }
         }
         self.lines.iter_mut().for_each(GateLine::forget);
@@ -137,7 +139,7 @@ impl AreaRules {
     }
 
     /// Two tracks that each leap to where the other one was have exchanged their names: what is known of the things
-    /// goes with the things, and is marked.
+    /// goes with the things, and is marked; what remembers who it was about follows.
     fn untangle(&mut self, now: Sight, tracks: &[Track]) {
         let leaps = |t: &&Track| t.matched && self.tracks.get(&t.id).is_some_and(|f| f.leaps_to(t, now));
         let mut leaping: Vec<&Track> = tracks.iter().filter(leaps).collect();
@@ -156,6 +158,11 @@ impl AreaRules {
                 self.exchanged.push((a.id, b.id));
             }
         }
+        for names in &self.exchanged {
+            self.lines.iter_mut().for_each(|l| l.exchange(*names));
+            self.wholes.iter_mut().for_each(|w| w.exchange(*names));
+            self.groups.exchange(*names);
+        }
     }
 
     fn see(&mut self, size: (u32, u32), now: Sight, track: &Track, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
@@ -167,8 +174,14 @@ impl AreaRules {
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let inside = area.config.polygon.contains(foot);
             let standing = state.presence.see(now, inside, jumped, area.config.settle_ms);
-            // Who leaves counts as it did inside: the picture's edge may cut its box off meanwhile.
-            if !matches!(standing, Standing::Left(_)) && !state.presence.is_leaving() {
+            // Who has settled inside and counted does so until it has left: the picture's edge, or something in front, may
+            // cut its box off meanwhile.
+            let is_open = match standing {
+                Standing::Outside => true,
+                Standing::Inside { .. } => !(followed.confirmed && state.passes || state.presence.is_leaving()),
+                Standing::Left(_) => false,
+            };
+            if is_open {
                 state.passes = passes(&area.config.filters, track, size.1);
             }
             let counts = followed.confirmed && state.passes;
@@ -184,9 +197,12 @@ impl AreaRules {
             if !state.is_pending() {
                 followed.at_lines[i] = passes(&line.config.filters, track, size.1);
             }
-            let Some(crossing) = state.see(&line.config.points, foot, now, jumped) else { continue };
-            if followed.confirmed && followed.at_lines[i] {
-                events.extend(cross(line, &crossing, now, subject, checks, &mut self.keys));
+            let crossing = state.see(&line.config.points, foot, now, jumped).filter(|_| followed.at_lines[i]);
+            followed.early.extend(crossing.map(|c| (i, c)));
+        }
+        if followed.confirmed {
+            for (i, crossing) in std::mem::take(&mut followed.early) {
+                events.extend(cross(&mut self.lines[i], &crossing, now, subject, checks, &mut self.keys));
             }
         }
     }
@@ -197,7 +213,7 @@ impl AreaRules {
         let (last, subject) = (followed.last, &followed.subject);
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let counts = followed.confirmed && state.passes;
-            let was_inside = state.presence.entered().is_some();
+            let inside_since = state.presence.entered();
             let mut drafts = Vec::new();
             match state.presence.over() {
                 Some(stay) => {
@@ -207,11 +223,11 @@ impl AreaRules {
                     let who = Who { label: &subject.label, counts, still: &followed.still };
                     drafts = state.judge(area, &Standing::Left(stay), last, who, checks, &mut self.keys);
                 }
-                None if was_inside && counts => {
-                    let (track, label) = (subject.track, subject.label.clone());
-                    self.gone[i].push(Gone { track, label, at: last, reason });
+                None => {
+                    let (track, label) = (subject.track, &subject.label);
+                    let gone = |entered| Gone { track, label: label.clone(), entered, at: last, reason };
+                    self.gone[i].extend(inside_since.filter(|_| counts).map(gone));
                 }
-                None => {}
             }
             drafts.extend(state.cut(last, reason));
             events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
@@ -227,14 +243,14 @@ impl AreaRules {
     }
 
     /// The rules about areas as a whole, when all tracks of the frame were seen.
-    fn judge_areas(&mut self, now: Sight, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
-        let seen: Vec<(TrackId, Rect)> =
-            self.tracks.values().filter(|f| f.last == now).map(|f| (f.subject.track, f.subject.rect)).collect();
+    fn judge_areas(&mut self, size: (u32, u32), now: Sight, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
+        let seen = self.tracks.values().filter(|f| f.last == now);
+        let picture = Picture { size, boxes: seen.map(|f| (f.subject.track, f.subject.rect)).collect() };
         for i in 0..self.areas.len() {
             let crowd = Crowd { present: self.present(i, now), gone: std::mem::take(&mut self.gone[i]) };
             let config = &self.areas[i].config;
-            let reports = self.wholes[i].step(config, &crowd, &seen, now, checks, &mut self.keys);
-            events.extend(reports.into_iter().filter_map(|(who, draft)| self.report(i, who, draft)));
+            let reports = self.wholes[i].step(config, &crowd, &picture, now, checks, &mut self.keys);
+            events.extend(reports.into_iter().map(|(who, draft)| self.report(i, who, draft)));
         }
     }
 
@@ -255,22 +271,18 @@ impl AreaRules {
         self.tracks.values().filter_map(inside).collect()
     }
 
-    /// A report about an area as a whole. Without a known track it can only be an end, whose message is there already.
-    fn report(&self, area: usize, who: Named, draft: Draft) -> Option<AreaEvent> {
+    /// A report about an area as a whole. Its track may be long over: what is known of an end is in the messages before it.
+    fn report(&self, area: usize, who: Named, draft: Draft) -> AreaEvent {
         let subject = match who {
             Named::Thing { track, label, rect, score } => Subject { track, label, rect, score, jumped: false },
             Named::Track(id) => {
                 let followed = self.tracks.get(&id).map(|f| &f.subject);
                 let unknown =
                     || Subject { track: id, label: "".into(), rect: Rect::from([0.0; 4]), score: 0.0, jumped: false };
-                let known = followed.or_else(|| self.ended.get(&id)).cloned();
-                if known.is_none() && draft.phase != super::Phase::End {
-                    return None;
-                }
-                known.unwrap_or_else(unknown)
+                followed.or_else(|| self.ended.get(&id)).cloned().unwrap_or_else(unknown)
             }
         };
-        Some(event(draft, &self.areas[area].config.id, &subject))
+        event(draft, &self.areas[area].config.id, &subject)
     }
 }
 
@@ -290,6 +302,7 @@ impl Followed {
             areas: vec![AtArea::default(); areas],
             lines: vec![LineCross::default(); lines],
             at_lines: vec![false; lines],
+            early: Vec::new(),
         }
     }
 
@@ -317,7 +330,7 @@ impl Followed {
 impl Subject {
     fn gone(&self, stay: &Stay) -> Gone {
         let reason = if stay.jumped { EndReason::TrackLost } else { EndReason::Observed };
-        Gone { track: self.track, label: self.label.clone(), at: stay.left, reason }
+        Gone { track: self.track, label: self.label.clone(), entered: stay.entered, at: stay.left, reason }
     }
 }
 

@@ -50,11 +50,13 @@ struct Scene {
     frame: i64,
     label: &'static str,
     size: f32,
+    /// By which the wall clock is set mid-way, milliseconds.
+    step_ms: i64,
 }
 
 impl Scene {
     fn new(interval_ms: i64) -> Self {
-        Self { rules: rules(), interval_ms, frame: 0, label: "truck", size: 200.0 }
+        Self { rules: rules(), interval_ms, frame: 0, label: "truck", size: 200.0, step_ms: 3_600_000 }
     }
 
     fn track(&self, x: f32, matched: bool, confirmed: bool) -> Track {
@@ -79,7 +81,7 @@ impl Scene {
     fn time(&self) -> FrameTime {
         let ms = self.frame * self.interval_ms;
         // The wall clock is stepped by an hour mid-way in every scene: durations must not notice.
-        let step = if self.frame >= 20 { 3_600_000 } else { 0 };
+        let step = if self.frame >= 20 { self.step_ms } else { 0 };
         FrameTime {
             utc: UtcMillis(T0 + ms + step),
             mono: MonoMillis(ms),
@@ -136,6 +138,17 @@ fn a_vehicle_that_stands_inside_at_start_raises_its_enter_from_its_first_sight()
     let events = scene.walk([500.0; 5]);
     assert_eq!(brief(&events), [(RuleKind::Enter, Phase::New)]);
     assert_eq!(events[0].start, UtcMillis(T0), "also the sights before it was confirmed count");
+}
+
+#[test]
+fn what_lasts_while_the_wall_clock_is_set_back_ends_after_it_began() {
+    let mut scene = Scene { step_ms: -3_600_000, ..Scene::new(200) };
+    let events = scene.walk([500.0; 60].into_iter().chain([700.0; 4]));
+    let ends: Vec<_> = events.iter().filter(|e| e.phase == Phase::End).collect();
+    assert_eq!(ends.len(), 2, "{:?}", brief(&events));
+    for end in ends {
+        assert_eq!((end.start, end.end, end.dwell_ms), (UtcMillis(T0), Some(UtcMillis(T0 + 12_000)), Some(12_000)));
+    }
 }
 
 #[test]

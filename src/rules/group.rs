@@ -1,13 +1,21 @@
 //! One situation is one event: of several tracks that break the same rule in the same area at once, or soon after each
 //! other, the first makes the event, the others are counted in `suppressed`. It ends when the last of them is over and
-//! nobody came back for a while; the end time is still that of the last one.
+//! nobody came back for a while; the end time is still that of the last one. What stands where it is, an opened container,
+//! is a situation of its own place: another one beside it is another event.
 
 use std::collections::BTreeMap;
 
+use super::draft::ended;
 use super::presence::Sight;
-use super::{AreaEvent, AreaId, EndReason, Phase, RuleKind};
+use super::{AreaEvent, EndReason, Phase, RuleKind, renamed};
 use crate::clock::MonoMillis;
 use crate::customs::Answer;
+use crate::geometry::Rect;
+use crate::track::TrackId;
+
+/// Boxes whose middles are this many of the larger one's larger sides apart at most are of one thing that is open: both
+/// doors of a container, or a door lost and found again. Containers stand further apart than one is high.
+const ONE_THING: f32 = 1.0;
 
 /// Whether tracks share one event of this rule. Rules about single vehicles do not: each vehicle matters.
 fn is_grouped(rule: RuleKind) -> bool {
@@ -18,7 +26,8 @@ fn is_grouped(rule: RuleKind) -> bool {
 #[derive(Debug)]
 pub(super) struct Groups {
     gap_ms: i64,
-    open: BTreeMap<(RuleKind, AreaId), Group>,
+    /// By their begin.
+    open: Vec<Group>,
 }
 
 #[derive(Debug)]
@@ -37,7 +46,7 @@ struct Group {
 
 impl Groups {
     pub fn new(gap_ms: i64) -> Self {
-        Self { gap_ms, open: BTreeMap::new() }
+        Self { gap_ms, open: Vec::new() }
     }
 
     /// Takes what the rules said after a frame; answers what is to be said.
@@ -45,16 +54,21 @@ impl Groups {
         let mut said: Vec<AreaEvent> = events.into_iter().filter_map(|e| self.take(e)).collect();
         let waiting =
             |g: &Group| g.over.as_ref().is_none_or(|(end, at)| !g.is_final(end) && now.mono.since(*at) < self.gap_ms);
-        let finished: Vec<_> = self.open.iter().filter(|(_, g)| !waiting(g)).map(|(k, _)| k.clone()).collect();
-        said.extend(finished.into_iter().filter_map(|key| self.open.remove(&key)?.finish()));
+        said.extend(self.open.extract_if(.., |g| !waiting(g)).filter_map(Group::finish));
         said
+    }
+
+    /// These two tracks exchanged their names, before the frame that is taken next: whom a report is about goes with the
+    /// thing.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        self.open.iter_mut().for_each(|g| g.exchange(names));
     }
 
     /// The camera or the process is over, with these last reports of the rules.
     pub fn close(&mut self, events: Vec<AreaEvent>) -> Vec<AreaEvent> {
         let taken = events.into_iter().filter_map(|e| self.take(e));
         let mut said: Vec<AreaEvent> = taken.filter(|e| !e.quiet).collect();
-        said.extend(std::mem::take(&mut self.open).into_values().filter_map(Group::finish));
+        said.extend(std::mem::take(&mut self.open).into_iter().filter_map(Group::finish));
         said
     }
 
@@ -62,17 +76,15 @@ impl Groups {
         if !is_grouped(event.rule) {
             return Some(event);
         }
-        let place = (event.rule, event.area.clone());
-        match (self.open.get_mut(&place), event.phase) {
-            (Some(group), Phase::New) => Some(group.join(event)),
-            (Some(group), Phase::Update) => group.update(event),
-            (Some(group), Phase::End) => group.leave(event),
-            (None, Phase::New) => {
-                self.open.insert(place, Group::begin(&event));
-                Some(event)
+        if event.phase == Phase::New {
+            if let Some(group) = self.open.iter_mut().find(|g| g.takes(&event)) {
+                return Some(group.join(event));
             }
-            (None, _) => None,
+            self.open.push(Group::begin(&event));
+            return Some(event);
         }
+        let group = self.open.iter_mut().find(|g| g.members.contains_key(&event.key))?;
+        if event.phase == Phase::Update { group.update(event) } else { group.leave(event) }
     }
 }
 
@@ -86,6 +98,23 @@ impl Group {
             answer: event.check.as_ref().map(|c| c.answer),
             jumped: event.jumped,
             over: None,
+        }
+    }
+
+    /// Whether a new report is of this situation.
+    fn takes(&self, event: &AreaEvent) -> bool {
+        if (self.first.rule, &self.first.area) != (event.rule, &event.area) {
+            return false;
+        }
+        let mut reports = self.members.values().chain(self.over.as_ref().map(|(end, _)| end));
+        event.rule != RuleKind::OpenedWithoutInspection || reports.any(|r| is_one_thing(&r.rect, &event.rect))
+    }
+
+    fn exchange(&mut self, names: (TrackId, TrackId)) {
+        let over = self.over.as_mut().map(|(end, _)| end);
+        for report in self.members.values_mut().chain(over).chain([&mut self.first]) {
+            report.jumped |= renamed(&mut report.track, names);
+            self.jumped |= report.jumped;
         }
     }
 
@@ -143,9 +172,10 @@ impl Group {
     }
 
     fn finish(mut self) -> Option<AreaEvent> {
-        let (end, at) = self.over.take()?;
-        let dwell_ms = Some(at.since(self.began));
-        Some(AreaEvent { dwell_ms, ..self.said(end) })
+        let (last, at) = self.over.take()?;
+        let dwell_ms = at.since(self.began);
+        let end = last.end.map(|end| ended(self.first.start, end, dwell_ms));
+        Some(AreaEvent { dwell_ms: Some(dwell_ms), end, ..self.said(last) })
     }
 
     /// A member's report as the group's.
@@ -159,6 +189,13 @@ impl Group {
             ..event
         }
     }
+}
+
+/// Whether two boxes at different times are so near each other that they are of one thing, or of parts of it.
+fn is_one_thing(a: &Rect, b: &Rect) -> bool {
+    let size = |r: &Rect| r.width().max(r.height()).max(1.0);
+    let (p, q) = (a.center(), b.center());
+    (p.x - q.x).hypot(p.y - q.y) <= ONE_THING * size(a).max(size(b))
 }
 
 /// When a report's situation began.

@@ -57,6 +57,11 @@ impl GateLine {
         drafts
     }
 
+    /// These two tracks exchanged their names.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        self.tailgating.exchange(names);
+    }
+
     /// The camera was lost: who crossed before is no predecessor of who crosses after.
     pub fn forget(&mut self) {
         self.tailgating = Tailgating::default();

@@ -47,6 +47,34 @@ fn a_second_vehicle_within_the_time_is_tailgating_beside_its_crossing() {
 }
 
 #[test]
+fn a_second_vehicle_is_tailgating_though_both_exchange_their_names_in_between() {
+    let mut s = stage(json!({"tailgating": {"within_s": 4.0}}));
+    let mut second = crossing(2, 8000, true);
+    second.label = "car";
+    (second.size, s.exchanged) = ((80.0, 50.0), Some((6600, 1, 2)));
+    s.actors = vec![crossing(1, 5000, true), second];
+    let events = s.play(12_000);
+    use RuleKind::{LineCross, Tailgating};
+    let rules: Vec<_> = events.iter().map(|e| (e.rule, e.label.as_str())).collect();
+    assert_eq!(rules, [(LineCross, "truck"), (LineCross, "car"), (Tailgating, "car")], "{:?}", brief(&events));
+}
+
+#[test]
+fn what_crosses_before_it_is_believed_is_said_once_it_is() {
+    // It is beyond the line from its second sight on, which is certain at 600 ms.
+    let cross = |confirmed_ms| {
+        let mut s = stage(json!({}));
+        s.confirm_ms = confirmed_ms;
+        s.actors = vec![actor(1, "truck", &[(0, 450.0, 400.0), (200, 520.0, 400.0), (3000, 900.0, 400.0)])];
+        s.play(8000)
+    };
+    let events = cross(1600);
+    assert_eq!(brief(&events), ["line_cross new 200..200 observed"]);
+    assert_eq!(events[0].at.0 - T0, 1600, "as soon as it is believed");
+    assert_eq!(brief(&cross(60_000)), Vec::<String>::new(), "what is never believed has not crossed");
+}
+
+#[test]
 fn the_same_vehicle_and_the_other_direction_are_no_tailgating() {
     let mut s = stage(json!({"tailgating": {"within_s": 10.0}, "direction": "both"}));
     let keys = [

@@ -13,6 +13,7 @@ mod engine_tests;
 mod enter;
 mod exit;
 mod gate_out;
+mod ground;
 mod group;
 mod held;
 mod inspection;
@@ -154,6 +155,17 @@ impl RuleKind {
         Self::ObjectLeft,
         Self::ObjectRemoved,
     ];
+}
+
+/// Gives a remembered track its other name, where it is one of two that exchanged theirs; whether it was.
+pub(crate) fn renamed(track: &mut TrackId, (a, b): (TrackId, TrackId)) -> bool {
+    let other = match *track {
+        t if t == a => b,
+        t if t == b => a,
+        _ => return false,
+    };
+    *track = other;
+    true
 }
 
 /// Seconds of the configuration as milliseconds.

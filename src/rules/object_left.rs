@@ -1,14 +1,12 @@
 //! Object left: a thing of a configured class was put down in an area and stays. New when it has stood still long
-//! enough, end when it is gone. What stood there before anybody looked was not left.
+//! enough, end when it is gone. What stood there before anybody looked was not left, nor what stood behind something then.
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys, Open};
 use super::presence::Sight;
 use super::spots::{Spot, Spots};
 use super::{EndReason, RuleKind, seconds};
 use crate::config::ObjectConfig;
-use crate::geometry::Rect;
-use crate::track::TrackId;
 
 /// A place must be seen empty this long, milliseconds, before the thing counts as gone.
 const CLEAR_MS: i64 = 3000;
@@ -22,17 +20,17 @@ pub(super) struct ObjectLeft {
 }
 
 impl ObjectLeft {
-    /// Takes who is there after a frame and all boxes seen in it.
+    /// Takes who is there after a frame and all that was seen in it.
     pub fn step(
         &mut self,
         crowd: &Crowd,
-        seen: &[(TrackId, Rect)],
+        picture: &Picture,
         now: Sight,
         config: &ObjectConfig,
         keys: &mut Keys,
     ) -> Vec<(Spot, Draft)> {
         let mut drafts = Vec::new();
-        for gone in self.spots.see(crowd, seen, now, CLEAR_MS) {
+        for gone in self.spots.see(crowd, picture, now, CLEAR_MS) {
             if let Some(open) = self.close(&gone.spot) {
                 drafts.push((gone.spot, open.end(gone.at, now, gone.reason)));
             }

@@ -1,30 +1,28 @@
 //! Object removed: a thing of a configured class stood in an area and is gone, carried away in sight or no more at its
 //! place once that is seen again. An instant at the last sight of it there; the picture shows where it was.
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys};
 use super::presence::Sight;
 use super::spots::{Spot, Spots};
 use super::{RuleKind, seconds};
 use crate::config::ObjectConfig;
-use crate::geometry::Rect;
-use crate::track::TrackId;
 
 /// State of one area.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ObjectRemoved(Spots);
 
 impl ObjectRemoved {
-    /// Takes who is there after a frame and all boxes seen in it.
+    /// Takes who is there after a frame and all that was seen in it.
     pub fn step(
         &mut self,
         crowd: &Crowd,
-        seen: &[(TrackId, Rect)],
+        picture: &Picture,
         now: Sight,
         config: &ObjectConfig,
         keys: &mut Keys,
     ) -> Vec<(Spot, Draft)> {
-        let gone = self.0.see(crowd, seen, now, seconds(config.after_s)).into_iter();
+        let gone = self.0.see(crowd, picture, now, seconds(config.after_s)).into_iter();
         // What stood only for a moment was on its way.
         let stood = gone.filter(|g| g.at.mono.since(g.spot.since.mono) >= seconds(config.after_s));
         stood

@@ -4,7 +4,7 @@
 use super::crowd::Crowd;
 use super::draft::{Draft, Keys, Open};
 use super::presence::Sight;
-use super::{EndReason, RuleKind, seconds};
+use super::{EndReason, RuleKind, renamed, seconds};
 use crate::config::OccupancyConfig;
 use crate::track::TrackId;
 
@@ -32,7 +32,9 @@ impl Occupancy {
         let mut by_entry: Vec<_> = crowd.present.iter().map(|p| (p.entered, p.track)).collect();
         by_entry.sort_by_key(|(entered, _)| entered.mono);
         let over = by_entry.get(config.limit as usize).copied()?;
-        let (since, track) = *self.since.get_or_insert(over);
+        let (since, first) = *self.since.get_or_insert(over);
+        // Who made it too many may have gone meanwhile, while the number stayed.
+        let track = if crowd.present.iter().any(|p| p.track == first) { first } else { over.1 };
         match &mut self.open {
             None if now.mono.since(since.mono) >= seconds(config.after_s) => {
                 let (open, draft) = Open::begin(keys.next(), RuleKind::Occupancy, config.severity, since, now);
@@ -55,6 +57,13 @@ impl Occupancy {
         let gone = crowd.gone.iter().max_by_key(|g| g.at.mono);
         let (at, reason) = gone.map_or((now, EndReason::Observed), |g| (g.at, g.reason));
         Some((track, Draft { count: Some(most), ..open.end(at, now, reason) }))
+    }
+
+    /// These two tracks exchanged their names.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        if let Some((_, track)) = &mut self.since {
+            renamed(track, names);
+        }
     }
 
     /// Camera or process is over while the situation lasts.

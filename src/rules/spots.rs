@@ -2,7 +2,8 @@
 //! found again at its place is the same, whatever its track is called.
 
 use super::EndReason;
-use super::crowd::{Crowd, Present};
+use super::crowd::{Crowd, Picture, Present};
+use super::ground::Ground;
 use super::presence::Sight;
 use crate::geometry::Rect;
 use crate::track::TrackId;
@@ -12,9 +13,6 @@ use crate::vision::Label;
 const SAME_PLACE: f32 = 0.4;
 /// Fraction of a place that must be covered by something else to conclude nothing.
 const COVERED: f32 = 0.3;
-/// What stands since this long after the first picture, milliseconds, was there before anybody looked: it takes a
-/// moment until a track settles.
-const AT_START_MS: i64 = 2000;
 
 /// A thing at its place.
 #[derive(Debug, Clone)]
@@ -28,7 +26,7 @@ pub(super) struct Spot {
     pub since: Sight,
     /// Latest sight of it there.
     pub last: Sight,
-    /// It stood there before anybody looked.
+    /// It stood there before anybody looked: its place was never seen without it.
     pub at_start: bool,
     /// Since when the place is seen without it.
     clear: Option<Sight>,
@@ -49,23 +47,23 @@ pub(super) struct Vanished {
 /// All spots of one rule at one area.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spots {
-    started: Option<Sight>,
+    ground: Ground,
     numbers: u64,
     pub list: Vec<Spot>,
 }
 
 impl Spots {
-    /// Takes who is there after a frame (of the rule's classes) and the boxes of everything seen in it. Answers the
-    /// spots that are over: moved away, or seen without their thing for `clear_ms`.
-    pub fn see(&mut self, crowd: &Crowd, seen: &[(TrackId, Rect)], now: Sight, clear_ms: i64) -> Vec<Vanished> {
-        let started = *self.started.get_or_insert(now);
+    /// Takes who is there after a frame (of the rule's classes) and everything seen in it. Answers the spots that are over:
+    /// moved away, or seen without their thing for `clear_ms`.
+    pub fn see(&mut self, crowd: &Crowd, picture: &Picture, now: Sight, clear_ms: i64) -> Vec<Vanished> {
+        self.ground.see(picture, now);
         for present in crowd.present.iter().filter(|p| p.seen) {
-            self.take(present, started, now);
+            self.take(present, picture.size, now);
         }
         let mut over = Vec::new();
         let mut i = 0;
         while i < self.list.len() {
-            match self.list[i].judge(crowd, seen, now, clear_ms) {
+            match self.list[i].judge(crowd, picture, now, clear_ms) {
                 Some((at, reason)) => over.push(Vanished { spot: self.list.remove(i), at, reason }),
                 None => i += 1,
             }
@@ -73,15 +71,15 @@ impl Spots {
         over
     }
 
-    fn take(&mut self, present: &Present, started: Sight, now: Sight) {
+    fn take(&mut self, present: &Present, size: (u32, u32), now: Sight) {
         // The place counts before the name: tracks are lost, found and mixed up.
         let here = |s: &Spot| s.label == present.label && s.rect.iou(&present.rect) >= SAME_PLACE;
         let at_place = self.list.iter().position(here);
         let known = at_place.or_else(|| self.list.iter().position(|s| s.track == present.track));
         match (known.map(|i| &mut self.list[i]), present.still_since) {
             (Some(spot), _) if at_place.is_some() => {
-                (spot.track, spot.last, spot.score) = (present.track, now, present.score);
-                (spot.clear, spot.hidden) = (None, false);
+                (spot.track, spot.score) = (present.track, present.score);
+                spot.is_there(now);
             }
             (None, Some(still)) => {
                 let since = if still.mono < present.entered.mono { present.entered } else { still };
@@ -94,7 +92,7 @@ impl Spots {
                     score: present.score,
                     since,
                     last: now,
-                    at_start: since.mono.since(started.mono) <= AT_START_MS,
+                    at_start: self.ground.is_unseen(&present.rect, size),
                     clear: None,
                     hidden: false,
                 });
@@ -105,21 +103,23 @@ impl Spots {
 }
 
 impl Spot {
+    fn is_there(&mut self, now: Sight) {
+        (self.last, self.clear, self.hidden) = (now, None, false);
+    }
+
     /// When and how it went, once that is certain.
-    fn judge(
-        &mut self,
-        crowd: &Crowd,
-        seen: &[(TrackId, Rect)],
-        now: Sight,
-        clear_ms: i64,
-    ) -> Option<(Sight, EndReason)> {
+    fn judge(&mut self, crowd: &Crowd, picture: &Picture, now: Sight, clear_ms: i64) -> Option<(Sight, EndReason)> {
+        // What is still in its place is there, whatever the vote of its track calls it by now.
+        if picture.boxes.iter().any(|(track, r)| *track == self.track && r.iou(&self.rect) >= SAME_PLACE) {
+            self.is_there(now);
+        }
         if self.last == now {
             return None;
         }
         let covers = |(track, rect): &(TrackId, Rect)| {
             *track != self.track && rect.intersection(&self.rect).area() > COVERED * self.rect.area()
         };
-        if seen.iter().any(covers) {
+        if picture.boxes.iter().any(covers) {
             (self.clear, self.hidden) = (None, true);
             return None;
         }

@@ -59,6 +59,8 @@ pub(super) struct Stage {
     facts: VecDeque<(i64, String)>,
     interval_ms: i64,
     now_ms: i64,
+    /// A track is believed so long after its first sight.
+    pub confirm_ms: i64,
     /// From this time the tracker calls these two by each other's name.
     pub exchanged: Option<(i64, u64, u64)>,
     /// A track not seen for this long is over, as the tracker does.
@@ -84,6 +86,7 @@ impl Stage {
             facts: VecDeque::new(),
             interval_ms,
             now_ms: 0,
+            confirm_ms: 400,
             exchanged: None,
             last_seen: std::collections::BTreeMap::new(),
         }
@@ -102,7 +105,11 @@ impl Stage {
                 let (ms, json) = self.facts.pop_front().expect("just seen");
                 let feed = parse_json(json.as_bytes()).expect("a feed");
                 assert!(feed.problems.is_empty(), "{:?}", feed.problems);
-                self.register.apply_all(feed.facts, Some(UtcMillis(T0 + ms)));
+                let heard = UtcMillis(T0 + ms);
+                // As the agent does: readings are settled first.
+                let rehearsed = self.register.rehearse(feed.facts, heard, &RegisterConfig::default());
+                let given = rehearsed.given.into_iter().map(|(fact, _)| fact);
+                self.register.apply_all(given.chain(rehearsed.derived).collect(), Some(heard));
             }
             let tracks: Vec<Track> = self.actors.clone().iter().filter_map(|a| self.track(a)).collect();
             let time = FrameTime {
@@ -155,7 +162,7 @@ impl Stage {
             score: actor.score,
             median_score: actor.score,
             matched: seen.is_some(),
-            confirmed: ms - actor.keys[0].0 >= 400,
+            confirmed: ms - actor.keys[0].0 >= self.confirm_ms,
             first_seen,
             last_seen,
             first_seen_utc,

@@ -4,7 +4,7 @@
 use super::draft::{Draft, Keys};
 use super::line_cross::Crossing;
 use super::presence::Sight;
-use super::{RuleKind, seconds};
+use super::{RuleKind, renamed, seconds};
 use crate::config::TailgatingConfig;
 use crate::geometry::CrossDirection;
 use crate::track::TrackId;
@@ -17,6 +17,13 @@ pub(super) struct Tailgating {
 }
 
 impl Tailgating {
+    /// These two tracks exchanged their names: who crossed last is called by the other one from now on.
+    pub fn exchange(&mut self, names: (TrackId, TrackId)) {
+        for (_, track) in [&mut self.left_to_right, &mut self.right_to_left].into_iter().flatten() {
+            renamed(track, names);
+        }
+    }
+
     /// Takes a crossing that counts.
     pub fn step(
         &mut self,

@@ -19,6 +19,8 @@ const MAX_EVENTS: i64 = 500;
 /// What touches a time of a camera.
 const TOUCHING: &str =
     "SELECT * FROM coverage WHERE camera = ? AND to_ms >= ? AND from_ms <= ? ORDER BY session, number";
+/// Where the word about a camera ends: with its last interval. An older one may be of later times, by a clock that was ahead.
+const LAST: &str = "SELECT to_ms FROM coverage WHERE camera = ? ORDER BY session DESC, number DESC LIMIT 1";
 /// When the last event ended that is forgotten.
 const FORGOTTEN: &str = "SELECT at_ms FROM moment WHERE name = 'traces_forgotten'";
 /// Intervals compacted in one transaction, so that recording never waits long.
@@ -79,8 +81,8 @@ impl Store {
     /// The intervals of a camera that touch a time, and where the word about that camera ends.
     async fn recorded(&self, camera: &CameraId, asked: Span) -> Result<(Vec<Interval>, Option<UtcMillis>), StoreError> {
         let intervals = self.intervals(camera, asked).await?;
-        let until = sqlx::query_scalar("SELECT MAX(to_ms) FROM coverage WHERE camera = ?").bind(&camera.0);
-        let until: Option<i64> = until.fetch_one(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let until = sqlx::query_scalar(LAST).bind(&camera.0).fetch_optional(&self.inner.readers);
+        let until: Option<i64> = until.await.map_err(|e| self.sql(e))?;
         Ok((intervals, until.map(UtcMillis)))
     }
 
@@ -145,15 +147,19 @@ impl Store {
         })
     }
 
-    /// Where the word of the sessions before this one ends, by camera.
+    /// The last interval of the sessions before this one, by camera: where their word ends.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn last_coverage(&self) -> Result<HashMap<CameraId, UtcMillis>, StoreError> {
-        let select = "SELECT camera, MAX(to_ms) FROM coverage WHERE session < ? GROUP BY camera";
+    pub async fn last_coverage(&self) -> Result<HashMap<CameraId, Span>, StoreError> {
+        // SQLite takes the other columns from the row that has the greatest number.
+        let select = "SELECT camera, from_ms, to_ms, MAX(number) FROM coverage c WHERE session =
+                      (SELECT MAX(session) FROM coverage WHERE camera = c.camera AND session < ?) GROUP BY camera";
         let select = sqlx::query_as(select).bind(self.session());
-        let rows: Vec<(String, i64)> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        Ok(rows.into_iter().map(|(camera, ms)| (CameraId(camera), UtcMillis(ms))).collect())
+        let rows: Vec<(String, i64, i64, i64)> =
+            select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let span = |from, to| Span { from: UtcMillis(from), to: UtcMillis(to) };
+        Ok(rows.into_iter().map(|(camera, from, to, _)| (CameraId(camera), span(from, to))).collect())
     }
 
     /// Fewer rows for what ended before `compact_before`, none for what ended before `forget_before`; events likewise.
@@ -224,8 +230,8 @@ impl Archive {
         camera: &str,
         asked: Span,
     ) -> Result<(Vec<Interval>, Option<UtcMillis>), StoreError> {
-        let until = sqlx::query_scalar("SELECT MAX(to_ms) FROM coverage WHERE camera = ?").bind(camera);
-        let until: Option<i64> = until.fetch_one(self.conn()).await.map_err(|e| self.sql(e))?;
+        let until = sqlx::query_scalar(LAST).bind(camera);
+        let until: Option<i64> = until.fetch_optional(self.conn()).await.map_err(|e| self.sql(e))?;
         let select = sqlx::query_as(TOUCHING).bind(camera).bind(asked.from.0).bind(asked.to.0);
         let rows: Vec<Stored> = select.fetch_all(self.conn()).await.map_err(|e| self.sql(e))?;
         let forgotten = sqlx::query_scalar(FORGOTTEN).fetch_optional(self.conn()).await.map_err(|e| self.sql(e))?;

@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 use crate::clock::UtcMillis;
 use crate::customs::DeclKey;
 use crate::event::EventMessage;
-use crate::rules::AreaId;
+use crate::rules::{AreaId, EndReason};
 
 /// An event as the index knows it.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
@@ -45,7 +45,7 @@ impl Store {
         let (d, id) = (&event.data, event.id.to_string());
         let place = "INSERT INTO event_place (event_id, seq, camera, area, rule, severity, start_ms, end_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (event_id) DO UPDATE
-                     SET seq = ?2, severity = MAX(severity, ?6), start_ms = ?7, end_ms = ?8";
+                     SET seq = ?2, severity = MAX(severity, ?6), start_ms = MIN(start_ms, ?7), end_ms = ?8";
         sqlx::query(place)
             .bind(&id)
             .bind(d.sequence.seq)
@@ -53,7 +53,7 @@ impl Store {
             .bind(&d.area.id.0)
             .bind(d.rule.as_str())
             .bind(d.severity)
-            .bind(d.capture.start.0)
+            .bind(found_from(event).0)
             .bind(d.capture.end.map(|t| t.0))
             .execute(&mut *tx)
             .await
@@ -218,3 +218,19 @@ impl Store {
 }
 
 const DAY_MS: i64 = 86_400_000;
+
+/// A wall clock that is behind an event's begin by less was not set back, milliseconds: cameras whose clocks are believed may be ahead
+/// of ours. By more than a day it is simply wrong.
+const SET_BACK_MS: std::ops::Range<i64> = 10_000..DAY_MS;
+
+/// From when on an event is found. Where the wall clock was set back while it lasted, it is found under either clock: what
+/// was watched since then is told by the new one.
+fn found_from(event: &EventMessage) -> UtcMillis {
+    let d = &event.data;
+    let was_set_back =
+        d.end_reason != Some(EndReason::Restart) && SET_BACK_MS.contains(&d.capture.start.since(event.time));
+    match d.dwell_ms {
+        Some(lasted) if was_set_back => event.time.plus_ms(-lasted),
+        _ => d.capture.start,
+    }
+}

@@ -252,6 +252,25 @@ async fn old_intervals_become_fewer_and_are_forgotten_with_the_pictures() {
 }
 
 #[tokio::test]
+async fn an_event_over_which_the_clock_was_set_back_is_found_under_either_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(super::store::options(dir.path())).await.unwrap();
+    // It began at 0, at 10 minutes the clock was set back by an hour, it ended 5 minutes later.
+    let (began, id) = (utc_now(), ulid::Ulid::generate());
+    let minutes = |n: i64| began.plus_ms(n * 60_000);
+    let mut end = super::store::event_of(id, 2, "end", began);
+    (end.data.capture.end, end.data.dwell_ms, end.time) = (Some(minutes(15)), Some(15 * 60_000), minutes(-45));
+    for event in [super::store::event_of(id, 1, "new", began), end] {
+        store.record(super::store::message(event, 2, None)).await.unwrap();
+    }
+    let found = async |from: i64, to: i64| {
+        let asked = Span { from: minutes(from), to: minutes(to) };
+        store.answer(&CameraId("cam-1".into()), None, asked).await.unwrap().events.len()
+    };
+    assert_eq!((found(1, 9).await, found(-55, -50).await, found(-75, -65).await, found(16, 20).await), (1, 1, 0, 0));
+}
+
+#[tokio::test]
 async fn where_events_are_forgotten_nobody_says_that_there_was_none() {
     const DAY_MS: i64 = 86_400_000;
     let dir = tempfile::tempdir().unwrap();

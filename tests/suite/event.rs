@@ -590,6 +590,55 @@ fn a_thing_long_gone_is_shown_at_its_place_in_the_picture_of_now() {
     assert_valid(&findings);
 }
 
+#[test]
+fn an_event_of_a_track_that_nobody_remembers_is_said_with_the_picture_of_now() {
+    let mut scene = Scene::grey();
+    let unknown = TrackId(ulid::Ulid::from_parts(9, 9));
+    let findings = tell(&mut scene, vec![AreaEvent { track: unknown, ..said(RuleKind::Occupancy, Phase::New, 7, 0) }]);
+    assert_eq!((findings.len(), scene.life.open_events()), (1, 1));
+    assert!(findings[0].frame.is_some());
+    assert_valid(&findings);
+}
+
+#[test]
+fn what_is_certain_only_when_the_camera_is_lost_is_not_kept_back() {
+    let mut scene = Scene::with_events(EventsConfig { max_per_minute: 1, ..EventsConfig::default() });
+    let new = |key: u64| AreaEvent { severity: 3, ..said(RuleKind::Restricted, Phase::New, key, 0) };
+    assert_eq!(tell(&mut scene, vec![new(1), new(2)]).len(), 1);
+    let bay = || AreaId("bay-1".into());
+    assert_eq!(scene.life.take_unsaid().keys().cloned().collect::<Vec<_>>(), [bay()]);
+    let exit = AreaEvent {
+        end: Some(UtcMillis(T0 + 200)),
+        end_reason: Some(EndReason::Observed),
+        ..said(RuleKind::Exit, Phase::New, 9, 200)
+    };
+    let over = [1, 2].map(|key| said(RuleKind::Restricted, Phase::End, key, 200));
+    let linker = |_: &Sought<'_>| link(LinkVerdict::Unlinked);
+    let register = RegisterView { link: &linker, version: 1 };
+    let closing = [vec![exit], over.into()].concat();
+    let last = scene.life.close(closing, &register, MonoMillis(200), UtcMillis(T0 + 200));
+    let told: Vec<_> = last.iter().map(|f| (f.event.data.rule, f.event.data.phase)).collect();
+    assert_eq!(told, [(RuleKind::Exit, Phase::New), (RuleKind::Restricted, Phase::End)]);
+    assert!(scene.life.take_unsaid().is_empty(), "of the time after it nobody says anything");
+    assert!(tell(&mut scene, vec![new(3)]).is_empty(), "and pictures count as before");
+    assert_valid(&last);
+}
+
+#[test]
+fn what_waits_to_be_said_stays_with_its_thing_when_names_are_exchanged() {
+    let mut scene = Scene::with_events(EventsConfig { max_per_minute: 1, ..EventsConfig::default() });
+    let other = TrackId(ulid::Ulid::from_parts(1, 2));
+    let new = |key: u64| AreaEvent { severity: 3, ..said(RuleKind::Restricted, Phase::New, key, 0) };
+    assert_eq!(tell(&mut scene, vec![new(1), AreaEvent { track: other, ..new(2) }]).len(), 1);
+    scene.life.exchange(&[(other, TrackId(ulid::Ulid::from_parts(1, 1)))]);
+    let mut late = Vec::new();
+    while late.is_empty() && scene.number < 400 {
+        late = tell(&mut scene, Vec::new()).into_iter().filter(|f| f.event.data.phase == Phase::New).collect();
+    }
+    let data = &late[0].event.data;
+    assert_eq!((data.object.track_id, data.implausible_jump), (TrackId(ulid::Ulid::from_parts(1, 1)), true));
+}
+
 fn annotator(language: Language, max_published_bytes: u32) -> Annotator {
     let pictures = PicturesConfig { max_published_bytes, ..PicturesConfig::default() };
     Annotator::new(&pictures, &SiteConfig { language, ..SiteConfig::default() }, &[]).unwrap()

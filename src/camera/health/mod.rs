@@ -26,12 +26,13 @@ use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::HealthConfig;
 use crate::rules::Phase;
 
-/// A sight of the picture is worth something for so long; where pictures are far apart, until a later one should have come.
+/// A sight of the picture is worth something for so long, and so is the share of it that a thing fills; where pictures are far
+/// apart, until a later one should have come.
 const PICTURE_FRESH_MS: i64 = 5000;
 /// But never for longer than this.
 const PICTURE_OLD_MS: i64 = 60_000;
-/// Of the pictures' share that a thing fills the newest word counts for so long.
-const FILLED_FRESH_MS: i64 = 5000;
+/// One odd picture is no alarm: so many must say the same, one after the other.
+const PICTURES: u32 = 2;
 
 /// One measured value, and what it was held against.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -182,6 +183,8 @@ struct State {
     hold: Hold,
     open: Option<Open>,
     sight: Option<(MonoMillis, Sight)>,
+    /// Sights one after the other that saw it.
+    agreed: u32,
 }
 
 #[derive(Debug)]
@@ -229,13 +232,21 @@ impl HealthMonitor {
     /// Looks at a picture, a few times a second at most; `keyframes` as in [`StreamView`].
     pub fn picture(&mut self, now: MonoMillis, luma: &Luma, keyframes: u64) {
         self.pictured = Some((now, self.pictured.map_or(0, |(before, _)| now.since(before))));
-        let filled = self.filled.filter(|(at, _)| now.since(*at) <= FILLED_FRESH_MS).map(|(_, share)| share);
+        let fresh_ms = self.fresh_ms();
+        let filled = self.filled.filter(|(at, _)| now.since(*at) <= fresh_ms).map(|(_, share)| share);
         let wrong = self.states.iter().any(|(c, s)| c.is_of_picture() && s.hold.is_open());
         let around = Around { keyframes, filled, wrong };
         for sight in self.picture.look(now, luma, around, &self.limits) {
             let state = self.states.entry(sight.condition).or_default();
+            state.agreed = if sight.seen == Some(true) { state.agreed.saturating_add(1) } else { 0 };
             state.sight = Some((now, sight));
         }
+    }
+
+    /// How long what is known of a picture counts.
+    fn fresh_ms(&self) -> i64 {
+        let gap_ms = self.pictured.map_or(0, |(_, gap_ms)| gap_ms);
+        (2 * gap_ms).clamp(PICTURE_FRESH_MS, PICTURE_OLD_MS)
     }
 
     /// Looks at the stream and says what has begun, goes on or is over. Call a few times a second.
@@ -278,16 +289,19 @@ impl HealthMonitor {
     }
 
     fn step(&mut self, now: Now, condition: Condition, running: bool) -> Option<HealthChange> {
-        let timing = timing(condition, &self.limits);
-        let gap_ms = self.pictured.map_or(0, |(_, gap_ms)| gap_ms);
-        let fresh_ms = (2 * gap_ms).clamp(PICTURE_FRESH_MS, PICTURE_OLD_MS);
+        let mut timing = timing(condition, &self.limits);
+        let fresh_ms = self.fresh_ms();
         let state = self.states.get_mut(&condition)?;
+        // What is measured over many pictures, a frozen one, needs no second sight.
+        if condition.is_of_picture() && timing.on_ms > 0 && state.agreed < PICTURES {
+            timing.on_ms = i64::MAX;
+        }
         let good = |at: MonoMillis| !condition.is_of_picture() || (running && now.mono.since(at) <= fresh_ms);
         let sight = state.sight.as_ref().filter(|(at, _)| good(*at)).map(|(_, s)| s);
         let step = state.hold.step(now.mono, sight.and_then(|s| s.seen), timing);
         match (step, sight, &mut state.open) {
             (Step::Begins(since), Some(sight), open) => {
-                let since = MonoMillis(since.0 - sight.ago_ms);
+                let since = MonoMillis(since.0.min(now.mono.0 - sight.ago_ms));
                 let start = now.utc.plus_ms(-now.mono.since(since));
                 let (reason, figures) = (sight.reason.clone(), sight.figures.clone());
                 let new = Open { since, start, told: now.mono, reason, figures };

@@ -83,8 +83,9 @@ impl PictureWatch {
         if nothing {
             let lacks_light = dark && spread >= ECHO_SPREAD && self.echo(luma) >= ECHO;
             let covered = !bright && !lacks_light && self.covered_by_nothing(now, mean, dark);
+            let ago_ms = self.nothing_since.map_or(0, |since| now.since(since));
             sights.push(dark_sight(dark && !covered, mean, dark_limit));
-            sights.push(cover_sight(Some(covered), spread, 0.0, 0.0));
+            sights.push(Sight { ago_ms, ..cover_sight(Some(covered), spread, 0.0, 0.0) });
             sights.extend([Sight::unknown(Condition::Moved), Sight::unknown(Condition::Defocused)]);
             return sights;
         }
@@ -98,7 +99,7 @@ impl PictureWatch {
         sights.push(dark_sight(dark, mean, dark_limit));
         sights.push(self.cover(scene, explained || bright, spread));
         let slow = around.filled.is_some() && scene.is_some_and(|s| s.unlike_ms >= SLOW_TURN_MS);
-        sights.push(moved(scene, explained || bright || dark, slow));
+        sights.push(moved(scene, explained || bright || dark, slow, around.filled.is_some()));
         let blurred = scene.is_none_or(|s| s.moving > 0.3 && s.alike < 0.6) || bright || dark;
         sights.push(self.focus.look(luma, !blurred, learn, limits.sharpness));
         sights
@@ -138,13 +139,18 @@ impl PictureWatch {
             () if hidden => None,
             () => Some(false),
         };
-        cover_sight(seen, spread, s.alike, s.busy)
+        Sight { ago_ms: s.abrupt_ms, ..cover_sight(seen, spread, s.alike, s.busy) }
     }
 }
 
-fn moved(scene: Option<SceneReading>, explained: bool, slow: bool) -> Sight {
+/// `slow`: it is another view for long, and no vehicle is there. `tracked`: somebody knows of vehicles at all; between looks far
+/// apart a truck comes in and stops unseen.
+fn moved(scene: Option<SceneReading>, explained: bool, slow: bool, tracked: bool) -> Sight {
     let Some(s) = scene else { return Sight::unknown(Condition::Moved) };
-    let elsewhere = s.gone && (s.abrupt && !s.relit || slow) && s.busy >= VIEW_BUSY && s.moving < ROLLS;
+    let at_once = s.abrupt && !s.relit && (tracked || !s.far);
+    // Two looks far apart differ all over where the view is another one; whether it stands the next one says.
+    let stands = s.moving < ROLLS || (s.far && s.abrupt_ms == 0);
+    let elsewhere = s.gone && (at_once || slow) && s.busy >= VIEW_BUSY && stands;
     let seen = match () {
         () if explained => None,
         () if s.shift.is_some() || elsewhere => Some(true),
@@ -153,6 +159,11 @@ fn moved(scene: Option<SceneReading>, explained: bool, slow: bool) -> Sight {
     };
     let mut sight = Sight::of(Condition::Moved, seen);
     if seen == Some(true) {
+        sight.ago_ms = match s.shift {
+            Some(_) => 0,
+            None if at_once => s.abrupt_ms,
+            None => s.unlike_ms,
+        };
         sight.reason = match s.shift {
             Some((x, y)) => format!(
                 "the view is shifted by {:.1} % of the width and {:.1} % of the height; point the camera back, or draw areas \

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use super::PICTURE_OLD_MS;
 use super::luma::{self, Luma};
 use crate::clock::MonoMillis;
 
@@ -29,7 +30,7 @@ const GONE: f32 = 0.45;
 const RELIT: std::ops::Range<f32> = 0.65..1.55;
 /// With this share of the usual edges or fewer nothing is left either: correlation would still find what shines through.
 const EMPTY: f32 = 0.15;
-/// From whole to gone within this time is abrupt.
+/// From whole to gone within this time is abrupt, and from one look to the next where looks are further apart.
 const WHOLE: f32 = 0.8;
 const ABRUPT_MS: i64 = 1100;
 /// But not when it still moves in this time after it was gone.
@@ -122,6 +123,10 @@ pub struct SceneReading {
     pub empty: bool,
     /// It was gone from one look to the next, and has not come back.
     pub abrupt: bool,
+    /// And so long ago; 0 when not.
+    pub abrupt_ms: i64,
+    /// These looks were so far apart that a truck may have come in and stopped between them.
+    pub far: bool,
     /// And it is in another light since.
     pub relit: bool,
     /// Where it fits again, in shares of the picture's width and height.
@@ -134,6 +139,16 @@ pub struct SceneReading {
     pub unlike_ms: i64,
 }
 
+/// It is another picture at once.
+#[derive(Debug, Clone, Copy)]
+struct Abrupt {
+    since: MonoMillis,
+    /// Mean level before.
+    before: f32,
+    /// The look before was longer ago than a truck needs.
+    far: bool,
+}
+
 /// Learns and compares; one per camera.
 #[derive(Debug, Default)]
 pub struct SceneWatch {
@@ -143,8 +158,7 @@ pub struct SceneWatch {
     usual_busy: f32,
     /// Time, how much of the view is left, mean level.
     recent: VecDeque<(MonoMillis, f32, f32)>,
-    /// Since when it is another picture at once, and the mean level before.
-    abrupt: Option<(MonoMillis, f32)>,
+    abrupt: Option<Abrupt>,
     unlike_since: Option<MonoMillis>,
     before: Option<(MonoMillis, Vec<f32>)>,
 }
@@ -172,8 +186,11 @@ impl SceneWatch {
         // Once it was another view at once, it is until it is the known one again: likenesses waver about the limit.
         let abrupt = self.abrupt.is_some();
         let gone = abrupt || left < GONE;
-        let relit = self.abrupt.is_some_and(|(_, before)| !RELIT.contains(&(luma.mean() / before.max(1.0))));
-        let reading = SceneReading { alike, gone, empty, abrupt, relit, shift, busy: share, moving, unlike_ms };
+        let relit = self.abrupt.is_some_and(|a| !RELIT.contains(&(luma.mean() / a.before.max(1.0))));
+        let abrupt_ms = self.abrupt.map_or(0, |a| now.since(a.since));
+        let far = self.abrupt.is_some_and(|a| a.far);
+        let reading =
+            SceneReading { alike, gone, empty, abrupt, abrupt_ms, far, relit, shift, busy: share, moving, unlike_ms };
         tracing::trace!(?reading, mean = luma.mean(), "the view beside the known one");
         if learn && shift.is_none() {
             self.follow(now, edges, busy, raw, alike, gone_ms);
@@ -228,7 +245,10 @@ impl SceneWatch {
     }
 
     fn note(&mut self, now: MonoMillis, left: f32, moving: f32, mean: f32) {
-        while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > ABRUPT_MS) {
+        let is_older =
+            |recent: &VecDeque<(MonoMillis, f32, f32)>, ms| recent.front().is_some_and(|r| now.since(r.0) > ms);
+        // The look before counts however long ago it was: where only keyframes are decoded, all are far apart.
+        while (self.recent.len() > 1 && is_older(&self.recent, ABRUPT_MS)) || is_older(&self.recent, PICTURE_OLD_MS) {
             self.recent.pop_front();
         }
         if left >= KNOWN {
@@ -236,11 +256,11 @@ impl SceneWatch {
         } else {
             self.unlike_since.get_or_insert(now);
             let whole = self.recent.iter().find(|(_, before, _)| *before >= WHOLE);
-            if let (true, Some((_, _, before)), None) = (left < GONE, whole, self.abrupt) {
-                self.abrupt = Some((now, *before));
+            if let (true, Some((at, _, before)), None) = (left < GONE, whole, self.abrupt) {
+                self.abrupt = Some(Abrupt { since: now, before: *before, far: now.since(*at) > ABRUPT_MS });
             }
         }
-        if moving >= ROLLS && self.abrupt.is_some_and(|(since, _)| ROLLS_MS.contains(&now.since(since))) {
+        if moving >= ROLLS && self.abrupt.is_some_and(|a| ROLLS_MS.contains(&now.since(a.since))) {
             self.abrupt = None;
         }
         self.recent.push_back((now, left, mean));
@@ -312,6 +332,20 @@ mod tests {
         assert!(other.gone && other.abrupt && other.shift.is_none(), "{other:?}");
         assert!(look(&mut watch, 60_000, &view(2, 0, 60.0)).abrupt);
         assert!(!look(&mut watch, 60_500, &view(1, 50, 60.0)).abrupt);
+    }
+
+    #[test]
+    fn another_view_is_abrupt_where_looks_are_far_apart_too_unless_they_are_of_another_time() {
+        let after = |gap_ms: i64| {
+            let mut watch = SceneWatch::default();
+            for i in 0..40 {
+                watch.look(MonoMillis(i * 10_000), &view(1, 50, 60.0), 0.02, true);
+            }
+            look(&mut watch, 390_000 + gap_ms, &view(2, 0, 60.0))
+        };
+        let other = after(10_000);
+        assert!(other.gone && other.abrupt && other.far, "{other:?}");
+        assert!(!after(500).far && !after(70_000).abrupt);
     }
 
     #[test]

@@ -56,7 +56,11 @@ impl SignalWatch {
     ) -> (Vec<Sight>, Option<(Shape, Shape)>) {
         let running = view.state == CameraState::Running;
         if !running {
-            (self.running_since, self.last_unit) = (None, None);
+            self.running_since = None;
+            // A stall goes on where it began, also while the camera is asked again.
+            if matches!(view.state, CameraState::Lost | CameraState::Refused | CameraState::Stopped) {
+                self.last_unit = None;
+            }
             self.counts.clear();
             let none = [Condition::LowFrameRate, Condition::DecodeErrors].map(Sight::unknown);
             return ([lost(view), self.stalled(now, view, limits)].into_iter().chain(none).collect(), None);
@@ -242,6 +246,17 @@ mod tests {
         seen(&mut watch, 0..80, |i| view(i * 2));
         assert!(seen(&mut watch, 80..90, |_| view(158)).is_empty());
         assert_eq!(seen(&mut watch, 90..103, |_| view(158)), [Condition::Stalled]);
+    }
+
+    #[test]
+    fn a_stall_that_the_camera_part_notices_is_as_long_as_it_is() {
+        let (mut watch, limits) = (SignalWatch::default(), HealthConfig::default());
+        seen(&mut watch, 0..80, |i| view(i * 2));
+        let stalled = StreamView { state: CameraState::Stalled, ..view(158) };
+        seen(&mut watch, 80..120, |_| view(158));
+        let (sights, _) = watch.look(MonoMillis(30_000), &stalled, &limits);
+        let sight = sights.iter().find(|s| s.condition == Condition::Stalled).unwrap();
+        assert_eq!((sight.figures[0].value, sight.ago_ms), (10_250.0, 10_250), "since the last picture at 19.75 s");
     }
 
     #[test]

@@ -209,7 +209,8 @@ fn bay() -> Drill {
         |from: f32, to: f32| drive(Kind::Truck, &[(from - 6.5, -26.0), (from, 0.0), (to, 0.0), (to + 6.5, 26.0)]);
     let scripts = vec![visit(8.0, 40.0), visit(58.0, 90.0), visit(108.0, 130.0), pass(Kind::Car, 140.0, true)];
     let mut d = drill("bay", 155, scripts, &json!({"bay": {"after_s": 5.0}, "unbooked": {}}), &Value::Null);
-    let (first, late) = ((-10, 50), (50, 100));
+    // The second one is booked late, and stays longer than that.
+    let (first, late) = ((-10, 50), (50, 84));
     let mut booked = booking("a", 1, "bay-1", "10000000001", first, "planned");
     booked["containers"] = json!(["CSQU3054383"]);
     let read = json!({"id": "o", "kind": "container", "raw": "MSKU 000008 0", "area": "bay-1",
@@ -219,7 +220,7 @@ fn bay() -> Drill {
         (20.0, json!({"observations": [read]})),
         (70.0, json!({"bookings": [booking("b", 1, "bay-1", "10000000002", late, "planned")]})),
     ];
-    d.windows.booked = vec![(0.0, 50.0), (70.0, 100.0)];
+    d.windows.booked = vec![(0.0, 50.0), (70.0, 84.0)];
     d.windows.wrong = Some(20.0);
     d
 }

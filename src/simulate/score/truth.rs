@@ -251,8 +251,11 @@ fn of_bay(drill: &Drill, area: &AreaConfig, stays: &[Stay]) -> Vec<Due> {
     let mut all = vec![(RuleKind::BayOccupied, used.clone(), rule.after_s), (RuleKind::BayEmpty, left, 0.0)];
     if area.unbooked.is_some() {
         let free = outside(&drill.windows.booked, f64::from(drill.seconds));
-        let unbooked = used.iter().filter_map(|i| within(&[*i], &free).first().copied());
-        all.push((RuleKind::BayUnbooked, unbooked.collect(), rule.after_s));
+        // From the begin of a use on it is said when the use is; what was booked before is said at once.
+        let unbooked = within(&used, &free).into_iter();
+        let (first, later) = unbooked.partition(|i| used.iter().any(|u| u.0 == i.0));
+        all.push((RuleKind::BayUnbooked, first, rule.after_s));
+        all.push((RuleKind::BayUnbooked, later, 0.0));
     }
     all
 }
