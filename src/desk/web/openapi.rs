@@ -30,10 +30,12 @@ type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'stati
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule"];
 const TIME: &[&str] = &["from", "to", "minutes"];
-const REPORT: &[&str] = &["period", "day", "view", "unit"];
+const REPORT: &[&str] = &["period", "at", "view", "unit", "office", "suspicion", "footage"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
 const DRAFT: &[&str] =
-    &["alert", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
+    &["alert", "unit", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
+const EDIT: &[&str] =
+    &["version", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
 
 const ENTRIES: &[Entry] = &[
     ("GET", "/asset/{name}", "Styles, script and icon", Gives::File("text/css"), &[]),
@@ -121,22 +123,23 @@ const ENTRIES: &[Entry] = &[
     ),
     ("POST", "/tips/new", "Writes a draft", Gives::Form, DRAFT),
     ("GET", "/tips/{id}", "One tip", Gives::Page, &[]),
-    ("POST", "/tips/{id}/edit", "Changes a draft", Gives::Form, DRAFT),
+    ("GET", "/tips/{id}/holds/{office}/{box}", "What a box says now of the holds of a tip", Gives::Page, &[]),
+    ("POST", "/tips/{id}/edit", "Changes a draft of `version`", Gives::Form, EDIT),
     (
         "POST",
         "/tips/{id}/lead/{step}",
-        "Takes a leader's step: issue, return, settle, reopen, cancel, merge",
+        "Takes a step of the unit that issues, about a `version`: issue, return, settle, reopen, cancel, merge; or release_hold",
         Gives::Form,
-        &["reason", "result", "text", "basis", "no_amount", "into"],
+        &["version", "reason", "result", "text", "basis", "no_amount", "into", "source", "hold", "note"],
     ),
     (
         "POST",
         "/tips/{id}/work/{step}",
-        "Takes a step of the office that checks: receive, start, report, measure, sample, result, money, reverse",
+        "Takes a step of the office that checks, about a `version`: receive, start, report; or enters: measure, done, sample, sample_result, money, reverse",
         Gives::Form,
         &[
-            "text", "action", "note", "code", "seal", "lab", "taken", "sample", "result", "kind", "amount", "decision",
-            "decl", "entry",
+            "version", "text", "action", "note", "measure", "outcome", "code", "seal", "lab", "sample", "result",
+            "kind", "amount", "decision", "decl", "entry",
         ],
     ),
     ("GET", "/yard", "Inspection bays", Gives::Page, &[]),
@@ -145,7 +148,20 @@ const ENTRIES: &[Entry] = &[
     ("GET", "/shifts/{id}", "One shift with its hand-over", Gives::Page, &[]),
     ("POST", "/shifts/{id}/{step}", "Takes a step: change, give, take, send_back", Gives::Form, &["note", "to"]),
     ("GET", "/reports", "Report on tips", Gives::Page, REPORT),
-    ("GET", "/reports/tips", "The tips behind a figure", Gives::Page, &["period", "day", "view", "unit", "list"]),
+    (
+        "GET",
+        "/reports/tips",
+        "The tips behind a figure",
+        Gives::Page,
+        &["period", "at", "view", "unit", "office", "suspicion", "footage", "list"],
+    ),
+    (
+        "GET",
+        "/reports/alerts",
+        "The alerts behind a figure",
+        Gives::Page,
+        &["period", "at", "office", "list", "reason"],
+    ),
     ("GET", "/reports/csv", "Figures and tips", Gives::File("text/csv"), REPORT),
     ("GET", "/reports/xlsx", "Figures and tips", Gives::File(SPREADSHEET), REPORT),
     ("POST", "/reports/print", "Keeps figures as printed", Gives::Form, REPORT),

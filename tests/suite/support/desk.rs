@@ -94,6 +94,8 @@ pub struct Browser {
     pub client: reqwest::Client,
     pub cookies: BTreeMap<String, String>,
     csrf: String,
+    /// Version that the forms of the last page are about; empty where they name none.
+    version: String,
 }
 
 fn field(html: &str, name: &str) -> String {
@@ -105,7 +107,8 @@ impl Browser {
     /// Signs in with a one-time password and chooses [`PASSWORD`].
     pub async fn enter(room: &Room, name: &str, once: &str) -> Self {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut this = Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new() };
+        let mut this =
+            Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new(), version: String::new() };
         this.sign_in(name, once).await;
         this.get("/password").await.expect_status(200);
         let form = [("now", once), ("new", PASSWORD), ("again", PASSWORD)];
@@ -127,6 +130,7 @@ impl Browser {
             client: self.client.clone(),
             cookies: self.cookies.clone(),
             csrf: self.csrf.clone(),
+            version: self.version.clone(),
         }
     }
 
@@ -146,6 +150,7 @@ impl Browser {
         let csrf = field(&text, "csrf");
         if !csrf.is_empty() {
             self.csrf = csrf;
+            self.version = field(&text, "version");
         }
         Page { status, to, text }
     }
@@ -155,9 +160,12 @@ impl Browser {
         self.done(request).await
     }
 
-    /// Sends a form with the token of the last page.
+    /// Sends a form with the token of the last page, and the version that it is about.
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
         let mut fields = vec![("csrf", self.csrf.as_str())];
+        if !self.version.is_empty() && form.iter().all(|(name, _)| *name != "version") {
+            fields.push(("version", self.version.as_str()));
+        }
         fields.extend_from_slice(form);
         let encoded: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={}", escaped(v))).collect();
         let request = self.client.post(format!("{}{path}", self.base));
