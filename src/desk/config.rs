@@ -44,6 +44,8 @@ pub struct RoomConfig {
     /// Code of the unit whose duty this is: it issues tips, and their numbers begin with it.
     #[schemars(regex(pattern = r"^[0-9A-Z]{4}$"))]
     pub unit: String,
+    /// Further units that issue tips at this desk: who has several among his offices chooses in the draft.
+    pub units: Vec<String>,
     /// IANA time zone of times and duty days.
     pub time_zone: String,
     /// Language of pages for who has chosen none: `vi` or `en`.
@@ -55,6 +57,7 @@ impl Default for RoomConfig {
         Self {
             dir: "var/desk".into(),
             unit: "A1K2".into(),
+            units: Vec::new(),
             time_zone: "Asia/Ho_Chi_Minh".into(),
             language: Language::Vi,
         }
@@ -333,6 +336,9 @@ fn check(config: &DeskConfig) -> Vec<(String, String)> {
         found.push(("mqtt.share".into(), "needs PostgreSQL in `database.url`: SQLite is one worker's".into()));
     }
     boxes(&config.boxes, &mut found);
+    for (i, unit) in config.desk.units.iter().enumerate().filter(|(_, unit)| !is_office(unit)) {
+        found.push((format!("desk.units[{i}]"), format!("{unit:?} must be four characters 0-9 or A-Z, like \"A3K1\"")));
+    }
     for (i, office) in config.offices.iter().enumerate() {
         if office.code.is_empty() || office.name.is_empty() {
             found.push((format!("office[{i}]"), "needs `code` and `name`".into()));
@@ -410,6 +416,7 @@ mod tests {
         assert!(wrong("[mqtt]\nusername = \"u\"").contains("needed together"));
         assert!(wrong("[desk]\ntime_zone = \"Hanoi\"").contains("desk.time_zone"));
         assert!(wrong("[[office]]\ncode = \"15BB\"").contains("office[0]"));
+        assert!(wrong("[desk]\nunits = [\"A3\"]").contains("desk.units[0]"));
         assert!(wrong("[http]\nsign_on_header = \"X-User\"").contains("behind_proxy"));
         assert!(wrong("[mqtt]\nshare = \"duty\"").contains("PostgreSQL"));
         let named = |url: &str| format!("[[box]]\noffice = \"15BB\"\nid = \"gate-01\"\nurl = \"{url}\"\n");

@@ -223,7 +223,7 @@ mod tests {
         assert_eq!((row.state.as_str(), row.outcome), ("acked", None));
         // The leader of the unit that issues it need not see the office of the alert.
         let leader = User { scope: crate::desk::db::Scope::parse(&tip.unit), ..user("binh") };
-        tips_duty::step(&room, &leader, &tip.id, TipStep::Issue).await.unwrap();
+        tips_duty::step(&room, &leader, &tip.id, tip.version, TipStep::Issue).await.unwrap();
         let row = room.db.alert("E1").await.unwrap().unwrap();
         assert_eq!((row.state.as_str(), row.outcome.as_deref()), ("closed", Some("tip")));
         let said = "SELECT account || ' ' || action || ' ' || office FROM audit WHERE object = 'E1' ORDER BY seq";

@@ -287,7 +287,7 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbE
 /// What a message says about tips, and about a bay where it is the newest of its event.
 pub(super) async fn hear(tx: &mut Tx, m: &Message, newest: bool) -> Result<(), DbError> {
     for tip in message::tips(m) {
-        tx.tip_answer(&tip, &m.source, &m.kind, &m.id, m.at_ms, &m.body.to_string()).await?;
+        tx.tip_answer(&tip, m).await?;
     }
     if let Some(word) = message::bay(m).filter(|_| newest) {
         tx.bay_word(m, &word).await?;

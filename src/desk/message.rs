@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::db::alerts::{AlertRow, LinkRow};
-use super::db::folded;
+use super::db::indexed;
 use super::db::messages::Message;
 use crate::clock::UtcMillis;
 use crate::event::zone::Zone;
@@ -156,7 +156,7 @@ pub(crate) fn describe(row: &mut AlertRow, m: &Message) {
     let first = keys.first().cloned().unwrap_or_default();
     row.group_key = [&m.office, &m.box_id, &camera_id, &area_id, &row.rule, &first].map(String::as_str).join("|");
     row.body = m.body.to_string();
-    row.search = folded(&search_text(row, m, &keys));
+    row.search = indexed(&search_text(row, m, &keys));
 }
 
 fn search_text(row: &AlertRow, m: &Message, keys: &[String]) -> String {
@@ -168,7 +168,21 @@ fn search_text(row: &AlertRow, m: &Message, keys: &[String]) -> String {
     words.extend(text(&m.body, "/data/object/label"));
     words.extend(keys.iter().cloned());
     words.extend(containers);
+    words.extend(read_there(m));
     words.join(" ")
+}
+
+/// Numbers of plates, containers, seals and bookings that its links rest on: they stand in their reasons only.
+fn read_there(m: &Message) -> Vec<String> {
+    let links = m.body.pointer("/data/link/links").and_then(Value::as_array).into_iter().flatten();
+    let mut reasons: Vec<String> = links.filter_map(|l| text(l, "/reason")).collect();
+    reasons.extend(text(&m.body, "/data/link/reason"));
+    let numbers = reasons.iter().flat_map(|r| r.split([' ', ',', ';', '(', ')']));
+    let is_number = |w: &&str| w.len() >= 4 && w.contains(|c: char| c.is_ascii_digit()) && !w.contains(':');
+    let mut found: Vec<String> = numbers.filter(is_number).map(str::to_owned).collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// A new alert. One that says it happened in the future happened now: it would stand above all others until then.

@@ -1,5 +1,6 @@
 //! What people ask of a box about an alert, or about a camera and a time, in one transaction each: the order, its history,
-//! its audit and the message. A declaration is bound by the fact `in/bind`, footage is held and given free by `cmd/hold` and `cmd/release`. An order
+//! its audit and the message; and the orders that `tip_measures.rs` gives. A declaration is bound by the fact `in/bind`, goods are stopped by `in/stop`,
+//! footage is held and given free by `cmd/hold` and `cmd/release`. An order
 //! without an answer is sent again when the box is there, ever less often but never given up; so is a hold that is
 //! not known to be complete, for how much it holds. Boxes take the same order twice as once.
 
@@ -20,7 +21,7 @@ use crate::clock::{UtcMillis, utc_now};
 /// An order is sent again after this, milliseconds; an old one later.
 const AGAIN_MS: i64 = 60_000;
 /// Longest reason that boxes take, characters.
-const MAX_REASON: usize = 100;
+pub(crate) const MAX_REASON: usize = 100;
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,20 @@ pub(crate) enum Ask {
     Hold { camera: String, from: UtcMillis, to: UtcMillis, note: String },
     /// Give a hold free.
     Release { hold: String, note: String },
+    /// Stop goods at the exit, or lift that.
+    Stop(Stop),
+}
+
+/// A stop of goods, as it stands or as it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stop {
+    /// The same for a stop and its end.
+    pub id: String,
+    pub decl_key: String,
+    pub from_ms: i64,
+    /// `None` = until further notice.
+    pub to_ms: Option<i64>,
+    pub note: String,
 }
 
 impl Ask {
@@ -39,6 +54,7 @@ impl Ask {
             Self::Bind { .. } => "bind",
             Self::Hold { .. } => "hold",
             Self::Release { .. } => "release",
+            Self::Stop(_) => "stop",
         }
     }
 
@@ -51,7 +67,10 @@ impl Ask {
     }
 
     fn note(&self) -> &str {
-        let (Self::Bind { note, .. } | Self::Hold { note, .. } | Self::Release { note, .. }) = self;
+        let (Self::Bind { note, .. }
+        | Self::Hold { note, .. }
+        | Self::Release { note, .. }
+        | Self::Stop(Stop { note, .. })) = self;
         note
     }
 
@@ -60,6 +79,7 @@ impl Ask {
             Self::Bind { decl_key, .. } => decl_key,
             Self::Hold { camera, .. } => camera,
             Self::Release { hold, .. } => hold,
+            Self::Stop(stop) => &stop.id,
         }
     }
 }
@@ -77,7 +97,7 @@ pub(crate) async fn ask(room: &Room, user: &User, alert_id: &str, ask: &Ask) -> 
     let mut tx = room.db.write().await?;
     let alert = tx.alert(alert_id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
     let earlier = tx.orders(alert_id).await?;
-    let to = Addressee { office: &alert.office, box_id: &alert.box_id, alert: Some(alert_id) };
+    let to = Addressee { office: &alert.office, box_id: &alert.box_id, about: About::Alert(alert_id) };
     let note = give(room, &mut tx, user, to, ask, &earlier, now).await?;
     let entry = Entry { action: ask.action(), reason: String::new(), note: note.clone() };
     tx.add_alert_action(&new_id(now), alert_id, now, &user.name, &entry).await?;
@@ -100,11 +120,12 @@ pub(crate) async fn ask_box(
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let earlier = tx.free_orders(office, box_id).await?;
-    let said = give(room, &mut tx, user, Addressee { office, box_id, alert: None }, ask, &earlier, now).await?;
+    let to = Addressee { office, box_id, about: About::Camera };
+    let said = give(room, &mut tx, user, to, ask, &earlier, now).await?;
     let action = format!("footage.{}", ask.action());
     let detail = match ask {
         Ask::Hold { from, to, note, .. } => format!("{} – {}: {note}", from.to_rfc3339(), to.to_rfc3339()),
-        Ask::Bind { .. } | Ask::Release { .. } => said,
+        Ask::Bind { .. } | Ask::Release { .. } | Ask::Stop(_) => said,
     };
     tx.audit(Act { account: &user.name, office, action: &action, object, detail: &detail }).await?;
     tx.commit().await?;
@@ -112,12 +133,65 @@ pub(crate) async fn ask_box(
     Ok(())
 }
 
-/// Whom an order goes to, and the alert it is about.
+/// Tells every box of an office that goods are stopped, or no longer: each is asked until it has taken it, since the exit of any
+/// of them may be theirs. `(tip, office)`.
+pub(crate) async fn stop(
+    room: &Room,
+    tx: &mut Tx,
+    user: &User,
+    (tip, office): (&str, &str),
+    stop: Stop,
+) -> Result<(), DutyError> {
+    let (ask, now) = (Ask::Stop(stop), utc_now().0);
+    check(&ask, About::Tip(tip), &[])?;
+    for box_id in tx.boxes_of(office).await? {
+        let to = Addressee { office, box_id: &box_id, about: About::Tip(tip) };
+        give(room, tx, user, to, &ask, &[], now).await?;
+    }
+    Ok(())
+}
+
+/// Gives free what a box held for a tip.
+pub(crate) async fn release_for_tip(
+    room: &Room,
+    tx: &mut Tx,
+    user: &User,
+    tip: &str,
+    (office, box_id): (&str, &str),
+    hold: &str,
+    note: &str,
+) -> Result<(), DutyError> {
+    let earlier = tx.orders_of_tip(tip).await?;
+    let to = Addressee { office, box_id, about: About::Tip(tip) };
+    let ask = Ask::Release { hold: hold.into(), note: note.into() };
+    give(room, tx, user, to, &ask, &earlier, utc_now().0).await.map(drop)
+}
+
+/// Whom an order goes to, and what it is about.
 #[derive(Clone, Copy)]
 struct Addressee<'a> {
     office: &'a str,
     box_id: &'a str,
-    alert: Option<&'a str>,
+    about: About<'a>,
+}
+
+/// What an order is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About<'a> {
+    Alert(&'a str),
+    Tip(&'a str),
+    /// A camera and a time alone.
+    Camera,
+}
+
+impl<'a> About<'a> {
+    fn alert(self) -> Option<&'a str> {
+        if let Self::Alert(id) = self { Some(id) } else { None }
+    }
+
+    fn tip(self) -> Option<&'a str> {
+        if let Self::Tip(id) = self { Some(id) } else { None }
+    }
 }
 
 /// Writes an order and what is to be published; says in words what it was about.
@@ -130,11 +204,12 @@ async fn give(
     earlier: &[OrderRow],
     now: i64,
 ) -> Result<String, DutyError> {
-    check(ask, earlier)?;
+    check(ask, to.about, earlier)?;
     let id = new_id(now);
     let order = OrderRow {
         kind: ask.kind().into(),
-        alert_id: to.alert.map(str::to_owned),
+        alert_id: to.about.alert().map(str::to_owned),
+        tip_id: to.about.tip().map(str::to_owned),
         office: to.office.into(),
         box_id: to.box_id.into(),
         about: ask.about().into(),
@@ -142,7 +217,7 @@ async fn give(
         account: user.name.clone(),
         at_ms: now,
         topic: format!("{}/{}/{}/{}", room.prefix, to.office, to.box_id, levels(ask)),
-        body: body(ask, &id, user, to.alert, earlier, now).to_string(),
+        body: body(ask, &id, user, to.about, earlier, now).to_string(),
         asked_ms: now,
         answered_ms: None,
         ok: None,
@@ -159,12 +234,16 @@ fn levels(ask: &Ask) -> &'static str {
         Ask::Bind { .. } => "in/bind",
         Ask::Hold { .. } => "cmd/hold",
         Ask::Release { .. } => "cmd/release",
+        Ask::Stop(_) => "in/stop",
     }
 }
 
-/// What must be there: a correction and a release have a reason, a hold is released once.
-fn check(ask: &Ask, earlier: &[OrderRow]) -> Result<(), DutyError> {
+/// What must be there: a correction, a hold, a release and a stop have a reason, and what is released was held and is released once.
+/// What a box held for a tip is no order of this desk: whoever asks looked in the box's answer.
+fn check(ask: &Ask, about: About<'_>, earlier: &[OrderRow]) -> Result<(), DutyError> {
     let lacks_reason = ask.note().trim().is_empty();
+    let placed =
+        |hold: &str| matches!(about, About::Tip(_)) || earlier.iter().any(|o| o.kind == "hold" && o.id == hold);
     match ask {
         Ask::Bind { decl_key, reject, .. }
             if lacks_reason && (*reject || corrected(decl_key, *reject, earlier).is_some()) =>
@@ -172,18 +251,16 @@ fn check(ask: &Ask, earlier: &[OrderRow]) -> Result<(), DutyError> {
             Err(DutyError::Refused("refusal.correction"))
         }
         Ask::Bind { .. } => Ok(()),
-        Ask::Hold { .. } | Ask::Release { .. } if lacks_reason => Err(DutyError::Refused("refusal.note")),
-        Ask::Hold { .. } => Ok(()),
-        Ask::Release { hold, .. } => {
-            let placed = earlier.iter().any(|o| o.kind == "hold" && o.id == *hold);
-            let released = earlier.iter().any(|o| o.kind == "release" && o.about == *hold && o.ok != Some(0));
-            match (placed, released) {
-                (false, _) => Err(DutyError::NotFound),
-                (true, true) => Err(DutyError::Refused("refusal.released")),
-                (true, false) => Ok(()),
-            }
-        }
+        _ if lacks_reason => Err(DutyError::Refused("refusal.note")),
+        Ask::Release { hold, .. } if !placed(hold) => Err(DutyError::NotFound),
+        Ask::Release { hold, .. } if is_released(hold, earlier) => Err(DutyError::Refused("refusal.released")),
+        Ask::Hold { .. } | Ask::Release { .. } | Ask::Stop(_) => Ok(()),
     }
+}
+
+/// Whether somebody gave a hold free, and the box did not refuse that.
+pub(crate) fn is_released(hold: &str, orders: &[OrderRow]) -> bool {
+    orders.iter().any(|o| o.kind == "release" && o.about == hold && o.ok != Some(0))
 }
 
 /// Bindings and rejections that stand, oldest first, with whether each rejects: no box refused them, and no later one that
@@ -211,7 +288,7 @@ fn corrected<'a>(decl_key: &str, reject: bool, earlier: &'a [OrderRow]) -> Optio
 }
 
 /// The message, in the form of the agent.
-fn body(ask: &Ask, id: &str, user: &User, alert: Option<&str>, earlier: &[OrderRow], now: i64) -> Value {
+fn body(ask: &Ask, id: &str, user: &User, about: About<'_>, earlier: &[OrderRow], now: i64) -> Value {
     let cut = |t: &str| t.trim().chars().take(MAX_REASON).collect::<String>();
     match ask {
         Ask::Bind { decl_key, reject, visit, note } => {
@@ -221,7 +298,7 @@ fn body(ask: &Ask, id: &str, user: &User, alert: Option<&str>, earlier: &[OrderR
                 json!({"id": id, "version": 1, "decl_no": decl_key, "action": action, "officer": user.name, "at": at});
             match visit {
                 Some(visit) => body["visit_id"] = visit.clone().into(),
-                None => body["event_id"] = alert.into(),
+                None => body["event_id"] = about.alert().into(),
             }
             if !note.trim().is_empty() {
                 body["reason"] = cut(note).into();
@@ -235,6 +312,14 @@ fn body(ask: &Ask, id: &str, user: &User, alert: Option<&str>, earlier: &[OrderR
             json!({"id": id, "camera": camera, "from": from.to_rfc3339(), "to": to.to_rfc3339(), "reason": cut(note), "by": user.name})
         }
         Ask::Release { hold, note } => json!({"id": hold, "by": user.name, "reason": cut(note)}),
+        Ask::Stop(stop) => {
+            let mut body = json!({"id": stop.id, "version": 1, "decl_no": stop.decl_key, "from": UtcMillis(stop.from_ms).to_rfc3339(),
+                "by": user.name, "reason": cut(&stop.note), "tip_id": about.tip()});
+            if let Some(to) = stop.to_ms {
+                (body["version"], body["to"]) = (2.into(), UtcMillis(to).to_rfc3339().into());
+            }
+            body
+        }
     }
 }
 
@@ -300,6 +385,7 @@ mod tests {
             id: id.into(),
             kind: ask.kind().into(),
             alert_id: Some("E1".into()),
+            tip_id: None,
             office: "15BB".into(),
             box_id: "gate-01".into(),
             about: ask.about().into(),
@@ -318,18 +404,40 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_the_agent_reads() {
         use crate::customs::Binding;
-        let first = body(&bind("", false), "o1", &user(), Some("E1"), &[], 0);
+        let first = body(&bind("", false), "o1", &user(), About::Alert("E1"), &[], 0);
         let read = Binding::from_json(first.to_string().as_bytes()).unwrap().value;
         assert_eq!((read.event_id.as_deref(), read.officer.as_str(), read.supersedes), (Some("E1"), "an", None));
         let before = [order("o1", &bind("", false), &first)];
         let long = "lý do ".repeat(40);
-        let second = body(&bind(&long, false), "o2", &user(), Some("E1"), &before, 0);
+        let second = body(&bind(&long, false), "o2", &user(), About::Alert("E1"), &before, 0);
         let read = Binding::from_json(second.to_string().as_bytes()).unwrap().value;
         assert_eq!(read.supersedes.as_deref(), Some("o1"), "a correction names what it corrects");
         let visit =
             Ask::Bind { decl_key: "10000001234".into(), reject: false, visit: Some("V-7".into()), note: String::new() };
-        let read = Binding::from_json(body(&visit, "o3", &user(), Some("E1"), &[], 0).to_string().as_bytes()).unwrap();
+        let read =
+            Binding::from_json(body(&visit, "o3", &user(), About::Alert("E1"), &[], 0).to_string().as_bytes()).unwrap();
         assert_eq!((read.value.visit_id.as_deref(), read.value.event_id), (Some("V-7"), None));
+    }
+
+    #[test]
+    fn a_stop_stands_until_the_same_order_ends_it() {
+        use crate::customs::binding::StopOrder;
+        let stop = |to_ms| Stop {
+            id: "S-1".into(),
+            decl_key: "10000001234".into(),
+            from_ms: 1000,
+            to_ms,
+            note: "lý do ".repeat(40),
+        };
+        let read = |stop: Stop| {
+            let body = body(&Ask::Stop(stop), "o1", &user(), About::Tip("t1"), &[], 0);
+            StopOrder::from_json(body.to_string().as_bytes()).unwrap().value
+        };
+        let (stands, ended) = (read(stop(None)), read(stop(Some(5000))));
+        assert_eq!((stands.id == ended.id, stands.version, ended.version), (true, 1, 2));
+        assert_eq!((stands.tip_id.as_deref(), stands.by.as_deref()), (Some("t1"), Some("an")));
+        let holds = |order: &StopOrder, at| order.holds(UtcMillis(at), &[]);
+        assert!(holds(&stands, 9000) && holds(&ended, 4000) && !holds(&ended, 9000) && !holds(&stands, 0));
     }
 
     /// Gives orders one after the other, `(declaration, rejects)`, and says which of them a box then leaves in force.
@@ -341,7 +449,7 @@ mod tests {
         for (n, (decl, reject)) in asked.iter().enumerate() {
             let ask = Ask::Bind { decl_key: (*decl).into(), reject: *reject, visit: None, note: "lý do".into() };
             let id = format!("o{n}");
-            let body = body(&ask, &id, &user(), Some("E1"), &given, 0);
+            let body = body(&ask, &id, &user(), About::Alert("E1"), &given, 0);
             given.push(order(&id, &ask, &body));
             let binding = Binding::from_json(body.to_string().as_bytes()).unwrap().value;
             register.apply(Fact::Bind(binding.clone()), UtcMillis(0));
@@ -360,9 +468,9 @@ mod tests {
         assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false)]), ["o1"], "a correction");
         assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false), (d1, true)]), ["o1", "o2"], "already corrected");
         // What a box refused corrects nothing, and is not corrected.
-        let first = body(&bind("", false), "o1", &user(), Some("E1"), &[], 0);
+        let first = body(&bind("", false), "o1", &user(), About::Alert("E1"), &[], 0);
         let refused = OrderRow { ok: Some(0), ..order("o1", &bind("", false), &first) };
-        assert_eq!(body(&bind("x", true), "o2", &user(), Some("E1"), &[refused], 0)["supersedes"], Value::Null);
+        assert_eq!(body(&bind("x", true), "o2", &user(), About::Alert("E1"), &[refused], 0)["supersedes"], Value::Null);
     }
 
     /// A room with an alert of a box that is there, and an order about it which was given and last asked then.
@@ -371,7 +479,7 @@ mod tests {
         tx.boxes_seen(&[("15BB", "gate-01")].into(), at_ms).await.unwrap();
         tx.box_online("15BB", "gate-01", true, at_ms).await.unwrap();
         tx.add_alert(&alert()).await.unwrap();
-        let body = body(ask, "o1", &user(), Some("E1"), &[], at_ms);
+        let body = body(ask, "o1", &user(), About::Alert("E1"), &[], at_ms);
         tx.add_order(&OrderRow { at_ms, asked_ms: at_ms, ..order("o1", ask, &body) }).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -426,7 +534,7 @@ mod tests {
 
     #[test]
     fn corrections_holds_and_releases_need_a_reason() {
-        let refused = |ask: &Ask, earlier: &[OrderRow]| match check(ask, earlier) {
+        let refused = |ask: &Ask, earlier: &[OrderRow]| match check(ask, About::Alert("E1"), earlier) {
             Err(DutyError::Refused(key)) => key,
             Err(_) => "not found",
             Ok(()) => "",

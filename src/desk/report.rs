@@ -13,6 +13,8 @@ pub(crate) struct Fact {
     pub unit: String,
     pub office: String,
     pub suspicion: String,
+    /// How much footage boxes found for it: `complete`, `partial`, `none`, or empty.
+    pub footage: String,
     pub issued_ms: i64,
     pub received_ms: Option<i64>,
     pub settled_ms: Option<i64>,
@@ -155,6 +157,11 @@ pub(crate) fn counts(fact: &Fact, measure: &str, period: &Period, view: View) ->
     }
 }
 
+/// What a tip adds to a sum of money, so that a list adds up to its figure.
+pub(crate) fn amount(fact: &Fact, kind: &str, period: &Period, view: View) -> i64 {
+    money(fact, kind, period, view, false)
+}
+
 /// Sum of the entries of a kind that belong to the view; with `only_later` those after the settlement.
 fn money(fact: &Fact, kind: &str, period: &Period, view: View, only_later: bool) -> i64 {
     let Some(settled) = fact.settled_ms else { return 0 };
@@ -166,7 +173,8 @@ fn money(fact: &Fact, kind: &str, period: &Period, view: View, only_later: bool)
     entries.map(|(_, amount, _)| amount).sum()
 }
 
-fn later(fact: &Fact, period: &Period, view: View) -> i64 {
+/// Of both, what was entered after the settlement.
+pub(crate) fn later(fact: &Fact, period: &Period, view: View) -> i64 {
     ["recovery", "fine"].iter().map(|kind| money(fact, kind, period, view, true)).sum()
 }
 
@@ -205,8 +213,8 @@ fn median(values: impl Iterator<Item = i64>) -> Option<i64> {
     values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
-/// `91,13`: two decimals; `None` when there is nothing to divide by.
-pub(crate) fn percent(part: i64, whole: i64, mode: PercentMode) -> Option<String> {
+/// Hundredths of a per cent; `None` when there is nothing to divide by.
+pub(crate) fn hundredths(part: i64, whole: i64, mode: PercentMode) -> Option<i64> {
     if whole <= 0 {
         return None;
     }
@@ -215,7 +223,12 @@ pub(crate) fn percent(part: i64, whole: i64, mode: PercentMode) -> Option<String
         PercentMode::Truncate => part * 10_000 / whole,
         PercentMode::Round => (part * 20_000 + whole) / (2 * whole),
     };
-    Some(format!("{},{:02}", hundredths / 100, hundredths % 100))
+    i64::try_from(hundredths).ok()
+}
+
+/// `91,13`: two decimals, as people here write them.
+pub(crate) fn percent(part: i64, whole: i64, mode: PercentMode) -> Option<String> {
+    hundredths(part, whole, mode).map(|n| format!("{},{:02}", n / 100, n % 100))
 }
 
 /// Parts of a whole by some key, with their figures: highest violation rate first, then the most settled.

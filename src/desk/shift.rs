@@ -40,7 +40,7 @@ pub(crate) struct Plan {
 /// Something that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Item {
-    /// `alert`, `tip`, `hold`, `box`, `camera`, `missing`, `chain`.
+    /// `alert`, `tip`, `stop`, `hold`, `box`, `camera`, `missing`, `chain`.
     pub kind: String,
     /// For the link.
     pub id: String,
@@ -92,6 +92,9 @@ pub(crate) async fn open_items(db: &Db) -> Result<Open, DbError> {
     for t in db.tips(&all, &wanted).await? {
         let what = format!("{} {}", t.number, t.state);
         open.items.push(item("tip", t.id, t.office, what, t.issued_ms.unwrap_or(t.created_ms)));
+    }
+    for (office, tip, number, at_ms) in db.standing_stops().await? {
+        open.items.push(item("stop", tip, office, number, at_ms));
     }
     for h in db.open_holds(&all).await? {
         // One that is about no alert is found on its camera's page.

@@ -6,6 +6,9 @@
 //! issued, received, checking ─cancel(reason)→ cancelled      any open ─merge→ merged
 //! reported ─return(reason)→ checking                          settled ─reopen(reason)→ checking
 //! ```
+//!
+//! Who reported does not settle. What is cancelled or merged counts in no figure and takes no further entries: so it has no
+//! money left, and no stop of its goods stands.
 
 /// Where a tip is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +63,11 @@ pub(crate) const RESULTS: [&str; 3] = ["violation", "no_violation", "undetermine
 /// What a tip suspects.
 pub(crate) const SUSPICIONS: [&str; 8] =
     ["name_code", "quantity", "value", "origin", "prohibited", "unreleased", "route_seal", "other"];
-/// What the addressed office did or is asked to do.
+/// What the addressed office did or is asked to do. `release` lifts a stop: it ends that measure and is none of its own.
 pub(crate) const ACTIONS: [&str; 7] =
     ["request_channel", "request_sample", "stop", "release", "inspect", "lab", "comment"];
+/// Measures to begin with; a `comment` is done when it is written.
+pub(crate) const MEASURES: [&str; 6] = ["request_channel", "request_sample", "stop", "inspect", "lab", "comment"];
 /// Kinds of money lines.
 pub(crate) const MONEY: [&str; 3] = ["recovery", "fine", "other"];
 
@@ -72,12 +77,28 @@ pub(crate) enum Step {
     Issue,
     Receive,
     Start,
-    Report { text: String },
-    Return { reason: String },
-    Settle { result: String, text: String, basis: String, no_amount: bool },
-    Reopen { reason: String },
-    Cancel { reason: String },
-    Merge { into: String },
+    Report {
+        text: String,
+    },
+    Return {
+        reason: String,
+    },
+    Settle {
+        result: String,
+        text: String,
+        basis: String,
+        no_amount: bool,
+    },
+    Reopen {
+        reason: String,
+    },
+    Cancel {
+        reason: String,
+    },
+    /// `into`: number of the tip that stays.
+    Merge {
+        into: String,
+    },
 }
 
 impl Step {
@@ -105,6 +126,15 @@ pub(crate) struct Facts {
     pub has_due: bool,
     /// Money lines that count.
     pub has_money: bool,
+    /// Its goods are stopped at the exit.
+    pub is_stopped: bool,
+    /// Who takes the step is who reported.
+    pub is_reporter: bool,
+}
+
+/// Steps of the office that checks; all others are the issuing unit's.
+pub(crate) fn is_work(step: &str) -> bool {
+    matches!(step, "receive" | "start" | "report")
 }
 
 /// Why a step is not taken; the key of a sentence in `words.rs`.
@@ -120,6 +150,9 @@ pub(crate) enum Refusal {
     NeedsBasis,
     Amount,
     Reversed,
+    HasMoney,
+    Stopped,
+    Reporter,
 }
 
 impl Refusal {
@@ -135,6 +168,9 @@ impl Refusal {
             Self::NeedsBasis => "refusal.basis",
             Self::Amount => "refusal.amount",
             Self::Reversed => "refusal.reversed",
+            Self::HasMoney => "refusal.has_money",
+            Self::Stopped => "refusal.stop_stands",
+            Self::Reporter => "refusal.reporter",
         }
     }
 }
@@ -150,13 +186,14 @@ pub(crate) fn step(state: State, step: &Step, facts: &Facts) -> Result<State, Re
         (Reported, Step::Return { reason }) | (Settled, Step::Reopen { reason }) => {
             filled(reason, Refusal::NeedsReason).map(|()| Checking)
         }
+        (Reported, Step::Settle { .. }) if facts.is_reporter => Err(Refusal::Reporter),
         (Reported, Step::Settle { result, basis, no_amount, .. }) => {
             may_settle(result, basis, *no_amount, facts).map(|()| Settled)
         }
         (Issued | Received | Checking, Step::Cancel { reason }) => {
-            filled(reason, Refusal::NeedsReason).map(|()| Cancelled)
+            filled(reason, Refusal::NeedsReason).and_then(|()| leaves_nothing(facts)).map(|()| Cancelled)
         }
-        (s, Step::Merge { .. }) if s.is_open() => Ok(Merged),
+        (s, Step::Merge { .. }) if s.is_open() => leaves_nothing(facts).map(|()| Merged),
         _ => Err(Refusal::WrongState),
     }
 }
@@ -189,6 +226,15 @@ fn may_settle(result: &str, basis: &str, no_amount: bool, facts: &Facts) -> Resu
     }
     let grounded = !basis.trim().is_empty() || facts.has_money || no_amount;
     if result == "violation" && !grounded { Err(Refusal::NeedsBasis) } else { Ok(()) }
+}
+
+/// Of what ends without a settlement, money would be counted nowhere and a stop could never be lifted.
+fn leaves_nothing(facts: &Facts) -> Result<(), Refusal> {
+    match facts {
+        Facts { has_money: true, .. } => Err(Refusal::HasMoney),
+        Facts { is_stopped: true, .. } => Err(Refusal::Stopped),
+        _ => Ok(()),
+    }
 }
 
 fn filled(text: &str, otherwise: Refusal) -> Result<(), Refusal> {
@@ -227,7 +273,14 @@ pub(crate) fn reversal(entry: &Money, all: &[Money]) -> Result<i64, Refusal> {
 mod tests {
     use super::*;
 
-    const FULL: Facts = Facts { has_object: true, has_office: true, has_due: true, has_money: false };
+    const FULL: Facts = Facts {
+        has_object: true,
+        has_office: true,
+        has_due: true,
+        has_money: false,
+        is_stopped: false,
+        is_reporter: false,
+    };
 
     fn settle(result: &str, basis: &str, no_amount: bool) -> Step {
         Step::Settle { result: result.into(), text: String::new(), basis: basis.into(), no_amount }
@@ -281,6 +334,26 @@ mod tests {
         assert!(reported(&settle("no_violation", "", false), &FULL).is_ok());
         assert_eq!(reported(&Step::Return { reason: " ".into() }, &FULL), Err(Refusal::NeedsReason));
         assert_eq!(step(State::Checking, &Step::Report { text: String::new() }, &FULL), Err(Refusal::NeedsText));
+    }
+
+    #[test]
+    fn what_ends_without_a_settlement_leaves_no_money_and_no_stop_behind() {
+        let (merge, cancel) = (Step::Merge { into: "x".into() }, Step::Cancel { reason: "x".into() });
+        let (money, stopped) = (Facts { has_money: true, ..FULL }, Facts { is_stopped: true, ..FULL });
+        for state in [State::Issued, State::Received, State::Checking] {
+            for s in [&merge, &cancel] {
+                assert_eq!(step(state, s, &money), Err(Refusal::HasMoney), "{state:?} {}", s.name());
+                assert_eq!(step(state, s, &stopped), Err(Refusal::Stopped), "{state:?} {}", s.name());
+            }
+        }
+        assert_eq!(step(State::Reported, &settle("violation", "x", false), &stopped), Ok(State::Settled));
+    }
+
+    #[test]
+    fn who_reported_does_not_settle() {
+        let reporter = Facts { is_reporter: true, ..FULL };
+        assert_eq!(step(State::Reported, &settle("violation", "x", false), &reporter), Err(Refusal::Reporter));
+        assert!(step(State::Reported, &Step::Return { reason: "x".into() }, &reporter).is_ok());
     }
 
     #[test]

@@ -1,23 +1,28 @@
 //! What people decide about tips, in one transaction each: the step, its history, its audit, and the message to the boxes
-//! of the office. Which steps there are is in `tip.rs`; who may take them in `access.rs`.
+//! of the office. Which steps there are is in `tip.rs`, which roles take them in `access.rs`; here is whose tip it is: the
+//! unit that issued it leads and settles, the office that it went to receives, checks and reports. Measures, stops and holds
+//! are in `tip_measures.rs`.
 
 use serde_json::json;
 
-use super::access::User;
+use super::access::{Need, User};
 use super::alert::Step as AlertStep;
 use super::db::audit::{self, Act};
 use super::db::outgoing::Outgoing;
 use super::db::tips::{Sample, TipRow};
-use super::db::{Tx, folded};
+use super::db::{DbError, Tx, indexed};
 use super::duty::{self, DutyError};
+use super::orders::MAX_REASON;
 use super::room::{Room, new_id};
 use super::tip::{self, Facts, Money, State, Step};
 use crate::clock::{UtcMillis, utc_now};
-use crate::customs::tip::MAX_BARE_MS;
+use crate::customs::tip::{MAX_BARE_MS, Tip};
 
 /// What somebody writes into a draft.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Draft {
+    /// That issues it, where somebody chose; a tip keeps it, since its number begins with it.
+    pub unit: String,
     pub office: String,
     pub decl_key: Option<String>,
     pub containers: String,
@@ -48,7 +53,7 @@ impl Draft {
     }
 
     fn fill(self, tip: &mut TipRow) {
-        tip.search = folded(
+        tip.search = indexed(
             &[&tip.number, &self.office, &self.containers, &self.plates, &self.subject].map(String::as_str).join(" "),
         );
         if let Some(key) = &self.decl_key {
@@ -74,12 +79,13 @@ pub(crate) async fn create(
 ) -> Result<TipRow, DutyError> {
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
-    let unit = &room.config.desk.unit;
+    let unit = &unit_of(room, user, &draft.unit)?;
     let year = room.zone.duty_day(UtcMillis(now)).split('-').next().unwrap_or("0000").to_owned();
     let serial = tx.next(&format!("tip {unit} {year}")).await?;
     let mut tip = blank(new_id(now), format!("{unit}/{year}/{serial:05}"), unit, &user.name, now);
     let changes = draft.changes(&tip);
     draft.fill(&mut tip);
+    within(user, &tip)?;
     tip.alert_id = alert_id.map(str::to_owned);
     if let Some(id) = alert_id {
         let found = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office));
@@ -91,6 +97,23 @@ pub(crate) async fn create(
     tx.commit().await?;
     room.hub.nudge();
     Ok(tip)
+}
+
+/// The unit that issues what somebody drafts: the one that he chose among his own, or the desk's.
+fn unit_of(room: &Room, user: &User, chosen: &str) -> Result<String, DutyError> {
+    match units(room, user) {
+        all if chosen.is_empty() => Ok(all.into_iter().next().unwrap_or_else(|| room.config.desk.unit.clone())),
+        all if all.iter().any(|u| u == chosen) => Ok(chosen.to_owned()),
+        _ => Err(DutyError::Refused("refusal.unit")),
+    }
+}
+
+/// Units that somebody drafts for; the desk's own where none of his offices issues here.
+pub(crate) fn units(room: &Room, user: &User) -> Vec<String> {
+    let desk = &room.config.desk;
+    let all = [&desk.unit].into_iter().chain(&desk.units);
+    let mine: Vec<String> = all.filter(|u| user.scope.holds(u)).cloned().collect();
+    if mine.is_empty() { vec![desk.unit.clone()] } else { mine }
 }
 
 fn blank(id: String, number: String, unit: &str, by: &str, now: i64) -> TipRow {
@@ -169,36 +192,74 @@ pub(crate) fn is_seen(user: &User, tip: &TipRow) -> bool {
     user.scope.holds(&tip.office) || user.scope.holds(&tip.unit)
 }
 
-async fn read(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
+/// Whether the step of that name is his to take: the checked office does not judge itself, and the unit that suspects does
+/// not report for it.
+pub(crate) fn may_step(user: &User, tip: &TipRow, step: &str) -> bool {
+    let (need, whose) = if tip::is_work(step) { (Need::WorkTips, &tip.office) } else { (Need::IssueTips, &tip.unit) };
+    user.role.may(need) && user.scope.holds(whose)
+}
+
+/// Whether somebody enters measures, samples and money: who checks, or a leader of the unit that asked.
+pub(crate) fn may_enter(user: &User, tip: &TipRow) -> bool {
+    let checks = user.role.may(Need::WorkTips) && user.scope.holds(&tip.office);
+    checks || (user.role.may(Need::IssueTips) && user.scope.holds(&tip.unit))
+}
+
+/// A draft for an office that is not his would vanish from his sight.
+fn within(user: &User, tip: &TipRow) -> Result<(), DutyError> {
+    if is_seen(user, tip) { Ok(()) } else { Err(DutyError::Refused("refusal.office_scope")) }
+}
+
+pub(super) async fn read(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
     tx.tip(id).await?.filter(|t| is_seen(user, t)).ok_or(DutyError::NotFound)
 }
 
-/// Changes a draft.
-pub(crate) async fn edit(room: &Room, user: &User, id: &str, draft: Draft) -> Result<TipRow, DutyError> {
+/// Whoever decides has this version before him: what others decided since is not overwritten unseen.
+fn unchanged(tip: &TipRow, version: i64) -> Result<(), DbError> {
+    if tip.version == version { Ok(()) } else { Err(DbError::Changed(format!("tip {}", tip.number))) }
+}
+
+/// Changes a draft. `version`: of the draft that the person changes.
+pub(crate) async fn edit(room: &Room, user: &User, id: &str, version: i64, draft: Draft) -> Result<TipRow, DutyError> {
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let mut tip = read(&mut tx, user, id).await?;
     if tip.state != State::Draft.as_str() {
         return Err(DutyError::Refused(tip::Refusal::WrongState.key()));
     }
+    unchanged(&tip, version)?;
     let changes = draft.changes(&tip);
     draft.fill(&mut tip);
+    within(user, &tip)?;
     tx.change_tip(&tip).await?;
     drafted(&mut tx, user, &tip, "edit", &changes, now).await?;
     tx.commit().await?;
     Ok(tip)
 }
 
-/// Takes a step.
-pub(crate) async fn step(room: &Room, user: &User, id: &str, step: Step) -> Result<TipRow, DutyError> {
+/// Takes a step. `version`: of the tip that the person decides about.
+pub(crate) async fn step(room: &Room, user: &User, id: &str, version: i64, step: Step) -> Result<TipRow, DutyError> {
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let mut tip = read(&mut tx, user, id).await?;
-    let money = tx.money(id).await?;
+    if !may_step(user, &tip, step.name()) {
+        return Err(DutyError::Refused(if tip::is_work(step.name()) {
+            "refusal.not_office"
+        } else {
+            "refusal.not_unit"
+        }));
+    }
+    unchanged(&tip, version)?;
+    let facts = facts(&mut tx, user, &tip).await?;
     let state = State::parse(&tip.state).ok_or(DutyError::NotFound)?;
-    let next = tip::step(state, &step, &facts(&tip, &money)).map_err(|r| DutyError::Refused(r.key()))?;
+    let next = tip::step(state, &step, &facts).map_err(|r| DutyError::Refused(r.key()))?;
     next.as_str().clone_into(&mut tip.state);
     let note = apply(&mut tip, &step, now);
+    if let Step::Merge { into } = &step {
+        let stays = stays(&mut tx, user, &tip, into).await?;
+        record(&mut tx, user, &stays, "merged_in", &tip.number, now).await?;
+        tip.merged_into = Some(stays.id);
+    }
     tx.change_tip(&tip).await?;
     tip.version += 1;
     record(&mut tx, user, &tip, step.name(), &note, now).await?;
@@ -206,6 +267,10 @@ pub(crate) async fn step(room: &Room, user: &User, id: &str, step: Step) -> Resu
         end_alert(&mut tx, user, &tip, now).await?;
     }
     if let Some(message) = to_boxes(room, &tip, now) {
+        // Nobody hears of it where a box cannot read a container or a plate: it takes none of the tip then.
+        if step == Step::Issue && Tip::from_json(message.payload.as_bytes()).is_err() {
+            return Err(DutyError::Refused("refusal.box_form"));
+        }
         tx.publish(&message).await?;
     }
     tx.commit().await?;
@@ -214,15 +279,25 @@ pub(crate) async fn step(room: &Room, user: &User, id: &str, step: Step) -> Resu
     Ok(tip)
 }
 
-fn facts(tip: &TipRow, money: &[Money]) -> Facts {
+/// The tip that another one is merged into, as it stands in this transaction: one that is worked on, of a unit that he leads.
+/// So two are never merged into each other, nor one into what ended meanwhile.
+async fn stays(tx: &mut Tx, user: &User, tip: &TipRow, number: &str) -> Result<TipRow, DutyError> {
+    let open = |t: &TipRow| State::parse(&t.state).is_some_and(|s| s.is_open() && s != State::Draft);
+    let fits = |t: &TipRow| t.id != tip.id && user.scope.holds(&t.unit) && open(t);
+    tx.tip_by_number(number).await?.filter(fits).ok_or(DutyError::Refused("refusal.merge"))
+}
+
+async fn facts(tx: &mut Tx, user: &User, tip: &TipRow) -> Result<Facts, DutyError> {
     let named = tip.decl_key.is_some() || !tip.containers.is_empty() || !tip.plates.is_empty();
     let span = tip.from_ms.zip(tip.to_ms).map(|(from, to)| to - from);
-    Facts {
+    Ok(Facts {
         has_object: named || span.is_some_and(|ms| ms > 0 && ms <= MAX_BARE_MS),
         has_office: super::config::is_office(&tip.office),
         has_due: tip.due_ms.is_some(),
-        has_money: money.iter().map(|m| m.amount_vnd).sum::<i64>() != 0,
-    }
+        has_money: tx.money(&tip.id).await?.iter().map(|m| m.amount_vnd).sum::<i64>() != 0,
+        is_stopped: tx.stands(&tip.id).await?.is_some(),
+        is_reporter: tx.reporter(&tip.id).await?.as_deref() == Some(&user.name),
+    })
 }
 
 /// What the step leaves on the tip; returns the words for the history.
@@ -257,7 +332,6 @@ fn apply(tip: &mut TipRow, step: &Step, now: i64) -> String {
         }
         Step::Merge { into } => {
             tip.closed_ms = Some(now);
-            tip.merged_into = Some(into.clone());
             return into.clone();
         }
     }
@@ -277,7 +351,7 @@ fn to_boxes(room: &Room, tip: &TipRow, now: i64) -> Option<Outgoing> {
         |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let mut body = json!({
         "id": tip.id, "version": tip.version, "issued_at": UtcMillis(issued).to_rfc3339(), "state": state,
-        "reason": format!("{}: {}", tip.number, tip.subject),
+        "reason": format!("{}: {}", tip.number, tip.subject).chars().take(MAX_REASON).collect::<String>(),
     });
     let mut put = |key: &str, value: Option<serde_json::Value>| {
         if let Some(value) = value {
@@ -298,21 +372,12 @@ fn to_boxes(room: &Room, tip: &TipRow, now: i64) -> Option<Outgoing> {
     })
 }
 
-/// A measure that was taken or is asked for; only while the tip is worked on.
-pub(crate) async fn measure(room: &Room, user: &User, id: &str, action: &str, note: &str) -> Result<(), DutyError> {
-    if !tip::ACTIONS.contains(&action) {
-        return Err(DutyError::Refused("refusal.kind"));
-    }
-    let now = utc_now().0;
-    let mut tx = room.db.write().await?;
-    let tip = worked_on(&mut tx, user, id).await?;
-    record(&mut tx, user, &tip, action, note, now).await?;
-    Ok(tx.commit().await?)
-}
-
 /// Samples, measures and files belong to a tip that was issued and is not withdrawn.
 pub(super) async fn worked_on(tx: &mut Tx, user: &User, id: &str) -> Result<TipRow, DutyError> {
     let tip = read(tx, user, id).await?;
+    if !may_enter(user, &tip) {
+        return Err(DutyError::Refused("refusal.not_office"));
+    }
     let gone = matches!(State::parse(&tip.state), None | Some(State::Draft | State::Cancelled | State::Merged));
     if gone { Err(DutyError::Refused(tip::Refusal::WrongState.key())) } else { Ok(tip) }
 }

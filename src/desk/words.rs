@@ -281,6 +281,13 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("answer.inspection_open.yes", "Đang mở kiểm tra", "Inspection is open"),
     ("answer.inspection_open.no", "Chưa mở kiểm tra", "No inspection is open"),
     ("answer.inspection_open.unknown", "Chưa đối chiếu được việc kiểm tra", "Inspection could not be checked"),
+    ("answer.right_vehicle.yes", "Đúng xe đã đặt lịch", "The booked vehicle"),
+    ("answer.right_vehicle.no", "KHÔNG phải xe đã đặt lịch", "NOT the booked vehicle"),
+    (
+        "answer.right_vehicle.unknown",
+        "Chưa đối chiếu được xe với lịch đặt",
+        "Vehicle could not be checked against the booking",
+    ),
     ("basis", "Căn cứ", "Basis"),
     ("act.ack", "Xác nhận", "Acknowledge"),
     ("act.dismiss", "Bỏ qua", "Dismiss"),
@@ -412,6 +419,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("order.bind", "gắn tờ khai", "bound"),
     ("order.hold", "giữ hình ảnh", "held footage"),
     ("order.release", "bỏ giữ", "released"),
+    ("order.stop", "dừng đưa hàng qua KVGS", "stopped goods"),
     ("order.waits", "chờ trạm trả lời", "waits for the box"),
     ("order.asked", "hỏi lần cuối", "last asked"),
     ("order.refused", "trạm từ chối", "refused by the box"),
@@ -506,7 +514,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("tip.settled", "Thanh khoản lúc", "Settled"),
     ("tip.next", "Bước tiếp theo", "Next step"),
     ("tip.edit", "Sửa bản nháp", "Change the draft"),
-    ("tip.wait_other", "Bước tiếp theo thuộc vai trò khác.", "The next step is another role's."),
+    ("tip.wait_other", "Bước tiếp theo thuộc vai trò hoặc đơn vị khác.", "The next step is another role's or unit's."),
+    ("typed", "Nội dung bạn đã viết", "What you wrote"),
     ("tip_state.draft", "Bản nháp", "Draft"),
     ("tip_state.issued", "Đã phát", "Issued"),
     ("tip_state.received", "Đã tiếp nhận", "Received"),
@@ -533,6 +542,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("step.file", "đính kèm tệp", "attached a file"),
     ("step.file_withdraw", "rút tệp", "withdrew a file"),
     ("step.sample_result", "kết quả phân tích", "laboratory result"),
+    ("step.merged_in", "nhận gộp tin báo", "took in another tip"),
+    ("step.done", "đã thực hiện", "has done"),
+    ("step.release_hold", "bỏ giữ hình ảnh", "released a hold"),
     ("suspicion.name_code", "Tên hàng, mã số", "Description or tariff code"),
     ("suspicion.quantity", "Số lượng, trọng lượng", "Quantity or weight"),
     ("suspicion.value", "Trị giá", "Value"),
@@ -557,6 +569,19 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("action.inspect", "Kiểm tra thực tế hàng hóa", "Physical inspection"),
     ("action.lab", "Gửi phân tích, kiểm định", "Send to the laboratory"),
     ("action.comment", "Ghi chú", "Comment"),
+    (
+        "measure.stop_hint",
+        "Dừng đưa hàng qua KVGS được gửi đến mọi trạm camera của đơn vị: xe chở hàng này ra cổng là cảnh báo khẩn cấp, đến khi bỏ dừng.",
+        "A stop goes to every box of the office: a vehicle with these goods at the exit is critical, until the stop is lifted.",
+    ),
+    ("measure.open", "chưa thực hiện", "not done yet"),
+    ("measure.stands", "ĐANG DỪNG", "STOPPED"),
+    ("measure.done", "Đã thực hiện", "Done"),
+    (
+        "measure.no_box",
+        "Đơn vị chưa có trạm camera nào: không nơi nào theo dõi lệnh dừng này.",
+        "The office has no box yet: nobody watches for this stop.",
+    ),
     ("samples", "Mẫu và kết quả phân tích", "Samples and laboratory results"),
     ("sample.code", "Mã mẫu", "Sample code"),
     ("sample.seal", "Số niêm phong", "Seal number"),
@@ -604,9 +629,12 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("footage.complete", "đầy đủ", "complete"),
     ("footage.partial", "một phần", "partial"),
     ("footage.none", "không có", "none"),
+    ("footage.unanswered", "chưa có trả lời", "no answer yet"),
     ("footage.range", "Khoảng thời gian", "Range"),
     ("footage.gaps", "Khoảng trống", "Gaps"),
     ("footage.hold", "Lệnh giữ", "Hold"),
+    ("hold.ask", "Hỏi trạm: tình trạng lệnh giữ", "Ask the box: state of the holds"),
+    ("hold.states", "Tình trạng lệnh giữ", "State of the holds"),
     ("standing.open", "đang theo dõi", "watching"),
     ("standing.settled", "đã thanh khoản", "settled"),
     ("standing.withdrawn", "đã rút", "withdrawn"),
@@ -658,6 +686,46 @@ const WORDS: &[(&str, &str, &str)] = &[
         "There is no tip with this number, or it cannot be merged.",
     ),
     ("refusal.kind", "Cần chọn loại.", "A kind is needed."),
+    (
+        "refusal.has_money",
+        "Tin báo còn số tiền: hãy đảo bút toán (và ghi vào tin báo giữ lại) trước.",
+        "The tip has money: reverse the entries (and enter them on the tip that stays) first.",
+    ),
+    (
+        "refusal.stop_stands",
+        "Hàng của tin báo đang bị dừng qua KVGS: hãy bỏ dừng trước.",
+        "The goods of the tip are stopped: lift the stop first.",
+    ),
+    ("refusal.stopped", "Hàng của tin báo đã bị dừng qua KVGS.", "The goods of the tip are stopped already."),
+    (
+        "refusal.stop_decl",
+        "Dừng đưa hàng qua KVGS cần số tờ khai của tin báo.",
+        "A stop needs the declaration of the tip.",
+    ),
+    ("refusal.done", "Biện pháp này đã được thực hiện.", "This measure is done already."),
+    ("refusal.reporter", "Người báo cáo kết quả không tự thanh khoản.", "Who reported the result does not settle it."),
+    (
+        "refusal.not_unit",
+        "Việc này thuộc lãnh đạo của đơn vị phát tin báo.",
+        "This is for a leader of the unit that issues the tip.",
+    ),
+    ("refusal.not_office", "Việc này thuộc đơn vị tiếp nhận tin báo.", "This is for the office that checks the tip."),
+    ("refusal.unit", "Đơn vị phát không thuộc phạm vi của tài khoản.", "This unit is not among those of your account."),
+    (
+        "refusal.office_scope",
+        "Đơn vị tiếp nhận này không thuộc phạm vi của tài khoản.",
+        "This office is not among those of your account.",
+    ),
+    (
+        "refusal.release_open",
+        "Tin báo chưa kết thúc: hình ảnh còn được giữ.",
+        "The tip is not over: its footage stays held.",
+    ),
+    (
+        "refusal.box_form",
+        "Trạm camera không đọc được số container hoặc biển số của tin báo; hãy sửa bản nháp.",
+        "Boxes cannot read a container or a plate of this tip; change the draft.",
+    ),
     // Declarations.
     ("decl.title", "Tra cứu tờ khai", "Find a declaration"),
     ("decl.timeline", "Diễn biến của tờ khai", "Time line of the declaration"),
@@ -832,6 +900,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("open.item", "Mục", "Item"),
     ("open.alert", "Cảnh báo", "Alerts"),
     ("open.tip", "Tin báo", "Tips"),
+    ("open.stop", "Dừng đưa hàng qua KVGS", "Goods stopped"),
     ("open.hold", "Giữ hình ảnh", "Holds"),
     ("open.box", "Trạm ngoại tuyến", "Boxes offline"),
     ("open.camera", "Camera hỏng", "Cameras down"),
@@ -850,7 +919,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("refusal.not_leader", "Chỉ lãnh đạo của ca này ký bàn giao.", "Only the leader of this shift hands over."),
     (
         "refusal.not_next_leader",
-        "Chỉ lãnh đạo của ca nhận hoặc cán bộ giám sát ký nhận bàn giao.",
+        "Chỉ lãnh đạo của ca nhận hoặc lãnh đạo giám sát ký nhận bàn giao.",
         "Only the leader of the shift that takes over, or a supervisor, signs.",
     ),
     ("refusal.handed_over", "Ca này đã hoặc đang bàn giao.", "This shift is handed over, or about to be."),
@@ -922,6 +991,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("report.by_unit", "Theo đơn vị phát", "By unit"),
     ("report.by_office", "Theo đơn vị tiếp nhận", "By office that checks"),
     ("report.by_suspicion", "Theo loại nghi vấn", "By suspicion"),
+    ("report.by_footage", "Theo hình ảnh tìm được", "By footage found"),
+    ("report.same", "không đổi", "the same"),
+    ("report.changed", "đã đổi", "changed"),
     (
         "report.mode.truncate",
         "Tỷ lệ lấy hai số thập phân, cắt bỏ phần sau (như bản tin).",
@@ -933,16 +1005,105 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("report.export_why", "Lý do xuất (ghi vào nhật ký)", "Reason for the export (goes into the audit)"),
     ("refusal.export", "Xuất số liệu cần ghi lý do.", "An export needs a reason."),
     ("report.printed", "Số liệu đã chốt", "Printed figures"),
+    ("report.printed_this", "Kỳ này đã được chốt số liệu:", "These figures were printed:"),
     ("report.printed_at", "Chốt lúc", "Printed at"),
     ("report.then", "Lúc chốt", "As printed"),
     ("report.now", "Tính lại hiện nay", "Restated now"),
     ("report.list", "Danh sách tin báo", "The tips behind it"),
     ("report.measure", "Chỉ tiêu", "Measure"),
     ("report.value", "Số liệu", "Figure"),
+    ("report.unit", "Đơn vị tính", "Unit"),
     ("report.billion", "tỷ đồng", "billion VND"),
     ("report.million", "triệu đồng", "million VND"),
     ("report.dong", "đồng", "VND"),
     ("report.alerts", "Cảnh báo trong kỳ", "Alerts in the period"),
+    ("report.alerts_dealt", "Đã có người xem", "Somebody looked at"),
+    ("report.cut", "Chỉ hiện những mục mới nhất.", "Only the newest are shown."),
+    ("alert", "Cảnh báo", "Alert"),
+    // What a model sees: classes of the delivered detector, and COCO's.
+    ("label.two_wheeler", "xe hai bánh", "two-wheeler"),
+    ("label.container", "công-ten-nơ", "container"),
+    ("label.forklift", "xe nâng", "forklift"),
+    ("label.person", "người", "person"),
+    ("label.bicycle", "xe đạp", "bicycle"),
+    ("label.car", "ô tô con", "car"),
+    ("label.motorcycle", "xe máy", "motorcycle"),
+    ("label.airplane", "máy bay", "airplane"),
+    ("label.bus", "xe khách", "bus"),
+    ("label.train", "tàu hỏa", "train"),
+    ("label.truck", "xe tải", "truck"),
+    ("label.boat", "tàu thuyền", "boat"),
+    ("label.traffic_light", "đèn giao thông", "traffic light"),
+    ("label.fire_hydrant", "trụ cứu hỏa", "fire hydrant"),
+    ("label.stop_sign", "biển dừng", "stop sign"),
+    ("label.parking_meter", "máy thu phí đỗ xe", "parking meter"),
+    ("label.bench", "ghế băng", "bench"),
+    ("label.bird", "chim", "bird"),
+    ("label.cat", "mèo", "cat"),
+    ("label.dog", "chó", "dog"),
+    ("label.horse", "ngựa", "horse"),
+    ("label.sheep", "cừu", "sheep"),
+    ("label.cow", "bò", "cow"),
+    ("label.elephant", "voi", "elephant"),
+    ("label.bear", "gấu", "bear"),
+    ("label.zebra", "ngựa vằn", "zebra"),
+    ("label.giraffe", "hươu cao cổ", "giraffe"),
+    ("label.backpack", "ba lô", "backpack"),
+    ("label.umbrella", "ô che", "umbrella"),
+    ("label.handbag", "túi xách", "handbag"),
+    ("label.tie", "cà vạt", "tie"),
+    ("label.suitcase", "va li", "suitcase"),
+    ("label.frisbee", "đĩa ném", "frisbee"),
+    ("label.skis", "ván trượt tuyết đôi", "skis"),
+    ("label.snowboard", "ván trượt tuyết", "snowboard"),
+    ("label.sports_ball", "quả bóng", "sports ball"),
+    ("label.kite", "diều", "kite"),
+    ("label.baseball_bat", "gậy bóng chày", "baseball bat"),
+    ("label.baseball_glove", "găng bóng chày", "baseball glove"),
+    ("label.skateboard", "ván trượt", "skateboard"),
+    ("label.surfboard", "ván lướt sóng", "surfboard"),
+    ("label.tennis_racket", "vợt tennis", "tennis racket"),
+    ("label.bottle", "chai", "bottle"),
+    ("label.wine_glass", "ly rượu", "wine glass"),
+    ("label.cup", "cốc", "cup"),
+    ("label.fork", "nĩa", "fork"),
+    ("label.knife", "dao", "knife"),
+    ("label.spoon", "thìa", "spoon"),
+    ("label.bowl", "bát", "bowl"),
+    ("label.banana", "chuối", "banana"),
+    ("label.apple", "táo", "apple"),
+    ("label.sandwich", "bánh mì kẹp", "sandwich"),
+    ("label.orange", "cam", "orange"),
+    ("label.broccoli", "bông cải xanh", "broccoli"),
+    ("label.carrot", "cà rốt", "carrot"),
+    ("label.hot_dog", "bánh mì xúc xích", "hot dog"),
+    ("label.pizza", "bánh pizza", "pizza"),
+    ("label.donut", "bánh vòng", "donut"),
+    ("label.cake", "bánh ngọt", "cake"),
+    ("label.chair", "ghế", "chair"),
+    ("label.couch", "ghế sofa", "couch"),
+    ("label.potted_plant", "chậu cây", "potted plant"),
+    ("label.bed", "giường", "bed"),
+    ("label.dining_table", "bàn ăn", "dining table"),
+    ("label.toilet", "bồn cầu", "toilet"),
+    ("label.tv", "ti vi", "tv"),
+    ("label.laptop", "máy tính xách tay", "laptop"),
+    ("label.mouse", "chuột máy tính", "mouse"),
+    ("label.remote", "điều khiển từ xa", "remote"),
+    ("label.keyboard", "bàn phím", "keyboard"),
+    ("label.cell_phone", "điện thoại", "cell phone"),
+    ("label.microwave", "lò vi sóng", "microwave"),
+    ("label.oven", "lò nướng", "oven"),
+    ("label.toaster", "máy nướng bánh mì", "toaster"),
+    ("label.sink", "bồn rửa", "sink"),
+    ("label.refrigerator", "tủ lạnh", "refrigerator"),
+    ("label.book", "sách", "book"),
+    ("label.clock", "đồng hồ", "clock"),
+    ("label.vase", "bình hoa", "vase"),
+    ("label.scissors", "kéo", "scissors"),
+    ("label.teddy_bear", "gấu bông", "teddy bear"),
+    ("label.hair_drier", "máy sấy tóc", "hair drier"),
+    ("label.toothbrush", "bàn chải đánh răng", "toothbrush"),
     ("unit.day", "ngày", "d"),
     ("unit.hour", "giờ", "h"),
     ("unit.minute", "phút", "min"),
@@ -960,6 +1121,14 @@ mod tests {
     fn keys_are_unique_and_both_languages_say_something() {
         assert_eq!(BY_KEY.len(), WORDS.len());
         assert!(WORDS.iter().all(|(_, vi, en)| !vi.trim().is_empty() && !en.trim().is_empty()));
+    }
+
+    /// Names of the values of an enum that boxes speak of.
+    fn values_of(schema: &schemars::Schema) -> Vec<String> {
+        let one_of = schema.get("oneOf").and_then(|v| v.as_array()).unwrap();
+        let values: Vec<String> = one_of.iter().map(|v| v["const"].as_str().unwrap().to_owned()).collect();
+        assert!(values.len() > 2, "{values:?}");
+        values
     }
 
     #[test]
@@ -986,10 +1155,26 @@ mod tests {
         keys.extend(facts::BOOKINGS.iter().map(|b| format!("booking.{b}")));
         keys.extend([Standing::Ahead, Standing::Holds, Standing::Lifted].map(|s| format!("stop.{}", s.as_str())));
         keys.extend(
-            ["may_leave", "booked", "inspection_open"]
+            values_of(&schemars::schema_for!(crate::customs::Question))
                 .iter()
                 .flat_map(|q| ["yes", "no", "unknown"].map(|a| format!("answer.{q}.{a}"))),
         );
+        keys.extend(
+            values_of(&schemars::schema_for!(crate::camera::CameraState)).iter().map(|s| format!("camera_state.{s}")),
+        );
+        keys.extend(
+            values_of(&schemars::schema_for!(crate::store::HoldState)).iter().map(|s| format!("hold_state.{s}")),
+        );
+        keys.extend(["two_wheeler", "container", "forklift"].map(|l| format!("label.{l}")));
+        keys.extend(crate::vision::labels::coco(80).unwrap().iter().map(|l| format!("label.{l}")));
+        keys.extend(["merged_in", "done", "release_hold"].map(|s| format!("step.{s}")));
+        keys.extend(["complete", "partial", "none", "unanswered"].map(|f| format!("footage.{f}")));
+        keys.extend(crate::desk::report::Span::ALL.map(|s| format!("report.{}", s.as_str())));
+        keys.extend(["unit", "office", "suspicion", "footage"].map(|by| format!("report.by_{by}")));
+        keys.extend(
+            ["ack", "escalate", "tip", "close", "escalate_time", "unseen", "dismiss"].map(|a| format!("did.{a}")),
+        );
+        keys.extend(["bind", "hold", "release", "stop"].map(|o| format!("order.{o}")));
         let missing: Vec<_> = keys.iter().filter(|k| find("vi", k).is_none()).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }

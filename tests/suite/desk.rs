@@ -214,6 +214,14 @@ async fn is_checked_and_settled(room: &Room, boxes: &Boxes, people: &mut People,
         people.field.post(&step(name), &[]).await.expect_status(303);
     }
     people.field.post(&step("measure"), &[("action", "request_sample"), ("note", "2 mẫu")]).await.expect_status(303);
+    let stop = [("action", "stop"), ("note", "chờ kết quả")];
+    people.field.post(&step("measure"), &stop).await.expect_status(303);
+    let (topic, stop) = boxes.heard("/in/stop", |_| true).await;
+    assert_eq!((topic.as_str(), &stop["decl_no"]), ("gatewatch/v1/15BB/gate-01/in/stop", &json!("10000001234")));
+    let page = people.leader.sees(path, "trạm đã nhận").await;
+    assert!(page.has("ĐANG DỪNG"), "{}", page.text);
+    let measure = page.text.split("name=\"measure\" value=\"").filter_map(|rest| rest.split('"').next());
+    let measure = measure.last().unwrap().to_owned();
     people
         .field
         .post(&step("sample"), &[("code", "M-01"), ("seal", "HQ123"), ("lab", "A3K8")])
@@ -250,6 +258,9 @@ async fn is_checked_and_settled(room: &Room, boxes: &Boxes, people: &mut People,
     assert!(kept.bytes().await.unwrap() == decision, "every byte comes back");
     people.other.get(&file).await.expect_status(404);
     people.leader.get(path).await;
+    let lift = [("measure", measure.as_str()), ("outcome", "đã thu đủ thuế")];
+    people.leader.post(&step("done"), &lift).await.expect_status(303);
+    boxes.heard("/in/stop", |s| s["id"] == stop["id"] && s["to"].is_string()).await;
     let line = people.leader.get("/declarations/10000001234").await.expect_status(200);
     assert!(line.has("Đã thanh khoản") && line.has("Ra cổng khi chưa được phép") && line.has("Có vi phạm"));
 }
@@ -261,6 +272,14 @@ async fn is_in_the_report(people: &mut People) {
         assert!(page.has(text), "the report says {text}");
     }
     assert!(people.leader.get("/reports/tips?period=year&list=violating").await.has("Xe ra cổng khi chưa thông quan"));
+    people.leader.get("/reports/alerts?period=year&list=dealt").await.expect_status(200);
+    people
+        .leader
+        .get("/tips?view=all&q=th%C3%B4ng+quan+ra+c%E1%BB%95ng")
+        .await
+        .has("A1K2/")
+        .then_some(())
+        .expect("found");
     people.leader.post("/reports/csv", &[("period", "year")]).await.expect_status(409);
     people.leader.get("/reports").await;
     let export = [("period", "year"), ("note", "báo cáo tháng cho Cục")];

@@ -216,6 +216,11 @@ async fn settled(field: &mut Browser, leader: &mut Browser, path: &str) {
         field.post(&format!("{path}/work/{step}"), &[]).await.expect_status(303);
         field.get(path).await;
     }
+    let stop = [("action", "stop"), ("note", "chờ kết quả kiểm tra")];
+    field.post(&format!("{path}/work/measure"), &stop).await.expect_status(303);
+    let taken = async |person: &mut Browser| person.get(path).await.text.matches("trạm đã nhận").count();
+    until("both boxes to take the stop", async || (taken(leader).await == 2).then_some(())).await;
+    field.get(path).await;
     let money = [("kind", "recovery"), ("amount", "2.500.000.000"), ("decision", "12/QĐ")];
     field.post(&format!("{path}/work/money"), &money).await.expect_status(303);
     field.get(path).await;

@@ -1,6 +1,6 @@
 //! Alerts and their history as rows. What a step makes of an alert is in `desk/alert.rs`.
 
-use super::{Db, DbError, Query, Scope, Tx, like};
+use super::{Db, DbError, Query, Scope, Tx, all_words, patterns};
 use crate::desk::alert::{Core, Entry, State};
 
 /// An alert.
@@ -108,12 +108,16 @@ pub(super) fn bind(q: Query, a: &AlertRow) -> Query {
     q.bind(&a.outcome).bind(a.escalated_ms).bind(&a.asked_by).bind(a.closed_ms).bind(a.version)
 }
 
+/// Where words are looked for: what it says of itself, and how its office is called now.
+const SEARCHED: &str =
+    "(alert.search || ' ' || COALESCE((SELECT o.search FROM office o WHERE o.code = alert.office), ''))";
+
 /// What is known of an alert beside its own columns.
 const PICTURED: &str =
     "CAST(CASE WHEN EXISTS (SELECT 1 FROM picture p WHERE p.event_id = alert.id AND p.sha256 = alert.picture)
                         THEN 1 ELSE 0 END AS BIGINT) AS pictured";
 
-fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
+pub(super) fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS}, {PICTURED} FROM alert {rest}"))
 }
@@ -125,15 +129,18 @@ impl Db {
 
     /// Newest first.
     pub(crate) async fn alerts(&self, scope: &Scope, w: &Wanted) -> Result<Vec<AlertRow>, DbError> {
-        let rest = "WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%')
-                    AND ($2 = 'all' OR ($2 = 'open' AND state <> 'closed') OR ($2 = 'closed' AND state = 'closed')
-                         OR ($2 = 'escalated' AND state <> 'closed' AND escalated_ms IS NOT NULL)
-                         OR ($2 = 'new' AND state = 'new') OR ($2 = 'unseen' AND state = 'unseen'))
-                    AND severity >= $3 AND ($4 = '' OR office = $4) AND ($5 = '' OR duty_day = $5)
-                    AND search LIKE $6 AND ($7 = '' OR rule = $7)
-                    ORDER BY at_ms DESC, id DESC LIMIT $8";
-        let query = sqlx::query_as(select(rest)).bind(&scope.0).bind(&w.view).bind(w.severity).bind(&w.office);
-        let query = query.bind(&w.duty_day).bind(like(&w.words)).bind(&w.rule).bind(w.limit);
+        let rest = format!(
+            "WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%')
+             AND ($2 = 'all' OR ($2 = 'open' AND state <> 'closed') OR ($2 = 'closed' AND state = 'closed')
+                  OR ($2 = 'escalated' AND state <> 'closed' AND escalated_ms IS NOT NULL)
+                  OR ($2 = 'new' AND state = 'new') OR ($2 = 'unseen' AND state = 'unseen'))
+             AND severity >= $3 AND ($4 = '' OR office = $4) AND ($5 = '' OR duty_day = $5) AND ($6 = '' OR rule = $6)
+             AND {} ORDER BY at_ms DESC, id DESC LIMIT $7",
+            all_words(SEARCHED, 8)
+        );
+        let query = sqlx::query_as(select(&rest)).bind(&scope.0).bind(&w.view).bind(w.severity).bind(&w.office);
+        let query = query.bind(&w.duty_day).bind(&w.rule).bind(w.limit);
+        let query = patterns(&w.words).into_iter().fold(query, |query, pattern| query.bind(pattern));
         Ok(query.fetch_all(&self.pool).await?)
     }
 

@@ -149,7 +149,7 @@ impl Db {
 
     /// Accounts that see no office which `scope` does not.
     async fn peers(&self, scope: &Scope) -> Result<HashSet<String>, DbError> {
-        let all = self.accounts().await?.into_iter().filter(|a| scope.holds_all(&Scope::parse(&a.offices)));
+        let all = self.accounts().await?.into_iter().filter(|a| scope.covers(&Scope::parse(&a.offices)));
         Ok(all.map(|a| a.name).collect())
     }
 

@@ -10,6 +10,7 @@
 //! * Placeholders are `$1`: both databases know them.
 
 pub(crate) mod accounts;
+pub(crate) mod alert_figures;
 pub(crate) mod alerts;
 pub(crate) mod attachments;
 pub(crate) mod audit;
@@ -17,6 +18,7 @@ pub(crate) mod bays;
 pub(crate) mod bulk;
 pub(crate) mod chain;
 pub(crate) mod facts;
+pub(crate) mod measures;
 pub(crate) mod messages;
 pub(crate) mod orders;
 pub(crate) mod outgoing;
@@ -230,8 +232,8 @@ impl Scope {
         self.0 == "*" || self.0.contains(&format!(",{office},"))
     }
 
-    /// Whether it holds every office of `other`.
-    pub(crate) fn holds_all(&self, other: &Self) -> bool {
+    /// Whether it holds all that the other one holds.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         self.0 == "*" || (other.0 != "*" && other.0.split(',').filter(|c| !c.is_empty()).all(|c| self.holds(c)))
     }
 
@@ -252,10 +254,44 @@ pub(crate) fn folded(text: &str) -> String {
     plain.collect::<String>().to_lowercase()
 }
 
-/// `%…%` for LIKE, folded; the characters that LIKE itself uses are left out.
-pub(crate) fn like(text: &str) -> String {
+/// What is searched in: folded, with numbers also as they are typed without their marks.
+pub(crate) fn indexed(text: &str) -> String {
+    let folded = folded(text);
+    let plain: Vec<String> = folded.split_whitespace().filter(|w| unmarked(w) != **w).map(unmarked).collect();
+    if plain.is_empty() { folded } else { format!("{folded} {}", plain.join(" ")) }
+}
+
+/// A word without the dashes and dots inside a number, as of plates and containers: `15C-123.45` is `15C12345`.
+fn unmarked(word: &str) -> String {
+    let has_digit = |part: Option<&str>| part.is_some_and(|p| p.contains(|c: char| c.is_ascii_digit()));
+    let inside = |i: usize| has_digit(word.get(..i)) && has_digit(word.get(i + 1..));
+    word.char_indices().filter(|(i, c)| !(matches!(c, '-' | '.') && inside(*i))).map(|(_, c)| c).collect()
+}
+
+/// Words that are looked for at once; what is typed after them is not.
+const WORDS: usize = 6;
+
+/// The words of a search, each to be found anywhere; the characters that LIKE itself uses are left out.
+fn words(text: &str) -> Vec<String> {
     let plain: String = folded(text).chars().filter(|c| !matches!(c, '%' | '_' | '\\')).collect();
-    format!("%{}%", plain.split_whitespace().collect::<Vec<_>>().join("%"))
+    plain.split_whitespace().take(WORDS).map(unmarked).collect()
+}
+
+/// Patterns of the words of a search, for the condition of [`all_words`].
+fn patterns(text: &str) -> [String; WORDS] {
+    let mut words = words(text).into_iter();
+    std::array::from_fn(|_| words.next().map_or_else(|| "%".into(), |word| format!("%{word}%")))
+}
+
+/// The condition that all words of a search are in `what`; their [`patterns`] are bound from the parameter `first` on.
+fn all_words(what: &str, first: usize) -> String {
+    let one = |n: usize| format!("(${n} = '%' OR {what} LIKE ${n})");
+    (first..first + WORDS).map(one).collect::<Vec<_>>().join(" AND ")
+}
+
+/// Whether all words of a search are in a text that was [`indexed`], in any order.
+pub(crate) fn finds(search: &str, text: &str) -> bool {
+    words(text).iter().all(|word| search.contains(word.as_str()))
 }
 
 #[cfg(test)]
@@ -265,7 +301,20 @@ mod tests {
     #[test]
     fn search_needs_no_diacritics_and_d_is_d() {
         assert_eq!(folded("Đồng Đăng – Hữu Nghị"), "dong dang – huu nghi");
-        assert_eq!(like("Đồng  ĐĂNG%"), "%dong%dang%");
+        assert_eq!(words("Đồng  ĐĂNG%"), ["dong", "dang"]);
+    }
+
+    #[test]
+    fn words_are_found_in_any_order_and_numbers_with_or_without_their_marks() {
+        let search = indexed("15BB gate-01 Cổng ra 15C-123.45 CSQU305438-3 Hữu Nghị");
+        for text in ["nghị hữu", "15c12345", "15C-123.45", "123.45", "C-123", "csqu3054383", "gate-01", "", "cổng 15bb"]
+        {
+            assert!(finds(&search, text), "{text}");
+        }
+        for text in ["15c12346", "gate-02", "cổng vào"] {
+            assert!(!finds(&search, text), "{text}");
+        }
+        assert_eq!((unmarked("gate-01"), unmarked("ngày-2.5-3")), ("gate-01".into(), "ngày-253".into()));
     }
 
     #[tokio::test]
@@ -309,6 +358,7 @@ mod tests {
             id: "o1".into(),
             kind: "hold".into(),
             alert_id: Some("E1".into()),
+            tip_id: None,
             office: "15BB".into(),
             box_id: "gate-01".into(),
             about: "bay".into(),
@@ -324,7 +374,9 @@ mod tests {
         };
         let mut tx = db.write().await.unwrap();
         tx.add_alert(&crate::desk::message::alert(&m, &zone, m.at_ms, 60_000)).await.unwrap();
-        tx.add_order(&order).await.unwrap();
+        let insert = "INSERT INTO box_order (id, kind, alert_id, office, box, about, note, account, at_ms, topic, body, asked_ms)
+                      VALUES ('o1', 'hold', 'E1', '15BB', 'gate-01', 'bay', 'nghi vấn', 'an', 1, 't', '{}', 1)";
+        sqlx::query(insert).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
         db.close().await;
         let db = Db::open(&DatabaseConfig::default(), dir.path()).await.unwrap();
@@ -337,9 +389,9 @@ mod tests {
         assert!(scope.holds("15BB") && scope.holds("15BC") && !scope.holds("10BB"));
         assert!(Scope::parse("*").holds("10BB") && !Scope::parse("").holds("10BB"));
         assert_eq!(scope.shown(), "15BB, 15BC");
-        let all = |offices| scope.holds_all(&Scope::parse(offices));
-        assert_eq!((all("15BC"), all("15BB,10BB"), all("*")), (true, false, false));
-        assert!(Scope::all().holds_all(&Scope::all()));
+        let covers = |a: &str, b: &str| Scope::parse(a).covers(&Scope::parse(b));
+        assert!(covers("*", "*") && covers("*", "15BB") && covers("15BB,15BC", "15BC") && !covers("15BB", "15BB,15BC"));
+        assert!(!covers("15BB", "*"));
     }
 
     #[test]

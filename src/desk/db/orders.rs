@@ -1,4 +1,4 @@
-//! Orders to boxes as rows: what was asked about an alert, or about a camera and a time, and the box's answer.
+//! Orders to boxes as rows: what was asked about an alert, a tip, or a camera and a time, and the box's answer.
 
 use super::{Db, DbError, Scope, Tx};
 
@@ -6,14 +6,15 @@ use super::{Db, DbError, Scope, Tx};
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct OrderRow {
     pub id: String,
-    /// `bind`, `hold`, `release`.
+    /// `bind`, `hold`, `release`, `stop`.
     pub kind: String,
-    /// `None`: about a camera and a time alone.
+    /// `None`: about a tip, or about a camera and a time alone.
     pub alert_id: Option<String>,
+    pub tip_id: Option<String>,
     pub office: String,
     #[sqlx(rename = "box")]
     pub box_id: String,
-    /// Declaration of a binding, camera of a hold, hold of a release.
+    /// Declaration of a binding, camera of a hold, hold of a release, id of a stop.
     pub about: String,
     pub note: String,
     pub account: String,
@@ -27,8 +28,7 @@ pub(crate) struct OrderRow {
     pub answer: Option<String>,
 }
 
-const COLUMNS: &str =
-    "id, kind, alert_id, office, box, about, note, account, at_ms, topic, body, asked_ms, answered_ms, ok, answer";
+const COLUMNS: &str = "id, kind, alert_id, tip_id, office, box, about, note, account, at_ms, topic, body, asked_ms, answered_ms, ok, answer";
 
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
@@ -39,6 +39,11 @@ impl Db {
     /// Orders about an alert, oldest first.
     pub(crate) async fn orders(&self, alert: &str) -> Result<Vec<OrderRow>, DbError> {
         Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&self.pool).await?)
+    }
+
+    /// Orders about a tip, oldest first.
+    pub(crate) async fn orders_of_tip(&self, tip: &str) -> Result<Vec<OrderRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE tip_id = $1 ORDER BY at_ms, id")).bind(tip).fetch_all(&self.pool).await?)
     }
 
     /// Holds of a camera with what released them, newest first: of alerts and of nobody's.
@@ -73,18 +78,28 @@ impl Tx {
         Ok(sqlx::query_as(select("WHERE alert_id = $1 ORDER BY at_ms, id")).bind(alert).fetch_all(&mut **self).await?)
     }
 
-    /// Orders to a box that are about no alert, oldest first.
+    pub(crate) async fn orders_of_tip(&mut self, tip: &str) -> Result<Vec<OrderRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE tip_id = $1 ORDER BY at_ms, id")).bind(tip).fetch_all(&mut **self).await?)
+    }
+
+    /// Orders to a box that are about no alert and no tip, oldest first.
     pub(crate) async fn free_orders(&mut self, office: &str, box_id: &str) -> Result<Vec<OrderRow>, DbError> {
-        let rest = "WHERE alert_id IS NULL AND office = $1 AND box = $2 ORDER BY at_ms, id";
+        let rest = "WHERE alert_id IS NULL AND tip_id IS NULL AND office = $1 AND box = $2 ORDER BY at_ms, id";
         Ok(sqlx::query_as(select(rest)).bind(office).bind(box_id).fetch_all(&mut **self).await?)
     }
 
     pub(crate) async fn add_order(&mut self, o: &OrderRow) -> Result<(), DbError> {
         // Only texts of this file are put together.
         let insert = sqlx::AssertSqlSafe(format!(
-            "INSERT INTO box_order ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+            "INSERT INTO box_order ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
         ));
-        let q = sqlx::query(insert).bind(&o.id).bind(&o.kind).bind(&o.alert_id).bind(&o.office).bind(&o.box_id);
+        let q = sqlx::query(insert)
+            .bind(&o.id)
+            .bind(&o.kind)
+            .bind(&o.alert_id)
+            .bind(&o.tip_id)
+            .bind(&o.office)
+            .bind(&o.box_id);
         let q = q.bind(&o.about).bind(&o.note).bind(&o.account).bind(o.at_ms).bind(&o.topic).bind(&o.body);
         let q = q.bind(o.asked_ms).bind(o.answered_ms).bind(o.ok).bind(&o.answer);
         q.execute(&mut **self).await?;

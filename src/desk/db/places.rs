@@ -1,6 +1,6 @@
 //! Offices, boxes and cameras as rows: names from the configuration, states as the boxes publish them.
 
-use super::{Db, DbError, Scope, Tx};
+use super::{Db, DbError, Scope, Tx, indexed};
 use crate::desk::config::OfficeConfig;
 
 /// A box.
@@ -37,6 +37,8 @@ pub(crate) struct OfficeRow {
     pub code: String,
     pub name_vi: String,
     pub name_en: String,
+    /// Both, as they are searched.
+    pub search: String,
 }
 
 /// Numbers of a box that are missing.
@@ -65,7 +67,7 @@ impl Db {
     }
 
     pub(crate) async fn offices(&self) -> Result<Vec<OfficeRow>, DbError> {
-        let select = "SELECT code, name_vi, name_en FROM office ORDER BY code";
+        let select = "SELECT code, name_vi, name_en, search FROM office ORDER BY code";
         Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
     }
 
@@ -81,13 +83,20 @@ impl Db {
 }
 
 impl Tx {
+    /// Ids of the boxes of an office.
+    pub(crate) async fn boxes_of(&mut self, office: &str) -> Result<Vec<String>, DbError> {
+        let select = "SELECT id FROM box WHERE office = $1 ORDER BY id";
+        Ok(sqlx::query_scalar(select).bind(office).fetch_all(&mut **self).await?)
+    }
+
     /// Takes the names of the configuration.
     pub(crate) async fn name_offices(&mut self, offices: &[OfficeConfig]) -> Result<(), DbError> {
-        let upsert = "INSERT INTO office (code, name_vi, name_en) VALUES ($1, $2, $3)
-                      ON CONFLICT (code) DO UPDATE SET name_vi = excluded.name_vi, name_en = excluded.name_en";
+        let upsert = "INSERT INTO office (code, name_vi, name_en, search) VALUES ($1, $2, $3, $4)
+                      ON CONFLICT (code) DO UPDATE SET name_vi = excluded.name_vi, name_en = excluded.name_en, search = excluded.search";
         for office in offices {
             let english = office.name_en.as_ref().unwrap_or(&office.name);
             let query = sqlx::query(upsert).bind(&office.code).bind(&office.name).bind(english);
+            let query = query.bind(indexed(&format!("{} {english}", office.name)));
             query.execute(&mut **self).await?;
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! Tips with their actions, samples, money and the boxes' answers as rows. What a step makes of a tip is in
 //! `desk/tip.rs`; figures over tips in `desk/report.rs`.
 
-use super::{Db, DbError, Scope, Tx, like};
+use super::messages::Message;
+use super::{Db, DbError, Scope, Tx, all_words, patterns};
+use crate::desk::message::text;
 use crate::desk::tip::Money;
 
 /// A tip.
@@ -81,6 +83,9 @@ pub(crate) struct Wanted {
 
 const COLUMNS: &str = "id, number, unit, office, alert_id, decl_key, containers, plates, subject, suspicion, from_ms, to_ms, due_ms, state, version, created_by, created_ms, issued_ms, received_ms, reported_ms, settled_ms, closed_ms, result, result_text, basis, no_amount, merged_into, search";
 
+/// Where words are looked for: what it says of itself, and how its office is called now.
+const SEARCHED: &str = "(tip.search || ' ' || COALESCE((SELECT o.search FROM office o WHERE o.code = tip.office), ''))";
+
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM tip {rest}"))
@@ -91,17 +96,17 @@ impl Db {
         Ok(sqlx::query_as(select("WHERE id = $1")).bind(id).fetch_optional(&self.pool).await?)
     }
 
-    pub(crate) async fn tip_by_number(&self, number: &str) -> Result<Option<TipRow>, DbError> {
-        Ok(sqlx::query_as(select("WHERE number = $1")).bind(number).fetch_optional(&self.pool).await?)
-    }
-
     /// Newest first. A scope sees the tips it issues and those it checks.
     pub(crate) async fn tips(&self, scope: &Scope, w: &Wanted) -> Result<Vec<TipRow>, DbError> {
-        let rest = "WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%' OR $1 LIKE '%,' || unit || ',%')
-                    AND ($2 = 'all' OR state = $2 OR ($2 = 'open' AND state NOT IN ('settled', 'cancelled', 'merged')))
-                    AND ($3 = '' OR office = $3) AND search LIKE $4 ORDER BY created_ms DESC, id DESC LIMIT $5";
-        let query = sqlx::query_as(select(rest)).bind(&scope.0).bind(&w.view).bind(&w.office);
-        Ok(query.bind(like(&w.words)).bind(w.limit).fetch_all(&self.pool).await?)
+        let rest = format!(
+            "WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%' OR $1 LIKE '%,' || unit || ',%')
+             AND ($2 = 'all' OR state = $2 OR ($2 = 'open' AND state NOT IN ('settled', 'cancelled', 'merged')))
+             AND ($3 = '' OR office = $3) AND {} ORDER BY created_ms DESC, id DESC LIMIT $4",
+            all_words(SEARCHED, 5)
+        );
+        let query = sqlx::query_as(select(&rest)).bind(&scope.0).bind(&w.view).bind(&w.office).bind(w.limit);
+        let query = patterns(&w.words).into_iter().fold(query, |query, pattern| query.bind(pattern));
+        Ok(query.fetch_all(&self.pool).await?)
     }
 
     /// Every tip that was ever issued and that `scope` sees, for reports.
@@ -140,6 +145,12 @@ impl Db {
         Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
     }
 
+    /// How much footage boxes found: tip, `complete`, `partial` or `none`.
+    pub(crate) async fn footage_found(&self) -> Result<Vec<(String, String)>, DbError> {
+        let select = "SELECT tip_id, footage FROM tip_answer WHERE footage IS NOT NULL";
+        Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
+    }
+
     pub(crate) async fn answers(&self, id: &str) -> Result<Vec<Answer>, DbError> {
         let select = "SELECT source, kind, at_ms, body FROM tip_answer WHERE tip_id = $1 ORDER BY source, kind, at_ms";
         Ok(sqlx::query_as(select).bind(id).fetch_all(&self.pool).await?)
@@ -156,6 +167,21 @@ impl Tx {
 
     pub(crate) async fn tip(&mut self, id: &str) -> Result<Option<TipRow>, DbError> {
         Ok(sqlx::query_as(select("WHERE id = $1")).bind(id).fetch_optional(&mut **self).await?)
+    }
+
+    pub(crate) async fn tip_by_number(&mut self, number: &str) -> Result<Option<TipRow>, DbError> {
+        Ok(sqlx::query_as(select("WHERE number = $1")).bind(number).fetch_optional(&mut **self).await?)
+    }
+
+    /// Who reported last.
+    pub(crate) async fn reporter(&mut self, tip: &str) -> Result<Option<String>, DbError> {
+        let select = "SELECT account FROM tip_action WHERE tip_id = $1 AND action = 'report' ORDER BY at_ms DESC, id DESC LIMIT 1";
+        Ok(sqlx::query_scalar(select).bind(tip).fetch_optional(&mut **self).await?)
+    }
+
+    pub(crate) async fn answers(&mut self, tip: &str) -> Result<Vec<Answer>, DbError> {
+        let select = "SELECT source, kind, at_ms, body FROM tip_answer WHERE tip_id = $1";
+        Ok(sqlx::query_as(select).bind(tip).fetch_all(&mut **self).await?)
     }
 
     pub(crate) async fn add_tip(&mut self, t: &TipRow) -> Result<(), DbError> {
@@ -246,20 +272,14 @@ impl Tx {
     }
 
     /// Keeps the newest word of a box about a tip.
-    pub(crate) async fn tip_answer(
-        &mut self,
-        tip: &str,
-        source: &str,
-        kind: &str,
-        id: &str,
-        at: i64,
-        body: &str,
-    ) -> Result<(), DbError> {
-        let upsert = "INSERT INTO tip_answer (tip_id, source, kind, id, at_ms, body) VALUES ($1, $2, $3, $4, $5, $6)
-                      ON CONFLICT (tip_id, source, kind, id) DO UPDATE SET at_ms = excluded.at_ms, body = excluded.body
+    pub(crate) async fn tip_answer(&mut self, tip: &str, m: &Message) -> Result<(), DbError> {
+        let upsert = "INSERT INTO tip_answer (tip_id, source, kind, id, at_ms, body, footage) VALUES ($1, $2, $3, $4, $5, $6, $7)
+                      ON CONFLICT (tip_id, source, kind, id) DO UPDATE SET at_ms = excluded.at_ms, body = excluded.body,
+                        footage = excluded.footage
                       WHERE tip_answer.at_ms <= excluded.at_ms";
-        let query = sqlx::query(upsert).bind(tip).bind(source).bind(kind).bind(id).bind(at).bind(body);
-        query.execute(&mut **self).await?;
+        let footage = text(&m.body, "/data/footage");
+        let query = sqlx::query(upsert).bind(tip).bind(&m.source).bind(&m.kind).bind(&m.id).bind(m.at_ms);
+        query.bind(m.body.to_string()).bind(footage).execute(&mut **self).await?;
         Ok(())
     }
 }

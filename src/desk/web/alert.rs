@@ -103,7 +103,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
     let best = best.filter(|at| (at - row.at_ms).abs() >= 1000);
     let object = data("/object/label").map(|l| {
         let score = body.pointer("/data/object/score").and_then(Value::as_f64).unwrap_or(0.0);
-        format!("{l} {:.0} %", score * 100.0)
+        format!("{} {:.0} %", parts::object(ctx, &l), score * 100.0)
     });
     html! {
         dl.facts {
@@ -122,8 +122,8 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
                     @if let Some(ms) = number("/capture/uncertainty_ms") { " · " (ctx.t("uncertainty")) " ±" (ms) " ms" }
                     @if let Some(ms) = number("/capture/clock_offset_ms") { " · " (ctx.t("clock_offset")) " " (ms) " ms" } }
             }
-            @if !basis.is_empty() { dt { (ctx.t("basis")) } dd { @for b in &basis { (b) br; } } }
-            @if let Some(reason) = data("/link/reason") { dt { (ctx.t("method")) } dd { (reason) } }
+            @if !basis.is_empty() { dt { (ctx.t("basis")) } dd { @for b in &basis { (parts::said(ctx, b)) br; } } }
+            @if let Some(reason) = data("/link/reason") { dt { (ctx.t("method")) } dd { (parts::said(ctx, &reason)) } }
             @if let Some(model) = data("/model/name") { dt { (ctx.t("model")) } dd { (model) } }
             (head(ctx, body, "/data/known", "chain.known"))
             (head(ctx, body, "/data/said/head", "chain.said"))
@@ -159,7 +159,7 @@ fn candidates(ctx: &Ctx, body: &Value) -> Markup {
                 tbody { @for l in links {
                     tr { td { @if let Some(key) = text(l, "/decl_key") { (parts::declaration(&key)) } " "
                             (parts::channel(ctx, l.get("channel").and_then(Value::as_i64))) }
-                        td { (how(ctx, l)) } td { (containers(l)) } td.wrap { (text(l, "/reason").unwrap_or_default()) } }
+                        td { (how(ctx, l)) } td { (containers(l)) } td.wrap { (parts::said(ctx, &text(l, "/reason").unwrap_or_default())) } }
                 } }
             } }
         }

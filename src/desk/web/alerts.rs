@@ -47,6 +47,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
     let counts = ctx.room.tally.counts(&ctx.room.db, &ctx.user.scope).await.or_problem(&ctx)?;
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
     super::assets::note_shown(&ctx);
+    let cut = i64::try_from(rows.len()) == Ok(LIMIT);
     let single = query.get("similar").is_some_and(|s| s == "show");
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))
@@ -56,6 +57,7 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
                 data-on=(ctx.t("alerts.sound_on")) data-off=(ctx.t("alerts.sound_off")) { (ctx.t("alerts.sound_on")) }
         }
         p.hint { (ctx.t("alerts.keys")) }
+        @if cut { p.up { (ctx.t("alerts.limit")) } }
         p #say .unseen aria-live="assertive" {}
         section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
             @for (row, similar) in &grouped(rows, single) { (card(&ctx, &offices, row, *similar, true)) }

@@ -70,7 +70,7 @@ pub(crate) async fn alert(Extension(ctx): Extension<Ctx>, Path(id): Path<String>
 fn tip_json(t: &TipRow) -> Value {
     json!({
         "id": t.id, "number": t.number, "unit": t.unit, "office": t.office, "alert_id": t.alert_id, "decl_key": t.decl_key,
-        "subject": t.subject, "suspicion": t.suspicion, "state": t.state, "due_ms": t.due_ms, "issued_ms": t.issued_ms,
+        "subject": t.subject, "suspicion": t.suspicion, "state": t.state, "version": t.version, "due_ms": t.due_ms, "issued_ms": t.issued_ms,
         "received_ms": t.received_ms, "reported_ms": t.reported_ms, "settled_ms": t.settled_ms, "result": t.result,
     })
 }

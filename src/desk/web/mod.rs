@@ -21,8 +21,13 @@ mod orders;
 mod page;
 mod parts;
 mod recorded;
+mod report_figures;
+mod report_printed;
+#[cfg(test)]
+mod report_tests;
 mod reports;
 mod server;
+mod sheet;
 mod shift;
 mod shifts;
 mod span;
@@ -33,6 +38,9 @@ mod tip;
 mod tip_edit;
 mod tip_files;
 mod tip_footage;
+mod tip_measures;
+#[cfg(test)]
+mod tip_tests;
 mod tips;
 mod yard;
 
@@ -85,6 +93,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/tips", get(tips::list))
         .route("/tips/new", get(tip_edit::blank).post(tip_edit::create))
         .route("/tips/{id}", get(tip::detail))
+        .route("/tips/{id}/holds/{office}/{box}", get(tip_measures::holds))
         .route("/tips/{id}/edit", post(tip_edit::change))
         .route("/tips/{id}/files", post(tip_files::upload).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
         .route("/tips/{id}/files/{file}", get(tip_files::download))
@@ -97,10 +106,11 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/shifts/{id}/{step}", post(shift::take_step))
         .route("/reports", get(reports::show))
         .route("/reports/tips", get(reports::list))
+        .route("/reports/alerts", get(reports::alert_list))
         .route("/reports/csv", post(reports::csv))
         .route("/reports/xlsx", post(reports::xlsx))
-        .route("/reports/print", post(reports::print))
-        .route("/reports/printed/{id}", get(reports::printed))
+        .route("/reports/print", post(report_printed::print))
+        .route("/reports/printed/{id}", get(report_printed::show))
         .route("/devices", get(devices::show))
         .route("/audit", get(audit::show))
         .route("/accounts", get(accounts::show).post(accounts::add))

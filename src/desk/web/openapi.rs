@@ -34,11 +34,13 @@ const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "si
 /// Of an open page: with the newest change that its list has.
 const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
-const REPORT: &[&str] = &["period", "at", "view", "unit", "office"];
-const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office"];
+const REPORT: &[&str] = &["period", "at", "view", "unit", "office", "suspicion", "footage"];
+const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office", "suspicion", "footage"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
 const DRAFT: &[&str] =
-    &["alert", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
+    &["alert", "unit", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
+const EDIT: &[&str] =
+    &["version", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
 
 const ENTRIES: &[Entry] = &[
     ("GET", "/asset/{name}", "Styles, script and icon", Gives::File("text/css"), &[]),
@@ -126,7 +128,8 @@ const ENTRIES: &[Entry] = &[
     ),
     ("POST", "/tips/new", "Writes a draft", Gives::Form, DRAFT),
     ("GET", "/tips/{id}", "One tip", Gives::Page, &[]),
-    ("POST", "/tips/{id}/edit", "Changes a draft", Gives::Form, DRAFT),
+    ("GET", "/tips/{id}/holds/{office}/{box}", "What a box says now of the holds of a tip", Gives::Page, &[]),
+    ("POST", "/tips/{id}/edit", "Changes a draft of `version`", Gives::Form, EDIT),
     (
         "POST",
         "/tips/{id}/files",
@@ -145,18 +148,18 @@ const ENTRIES: &[Entry] = &[
     (
         "POST",
         "/tips/{id}/lead/{step}",
-        "Takes a leader's step: issue, return, settle, reopen, cancel, merge",
+        "Takes a step of the unit that issues, about a `version`: issue, return, settle, reopen, cancel, merge; or release_hold",
         Gives::Form,
-        &["reason", "result", "text", "basis", "no_amount", "into"],
+        &["version", "reason", "result", "text", "basis", "no_amount", "into", "source", "hold", "note"],
     ),
     (
         "POST",
         "/tips/{id}/work/{step}",
-        "Takes a step of the office that checks: receive, start, report, measure, sample, result, money, reverse",
+        "Takes a step of the office that checks, about a `version`: receive, start, report; or enters: measure, done, sample, sample_result, money, reverse",
         Gives::Form,
         &[
-            "text", "action", "note", "code", "seal", "lab", "taken", "sample", "result", "kind", "amount", "decision",
-            "decl", "entry",
+            "version", "text", "action", "note", "measure", "outcome", "code", "seal", "lab", "sample", "result",
+            "kind", "amount", "decision", "decl", "entry",
         ],
     ),
     ("GET", "/yard", "Inspection bays", Gives::Page, &[]),
@@ -176,7 +179,14 @@ const ENTRIES: &[Entry] = &[
         "/reports/tips",
         "The tips behind a figure",
         Gives::Page,
-        &["period", "at", "view", "unit", "office", "list"],
+        &["period", "at", "view", "unit", "office", "suspicion", "footage", "list"],
+    ),
+    (
+        "GET",
+        "/reports/alerts",
+        "The alerts behind a figure",
+        Gives::Page,
+        &["period", "at", "office", "list", "reason"],
     ),
     ("POST", "/reports/csv", "Figures and tips as a file, for a reason", Gives::Saved("text/csv"), EXPORT),
     ("POST", "/reports/xlsx", "Figures and tips as a file, for a reason", Gives::Saved(SPREADSHEET), EXPORT),

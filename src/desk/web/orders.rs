@@ -101,7 +101,7 @@ pub(crate) fn answer(ctx: &Ctx, o: &OrderRow) -> Markup {
     html! {
         @match o.ok {
             None => span.up { (ctx.t("order.waits")) " · " (ctx.t("order.asked")) " " (parts::time(ctx, o.asked_ms)) },
-            Some(0) => span.bad { (ctx.t("order.refused")) ": " (said) },
+            Some(0) => span.bad { (ctx.t("order.refused")) ": " (parts::said(ctx, said)) },
             Some(_) => span.good { (ctx.t("order.done")) @if let Some(state) = text(&result, "/state") { ": " (ctx.value("hold_state", &state)) } },
         }
     }

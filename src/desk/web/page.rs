@@ -180,6 +180,11 @@ impl Problem {
         Self::new(status, language, key)
     }
 
+    /// Why something was not taken, where that is all: the key of the sentence.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        (self.status == StatusCode::CONFLICT).then_some(self.key)
+    }
+
     /// The log gets what happened, the reader what to do.
     pub(crate) fn from_db(language: &'static str, error: &DbError) -> Self {
         if matches!(error, DbError::Changed(_)) {

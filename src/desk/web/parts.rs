@@ -113,6 +113,17 @@ pub(crate) fn answer(ctx: &Ctx, body: &Value) -> Markup {
     html! { span.answer data-answer=(answer) { (ctx.value("answer", &format!("{question}.{answer}"))) } }
 }
 
+/// What a box says in words: boxes speak English, their times are UTC.
+pub(crate) fn said(ctx: &Ctx, sentence: &str) -> String {
+    let time = |at: crate::clock::UtcMillis| time_text(ctx, at.0);
+    if ctx.language == "en" { sentence.to_owned() } else { crate::desk::said::vietnamese(sentence, &time) }
+}
+
+/// What a thing in the picture is, as the model calls it.
+pub(crate) fn object(ctx: &Ctx, label: &str) -> String {
+    ctx.value("label", label)
+}
+
 /// A list to choose from: `(value, label)`.
 pub(crate) fn select(name: &str, chosen: &str, first: Option<&str>, options: &[(String, String)]) -> Markup {
     html! {
@@ -130,7 +141,7 @@ pub(crate) fn options(ctx: &Ctx, family: &str, values: &[&str]) -> Vec<(String, 
 
 /// Name of an office in the reader's language, with its code.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Offices(Vec<(String, String)>);
+pub(crate) struct Offices(Vec<(String, String, String)>);
 
 impl Offices {
     /// All that are known.
@@ -138,23 +149,28 @@ impl Offices {
         let rows = ctx.room.db.offices().await?;
         let name = |o: crate::desk::db::places::OfficeRow| {
             let name = if ctx.language == "en" { o.name_en } else { o.name_vi };
-            (o.code, name)
+            (o.code, name, o.search)
         };
         Ok(Self(rows.into_iter().map(name).collect()))
     }
 
     /// `15BB Hữu Nghị`, or the code alone.
     pub(crate) fn name(&self, code: &str) -> String {
-        match self.0.iter().find(|(c, _)| c == code) {
-            Some((c, name)) if c != name => format!("{c} {name}"),
+        match self.0.iter().find(|(c, ..)| c == code) {
+            Some((c, name, _)) if c != name => format!("{c} {name}"),
             _ => code.to_owned(),
         }
     }
 
+    /// Its names as they are searched.
+    pub(crate) fn search(&self, code: &str) -> &str {
+        self.0.iter().find(|(c, ..)| c == code).map_or("", |(.., search)| search)
+    }
+
     /// For [`select`]: those of the scope.
     pub(crate) fn options(&self, ctx: &Ctx) -> Vec<(String, String)> {
-        let seen = self.0.iter().filter(|(c, _)| ctx.user.scope.holds(c));
-        seen.map(|(c, _)| (c.clone(), self.name(c))).collect()
+        let seen = self.0.iter().filter(|(c, ..)| ctx.user.scope.holds(c));
+        seen.map(|(c, ..)| (c.clone(), self.name(c))).collect()
     }
 }
 

@@ -75,6 +75,10 @@ fn what(ctx: &Ctx, i: &Item) -> Markup {
         "tip" => {
             html! { @let (number, state) = two(&i.what); a href={ "/tips/" (i.id) } { (number) } " " (ctx.value("tip_state", &state)) }
         }
+        "stop" => html! { a href={ "/tips/" (i.id) } { (i.what) } },
+        "camera" => {
+            html! { @let (place, state) = i.what.rsplit_once(' ').unwrap_or((&i.what, "")); (place) " " (ctx.value("camera_state", state)) }
+        }
         "hold" => match i.id.strip_prefix("camera:") {
             Some(camera) => html! { a href={ "/footage?camera=" (super::alerts::escaped(camera)) } { (i.what) } },
             None => html! { a href={ "/alerts/" (i.id) } { (i.what) } },

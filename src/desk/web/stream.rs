@@ -22,7 +22,7 @@ use crate::desk::access::Need;
 use crate::desk::alert::State;
 use crate::desk::db::DbError;
 use crate::desk::db::alerts::{AlertRow, Wanted};
-use crate::desk::db::folded;
+use crate::desk::db::finds;
 use crate::desk::hub::{Card, Told};
 use crate::desk::tally::GOOD_MS;
 
@@ -140,7 +140,7 @@ impl Reader {
         let row = &told.row;
         let counts = json!(self.words().await?);
         self.counts_at.get_or_insert(MonoMillis(mono_now().0 + GOOD_MS + 50));
-        let shown = fits(row, &self.wanted);
+        let shown = fits(row, &self.offices, &self.wanted);
         let sound = shown && told.fresh && row.severity >= 3 && row.state != State::Closed.as_str();
         let said = if shown {
             let look = (self.ctx.language, self.ctx.may(Need::ActAlerts));
@@ -159,7 +159,7 @@ impl Reader {
 }
 
 /// Whether the page's filters show it; the same as the statement in `db/alerts.rs`.
-fn fits(row: &AlertRow, w: &Wanted) -> bool {
+fn fits(row: &AlertRow, offices: &Offices, w: &Wanted) -> bool {
     let open = row.state != State::Closed.as_str();
     let view = match w.view.as_str() {
         "open" => open,
@@ -168,12 +168,11 @@ fn fits(row: &AlertRow, w: &Wanted) -> bool {
         "new" | "unseen" => row.state == w.view,
         _ => true,
     };
-    let words = folded(&w.words);
     view && row.severity >= w.severity
         && (w.office.is_empty() || row.office == w.office)
         && (w.duty_day.is_empty() || row.duty_day == w.duty_day)
         && (w.rule.is_empty() || row.rule == w.rule)
-        && words.split_whitespace().all(|word| row.search.contains(word))
+        && finds(&format!("{} {}", row.search, offices.search(&row.office)), &w.words)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! One tip: what it is about, its next step, measures, samples, money, and its history. Its files: `tip_files.rs`; what the boxes
-//! answer: `tip_footage.rs`.
+//! One tip: what it is about, its next step, samples, money, and its history. Measures, stops and holds: `tip_measures.rs`; its
+//! files: `tip_files.rs`; what the boxes answer: `tip_footage.rs`. A form that is not taken comes back with what was typed, on the
+//! page as it is now.
 
 use axum::Extension;
 use axum::extract::Path;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
@@ -10,46 +12,91 @@ use super::declaration::key_of;
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
-use super::{tip_files, tip_footage};
+use super::{tip_files, tip_footage, tip_measures};
 use crate::clock::utc_now;
 use crate::desk::access::Need;
 use crate::desk::db::tips::{Sample, TipAction, TipRow};
 use crate::desk::duty::DutyError;
 use crate::desk::tip::{self, ACTIONS, MONEY, Money, RESULTS, State, Step};
-use crate::desk::tips_duty::{self, Draft, is_seen};
+use crate::desk::tip_measures as measures;
+use crate::desk::tips_duty::{self, Draft, is_seen, may_enter, may_step};
+
+/// Fields of forms that take long to write.
+const WRITTEN: [&str; 6] = ["text", "reason", "basis", "note", "outcome", "subject"];
+
+/// A form that was not taken.
+pub(crate) struct Kept<'a> {
+    /// Step that it was for.
+    step: &'a str,
+    post: &'a Post,
+    /// Why not; key of a sentence.
+    why: &'static str,
+}
+
+/// What stands in a field: what was typed into it, or else what the desk has.
+pub(crate) fn typed<'a>(kept: Option<&'a Kept<'a>>, step: &str, name: &str, otherwise: &'a str) -> &'a str {
+    kept.filter(|k| k.step == step).map_or(otherwise, |k| k.post.get(name))
+}
 
 /// The page.
 pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String>) -> Answer {
+    shown(&ctx, &id, None).await
+}
+
+/// The page again after a form that was not taken, with what was typed: nobody writes a report twice.
+pub(crate) async fn not_taken(post: &Post, id: &str, step: &str, error: &DutyError) -> Answer<Response> {
+    let problem = Problem::from_duty(post.ctx.language, error);
+    let Some(why) = problem.refusal() else { return Err(problem) };
+    let page = shown(&post.ctx, id, Some(&Kept { step, post, why })).await?;
+    Ok((StatusCode::CONFLICT, page).into_response())
+}
+
+async fn shown(ctx: &Ctx, id: &str, kept: Option<&Kept<'_>>) -> Answer {
     let db = &ctx.room.db;
-    let t = db.tip(&id).await.or_problem(&ctx)?.filter(|t| is_seen(&ctx.user, t)).or_problem(&ctx)?;
-    super::audit::viewed_of(&ctx, &t.office, "tip.view", &format!("tip {}", t.number), "").await.or_problem(&ctx)?;
-    let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
-    let samples = db.samples(&id).await.or_problem(&ctx)?;
-    let money = db.money(&id).await.or_problem(&ctx)?;
-    let answers = db.answers(&id).await.or_problem(&ctx)?;
-    let alerts = tip_footage::alerts_of(&ctx, &answers).await.or_problem(&ctx)?;
-    let history = db.tip_history(&id).await.or_problem(&ctx)?;
-    let files = db.files(&id).await.or_problem(&ctx)?;
+    let t = db.tip(id).await.or_problem(ctx)?.filter(|t| is_seen(&ctx.user, t)).or_problem(ctx)?;
+    super::audit::viewed_of(ctx, &t.office, "tip.view", &format!("tip {}", t.number), "").await.or_problem(ctx)?;
+    let offices = Offices::load(ctx).await.or_problem(ctx)?;
+    let samples = db.samples(id).await.or_problem(ctx)?;
+    let money = db.money(id).await.or_problem(ctx)?;
+    let measures = db.measures(id).await.or_problem(ctx)?;
+    let orders = db.orders_of_tip(id).await.or_problem(ctx)?;
+    let answers = db.answers(id).await.or_problem(ctx)?;
+    let alerts = tip_footage::alerts_of(ctx, &answers).await.or_problem(ctx)?;
+    let history = db.tip_history(id).await.or_problem(ctx)?;
+    let files = db.files(id).await.or_problem(ctx)?;
     let merged = match &t.merged_into {
-        Some(into) => db.tip(into).await.or_problem(&ctx)?,
+        Some(into) => db.tip(into).await.or_problem(ctx)?,
         None => None,
     };
     let content = html! {
+        @if let Some(kept) = kept { (refused(ctx, &t, kept)) }
         div.detail {
             div.main-column {
-                p.line { span.state { (ctx.value("tip_state", &t.state)) } (super::tips::late(&ctx, &t))
+                p.line { span.state { (ctx.value("tip_state", &t.state)) } (super::tips::late(ctx, &t))
                     @if let Some(result) = &t.result { strong { (ctx.value("result", result)) } }
                     @if let Some(into) = &merged { a href={ "/tips/" (into.id) } { (into.number) } } }
-                (facts(&ctx, &offices, &t))
-                (samples_part(&ctx, &t, &samples))
-                (money_part(&ctx, &t, &money))
-                (tip_files::part(&ctx, &t, &files, &history))
-                (tip_footage::part(&ctx, &answers, &alerts))
+                (facts(ctx, &offices, &t))
+                (tip_measures::part(ctx, &t, &measures, &orders))
+                (samples_part(ctx, &t, &samples))
+                (money_part(ctx, &t, &money))
+                (tip_files::part(ctx, &t, &files, &history))
+                (tip_footage::part(ctx, &t, &answers, &alerts, &orders))
             }
-            div.side-column { (steps(&ctx, &offices, &t)) (history_part(&ctx, &history)) }
+            div.side-column { (steps(ctx, &offices, &t, kept)) (history_part(ctx, &history)) }
         }
     };
-    Ok(page(&ctx, &format!("{} {}", ctx.t("tip"), t.number), "/tips", &content))
+    Ok(page(ctx, &format!("{} {}", ctx.t("tip"), t.number), "/tips", &content))
+}
+
+/// Why it was not taken; and what was written, where its form is no longer on the page.
+fn refused(ctx: &Ctx, t: &TipRow, kept: &Kept<'_>) -> Markup {
+    let draft = t.state == State::Draft.as_str() && ctx.may(Need::DraftTips);
+    let offered = offered(ctx, t).contains(&kept.step) || (kept.step == "edit" && draft) || kept.step == "measure";
+    let written = WRITTEN.map(|name| kept.post.get(name)).into_iter().filter(|text| !offered && !text.is_empty());
+    html! {
+        p.alarm role="alert" { (ctx.t(kept.why)) }
+        @for text in written { p.hint { (ctx.t("typed")) } blockquote { (text) } }
+    }
 }
 
 fn facts(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
@@ -80,65 +127,76 @@ fn facts(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
     }
 }
 
-/// Who takes a step.
-fn need_of_step(step: &str) -> Need {
-    if matches!(step, "receive" | "start" | "report") { Need::WorkTips } else { Need::IssueTips }
+/// Steps that the reader may take now.
+fn offered(ctx: &Ctx, t: &TipRow) -> Vec<&'static str> {
+    let all = State::parse(&t.state).map(tip::steps).unwrap_or_default();
+    all.iter().copied().filter(|step| may_step(&ctx.user, t, step)).collect()
 }
 
-fn steps(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
-    let all = State::parse(&t.state).map(tip::steps).unwrap_or_default();
-    let mine: Vec<&str> = all.iter().copied().filter(|s| ctx.may(need_of_step(s))).collect();
+fn steps(ctx: &Ctx, offices: &Offices, t: &TipRow, kept: Option<&Kept<'_>>) -> Markup {
+    let any = State::parse(&t.state).is_some_and(|s| !tip::steps(s).is_empty());
+    let mine = offered(ctx, t);
     let draft = t.state == State::Draft.as_str() && ctx.may(Need::DraftTips);
+    let is = |step: &str| kept.is_some_and(|k| k.step == step);
     html! {
         section.steps.noprint {
-            @if !all.is_empty() { h2 { (ctx.t("tip.next")) } }
-            @if mine.is_empty() && !all.is_empty() && !draft { p.hint { (ctx.t("tip.wait_other")) } }
-            @for (i, step) in mine.iter().enumerate() { (step_form(ctx, t, step, i == 0)) }
-            @if draft { details { summary data-act="edit" { (ctx.t("tip.edit")) } (edit_form(ctx, offices, t)) } }
-            @if ctx.may(Need::WorkTips) && is_worked_on(t) { details { summary data-act="measure" { (ctx.t("actions")) } (measure_form(ctx, t)) } }
+            @if any { h2 { (ctx.t("tip.next")) } }
+            @if mine.is_empty() && any && !draft { p.hint { (ctx.t("tip.wait_other")) } }
+            @for (i, step) in mine.iter().enumerate() { (step_form(ctx, t, step, i == 0, kept)) }
+            @if draft { details open[is("edit")] { summary data-act="edit" { (ctx.t("tip.edit")) } (edit_form(ctx, offices, t, kept)) } }
+            @if may_enter(&ctx.user, t) && is_worked_on(t) { details open[is("measure")] { summary data-act="measure" { (ctx.t("actions")) } (tip_measures::form(ctx, t, kept)) } }
         }
     }
 }
 
-pub(super) fn is_worked_on(t: &TipRow) -> bool {
+pub(crate) fn is_worked_on(t: &TipRow) -> bool {
     State::parse(&t.state).is_some_and(|s| !matches!(s, State::Draft | State::Cancelled | State::Merged))
 }
 
-fn step_form(ctx: &Ctx, t: &TipRow, step: &str, first: bool) -> Markup {
-    let kind = if need_of_step(step) == Need::WorkTips { "work" } else { "lead" };
+/// The version that a form is about goes with it.
+fn version(t: &TipRow) -> Markup {
+    html! { input type="hidden" name="version" value=(t.version); }
+}
+
+fn step_form(ctx: &Ctx, t: &TipRow, step: &str, first: bool, kept: Option<&Kept<'_>>) -> Markup {
+    let kind = if tip::is_work(step) { "work" } else { "lead" };
     let label = ctx.value("step", step);
+    let was = |name: &str| typed(kept, step, name, "");
     let area = |name: &str, key: &str, given: &str| {
         html! {
-            label { (ctx.t(key)) textarea name=(name) rows="2" maxlength="4000" { (given) } }
+            label { (ctx.t(key)) textarea name=(name) rows="2" maxlength="4000" { (typed(kept, step, name, given)) } }
         }
     };
     let fields = match step {
         "report" => area("text", "result.text", &t.result_text),
         "return" | "reopen" | "cancel" => area("reason", "reason", ""),
-        "merge" => html! { label { (ctx.t("step.merge_into")) input name="into" autocomplete="off"; } },
+        "merge" => {
+            html! { label { (ctx.t("step.merge_into")) input name="into" value=(was("into")) autocomplete="off"; } }
+        }
         "settle" => html! {
-            label { (ctx.t("result")) (parts::select("result", "", Some(ctx.t("choose")), &parts::options(ctx, "result", &RESULTS))) }
+            label { (ctx.t("result")) (parts::select("result", was("result"), Some(ctx.t("choose")), &parts::options(ctx, "result", &RESULTS))) }
             (area("text", "result.text", &t.result_text))
             (area("basis", "basis.legal", &t.basis))
-            label.tick { input type="checkbox" name="no_amount" value="1"; (ctx.t("no_amount")) }
+            label.tick { input type="checkbox" name="no_amount" value="1" checked[!was("no_amount").is_empty()]; (ctx.t("no_amount")) }
         },
         _ => html! {},
     };
     let bare = matches!(step, "issue" | "receive" | "start");
     html! {
         @if bare {
-            form method="post" action={ "/tips/" (t.id) "/" (kind) "/" (step) } { (token(ctx)) button.main[first] { (label) } }
+            form method="post" action={ "/tips/" (t.id) "/" (kind) "/" (step) } { (token(ctx)) (version(t)) button.main[first] { (label) } }
         } @else {
-            details open[first] {
+            details open[first || kept.is_some_and(|k| k.step == step)] {
                 summary data-act=(step) { (label) }
-                form.stack method="post" action={ "/tips/" (t.id) "/" (kind) "/" (step) } { (token(ctx)) (fields) p { button.main { (label) } } }
+                form.stack method="post" action={ "/tips/" (t.id) "/" (kind) "/" (step) } { (token(ctx)) (version(t)) (fields) p { button.main { (label) } } }
             }
         }
     }
 }
 
-fn edit_form(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
+fn edit_form(ctx: &Ctx, offices: &Offices, t: &TipRow, kept: Option<&Kept<'_>>) -> Markup {
     let draft = Draft {
+        unit: t.unit.clone(),
         office: t.office.clone(),
         decl_key: t.decl_key.clone(),
         containers: t.containers.clone(),
@@ -149,26 +207,17 @@ fn edit_form(ctx: &Ctx, offices: &Offices, t: &TipRow) -> Markup {
         to_ms: t.to_ms,
         due_ms: t.due_ms,
     };
+    let has = super::tip_edit::of_draft(ctx, &draft);
+    let value = |name: &str| typed(kept, "edit", name, &has(name)).to_owned();
     html! {
         form method="post" action={ "/tips/" (t.id) "/edit" } {
-            (token(ctx)) (super::tip_edit::fields(ctx, offices, &draft)) p { button.main { (ctx.t("save")) } }
-        }
-    }
-}
-
-fn measure_form(ctx: &Ctx, t: &TipRow) -> Markup {
-    html! {
-        form.stack method="post" action={ "/tips/" (t.id) "/work/measure" } {
-            (token(ctx))
-            label { (ctx.t("action")) (parts::select("action", "", Some(ctx.t("choose")), &parts::options(ctx, "action", &ACTIONS))) }
-            label { (ctx.t("note")) textarea name="note" rows="2" maxlength="2000" {} }
-            p { button { (ctx.t("save")) } }
+            (token(ctx)) (version(t)) (super::tip_edit::fields(ctx, offices, &value)) p { button.main { (ctx.t("save")) } }
         }
     }
 }
 
 fn samples_part(ctx: &Ctx, t: &TipRow, samples: &[Sample]) -> Markup {
-    let may = ctx.may(Need::WorkTips) && is_worked_on(t);
+    let may = may_enter(&ctx.user, t) && is_worked_on(t);
     html! {
         @if may || !samples.is_empty() {
             h2 { (ctx.t("samples")) }
@@ -208,7 +257,7 @@ fn sample_form(ctx: &Ctx, t: &TipRow) -> Markup {
 }
 
 fn money_part(ctx: &Ctx, t: &TipRow, money: &[Money]) -> Markup {
-    let may = ctx.may(Need::WorkTips) && is_worked_on(t);
+    let may = may_enter(&ctx.user, t) && is_worked_on(t);
     let sum = |kind: &str| money.iter().filter(|m| m.kind == kind).map(|m| m.amount_vnd).sum::<i64>();
     html! {
         @if may || !money.is_empty() {
@@ -263,12 +312,28 @@ fn history_part(ctx: &Ctx, history: &[TipAction]) -> Markup {
     html! {
         h2 { (ctx.t("history")) }
         ol.history { @for a in history {
-            li { (parts::time(ctx, a.at_ms)) " · " strong { (a.account) } " " (word(&a.action)) @if !a.note.is_empty() { " · " q { (a.note) } } }
+            li { (parts::time(ctx, a.at_ms)) " · " strong { (a.account) } " " (word(&a.action)) @if !a.note.is_empty() { " · " q { (note(ctx, a)) } } }
         } }
     }
 }
 
-pub(super) fn back(id: &str) -> Response {
+/// The note of a history line as people say it: where one begins with values of the desk, with their words.
+fn note(ctx: &Ctx, a: &TipAction) -> String {
+    let (first, rest) = a.note.split_once(' ').unwrap_or((&a.note, ""));
+    let said = |family: &str, rest: &str| format!("{} {rest}", ctx.value(family, first)).trim_end().to_owned();
+    match a.action.as_str() {
+        "settle" => said("result", rest),
+        "done" => said("action", rest),
+        "money" | "reverse" => {
+            let (amount, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            let amount = amount.parse().map_or_else(|_| amount.to_owned(), parts::grouped);
+            said("money", format!("{amount} {rest}").trim())
+        }
+        _ => a.note.clone(),
+    }
+}
+
+pub(crate) fn back(id: &str) -> Response {
     Redirect::to(&format!("/tips/{id}")).into_response()
 }
 
@@ -287,17 +352,19 @@ pub(crate) async fn lead(Path((id, name)): Path<(String, String)>, post: Post) -
             basis: text("basis"),
             no_amount: post.is_ticked("no_amount"),
         },
-        "merge" => {
-            let into = ctx.room.db.tip_by_number(post.get("into")).await.or_problem(ctx)?;
-            let fits =
-                |t: &TipRow| t.id != id && is_seen(&ctx.user, t) && State::parse(&t.state).is_some_and(State::is_open);
-            let into = into.filter(fits).ok_or_else(|| Problem::refused(ctx.language, "refusal.merge"))?;
-            Step::Merge { into: into.id }
-        }
+        "merge" => Step::Merge { into: text("into") },
+        "release_hold" => return tip_measures::release(&id, &post).await,
         _ => return Err(Problem::not_found(ctx.language)),
     };
-    tips_duty::step(&ctx.room, &ctx.user, &id, step).await.or_problem(ctx)?;
-    Ok(back(&id))
+    match tips_duty::step(&ctx.room, &ctx.user, &id, version_of(&post), step).await {
+        Ok(_) => Ok(back(&id)),
+        Err(error) => not_taken(&post, &id, &name, &error).await,
+    }
+}
+
+/// The version that a form was about; 0 where it does not say, which no tip has.
+pub(crate) fn version_of(post: &Post) -> i64 {
+    post.get("version").parse().unwrap_or(0)
 }
 
 /// Steps and entries of the office that checks.
@@ -305,13 +372,14 @@ pub(crate) async fn work(Path((id, name)): Path<(String, String)>, post: Post) -
     let ctx = &post.ctx;
     let (room, user) = (&ctx.room, &ctx.user);
     let text = |name: &str| post.get(name).chars().take(4000).collect::<String>();
-    let tip = id.as_str();
-    let step = |step| async move { tips_duty::step(room, user, tip, step).await.map(drop) };
+    let (tip, version) = (id.as_str(), version_of(&post));
+    let step = |step| async move { tips_duty::step(room, user, tip, version, step).await.map(drop) };
     let done = match name.as_str() {
         "receive" => step(Step::Receive).await,
         "start" => step(Step::Start).await,
         "report" => step(Step::Report { text: text("text") }).await,
-        "measure" => tips_duty::measure(room, user, &id, post.get("action"), &text("note")).await,
+        "measure" => measures::begin(room, user, &id, post.get("action"), &text("note")).await,
+        "done" => measures::done(room, user, &id, post.get("measure"), &text("outcome")).await,
         "sample" => tips_duty::sample(room, user, &id, read_sample(&post)).await,
         "sample_result" => tips_duty::sample_result(room, user, &id, post.get("sample"), &text("result")).await,
         "money" => match read_money(&post) {
@@ -321,8 +389,10 @@ pub(crate) async fn work(Path((id, name)): Path<(String, String)>, post: Post) -
         "reverse" => tips_duty::reverse(room, user, &id, post.get("entry"), &text("note")).await,
         _ => Err(DutyError::NotFound),
     };
-    done.or_problem(ctx)?;
-    Ok(back(&id))
+    match done {
+        Ok(()) => Ok(back(&id)),
+        Err(error) => not_taken(&post, &id, &name, &error).await,
+    }
 }
 
 fn read_sample(post: &Post) -> Sample {

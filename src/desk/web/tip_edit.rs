@@ -1,10 +1,11 @@
-//! Drafts of tips: blank, or filled from an alert.
+//! Drafts of tips: blank, or filled from an alert. A draft that is not taken comes back as it was typed.
 
 use std::collections::HashMap;
 
 use axum::Extension;
 use axum::extract::{Path, Query};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -13,8 +14,10 @@ use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
 use super::span::{self, Place};
+use super::tip;
 use crate::clock::utc_now;
 use crate::desk::db::alerts::AlertRow;
+use crate::desk::duty::DutyError;
 use crate::desk::message::text;
 use crate::desk::tip::SUSPICIONS;
 use crate::desk::tips_duty::{self, Draft};
@@ -24,18 +27,19 @@ const DUE_MS: i64 = 24 * 3_600_000;
 /// Footage around the alert that a tip is raised from, milliseconds.
 const AROUND_MS: i64 = 30 * 60_000;
 
+/// The alert that a tip is raised from, if it is one.
+async fn alert(ctx: &Ctx, id: Option<&str>) -> Answer<Option<AlertRow>> {
+    let Some(id) = id else { return Ok(None) };
+    let found = ctx.room.db.alert(id).await.or_problem(ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
+    found.or_problem(ctx).map(Some)
+}
+
 /// The page of a new tip; `?alert=`, or a camera and a time, fill it.
 pub(crate) async fn blank(Extension(ctx): Extension<Ctx>, Query(query): Query<HashMap<String, String>>) -> Answer {
-    let alert = match query.get("alert") {
-        Some(id) => {
-            let found = ctx.room.db.alert(id).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
-            let alert = found.or_problem(&ctx)?;
-            super::audit::viewed_of(&ctx, &alert.office, "tip.new", id, "").await.or_problem(&ctx)?;
-            Some(alert)
-        }
-        None => None,
-    };
-    let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
+    let alert = alert(&ctx, query.get("alert").map(String::as_str)).await?;
+    if let Some(a) = &alert {
+        super::audit::viewed_of(&ctx, &a.office, "tip.new", &a.id, "").await.or_problem(&ctx)?;
+    }
     let about = query.get("camera").and_then(|c| Place::parse(c)).filter(|p| ctx.user.scope.holds(&p.office));
     let mut draft = match (&alert, &about) {
         (Some(a), _) => from_alert(&ctx, a),
@@ -43,18 +47,33 @@ pub(crate) async fn blank(Extension(ctx): Extension<Ctx>, Query(query): Query<Ha
         (None, None) => Draft::default(),
     };
     draft.due_ms = Some(utc_now().0 + DUE_MS);
+    form(&ctx, alert.as_ref(), None, &of_draft(&ctx, &draft)).await
+}
+
+/// The form of a new tip. `why`: it was not taken; key of a sentence.
+async fn form(
+    ctx: &Ctx,
+    alert: Option<&AlertRow>,
+    why: Option<&str>,
+    value: &(dyn Fn(&str) -> String + Sync),
+) -> Answer {
+    let offices = Offices::load(ctx).await.or_problem(ctx)?;
+    let units = tips_duty::units(&ctx.room, &ctx.user).into_iter();
+    let units: Vec<_> = units.map(|u| (u.clone(), offices.name(&u))).collect();
     let content = html! {
-        @if let Some(a) = &alert {
-            p { (ctx.t("tip.alert")) ": " a href={ "/alerts/" (a.id) } { (ctx.value("rule", &a.rule)) } " · " (a.camera) " · " (parts::time(&ctx, a.at_ms)) }
+        @if let Some(why) = why { p.alarm role="alert" { (ctx.t(why)) } }
+        @if let Some(a) = alert {
+            p { (ctx.t("tip.alert")) ": " a href={ "/alerts/" (a.id) } { (ctx.value("rule", &a.rule)) } " · " (a.camera) " · " (parts::time(ctx, a.at_ms)) }
         }
         form method="post" action="/tips/new" {
-            (token(&ctx))
-            @if let Some(a) = &alert { input type="hidden" name="alert" value=(a.id); }
-            (fields(&ctx, &offices, &draft))
+            (token(ctx))
+            @if let Some(a) = alert { input type="hidden" name="alert" value=(a.id); }
+            @if units.len() > 1 { label { (ctx.t("unit")) (parts::select("unit", &value("unit"), None, &units)) } }
+            (fields(ctx, &offices, value))
             p { button.main { (ctx.t("save")) } }
         }
     };
-    Ok(page(&ctx, ctx.t("tip.new"), "/tips", &content))
+    Ok(page(ctx, ctx.t("tip.new"), "/tips", &content))
 }
 
 /// What somebody saw in footage; the kind of suspicion and what it is about are his to say.
@@ -86,21 +105,38 @@ fn from_alert(ctx: &Ctx, a: &AlertRow) -> Draft {
     }
 }
 
-/// The fields of a draft.
-pub(crate) fn fields(ctx: &Ctx, offices: &Offices, d: &Draft) -> Markup {
+/// What stands in the fields of a draft, by name.
+pub(crate) fn of_draft(ctx: &Ctx, d: &Draft) -> impl Fn(&str) -> String + use<> {
+    let time = |ms| parts::input_time(ctx, ms);
+    let fields = HashMap::from([
+        ("office", d.office.clone()),
+        ("suspicion", d.suspicion.clone()),
+        ("decl", d.decl_key.clone().unwrap_or_default()),
+        ("containers", d.containers.clone()),
+        ("plates", d.plates.clone()),
+        ("due", time(d.due_ms)),
+        ("from", time(d.from_ms)),
+        ("to", time(d.to_ms)),
+        ("subject", d.subject.clone()),
+    ]);
+    move |name| fields.get(name).cloned().unwrap_or_default()
+}
+
+/// The fields of a draft. `value`: what stands in the field of a name.
+pub(crate) fn fields(ctx: &Ctx, offices: &Offices, value: &(dyn Fn(&str) -> String + Sync)) -> Markup {
     html! {
         div.pairs {
             label { (ctx.t("tip.target"))
-                input name="office" value=(d.office) list="offices" maxlength="4" required autocomplete="off";
+                input name="office" value=(value("office")) list="offices" maxlength="4" required autocomplete="off";
                 datalist #offices { @for (code, name) in offices.options(ctx) { option value=(code) { (name) } } } }
-            label { (ctx.t("tip.suspicion")) (parts::select("suspicion", &d.suspicion, Some(ctx.t("choose")), &parts::options(ctx, "suspicion", &SUSPICIONS))) }
-            label { (ctx.t("tip.decl")) input name="decl" value=(d.decl_key.as_deref().unwrap_or("")) inputmode="numeric" autocomplete="off"; }
-            label { (ctx.t("tip.containers")) input name="containers" value=(d.containers) autocomplete="off"; }
-            label { (ctx.t("tip.plates")) input name="plates" value=(d.plates) autocomplete="off"; }
-            label { (ctx.t("tip.due")) input type="datetime-local" name="due" value=(parts::input_time(ctx, d.due_ms)) required; }
-            label { (ctx.t("tip.from")) input type="datetime-local" name="from" value=(parts::input_time(ctx, d.from_ms)); }
-            label { (ctx.t("tip.to")) input type="datetime-local" name="to" value=(parts::input_time(ctx, d.to_ms)); }
-            label.wide { (ctx.t("tip.subject")) textarea name="subject" rows="3" maxlength="2000" required { (d.subject) } }
+            label { (ctx.t("tip.suspicion")) (parts::select("suspicion", &value("suspicion"), Some(ctx.t("choose")), &parts::options(ctx, "suspicion", &SUSPICIONS))) }
+            label { (ctx.t("tip.decl")) input name="decl" value=(value("decl")) inputmode="numeric" autocomplete="off"; }
+            label { (ctx.t("tip.containers")) input name="containers" value=(value("containers")) autocomplete="off"; }
+            label { (ctx.t("tip.plates")) input name="plates" value=(value("plates")) autocomplete="off"; }
+            label { (ctx.t("tip.due")) input type="datetime-local" name="due" value=(value("due")) required; }
+            label { (ctx.t("tip.from")) input type="datetime-local" name="from" value=(value("from")); }
+            label { (ctx.t("tip.to")) input type="datetime-local" name="to" value=(value("to")); }
+            label.wide { (ctx.t("tip.subject")) textarea name="subject" rows="3" maxlength="2000" required { (value("subject")) } }
         }
     }
 }
@@ -123,6 +159,7 @@ fn read(post: &Post) -> Result<Draft, &'static str> {
         items.take(20).collect::<Vec<_>>().join(", ")
     };
     Ok(Draft {
+        unit: post.get("unit").to_owned(),
         office,
         decl_key,
         containers: list("containers"),
@@ -138,16 +175,31 @@ fn read(post: &Post) -> Result<Draft, &'static str> {
 /// Writes the draft.
 pub(crate) async fn create(post: Post) -> Answer<Response> {
     let ctx = &post.ctx;
-    let draft = read(&post).map_err(|key| Problem::refused(ctx.language, key))?;
-    let alert = Some(post.get("alert")).filter(|a| !a.is_empty());
-    let tip = tips_duty::create(&ctx.room, &ctx.user, draft, alert).await.or_problem(ctx)?;
-    Ok(Redirect::to(&format!("/tips/{}", tip.id)).into_response())
+    let id = Some(post.get("alert")).filter(|a| !a.is_empty());
+    let made = match read(&post) {
+        Ok(draft) => tips_duty::create(&ctx.room, &ctx.user, draft, id).await,
+        Err(key) => Err(DutyError::Refused(key)),
+    };
+    let error = match made {
+        Ok(tip) => return Ok(tip::back(&tip.id)),
+        Err(error) => error,
+    };
+    let problem = Problem::from_duty(ctx.language, &error);
+    let Some(why) = problem.refusal() else { return Err(problem) };
+    let alert = alert(ctx, id).await?;
+    let page = form(ctx, alert.as_ref(), Some(why), &|name| post.get(name).to_owned()).await?;
+    Ok((StatusCode::CONFLICT, page).into_response())
 }
 
 /// Changes a draft.
 pub(crate) async fn change(Path(id): Path<String>, post: Post) -> Answer<Response> {
     let ctx = &post.ctx;
-    let draft = read(&post).map_err(|key| Problem::refused(ctx.language, key))?;
-    tips_duty::edit(&ctx.room, &ctx.user, &id, draft).await.or_problem(ctx)?;
-    Ok(Redirect::to(&format!("/tips/{id}")).into_response())
+    let changed = match read(&post) {
+        Ok(draft) => tips_duty::edit(&ctx.room, &ctx.user, &id, tip::version_of(&post), draft).await,
+        Err(key) => Err(DutyError::Refused(key)),
+    };
+    match changed {
+        Ok(_) => Ok(tip::back(&id)),
+        Err(error) => tip::not_taken(&post, &id, "edit", &error).await,
+    }
 }

@@ -162,9 +162,14 @@ mod tests {
         };
         let tip = tips_duty::create(room, &leader(), draft, None).await.unwrap();
         for step in [Step::Issue, Step::Receive, Step::Start] {
-            tips_duty::step(room, &leader(), &tip.id, step).await.unwrap();
+            go(room, &leader(), &tip.id, step).await;
         }
         tip.id
+    }
+
+    async fn go(room: &Room, who: &User, tip: &str, step: Step) {
+        let version = room.db.tip(tip).await.unwrap().unwrap().version;
+        tips_duty::step(room, who, tip, version, step).await.unwrap();
     }
 
     /// Parts of a form: name, name of a file, content.
@@ -257,12 +262,11 @@ mod tests {
         let files = room.db.files(&tip).await.unwrap();
         let settle =
             Step::Settle { result: "no_violation".into(), text: String::new(), basis: String::new(), no_amount: true };
-        for step in [Step::Report { text: "x".into() }, settle] {
-            tips_duty::step(&room, &leader(), &tip, step).await.unwrap();
-        }
+        go(&room, &User { name: "an".into(), ..leader() }, &tip, Step::Report { text: "x".into() }).await;
+        go(&room, &leader(), &tip, settle).await;
         assert_eq!(withdraw(&room, &who, &tip, &files[1].id, "nham").await, StatusCode::CONFLICT, "settled");
         assert_eq!(attach(&room, &who, &tip, "late.png", b"\x89PNG\r\n\x1a\nx").await, StatusCode::SEE_OTHER, "late");
-        tips_duty::step(&room, &leader(), &tip, Step::Reopen { reason: "x".into() }).await.unwrap();
+        go(&room, &leader(), &tip, Step::Reopen { reason: "x".into() }).await;
         assert_eq!(
             withdraw(&room, &who, &tip, &files[1].id, "nham").await,
             StatusCode::CONFLICT,

@@ -6,13 +6,15 @@ use std::collections::HashSet;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::alerts::escaped;
 use super::page::Ctx;
 use super::parts;
 use super::span::{Place, Span};
 use crate::clock::UtcMillis;
 use crate::desk::access::Need;
 use crate::desk::db::DbError;
-use crate::desk::db::tips::Answer;
+use crate::desk::db::orders::OrderRow;
+use crate::desk::db::tips::{Answer, TipRow};
 use crate::desk::message::{rule_of, text};
 
 /// Events of one answer on the page.
@@ -43,20 +45,29 @@ pub(crate) async fn alerts_of(ctx: &Ctx, answers: &[Answer]) -> Result<HashSet<S
 }
 
 /// All answers.
-pub(crate) fn part(ctx: &Ctx, answers: &[Answer], alerts: &HashSet<String>) -> Markup {
+pub(crate) fn part(
+    ctx: &Ctx,
+    tip: &TipRow,
+    answers: &[Answer],
+    alerts: &HashSet<String>,
+    orders: &[OrderRow],
+) -> Markup {
     html! {
         h2 { (ctx.t("boxes_say")) }
         @if answers.is_empty() { p.hint { (ctx.t("boxes_say.nothing")) } }
         ol.timeline { @for (n, a) in answers.iter().enumerate() {
-            li { (parts::time(ctx, a.at_ms)) " · " (a.source) " · " (ctx.value("rule", &rule_of(&a.kind))) (words(ctx, n, a, alerts)) }
+            li { (parts::time(ctx, a.at_ms)) " · " (a.source) " · " (ctx.value("rule", &rule_of(&a.kind))) (words(ctx, tip, n, a, alerts, orders)) }
         } }
     }
 }
 
 /// What one box says in words, its footage by camera, and what it says exactly.
-fn words(ctx: &Ctx, n: usize, a: &Answer, alerts: &HashSet<String>) -> Markup {
+fn words(ctx: &Ctx, tip: &TipRow, n: usize, a: &Answer, alerts: &HashSet<String>, orders: &[OrderRow]) -> Markup {
     let data = data(a);
-    let said = ["/summary", "/reason"].iter().filter_map(|p| text(&data, p)).collect::<Vec<_>>();
+    let said =
+        ["/summary", "/reason"].iter().filter_map(|p| text(&data, p)).map(|s| parts::said(ctx, &s)).collect::<Vec<_>>();
+    let ranges_said = list(&data, "ranges");
+    let holds = ranges_said.iter().any(|r| text(r, "/hold_id").is_some());
     let total = data.get("events_total").and_then(Value::as_i64);
     html! {
         @if !said.is_empty() { p { (said.join(" · ")) } }
@@ -65,7 +76,11 @@ fn words(ctx: &Ctx, n: usize, a: &Answer, alerts: &HashSet<String>) -> Markup {
             @if let Some(footage) = text(&data, "/footage") { span { (ctx.t("footage")) ": " strong { (ctx.value("footage", &footage)) } } }
             @if let Some(n) = total { span { (n) " " (ctx.t("boxes_say.events")) } }
         }
-        (ranges(ctx, n, &a.source, &list(&data, "ranges")))
+        (ranges(ctx, tip, n, &a.source, &ranges_said, orders))
+        @if let Some(place) = Place::of_source(&a.source, "").filter(|p| holds && p.office == tip.office && ctx.may(Need::Footage)) {
+            div.found { a.button href={ "/tips/" (tip.id) "/holds/" (escaped(&place.office)) "/" (escaped(&place.box_id)) } data-footage={ "holds-" (n) } { (ctx.t("hold.ask")) }
+                div #{ "holds-" (n) } data-place="" {} }
+        }
         @for (i, e) in list(&data, "events").iter().take(SHOWN_EVENTS).enumerate() { (event(ctx, &format!("event-{n}-{i}"), &a.source, e, alerts)) }
         details { summary { "JSON" } pre { (serde_json::to_string_pretty(&data).unwrap_or_default()) } }
     }
@@ -85,17 +100,17 @@ fn watched(ctx: &Ctx, source: &str, said: &Value) -> Option<Place> {
     (ctx.may(Need::Footage) && ctx.user.scope.holds(&place.office)).then_some(place)
 }
 
-fn ranges(ctx: &Ctx, n: usize, source: &str, ranges: &[Value]) -> Markup {
+fn ranges(ctx: &Ctx, tip: &TipRow, n: usize, source: &str, ranges: &[Value], orders: &[OrderRow]) -> Markup {
     html! {
         @if !ranges.is_empty() { div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
             thead { tr { th scope="col" { (ctx.t("camera")) } th scope="col" { (ctx.t("footage.range")) } th scope="col" { (ctx.t("footage")) }
                 th scope="col" { (ctx.t("footage.gaps")) } th scope="col" { (ctx.t("footage.hold")) } } }
-            tbody { @for (i, r) in ranges.iter().enumerate() { (range(ctx, &format!("range-{n}-{i}"), source, r)) } }
+            tbody { @for (i, r) in ranges.iter().enumerate() { (range(ctx, tip, &format!("range-{n}-{i}"), source, r, orders)) } }
         } } }
     }
 }
 
-fn range(ctx: &Ctx, place: &str, source: &str, r: &Value) -> Markup {
+fn range(ctx: &Ctx, tip: &TipRow, place: &str, source: &str, r: &Value, orders: &[OrderRow]) -> Markup {
     let why = |v: &Value| text(v, "/why").map(|why| ctx.value("why", &why)).unwrap_or_default();
     let has = text(r, "/footage").is_some_and(|f| f != "none");
     let span = at(r, "/from").zip(at(r, "/to")).map(|(from, to)| Span::new(from, to));
@@ -105,7 +120,10 @@ fn range(ctx: &Ctx, place: &str, source: &str, r: &Value) -> Markup {
             td { (ctx.value("footage", &text(r, "/footage").unwrap_or_default())) " " (why(r)) }
             td { @for gap in r.get("gaps").and_then(Value::as_array).into_iter().flatten() {
                 (said_time(ctx, gap, "/from")) " – " (said_time(ctx, gap, "/to")) " " (why(gap)) br; } }
-            td { (text(r, "/hold_id").unwrap_or_else(|| "–".into())) } }
+            td { @match text(r, "/hold_id") {
+                Some(id) => (super::tip_measures::hold(ctx, tip, source, &id, orders)),
+                None => "–",
+            } } }
         @if let Some((camera, span)) = watched {
             tr { td colspan="5" { (play(ctx, &camera.address(ctx, span), place)) } }
         }

@@ -156,7 +156,7 @@ fn card(ctx: &Ctx, b: &Bay) -> Markup {
             @if occupied {
                 (declarations(ctx, &body))
                 p.line.soft { (ctx.t("bay.booking")) ": " @if let Some(id) = &booking { code { (id) } } @else { (ctx.t("none")) } }
-                p.line.soft { (ctx.t("bay.vehicle")) ": " (text(&body, "/data/object/label").unwrap_or_default())
+                p.line.soft { (ctx.t("bay.vehicle")) ": " (parts::object(ctx, &text(&body, "/data/object/label").unwrap_or_default()))
                     @if !containers.is_empty() { " · " (containers.join(", ")) } }
             }
             @for (id, rule, severity) in &b.alerts { p.line { (parts::severity(ctx, *severity)) a href={ "/alerts/" (id) } { (ctx.value("rule", rule)) } } }

@@ -96,6 +96,8 @@ pub struct Browser {
     csrf: String,
     /// What the last alert's page showed, as its forms send it.
     facts: String,
+    /// Version that the forms of the last page are about; empty where they name none.
+    version: String,
 }
 
 fn field(html: &str, name: &str) -> String {
@@ -107,8 +109,14 @@ impl Browser {
     /// Signs in with a one-time password and chooses [`PASSWORD`].
     pub async fn enter(room: &Room, name: &str, once: &str) -> Self {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut this =
-            Self { base: room.url(""), client, cookies: BTreeMap::new(), csrf: String::new(), facts: String::new() };
+        let mut this = Self {
+            base: room.url(""),
+            client,
+            cookies: BTreeMap::new(),
+            csrf: String::new(),
+            facts: String::new(),
+            version: String::new(),
+        };
         this.sign_in(name, once).await;
         this.get("/password").await.expect_status(200);
         let form = [("now", once), ("new", PASSWORD), ("again", PASSWORD)];
@@ -131,6 +139,7 @@ impl Browser {
             cookies: self.cookies.clone(),
             csrf: self.csrf.clone(),
             facts: self.facts.clone(),
+            version: self.version.clone(),
         }
     }
 
@@ -150,6 +159,7 @@ impl Browser {
         let csrf = field(&text, "csrf");
         if !csrf.is_empty() {
             self.csrf = csrf;
+            self.version = field(&text, "version");
         }
         let facts = field(&text, "facts");
         if !facts.is_empty() {
@@ -163,9 +173,12 @@ impl Browser {
         self.done(request).await
     }
 
-    /// Sends a form with the token of the last page, and with what the last alert's page showed.
+    /// Sends a form with the token of the last page, what the last alert's page showed, and the version that the form is about.
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
         let mut fields = vec![("csrf", self.csrf.as_str()), ("facts", self.facts.as_str())];
+        if !self.version.is_empty() && form.iter().all(|(name, _)| *name != "version") {
+            fields.push(("version", self.version.as_str()));
+        }
         fields.extend_from_slice(form);
         let encoded: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={}", escaped(v))).collect();
         let request = self.client.post(format!("{}{path}", self.base));

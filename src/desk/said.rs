@@ -1,0 +1,226 @@
+//! What boxes say in words, in Vietnamese. A box writes its reasons as English sentences with names, numbers and times in them;
+//! the table here has each of them with its holes. What is not in it stays as the box said it. A test reads the sources that
+//! write the sentences, so that a new one is missed at once.
+
+use crate::clock::UtcMillis;
+
+/// Sentences and their parts; `{}` is a hole, in the same order in both. The first that fits is taken.
+const SENTENCES: &[(&str, &str)] = &[
+    // Answers of customs.
+    ("{}, container {}: stopped since {} by order {}", "{}, container {}: bị dừng từ {} theo lệnh {}"),
+    ("{}: stopped since {} by order {}", "{}: bị dừng từ {} theo lệnh {}"),
+    ("{}: stopped since {}", "{}: bị dừng từ {}"),
+    ("{}: cancelled", "{}: đã hủy"),
+    ("{}: never received", "{}: chưa từng nhận được"),
+    ("{}: passed the supervised area at {}", "{}: đã qua khu vực giám sát lúc {}"),
+    ("{}: cleared at {}", "{}: thông quan lúc {}"),
+    ("{}: released at {}", "{}: giải phóng hàng lúc {}"),
+    ("{}: taken for storage at {}", "{}: đưa về bảo quản lúc {}"),
+    ("{}: not released, stored or cleared", "{}: chưa giải phóng, chưa đưa về bảo quản, chưa thông quan"),
+    ("booking {} of {} is active", "lịch đặt {} của {} đang mở kiểm tra"),
+    ("no booking of {} is active", "không lịch đặt nào của {} đang mở kiểm tra"),
+    (
+        "no booking of {} covers this time, and nothing was read there",
+        "không lịch đặt nào của {} trùng thời gian này, và ở đó không đọc được gì",
+    ),
+    ("no booking of {} covers this time", "không lịch đặt nào của {} trùng thời gian này"),
+    ("booking {} of {}, {} to {}", "lịch đặt {} của {}, {} đến {}"),
+    ("the clearance feed is stale ({})", "dữ liệu thông quan đã cũ ({})"),
+    ("the clearance feed is stale", "dữ liệu thông quan đã cũ"),
+    ("never heard", "chưa từng nhận"),
+    ("last heard {} s ago", "nhận lần cuối {} giây trước"),
+    // How events are linked.
+    ("officers bound it to different goods: {}", "các cán bộ gắn vào hàng khác nhau: {}"),
+    ("{} candidates for {} are too close: {}", "{} phương án cho {} quá gần nhau: {}"),
+    ("only plate ({}) and {} more ({}, sure from {})", "chỉ có biển số ({}) và {} căn cứ khác ({}, chắc chắn từ {})"),
+    ("only seal ({}) and {} more ({}, sure from {})", "chỉ có số chì ({}) và {} căn cứ khác ({}, chắc chắn từ {})"),
+    ("only plate ({}) ({}, sure from {})", "chỉ có biển số ({}) ({}, chắc chắn từ {})"),
+    ("only seal ({}) ({}, sure from {})", "chỉ có số chì ({}) ({}, chắc chắn từ {})"),
+    ("only {} ({}, sure from {})", "chỉ có {} ({}, chắc chắn từ {})"),
+    (
+        "booking {} is for other goods than container {}, which no known declaration has",
+        "lịch đặt {} là cho hàng khác với container {}, mà không tờ khai nào đã biết có container này",
+    ),
+    (
+        "booking {} is for other goods than container {}, which decides",
+        "lịch đặt {} là cho hàng khác với container {}; số container quyết định",
+    ),
+    (
+        "plate or visit stand for other goods than container {}, which no known declaration has",
+        "biển số hoặc lượt xe chỉ hàng khác với container {}, mà không tờ khai nào đã biết có container này",
+    ),
+    ("officer {} ruled out {}", "cán bộ {} đã bác bỏ {}"),
+    (
+        "{} of {} declarations named here, the rest by the bookings",
+        "nêu {} trong {} tờ khai, phần còn lại theo lịch đặt",
+    ),
+    ("{} of {}, the only one that fits", "{} tại {}, phương án duy nhất phù hợp"),
+    ("{} of {}, {} weaker candidate(s) left out: {}", "{} tại {}, bỏ qua {} phương án yếu hơn: {}"),
+    ("{} weaker candidate(s) left out: {}", "bỏ qua {} phương án yếu hơn: {}"),
+    ("the only one that fits", "phương án duy nhất phù hợp"),
+    ("the declaration is cancelled", "tờ khai đã hủy"),
+    ("{} more containers", "{} container nữa"),
+    ("in the window of booking {} ({} to {})", "trong khung giờ của lịch đặt {} ({} đến {})"),
+    ("within the grace time of booking {} ({} to {})", "trong thời gian nới của lịch đặt {} ({} đến {})"),
+    ("container {} read at {}, {}", "container {} đọc lúc {}, {}"),
+    ("its check digit fits, the reader is not sure", "đúng số kiểm tra, máy đọc không chắc"),
+    ("its check digit fits", "đúng số kiểm tra"),
+    ("put right by its check digit", "đã sửa theo số kiểm tra"),
+    ("its check digit does not fit", "sai số kiểm tra"),
+    (
+        "but the goods declared in it passed the supervised area long before",
+        "nhưng hàng khai trong đó đã qua khu vực giám sát từ lâu",
+    ),
+    ("seal {} read at {}, of this declaration alone", "chì {} đọc lúc {}, chỉ của tờ khai này"),
+    ("plate {} read at {}, {}", "biển số {} đọc lúc {}, {}"),
+    ("nearly that of the booked vehicle", "gần giống xe đã đặt lịch"),
+    ("nearly that of the visiting vehicle", "gần giống xe đang trong lượt"),
+    ("the booked vehicle", "xe đã đặt lịch"),
+    ("the visiting vehicle", "xe đang trong lượt"),
+    ("inherited from visit {}, {} hop(s)", "theo lượt xe {}, qua {} bước"),
+    ("bound by officer {} at {}", "cán bộ {} gắn lúc {}"),
+    // By what a candidate is called.
+    ("{} and {} more", "{} và {} căn cứ khác"),
+    ("only within the grace time of booking {}", "chỉ trong thời gian nới của lịch đặt {}"),
+    ("inside booking {}", "trong lịch đặt {}"),
+    ("bound by an officer ({})", "cán bộ gắn ({})"),
+    ("plate ({})", "biển số ({})"),
+    ("seal ({})", "số chì ({})"),
+    // Why an order is not taken.
+    ("id: there is no hold of this id", "trạm không có lệnh giữ này"),
+    ("to: must be after `from`, at most 7 days", "thời gian phải đúng thứ tự và tối đa 7 ngày"),
+    ("camera: there is no camera {}", "trạm không có camera {}"),
+    ("there are: {}", "hiện có: {}"),
+    ("visit {}", "lượt xe {}"),
+    ("{} of {}, {}", "{} tại {}, {}"),
+];
+
+/// What a box says, as far as it is known here. `time`: how a time is written.
+pub(crate) fn vietnamese(said: &str, time: &dyn Fn(UtcMillis) -> String) -> String {
+    said.split("; ").map(|sentence| part(sentence, time)).collect::<Vec<_>>().join("; ")
+}
+
+/// A sentence, or what stands in a hole of one: a time, a sentence again, a list of them, or a name.
+fn part(text: &str, time: &dyn Fn(UtcMillis) -> String) -> String {
+    if let Some(at) = UtcMillis::parse_rfc3339(text).ok().filter(|_| text.contains('T')) {
+        return time(at);
+    }
+    for (english, vietnamese) in SENTENCES {
+        let Some(holes) = holes(text, english) else { continue };
+        let mut out = String::new();
+        let mut holes = holes.into_iter().map(|hole| part(hole, time));
+        for (i, piece) in vietnamese.split("{}").enumerate() {
+            if i > 0 {
+                out.push_str(&holes.next().unwrap_or_default());
+            }
+            out.push_str(piece);
+        }
+        return out;
+    }
+    match text.split_once(", ") {
+        Some((first, rest)) => format!("{}, {}", part(first, time), part(rest, time)),
+        None => text.to_owned(),
+    }
+}
+
+/// What stands in the holes of a sentence, each as short as can be; `None` when the text is another one.
+fn holes<'a>(text: &'a str, sentence: &str) -> Option<Vec<&'a str>> {
+    let mut pieces = sentence.split("{}");
+    let mut rest = text.strip_prefix(pieces.next()?)?;
+    let mut found = Vec::new();
+    let pieces: Vec<&str> = pieces.collect();
+    for (i, piece) in pieces.iter().enumerate() {
+        let end = if i + 1 == pieces.len() { rest.strip_suffix(piece)?.len() } else { rest.find(piece)? };
+        let hole = rest.get(..end).filter(|hole| !hole.is_empty())?;
+        found.push(hole);
+        rest = &rest[end + piece.len()..];
+    }
+    rest.is_empty().then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        vietnamese(text, &|at| format!("[{}]", at.0 / 1000))
+    }
+
+    #[test]
+    fn sentences_with_names_times_and_each_other_inside() {
+        for (english, vietnamese) in [
+            (
+                "10000001234: not released, stored or cleared",
+                "10000001234: chưa giải phóng, chưa đưa về bảo quản, chưa thông quan",
+            ),
+            (
+                "10000001234: stopped since 1970-01-01T00:00:10Z by order S-4; the clearance feed is stale",
+                "10000001234: bị dừng từ [10] theo lệnh S-4; dữ liệu thông quan đã cũ",
+            ),
+            (
+                "inside booking b1 and 2 more of bay-1, the only one that fits",
+                "trong lịch đặt b1 và 2 căn cứ khác tại bay-1, phương án duy nhất phù hợp",
+            ),
+            (
+                "inside booking b1 of bay-1, 2 weaker candidate(s) left out: plate (observation:x), visit V-7",
+                "trong lịch đặt b1 tại bay-1, bỏ qua 2 phương án yếu hơn: biển số (observation:x), lượt xe V-7",
+            ),
+            (
+                "only plate (observation:x) (0.55, sure from 0.80)",
+                "chỉ có biển số (observation:x) (0.55, chắc chắn từ 0.80)",
+            ),
+            (
+                "container CSQU3054383 read at 1970-01-01T00:00:10Z, its check digit fits, the reader is not sure",
+                "container CSQU3054383 đọc lúc [10], đúng số kiểm tra, máy đọc không chắc",
+            ),
+            ("id: there is no hold of this id", "trạm không có lệnh giữ này"),
+            ("something new", "something new"),
+            ("", ""),
+        ] {
+            assert_eq!(said(english), vietnamese);
+        }
+    }
+
+    /// Text literals of a source that are words: what it puts into sentences.
+    fn written(file: &str) -> Vec<String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/customs/").to_owned() + file;
+        let source = std::fs::read_to_string(path).unwrap();
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        let code: Vec<&str> = source.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+        let literals = code.join("\n").split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let words = literals.iter().map(|text| {
+            let mut out = String::new();
+            for (i, piece) in text.split('{').enumerate() {
+                out.push_str(if i == 0 { piece } else { "§" });
+                out.push_str(if i == 0 { "" } else { piece.split_once('}').map_or("", |(_, rest)| rest) });
+            }
+            out.trim_start_matches("§;").trim_matches([' ', ';', ',']).to_owned()
+        });
+        words.filter(|text| text.contains(' ') && text.contains(char::is_alphabetic)).collect()
+    }
+
+    #[test]
+    fn every_sentence_that_a_box_writes_is_in_the_table() {
+        // Parts that are put together before they are a sentence.
+        let parts = [
+            "taken for storage",
+            "in the window of",
+            "within the grace time of",
+            "§: § at §",
+            "§ booking § (§ to §)",
+            "container §§",
+        ];
+        let texts: Vec<String> =
+            ["check.rs", "link.rs", "clue.rs", "weigh.rs"].iter().flat_map(|f| written(f)).collect();
+        assert!(texts.len() > 40, "the sources were read: {texts:?}");
+        let known = |text: &String| {
+            // A suffix of its own: ` and 2 more`, `, container X`.
+            let text = text.trim_end_matches("§§").to_owned() + if text.ends_with("§§") { "§" } else { "" };
+            let text = text.replace("§§", "§").replace(")§", ")");
+            let text = if text.starts_with("and ") { format!("§ {text}") } else { text };
+            parts.contains(&text.as_str()) || said(&text) != text || text == "container §"
+        };
+        let missing: Vec<&String> = texts.iter().filter(|t| !known(t)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
