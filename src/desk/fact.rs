@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::config::is_office;
 use super::db::facts::FactRow;
-use super::db::{Scope, folded};
+use super::db::{Scope, indexed};
 use crate::clock::UtcMillis;
 use crate::customs::{Booking, Declaration, Fact, FactKind, StopOrder};
 
@@ -55,7 +55,7 @@ pub(crate) fn owner_of(office: &str, fact: &Fact) -> String {
 pub(crate) fn search_of(fact: &Fact) -> String {
     let Fact::Declaration(d) = fact else { return String::new() };
     let words = [&d.containers, &d.plates, &d.seals].into_iter().flatten();
-    folded(&std::iter::once(&d.key().0).chain(words).map(String::as_str).collect::<Vec<_>>().join(" "))
+    indexed(&std::iter::once(&d.key().0).chain(words).map(String::as_str).collect::<Vec<_>>().join(" "))
 }
 
 /// Declarations it is about.

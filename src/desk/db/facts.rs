@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 
-use super::{Db, DbError, Scope, Tx, like};
+use super::{Db, DbError, Scope, Tx, all_words, patterns};
 use crate::customs::register::against;
 use crate::customs::{Fact, Outcome};
 use crate::desk::fact::{KINDS, keys_of, owner_of, search_of};
@@ -126,9 +126,14 @@ impl Db {
 
     /// Declarations that `scope` sees and whose number, containers, plates or seals hold `words`, those heard of last first.
     pub(crate) async fn declarations_with(&self, scope: &Scope, words: &str) -> Result<Vec<FoundFact>, DbError> {
-        let select = "SELECT key, owner, body FROM fact WHERE kind = 'declaration' AND state = 'current'
-                      AND ($1 = '*' OR $1 LIKE '%,' || owner || ',%') AND search LIKE $2 ORDER BY heard_ms DESC, key LIMIT 50";
-        Ok(sqlx::query_as(select).bind(&scope.0).bind(like(words)).fetch_all(&self.pool).await?)
+        let select = format!(
+            "SELECT key, owner, body FROM fact WHERE kind = 'declaration' AND state = 'current'
+             AND ($1 = '*' OR $1 LIKE '%,' || owner || ',%') AND {} ORDER BY heard_ms DESC, key LIMIT 50",
+            all_words("search", 2)
+        );
+        let query = sqlx::query_as(AssertSqlSafe(select)).bind(&scope.0);
+        let query = patterns(words).into_iter().fold(query, |query, pattern| query.bind(pattern));
+        Ok(query.fetch_all(&self.pool).await?)
     }
 }
 
