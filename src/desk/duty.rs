@@ -222,7 +222,8 @@ mod tests {
         let row = room.db.alert("E1").await.unwrap().unwrap();
         assert_eq!((row.state.as_str(), row.outcome), ("acked", None));
         // The leader of the unit that issues it need not see the office of the alert.
-        let leader = User { scope: crate::desk::db::Scope::parse(&tip.unit), ..user("binh") };
+        let (role, scope) = (crate::desk::access::Role::ShiftLeader, crate::desk::db::Scope::parse(&tip.unit));
+        let leader = User { role, scope, ..user("binh") };
         tips_duty::step(&room, &leader, &tip.id, tip.version, TipStep::Issue).await.unwrap();
         let row = room.db.alert("E1").await.unwrap().unwrap();
         assert_eq!((row.state.as_str(), row.outcome.as_deref()), ("closed", Some("tip")));

@@ -164,7 +164,7 @@ mod tests {
         sqlx::query(role).execute(&room.db.pool).await.unwrap();
         let officer = sign_in_as(&room, Role::Officer, &format!("{officer}-2"), 0).await;
         let draft = |office: &str| {
-            format!("csrf=form-{officer}&office={office}&suspicion=value&subject=Xe&due=2099-03-03T10:00")
+            format!("csrf=form-{officer}&version=1&office={office}&suspicion=value&subject=Xe&due=2099-03-03T10:00")
         };
         let to = ask(&room, "POST", "/tips/new", Some(&officer), &draft("15BB")).await.1;
         assert_eq!(ask(&room, "POST", &format!("{to}/edit"), Some(&officer), &draft("20BB")).await.0, 303);
