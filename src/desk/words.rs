@@ -830,7 +830,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("detector.failed", "LỖI: không phân tích được hình", "FAILED: pictures are not analysed"),
     ("status.digest", "Mã băm của mô hình", "Digest of the model"),
     ("status.overloaded", "quá tải, phân tích không kịp:", "overloaded, analysis does not keep up:"),
-    ("status.parts", "Bộ phận có vấn đề", "Parts that are not well"),
+    ("status.parts", "Bộ phận có vấn đề", "Not well"),
     ("status.all_well", "không có", "none"),
     ("status.more", "bộ phận khác", "more"),
     ("level.ok", "tốt", "well"),

@@ -367,7 +367,11 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     let _alone = ONE.lock().await;
     let model = own_model();
     let (parts, desk, mut gate) = busy_bay().await;
-    let room = Room::start(DatabaseConfig::default(), |c| c.mqtt.url = parts.0.url()).await;
+    let room = Room::start(DatabaseConfig::default(), |c| {
+        // The listener is called `desk` already.
+        (c.mqtt.url, c.mqtt.client_id) = (parts.0.url(), "room".into());
+    })
+    .await;
     let mut admin = room.administrator().await;
     let mut technician = room.account(&mut admin, "ky", "technician", "*").await;
     let later = gate.dir.path().join("later.onnx");

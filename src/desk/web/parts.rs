@@ -203,9 +203,13 @@ fn byte_text(count: i64, language: &str) -> String {
 
 /// `+0,3 s`: a difference of two clocks.
 pub(crate) fn offset(ctx: &Ctx, ms: i64) -> String {
-    let sign = if ms < 0 { "−" } else { "+" };
-    let of = |tenth: u64| tenths(i64::try_from(tenth).unwrap_or(i64::MAX), ctx.language);
-    format!("{sign}{} s", of(ms.unsigned_abs() / 100))
+    let sign = match ms / 100 {
+        0 => "±",
+        1.. => "+",
+        _ => "−",
+    };
+    let tenth = i64::try_from(ms.unsigned_abs() / 100).unwrap_or(i64::MAX);
+    format!("{sign}{} s", tenths(tenth, ctx.language))
 }
 
 /// A number of tenths as people here write it.
