@@ -408,7 +408,7 @@ async fn without_a_detector_the_box_goes_on_says_so_and_looks_again() {
     until("a camera that is analysed", async || desk.camera("bay").filter(|s| s["not_analysed"].is_null())).await;
     until("the end of the failure", async || failed().into_iter().find(|m| m["data"]["phase"] == "end")).await;
     let devices = technician.sees("/devices", "đang phân tích").await;
-    assert!(devices.has(&digest[..12]) && devices.has("đủ hình từ"), "{}", devices.text);
+    assert!(devices.has(&digest[..12]) && devices.has("hình cũ nhất"), "{}", devices.text);
     let told = failed();
     assert_valid_against("detector_failed", &told);
     let brief: Vec<_> = told.iter().map(|m| (&m["id"], &m["data"]["revision"], &m["data"]["phase"])).collect();
