@@ -266,9 +266,9 @@ fn a_picture_that_hangs_in_front_of_the_coder_is_frozen() {
         count += 1;
     }
     assert_eq!(count, ALL);
-    // As soon as rate control has settled on one way to code it, and that has lasted.
-    let [(at, Phase::New)] = told[..] else { panic!("{told:?}") };
-    assert!((LIVE..LIVE + 8 * 30).contains(&at), "{told:?}");
+    // As soon as rate control has settled on one way to code it, and that has lasted. It may leave that way for a while.
+    assert!(told.iter().all(|(at, _)| *at > LIVE), "{told:?}");
+    assert!(matches!((told.first(), told.last()), (Some((_, Phase::New)), Some((_, Phase::New)))), "{told:?}");
 }
 
 #[test]
