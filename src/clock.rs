@@ -106,9 +106,15 @@ pub struct FrameTime {
     pub clock_offset_ms: Option<i64>,
 }
 
-#[cfg(test)]
 impl FrameTime {
+    /// Of a picture in a file, or one that was made here: what is given is exactly right.
+    #[must_use]
+    pub const fn of_file(utc: UtcMillis, mono: MonoMillis) -> Self {
+        Self { utc, mono, source: TimeSource::File, uncertainty_ms: 0, clock_offset_ms: None }
+    }
+
     /// Of a picture that arrived `ms` milliseconds after both clocks' zero.
+    #[cfg(test)]
     pub fn arrived(ms: i64) -> Self {
         Self {
             utc: UtcMillis(ms),

@@ -46,18 +46,29 @@ fn frame(at_ms: i64, (width, height): (u32, u32)) -> Frame {
     Frame::made(camera, time, (width, height), planes)
 }
 
+/// All of a picture, or its middle.
+const ALL: [[f32; 2]; 4] = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]];
+const MIDDLE: [[f32; 2]; 4] = [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]];
+
+fn model() -> ModelRef {
+    ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) }
+}
+
+/// A camera with one inspection bay and these rules of it, on a box of its own.
+fn bay(decode: &str, polygon: [[f32; 2]; 4], rules: serde_json::Value) -> (CameraConfig, LaneContext) {
+    let mut area = serde_json::json!({"id": "bay", "kind": "inspection_bay", "polygon": polygon});
+    let serde_json::Value::Object(rules) = rules else { panic!("rules are an object") };
+    area.as_object_mut().expect("an object").extend(rules);
+    let camera = serde_json::json!({"id": "c", "url": "rtsp://camera.invalid/1", "decode": decode, "area": [area]});
+    let camera: CameraConfig = serde_json::from_value(camera).expect("a valid camera");
+    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
+    (camera, LaneContext { config, config_digest: "0".repeat(16), model: model(), input: (416, 416) })
+}
+
 #[test]
 fn events_end_with_the_picture_size_even_when_the_detector_fails_on_the_first_picture_of_the_new_one() {
-    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-        "id": "c", "url": "rtsp://camera.invalid/1",
-        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]],
-            "enter": {"severity": 1}}]
-    }))
-    .expect("a valid camera");
-    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
-    let mut detector = Truck { fails: false, model: model.clone() };
-    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-    let context = LaneContext { config, config_digest: "0".repeat(16), model, input: (416, 416) };
+    let (camera, context) = bay("always", ALL, serde_json::json!({"enter": {"severity": 1}}));
+    let mut detector = Truck { fails: false, model: model() };
     let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
     let register = Register::default().snapshot();
     let mut at_ms = 0;
@@ -81,15 +92,8 @@ fn events_end_with_the_picture_size_even_when_the_detector_fails_on_the_first_pi
 
 #[test]
 fn the_first_picture_after_an_idle_time_continues_the_tracks_and_one_after_a_loss_none() {
-    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-        "id": "c", "url": "rtsp://camera.invalid/1", "decode": "adaptive",
-        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]}]
-    }))
-    .expect("a valid camera");
-    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
-    let mut detector = Truck { fails: false, model: model.clone() };
-    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-    let context = LaneContext { config, config_digest: "0".repeat(16), model, input: (416, 416) };
+    let (camera, context) = bay("adaptive", ALL, serde_json::json!({}));
+    let mut detector = Truck { fails: false, model: model() };
     let attention = Arc::new(Attention::default());
     let lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
     let mut lane = lane.with_attention(Arc::clone(&attention));
@@ -151,18 +155,11 @@ impl Detect for Convoy {
 
 #[test]
 fn a_truck_longer_than_the_region_enters_and_leaves_with_its_whole_length() {
-    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-        "id": "c", "url": "rtsp://camera.invalid/1",
-        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]],
-            "enter": {"severity": 1}, "exit": {"severity": 1}}]
-    }))
-    .expect("a valid camera");
-    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
-    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-    let context = LaneContext { config, config_digest: "0".repeat(16), model: model.clone(), input: (416, 416) };
+    let (camera, context) =
+        bay("always", MIDDLE, serde_json::json!({"enter": {"severity": 1}, "exit": {"severity": 1}}));
     let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
     let register = Register::default().snapshot();
-    let mut detector = Convoy { model, looked: 0 };
+    let mut detector = Convoy { model: model(), looked: 0 };
     let (mut told, mut looked) = (Vec::new(), Vec::new());
     for at_ms in (0..12_000).step_by(200) {
         let frame = frame(at_ms, (1920, 1080));
@@ -206,21 +203,13 @@ impl Detect for Bystander {
 
 #[test]
 fn what_is_cut_off_is_looked_at_only_where_it_may_reach_an_area_and_the_worker_lets_it() {
-    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-        "id": "c", "url": "rtsp://camera.invalid/1",
-        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]],
-            "enter": {"severity": 1}}]
-    }))
-    .expect("a valid camera");
-    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
-    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-    let context = LaneContext { config, config_digest: "0".repeat(16), model: model.clone(), input: (416, 416) };
+    let (camera, context) = bay("always", MIDDLE, serde_json::json!({"enter": {"severity": 1}}));
     let register = Register::default().snapshot();
     // The region begins 58 pixels left of the area, at 710, and above it.
     let look = |rect: Rect, wider: bool| {
         let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
         lane.allow(Allowance { wider, interval_ms: 200.0 });
-        let mut detector = Bystander { model: model.clone(), rect, looked: 0 };
+        let mut detector = Bystander { model: model(), rect, looked: 0 };
         for at_ms in [0, 200] {
             let frame = frame(at_ms, (1920, 1080));
             lane.analyse(&frame, &mut detector, &register, frame.time.utc).expect("a picture");
@@ -236,15 +225,8 @@ fn what_is_cut_off_is_looked_at_only_where_it_may_reach_an_area_and_the_worker_l
 
 #[test]
 fn a_camera_is_looked_at_as_often_as_its_worker_lets_it_and_a_tip_of_severity_four_makes_it_critical() {
-    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
-        "id": "c", "url": "rtsp://camera.invalid/1",
-        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]}]
-    }))
-    .expect("a valid camera");
-    let model = ModelRef { name: "m.onnx".into(), sha256: "0".repeat(64) };
-    let mut detector = Truck { fails: false, model: model.clone() };
-    let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-    let context = LaneContext { config, config_digest: "0".repeat(16), model, input: (416, 416) };
+    let (camera, context) = bay("always", ALL, serde_json::json!({}));
+    let mut detector = Truck { fails: false, model: model() };
     let mut lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
     lane.allow(Allowance { wider: true, interval_ms: 222.0 });
     let register = Register::default();

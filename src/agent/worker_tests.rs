@@ -5,6 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::*;
+use crate::agent::lane::LaneContext;
 use crate::camera::OwnedI420;
 use crate::clock::FrameTime;
 use crate::config::{CameraConfig, Config, StoreConfig};
@@ -20,7 +21,7 @@ use crate::vision::regions::Region;
 struct Slow {
     model: ModelRef,
     /// What it looked at.
-    seen: Arc<Mutex<Vec<(CameraId, MonoMillis)>>>,
+    seen: Looks,
 }
 
 const COST: Duration = Duration::from_millis(60);
@@ -47,49 +48,65 @@ fn picture(camera: &CameraId, at: MonoMillis, number: u64) -> Frame {
     Frame { number, ..Frame::made(camera.clone(), time, (320, 180), planes) }
 }
 
+/// What a worker looked at, by camera and time of the picture.
+type Looks = Arc<Mutex<Vec<(CameraId, MonoMillis)>>>;
+
+/// A running worker with these cameras: name, and severity of its only rule.
+struct Busy {
+    ids: Vec<CameraId>,
+    seen: Looks,
+    mailbox: Arc<Mailbox>,
+    board: HealthBoard,
+    thread: std::thread::JoinHandle<Result<(), KeeperGone>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Busy {
+    async fn start(cameras: &[(&str, u8)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let camera = |(id, severity): &(&str, u8)| -> CameraConfig {
+            serde_json::from_value(serde_json::json!({"id": id, "url": "rtsp://camera.invalid/1", "area": [{
+                "id": format!("{id}-yard"), "kind": "restricted_area", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]],
+                "restricted": {"severity": severity}}]}))
+            .unwrap()
+        };
+        let cameras: Vec<CameraConfig> = cameras.iter().map(camera).collect();
+        let ids: Vec<CameraId> = cameras.iter().map(|c| c.id.clone()).collect();
+        let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
+        let config = Config { store, cameras, ..Config::default() };
+        let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
+        let model = ModelRef { name: "slow.onnx".into(), sha256: "0".repeat(64) };
+        let (config_digest, input) = ("0".repeat(16), (416, 416));
+        let context = LaneContext { config: config.clone(), config_digest, model: model.clone(), input };
+        let lanes = config.cameras.iter().map(|c| Lane::new(&context, c, &IdSource::random()).unwrap()).collect();
+        let (seen, mailbox) = (Looks::default(), Arc::new(Mailbox::new(&ids)));
+        let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &[]).unwrap());
+        let board = HealthBoard::default();
+        let worker = Worker {
+            detector: Slow { model: model.clone(), seen: Arc::clone(&seen) },
+            lanes,
+            register: Arc::default(),
+            cameras: watch::channel(BTreeMap::new()).1,
+            coverage: Arc::new(CoverageKeeper::start(store, &config).await.unwrap()),
+            board: board.clone(),
+            windows: Arc::new(Windows::new(&config.cameras, annotator)),
+            health: Arc::default(),
+            name: "analysis/0".into(),
+            mailbox: Arc::clone(&mailbox),
+            absent: true,
+            budget: Budget::default(),
+            model: watch::channel(model).0,
+            // It finds nothing.
+            findings: sync_channel(1).0,
+        };
+        Self { ids, seen, mailbox, board, thread: std::thread::spawn(move || worker.run()), _dir: dir }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothing_that_was_held() {
-    let dir = tempfile::tempdir().unwrap();
-    let camera = |id: &str, severity: u8| -> CameraConfig {
-        serde_json::from_value(serde_json::json!({"id": id, "url": "rtsp://camera.invalid/1", "area": [{
-            "id": format!("{id}-yard"), "kind": "restricted_area", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]],
-            "restricted": {"severity": severity}}]}))
-        .unwrap()
-    };
-    let cameras: Vec<CameraConfig> = (0..4).map(|i| camera(&format!("c{i}"), 2)).chain([camera("gate", 4)]).collect();
-    let ids: Vec<CameraId> = cameras.iter().map(|c| c.id.clone()).collect();
-    let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
-    let config = Config { store, cameras, ..Config::default() };
-    let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
-    let model = ModelRef { name: "slow.onnx".into(), sha256: "0".repeat(64) };
-    let context = crate::agent::lane::LaneContext {
-        config: config.clone(),
-        config_digest: "0".repeat(16),
-        model: model.clone(),
-        input: (416, 416),
-    };
-    let lanes = config.cameras.iter().map(|c| Lane::new(&context, c, &IdSource::random()).unwrap()).collect();
-    let (seen, mailbox) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mailbox::new(&ids)));
-    let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &[]).unwrap());
-    let (findings, _kept) = sync_channel(64);
-    let board = HealthBoard::default();
-    let worker = Worker {
-        detector: Slow { model: model.clone(), seen: Arc::clone(&seen) },
-        lanes,
-        register: Arc::default(),
-        cameras: watch::channel(BTreeMap::new()).1,
-        coverage: Arc::new(CoverageKeeper::start(store, &config).await.unwrap()),
-        board: board.clone(),
-        windows: Arc::new(Windows::new(&config.cameras, annotator)),
-        health: Arc::default(),
-        name: "analysis/0".into(),
-        mailbox: Arc::clone(&mailbox),
-        absent: true,
-        budget: Budget::default(),
-        model: watch::channel(model.clone()).0,
-        findings,
-    };
-    let worker = std::thread::spawn(move || worker.run());
+    let Busy { ids, seen, mailbox, board, thread, _dir } =
+        Busy::start(&[("c0", 2), ("c1", 2), ("c2", 2), ("c3", 2), ("gate", 4)]).await;
 
     // Every camera at 20 pictures a second, until the ordinary ones have been slowed down for a while; then one more that
     // woke up. How far they are slowed down depends on the machine.
@@ -151,5 +168,5 @@ async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothi
     };
     assert_eq!(seen.lock().unwrap().iter().filter(held).count(), 20, "what the camera was woken for");
     mailbox.close();
-    worker.join().unwrap().unwrap();
+    thread.join().unwrap().unwrap();
 }

@@ -11,7 +11,7 @@ use gstreamer_app::AppSink;
 use super::decoder::{Decoder, Feed, Pulled, Pushed, candidates};
 use super::elements::{self, RawUnit, broken, make};
 use super::{AccessUnit, CameraError, CameraId, Codec, Frame, Idled};
-use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 
 /// Longest wait for the next piece before the pipelines are asked whether they failed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -127,13 +127,7 @@ impl FileSource {
         let first = *self.first_ns.get_or_insert(pts_ns);
         // Reordered pictures may lie in front of the first keyframe.
         let ms = i64::try_from(pts_ns / 1_000_000).unwrap_or(0) - i64::try_from(first / 1_000_000).unwrap_or(0);
-        let time = FrameTime {
-            utc: self.start.plus_ms(ms),
-            mono: MonoMillis(ms),
-            source: TimeSource::File,
-            uncertainty_ms: 0,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::of_file(self.start.plus_ms(ms), MonoMillis(ms));
         AccessUnit { data: raw.data, codec: raw.codec, keyframe: raw.keyframe, pts_ns, time }
     }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::camera::{CameraId, FileSource};
-use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 use crate::config::{DetectorConfig, TrackerConfig};
 use crate::geometry::Rect;
 use crate::ids::IdSource;
@@ -111,9 +111,7 @@ fn track(frames: &BTreeMap<i64, Vec<Detection>>, fps: f32, every: i64, confirmed
     let last = frames.keys().last().copied().unwrap_or(0);
     for number in (1..=last).step_by(usize::try_from(every)?) {
         let ms = (number as f32 * 1000.0 / fps).round() as i64;
-        let (source, uncertainty_ms) = (TimeSource::File, 0);
-        let time =
-            FrameTime { utc: UtcMillis(ms), mono: MonoMillis(ms), source, uncertainty_ms, clock_offset_ms: None };
+        let time = FrameTime::of_file(UtcMillis(ms), MonoMillis(ms));
         for t in tracker.update(time, frames.get(&number).map_or(&[], Vec::as_slice)) {
             if t.confirmed && !believed.contains(&t.id) {
                 believed.push(t.id);

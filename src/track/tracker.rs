@@ -349,16 +349,10 @@ fn thin(path: &mut VecDeque<PathPoint>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::{MonoMillis, UtcMillis};
 
     fn time(ms: i64) -> FrameTime {
-        FrameTime {
-            utc: UtcMillis(1_000_000 + ms),
-            mono: MonoMillis(ms),
-            source: TimeSource::File,
-            uncertainty_ms: 0,
-            clock_offset_ms: None,
-        }
+        FrameTime::of_file(UtcMillis(1_000_000 + ms), MonoMillis(ms))
     }
 
     fn seen(label: &str, x: f32, score: f32) -> Detection {

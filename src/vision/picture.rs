@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::camera::{CameraId, Frame, OwnedI420};
-use crate::clock::{FrameTime, TimeSource, mono_now, utc_now};
+use crate::clock::{FrameTime, mono_now, utc_now};
 
 /// Reads a JPEG or PNG file. An odd last row or column is left out.
 ///
@@ -18,13 +18,7 @@ pub fn read(path: &Path) -> Result<Frame, String> {
         return Err(said("the picture has no pixels".into()));
     }
     let planes = OwnedI420::new(width, height, i420(&rgb, width, height)).map_err(said)?;
-    let time = FrameTime {
-        utc: utc_now(),
-        mono: mono_now(),
-        source: TimeSource::File,
-        uncertainty_ms: 0,
-        clock_offset_ms: None,
-    };
+    let time = FrameTime::of_file(utc_now(), mono_now());
     let camera = CameraId("picture".into());
     let planes = Arc::new(planes);
     Ok(Frame::made(camera, time, (width, height), planes))

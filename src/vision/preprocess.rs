@@ -298,7 +298,7 @@ mod tests {
 
     use super::*;
     use crate::camera::{CameraId, FramePlanes, OwnedI420};
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::{FrameTime, MonoMillis, UtcMillis};
     use crate::vision::letterbox::Placement;
     use crate::vision::regions::Region;
     use proptest::prelude::*;
@@ -316,13 +316,7 @@ mod tests {
     }
 
     fn frame(width: u32, height: u32, layout: PixelLayout, planes: Arc<dyn FramePlanes>) -> Frame {
-        let time = FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
-            source: TimeSource::File,
-            uncertainty_ms: 0,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::of_file(UtcMillis(0), MonoMillis(0));
         Frame { layout, ..Frame::made(CameraId("a".into()), time, (width, height), planes) }
     }
 

@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::camera::{CameraId, OwnedI420};
-    use crate::clock::{FrameTime, TimeSource, UtcMillis};
+    use crate::clock::{FrameTime, UtcMillis};
 
     static NOW: AtomicI64 = AtomicI64::new(0);
 
@@ -184,8 +184,7 @@ mod tests {
     }
 
     fn frame() -> Frame {
-        let (source, uncertainty_ms) = (TimeSource::File, 0);
-        let time = FrameTime { utc: UtcMillis(0), mono: MonoMillis(0), source, uncertainty_ms, clock_offset_ms: None };
+        let time = FrameTime::of_file(UtcMillis(0), MonoMillis(0));
         let planes = Arc::new(OwnedI420::filled(8, 8, 0, 128, 128));
         Frame::made(CameraId("a".into()), time, (8, 8), planes)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use gatewatch::clock::{FrameTime, MonoMillis, UtcMillis};
 use gatewatch::config::TrackerConfig;
 use gatewatch::geometry::Rect;
 use gatewatch::ids::IdSource;
@@ -55,13 +55,7 @@ fn run(detections: &BTreeMap<i64, Vec<(i64, Rect, f32)>>, every: i64) -> BTreeMa
     let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::counted(1));
     let mut out = BTreeMap::new();
     for (&frame, found) in detections.iter().filter(|(f, _)| (*f - 1) % every == 0) {
-        let time = FrameTime {
-            utc: UtcMillis(frame * 40),
-            mono: MonoMillis(frame * 40),
-            source: TimeSource::File,
-            uncertainty_ms: 0,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::of_file(UtcMillis(frame * 40), MonoMillis(frame * 40));
         // The detector of that sequence writes scores up to 100 and beyond.
         let detection = |d: &(i64, Rect, f32)| Detection::whole("person".into(), (d.2 / 50.0).clamp(0.0, 1.0), d.1);
         let found: Vec<Detection> = found.iter().map(detection).collect();
@@ -133,8 +127,7 @@ fn pass_behind_a_container(metres_a_second: f32) -> Passage {
             hidden_ms = hidden_ms.max(ms - seen_at.unwrap_or(ms) - 200);
             seen_at = Some(ms);
         }
-        let (utc, mono, source) = (UtcMillis(ms), MonoMillis(ms), TimeSource::File);
-        let time = FrameTime { utc, mono, source, uncertainty_ms: 0, clock_offset_ms: None };
+        let time = FrameTime::of_file(UtcMillis(ms), MonoMillis(ms));
         let tracks = tracker.update(time, &found).iter();
         ids.extend(tracks.filter(|t| t.matched && t.label.as_str() == "two_wheeler").map(|t| t.id));
     }

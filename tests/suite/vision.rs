@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gatewatch::camera::{CameraId, Frame, OwnedI420};
-use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use gatewatch::clock::{FrameTime, MonoMillis, UtcMillis};
 use gatewatch::config::DetectorConfig;
 use gatewatch::vision::detector::{Detect, Detector};
 use gatewatch::vision::regions::Region;
@@ -68,13 +68,7 @@ pub fn planes(path: &Path) -> (u32, u32, Vec<u8>) {
 }
 
 pub fn frame((width, height, data): (u32, u32, Vec<u8>)) -> Frame {
-    let time = FrameTime {
-        utc: UtcMillis(0),
-        mono: MonoMillis(0),
-        source: TimeSource::File,
-        uncertainty_ms: 0,
-        clock_offset_ms: None,
-    };
+    let time = FrameTime::of_file(UtcMillis(0), MonoMillis(0));
     let planes = Arc::new(OwnedI420::new(width, height, data).unwrap());
     let camera = CameraId("test".into());
     Frame::made(camera, time, (width, height), planes)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::camera::{CameraId, Frame, OwnedI420};
-use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, precise_now};
+use crate::clock::{FrameTime, MonoMillis, UtcMillis, precise_now};
 use crate::config::ExecutionProvider;
 use crate::vision::detector::{Detect, Detector};
 use crate::vision::provider_name;
@@ -96,13 +96,7 @@ fn noise() -> Frame {
     let bytes = OwnedI420::bytes(WIDTH as usize, HEIGHT as usize);
     let planes =
         OwnedI420::new(WIDTH, HEIGHT, (0..bytes).map(|_| next()).collect()).expect("as many bytes as it needs");
-    let time = FrameTime {
-        utc: UtcMillis(0),
-        mono: MonoMillis(0),
-        source: TimeSource::File,
-        uncertainty_ms: 0,
-        clock_offset_ms: None,
-    };
+    let time = FrameTime::of_file(UtcMillis(0), MonoMillis(0));
     Frame { bt709: true, ..Frame::made(CameraId("bench".into()), time, (WIDTH, HEIGHT), Arc::new(planes)) }
 }
 

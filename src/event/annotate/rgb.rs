@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
     use crate::camera::{CameraId, FramePlanes};
-    use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+    use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 
     /// Rows with 3 bytes of padding that must never show.
     struct Padded {
@@ -106,13 +106,7 @@ mod tests {
     }
 
     fn frame(layout: PixelLayout, bt709: bool, planes: Vec<(Vec<u8>, usize)>) -> Frame {
-        let time = FrameTime {
-            utc: UtcMillis(0),
-            mono: MonoMillis(0),
-            source: TimeSource::File,
-            uncertainty_ms: 0,
-            clock_offset_ms: None,
-        };
+        let time = FrameTime::of_file(UtcMillis(0), MonoMillis(0));
         let planes = Arc::new(Padded { planes });
         Frame { layout, bt709, ..Frame::made(CameraId("c".into()), time, (3, 3), planes) }
     }

@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::interval_ms;
 use super::truth::{SIZE, Sample};
 use crate::camera::{Frame, OwnedI420};
-use crate::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis};
+use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 use crate::config::{EventsConfig, RegisterConfig, SiteConfig, TrackerConfig};
 use crate::customs::{Checks, Register, RegisterSnapshot, link};
 use crate::event::lifecycle::{Linker, Moment, RegisterView};
@@ -182,13 +182,7 @@ fn tremble(rng: &mut Rng, r: Rect) -> Rect {
 #[expect(clippy::cast_possible_truncation, reason = "drills last minutes")]
 fn time(t: f64) -> FrameTime {
     let ms = (t * 1000.0).round() as i64;
-    FrameTime {
-        utc: START.plus_ms(ms),
-        mono: MonoMillis(ms),
-        source: TimeSource::File,
-        uncertainty_ms: 0,
-        clock_offset_ms: None,
-    }
+    FrameTime::of_file(START.plus_ms(ms), MonoMillis(ms))
 }
 
 fn message(finding: Finding) -> EventMessage {
