@@ -116,6 +116,11 @@ impl Regions {
         &self.all[..self.planned]
     }
 
+    /// How many there are beside the planned ones.
+    fn wider(&self) -> usize {
+        self.all.len() - self.planned
+    }
+
     /// Looks wider at what a planned region sees a part of: boxes that it cuts off, and things found whole that reach
     /// out of it. Only where that may matter: what is hidden ends before it comes near anything `watched` (boxes in
     /// fractions), has its foot nowhere that a rule asks about.
@@ -252,7 +257,7 @@ impl Lane {
     /// Regions of the next picture.
     #[must_use]
     pub fn regions(&self) -> Looked {
-        Looked { planned: self.regions.planned, wider: self.regions.all.len() - self.regions.planned }
+        Looked { planned: self.regions.planned, wider: self.regions.wider() }
     }
 
     /// How many regions the last picture asked for around what the planned ones cut off, allowed or not.
@@ -299,10 +304,10 @@ impl Lane {
         self.tracker.tracks()
     }
 
-    /// When the last frame was analysed, on the monotonic clock of the frames; `None` while the camera counts as lost.
+    /// Nothing was analysed since the start or the last loss: there is nothing to close.
     #[must_use]
-    pub fn last_analysed(&self) -> Option<MonoMillis> {
-        self.last.map(|(mono, _)| mono)
+    pub fn is_lost(&self) -> bool {
+        self.last.is_none()
     }
 
     /// Analyses one frame; `now` is the box's wall clock, written into the messages.
@@ -344,7 +349,7 @@ impl Lane {
         let tracks = self.tracker.update(frame.time, &detections);
         let limits = limits(size, self.input, &self.analysis);
         self.regions.widen(&cut, tracks, &self.watched, &limits);
-        self.asked_wider = self.regions.all.len() - self.regions.planned;
+        self.asked_wider = self.regions.wider();
         if !self.allowed.wider {
             self.regions.all.truncate(self.regions.planned);
         }

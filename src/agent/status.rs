@@ -1,5 +1,5 @@
 //! Puts together what the box says of itself every minute (`mqtt/status.rs`), out of what its parts have found out anyway: once a
-//! second, so nothing here counts or asks a second time. And the one thing nobody notices while nothing happens: whether the
+//! second, so nothing here counts a second time. And the one thing nobody notices while nothing happens: whether the
 //! database can be written.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::telemetry::health::{Health, Level, Part};
 
 /// What waits longer than this is behind, seconds: a live alert of that age is no longer live.
 const BEHIND_S: i64 = 60;
-/// Parts that are named, and characters of what each says: with them the message stays below 20 kB.
+/// Parts that are named, and characters of what each says: with them the parts stay below 20 kB of ASCII.
 const MAX_PARTS: usize = 40;
 const MAX_TEXT: usize = 300;
 /// Here systemd-timesyncd touches a file whenever it has set the clock. Who else keeps the time says so to privileged callers
@@ -62,7 +62,7 @@ impl Reporter {
             level: readiness.level,
             outbox: outbox.map(waiting),
             storage: self.footage.looked().map(storage),
-            database_writable: readiness.parts.get(DATABASE).map(|p| p.level != Level::Failed),
+            database_writable: readiness.parts.get(DATABASE).map(|p| p.level == Level::Ok),
             clock: clock(cameras, Path::new(TIMESYNCD), now),
             detector: DetectorState { state: analysis(&readiness.parts), model: self.model.borrow().clone() },
             overloaded: overloaded(cameras),
@@ -173,7 +173,9 @@ async fn try_once(store: &Store, health: &Health) {
         Ok(done) => done,
         Err(_) => {
             let text = format!("a write takes longer than {} s: look at the disk", PATIENCE.as_secs());
-            health.set(DATABASE, Level::Degraded, text);
+            // A hang is no better than the failure before it.
+            let failed = health.readiness().parts.get(DATABASE).is_some_and(|p| p.level == Level::Failed);
+            health.set(DATABASE, if failed { Level::Failed } else { Level::Degraded }, text);
             write.await
         }
     };

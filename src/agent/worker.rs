@@ -24,8 +24,8 @@ use crate::telemetry::metrics::{ANALYSIS_INTERVAL, ANALYSIS_LOAD, FRAME_AGE, FRA
 use crate::telemetry::rate::Limiter;
 use crate::vision::detector::Detect;
 
-/// How long a wait for a frame lasts at most, so that lost cameras and the stop are noticed.
-const TICK: Duration = Duration::from_millis(200);
+/// How long a wait for a frame lasts at most, and how often it is looked whether a camera is lost, milliseconds.
+const TICK_MS: i64 = 200;
 
 /// A worker that has not turned for this long is stuck: an inference that never returns, a store that cannot write.
 const STUCK_MS: i64 = 60_000;
@@ -94,6 +94,8 @@ pub struct Budget {
     dealt: Option<MonoMillis>,
     /// What is said when it is not enough for all.
     overloaded: Option<String>,
+    /// The last picture could not be analysed.
+    failing: bool,
 }
 
 /// The keeper is gone: nothing can be kept any more.
@@ -109,14 +111,21 @@ impl<D: Detect> Worker<D> {
     pub fn run(mut self) -> Result<(), KeeperGone> {
         let failures = Limiter::per_second();
         self.budget.meters = vec![Meter::default(); self.lanes.len()];
+        self.health.tick(&self.name, STUCK_MS);
+        let (tick, mut ticked) = (Duration::from_millis(TICK_MS.unsigned_abs()), mono_now());
         while !self.mailbox.is_closed() {
-            self.health.tick(&self.name, STUCK_MS);
             self.look_at_detector()?;
-            if let Some(frame) = self.mailbox.take(TICK) {
+            if let Some(frame) = self.mailbox.take(tick) {
                 self.analyse(&frame, &failures)?;
             }
-            self.deal_out(mono_now());
-            self.close_lost()?;
+            let now = mono_now();
+            self.deal_out(now);
+            // Not after every picture: nothing of it changes that fast.
+            if now.since(ticked) >= TICK_MS {
+                ticked = now;
+                self.health.tick(&self.name, STUCK_MS);
+                self.close_lost(now)?;
+            }
         }
         for i in 0..self.lanes.len() {
             self.close(i, EndReason::Restart)?;
@@ -139,10 +148,7 @@ impl<D: Detect> Worker<D> {
             Ok(findings) => {
                 let took_ms = (precise_now() - begin).as_secs_f32() * 1000.0;
                 meter.looked(mono_now(), took_ms, looked, lane.asked_wider());
-                match &self.budget.overloaded {
-                    None => self.health.set(&self.name, Level::Ok, "analysing"),
-                    Some(why) => self.health.set(&self.name, Level::Degraded, why.clone()),
-                }
+                let recovered = std::mem::take(&mut self.budget.failing);
                 count_analysed(&frame.camera, frame.time.mono);
                 self.board.filled(&frame.camera, frame.time.mono, lane.filled());
                 lane.ask_for_attention(mono_now());
@@ -151,6 +157,9 @@ impl<D: Detect> Worker<D> {
                 self.send(findings)?;
                 // After the findings: what is claimed as watched has said what it saw.
                 self.coverage.analysed(frame, &areas, &unsaid);
+                if recovered {
+                    self.say_well();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -159,6 +168,7 @@ impl<D: Detect> Worker<D> {
                 metrics::counter!(FRAMES_DROPPED, "camera" => frame.camera.0.clone(),
                     "reason" => "detector_failed")
                 .increment(1);
+                self.budget.failing = true;
                 self.health.set(&self.name, Level::Failed, format!("{DETECTOR_FAILED}: {error}"));
                 if let Some(more) = failures.pass() {
                     tracing::error!(camera = %frame.camera, %error, more, "the detector failed on a frame");
@@ -192,11 +202,19 @@ impl<D: Detect> Worker<D> {
         let overloaded = (stage > Stage::Full).then(text);
         if overloaded.is_some() != self.budget.overloaded.is_some() {
             tracing::warn!(worker = self.name, wanted, stage = stage.text(), "how often cameras are looked at");
-            if overloaded.is_none() && !self.absent {
-                self.health.set(&self.name, Level::Ok, "analysing");
-            }
         }
         self.budget.overloaded = overloaded;
+        if !self.absent && !self.budget.failing {
+            self.say_well();
+        }
+    }
+
+    /// Says how it is while it has a detector that works.
+    fn say_well(&self) {
+        match &self.budget.overloaded {
+            None => self.health.set(&self.name, Level::Ok, "analysing"),
+            Some(why) => self.health.set(&self.name, Level::Degraded, why.clone()),
+        }
     }
 
     /// Without a detector the cameras are as good as lost: what lasts is ended, and health says why. Tries again what is
@@ -205,9 +223,9 @@ impl<D: Detect> Worker<D> {
         match (self.detector.ready(), self.absent) {
             (Ok(()), false) => {}
             (Ok(()), true) => {
-                self.absent = false;
+                (self.absent, self.budget.failing) = (false, false);
                 self.model.send_replace(self.detector.model().clone());
-                self.health.set(&self.name, Level::Ok, "analysing");
+                self.say_well();
             }
             (Err(error), was) => {
                 self.health.set(&self.name, Level::Failed, format!("{DETECTOR_FAILED}: {error}"));
@@ -222,14 +240,13 @@ impl<D: Detect> Worker<D> {
     }
 
     /// Closes the lanes of cameras that are not running any more, or whose pictures do not come.
-    fn close_lost(&mut self) -> Result<(), KeeperGone> {
+    fn close_lost(&mut self, now: MonoMillis) -> Result<(), KeeperGone> {
         for i in 0..self.lanes.len() {
             let lane = &self.lanes[i];
             // By when it was looked at: a picture may be late.
-            let last = self.budget.meters.get(i).and_then(Meter::last_looked);
-            let Some(last) = last.filter(|_| lane.last_analysed().is_some()) else { continue };
+            let Some(last) = self.budget.meters[i].last_looked().filter(|_| !lane.is_lost()) else { continue };
             let state = self.cameras.borrow().get(&lane.camera().id).map(|s| s.state);
-            let unseen_ms = mono_now().since(last);
+            let unseen_ms = now.since(last);
             let lost = unseen_ms > STALE_MS
                 && state.is_some_and(|s| !matches!(s, CameraState::Running | CameraState::Connecting));
             if lost || unseen_ms > BLIND_MS.max(2 * i64::from(lane.camera().stall_timeout_ms)) {

@@ -142,7 +142,7 @@ async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothi
         // Told in whole tenths of a second, rounded up; a tenth of the configured interval early is on time.
         let least = looks.windows(2).map(|w| w[1] - w[0]).min();
         assert!(
-            least.is_none_or(|least| least > least_ms - 120),
+            least.is_some_and(|least| least > least_ms - 120),
             "{looks:?}, but not more often than every {least_ms} ms"
         );
     }

@@ -211,10 +211,10 @@ impl Gate {
         }
         self.sleep();
         self.flow.skipped = true;
-        self.held.push(unit.clone(), Idled { lull: None, held: true });
+        self.held.push(unit.clone(), Idled::default());
         if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
             self.woke = Some("long_group");
-            self.release();
+            self.release(false);
         }
         Decision::Hold
     }
@@ -232,7 +232,7 @@ impl Gate {
         if self.awake_until.is_none() {
             self.woke = Some(reason);
             self.attention.set_idle(false);
-            self.release();
+            self.release(true);
         }
         self.awake_until = Some(MonoMillis(now.0 + AWAKE_MS));
     }
@@ -243,12 +243,12 @@ impl Gate {
         }
     }
 
-    /// What is held goes to the decoder.
-    fn release(&mut self) {
-        for (unit, idled) in self.held.take() {
+    /// What is held goes to the decoder. `held`: the camera wakes for it.
+    fn release(&mut self, held: bool) {
+        for (unit, _) in self.held.take() {
             self.flow.skipped = false;
             self.flow.decode(unit.time.mono);
-            self.ready.push(unit, idled);
+            self.ready.push(unit, Idled { lull: None, held });
             self.catching_up = true;
         }
     }
@@ -308,6 +308,12 @@ impl Gate {
     /// Held units that nobody needed, since the last call.
     pub fn take_idled(&mut self) -> u64 {
         std::mem::take(&mut self.idled)
+    }
+
+    /// As if it had been given what was held.
+    #[cfg(test)]
+    pub fn catch_up(&mut self) {
+        self.catching_up = true;
     }
 
     /// As if the sizes had told of something.

@@ -20,6 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a frame of the past waits for the one before it to be looked at.
 const IN_TURN: Duration = Duration::from_secs(1);
 
+/// Values before any time: nobody looks in time; no frame waits for its turn.
+const HURRY: i64 = i64::MIN;
+const NONE_HELD: i64 = i64::MIN + 1;
+
 /// Decoding side of one connection.
 pub(super) struct Pump {
     gate: Gate,
@@ -37,10 +41,9 @@ pub(super) struct Shared {
     pub sink: Arc<dyn FrameSink>,
     pub attention: Arc<Attention>,
     /// Frames taken no later than this, on the monotonic clock, were held or came while those went first: none of them
-    /// displaces another.
+    /// displaces another. [`HURRY`]: nobody looked at such a frame in time; until the camera is as far as its stream, what
+    /// comes now counts more.
     pub in_turn_until: Arc<AtomicI64>,
-    /// Nobody looked at such a frame in time: until the camera is as far as its stream, what comes now counts more.
-    pub hurry: Arc<AtomicBool>,
     /// Frames decoded by this camera since the process started.
     pub number: Arc<AtomicU64>,
 }
@@ -49,7 +52,7 @@ impl Pump {
     pub fn new(camera: &CameraConfig, shared: Shared) -> Self {
         let configured = camera.decoder.clone();
         let gate = Gate::new(camera.decode, Arc::clone(&shared.attention));
-        shared.in_turn_until.store(i64::MIN, Ordering::Relaxed);
+        shared.in_turn_until.store(NONE_HELD, Ordering::Relaxed);
         Self { gate, live: None, configured, useless: Vec::new(), shared }
     }
 
@@ -75,7 +78,7 @@ impl Pump {
         if let Some(reason) = self.gate.take_woke() {
             self.shared.report.woke(reason);
         }
-        self.turn()
+        self.give()
     }
 
     /// Gives the decoder what is ready, as much as it takes.
@@ -84,12 +87,18 @@ impl Pump {
     /// As [`Pump::feed`].
     pub fn turn(&mut self) -> Result<(), CameraError> {
         self.look_at_pace();
+        self.give()
+    }
+
+    fn give(&mut self) -> Result<(), CameraError> {
         while let Some((unit, idled)) = self.gate.take_ready() {
             if self.live.is_none() {
                 self.live = Some(self.start(unit.codec)?);
             }
-            if self.gate.is_catching_up() && !self.shared.hurry.load(Ordering::Relaxed) {
-                self.shared.in_turn_until.fetch_max(unit.time.mono.0, Ordering::Relaxed);
+            if self.gate.is_catching_up() {
+                let later = |until| (until != HURRY).then(|| unit.time.mono.0.max(until));
+                // An error is that it hurries.
+                let _ = self.shared.in_turn_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
             }
             match self.live.as_ref().map(|l| l.decoder.push(&unit, idled)) {
                 Some(Ok(Pushed::Full)) => {
@@ -115,7 +124,8 @@ impl Pump {
             self.gate.drained();
         }
         if !self.gate.is_catching_up() {
-            self.shared.hurry.store(false, Ordering::Relaxed);
+            // An error is that it did not hurry.
+            let _ = self.shared.in_turn_until.compare_exchange(HURRY, NONE_HELD, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -214,8 +224,7 @@ fn hand_out(output: &Output, shared: &Shared, gave_frames: &AtomicBool, closing:
                 if frame.time.mono.0 > shared.in_turn_until.load(Ordering::Relaxed) {
                     shared.sink.frame(frame);
                 } else if !shared.sink.frame_in_turn(frame, IN_TURN) {
-                    shared.hurry.store(true, Ordering::Relaxed);
-                    shared.in_turn_until.store(i64::MIN, Ordering::Relaxed);
+                    shared.in_turn_until.store(HURRY, Ordering::Relaxed);
                 }
             }
             Pulled::Unreadable => shared.report.decode_errors(1),

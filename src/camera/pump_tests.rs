@@ -64,9 +64,29 @@ fn pump_with(decode: DecodeMode, attention: Arc<Attention>) -> (Pump, Arc<Seen>)
     let camera: CameraConfig = toml::from_str("id = \"cam-1\"\nurl = \"rtsp://cam\"").unwrap();
     let seen = Arc::new(Seen::default());
     let report = Arc::new(Report::new(CameraId("cam-1".into())));
-    let (in_turn_until, hurry, number) = (Arc::default(), Arc::default(), Arc::default());
-    let shared = Shared { report, sink: seen.clone(), attention, in_turn_until, hurry, number };
+    let shared =
+        Shared { report, sink: seen.clone(), attention, in_turn_until: Arc::default(), number: Arc::default() };
     (Pump::new(&CameraConfig { decode, ..camera }, shared), seen)
+}
+
+#[test]
+fn who_is_not_looked_at_in_time_hurries_until_the_camera_is_as_far_as_its_stream() {
+    let (mut pump, _seen) = pump_with(DecodeMode::Adaptive, Arc::default());
+    let until = |pump: &Pump| pump.shared.in_turn_until.load(Ordering::Relaxed);
+    assert_eq!(until(&pump), NONE_HELD);
+    // As the thread of the frames does.
+    pump.shared.in_turn_until.store(HURRY, Ordering::Relaxed);
+    pump.gate.catch_up();
+    for received in &units(Codec::H264, 0)[..3] {
+        pump.feed(received).unwrap();
+        assert!(!pump.gate.is_catching_up() || until(&pump) == HURRY, "no frame waits for its turn");
+    }
+    let start = mono_now();
+    while until(&pump) == HURRY {
+        assert!(mono_now().since(start) < 20_000, "the decoder stands");
+        pump.turn().unwrap();
+        std::thread::yield_now();
+    }
 }
 
 /// Feeds at the decoder's pace and waits until a frame with the time of the last unit came out.

@@ -144,8 +144,7 @@ fn start(
     let attention = Arc::new(Attention::default());
     let (looks, number) = (Arc::clone(&attention), Arc::new(AtomicU64::new(0)));
     let in_turn_until = Arc::new(AtomicI64::new(i64::MIN));
-    let shared =
-        Shared { report: Arc::clone(&report), sink, attention: looks, in_turn_until, hurry: Arc::default(), number };
+    let shared = Shared { report: Arc::clone(&report), sink, attention: looks, in_turn_until, number };
     let mut life = Supervisor { camera, shared, outputs, stopped, good_since: None };
     let name = format!("cam-{}", report.camera());
     let thread = std::thread::Builder::new().name(name).spawn(move || {

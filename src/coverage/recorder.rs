@@ -106,7 +106,7 @@ impl Recorder {
             self.seen = Arc::clone(areas);
             if self.open.look != Look::Blind(BlindReason::Health) {
                 self.turn(time.utc, Look::Blind(BlindReason::Health));
-                self.sure = true;
+                (self.sure, self.doubted) = (true, None);
             }
             return;
         }
@@ -191,7 +191,14 @@ impl Recorder {
                     self.extend(now);
                 }
             }
-            (Look::Blind(BlindReason::Health), Some(_)) if !self.likely.sure => self.extend(now),
+            // Until the next picture may be expected it is still for that.
+            (Look::Blind(BlindReason::Health), unfit)
+                if !self.likely.sure
+                    && (unfit.is_some()
+                        || self.last.is_some_and(|(last, _)| mono.since(last) <= self.tolerated.lull_ms)) =>
+            {
+                self.extend(now);
+            }
             (Look::Blind(reason), _) => {
                 self.extend(now);
                 self.reconsider(reason, now, mono);
@@ -259,6 +266,8 @@ impl Recorder {
 
     /// What was watched since then showed nothing that counts. What is written of it already is outdone by the later word.
     fn disown(&mut self, from: UtcMillis) {
+        // Nothing was analysed after the last picture either: no time is left without a word.
+        let from = from.min(self.open.span.to);
         let span = &mut self.open.span;
         span.to = from.clamp(span.from, span.to);
         self.hour.iter_mut().for_each(|s| s.to = from.clamp(s.from, s.to));

@@ -282,8 +282,7 @@ fn what_was_analysed_of_a_covered_camera_is_not_watched() {
     assert_eq!(watched(&told), [(40_000, 44_800)]);
     let reasons = [(29_000, 31_000, BlindReason::Health), (31_000, 35_000, BlindReason::Signal)];
     assert_eq!(blind(&told), [&reasons[..], &[(35_000, 40_000, BlindReason::Health)]].concat());
-    let hour = b.recorder.summary(START.plus_ms(44_800)).last_hour;
-    assert_eq!(hour, 0.0, "eleven seconds of an hour, rounded down");
+    assert_eq!(union_ms(b.recorder.hour.iter().copied().collect()), 5800, "of the hour too");
 }
 
 #[test]
@@ -302,6 +301,7 @@ fn what_health_finds_late_is_taken_back_over_gaps_and_far_pictures() {
     let told = b.told(0, 30_000);
     assert_eq!(watched(&told), [(0, 2000)]);
     assert_eq!(blind(&told), [(2000, 30_000, BlindReason::Health)]);
+    assert_eq!(union_ms(b.recorder.hour.iter().copied().collect()), 2000, "of the hour too");
 }
 
 #[test]

@@ -104,14 +104,16 @@ pub trait Keyed: serde::Serialize {
 
     /// Whether this says the same as another fact of its key and version.
     fn same_facts(&self, other: &Self) -> bool {
-        let facts = |fact: &Self| {
-            let mut v = serde_json::to_value(fact).unwrap_or_default();
-            for field in Self::ASIDE {
-                v[field] = Value::Null;
-            }
-            v
-        };
-        facts(self) == facts(other)
+        self.without_aside() == other.without_aside()
+    }
+
+    /// What it says of the thing itself.
+    fn without_aside(&self) -> Value {
+        let mut said = serde_json::to_value(self).unwrap_or_default();
+        for field in Self::ASIDE {
+            said[field] = Value::Null;
+        }
+        said
     }
 }
 
@@ -193,14 +195,7 @@ impl Fact {
 
     /// What it says of the thing itself, without [`Keyed::ASIDE`].
     pub(crate) fn said(&self) -> Value {
-        fn aside<T: Keyed>(_: &T) -> &'static [&'static str] {
-            T::ASIDE
-        }
-        let mut said = self.to_value();
-        for field in each!(self, f => aside(f)) {
-            said[*field] = Value::Null;
-        }
-        said
+        each!(self, f => f.without_aside())
     }
 }
 

@@ -3,12 +3,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
 use super::access::User;
 use super::db::attachments::FileRow;
 use super::duty::DutyError;
-use super::room::{Room, new_id};
+use super::room::{Room, digest, new_id};
 use super::tip::Refusal;
 use super::tips_duty::{record, worked_on};
 use crate::clock::utc_now;
@@ -29,7 +28,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Pdf, Self::Jpeg, Self::Png];
+    pub(crate) const ALL: [Self; 3] = [Self::Pdf, Self::Jpeg, Self::Png];
 
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         let begins = |kind: &Self| match kind {
@@ -92,7 +91,7 @@ pub(crate) async fn attach(
         return Err(DutyError::Refused("refusal.file_large"));
     }
     let kind = Kind::of(bytes).ok_or(DutyError::Refused("refusal.file_kind"))?;
-    let (sha256, base64) = (hex::encode(Sha256::digest(bytes)), STANDARD.encode(bytes));
+    let (sha256, base64) = (digest(bytes), STANDARD.encode(bytes));
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let t = worked_on(&mut tx, user, tip).await?;
@@ -148,7 +147,7 @@ pub(crate) async fn withdraw(room: &Room, user: &User, tip: &str, file: &str, wh
 /// What is in a file; `None` when it is not what was attached any more.
 pub(crate) fn content(file: &FileRow, base64: &str) -> Option<Vec<u8>> {
     let bytes = STANDARD.decode(base64).ok()?;
-    (hex::encode(Sha256::digest(&bytes)) == file.sha256).then_some(bytes)
+    (digest(&bytes) == file.sha256).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -189,7 +188,7 @@ mod tests {
             name: "a.pdf".into(),
             kind: "pdf".into(),
             bytes: 5,
-            sha256: hex::encode(Sha256::digest(b"%PDF-")),
+            sha256: digest(b"%PDF-"),
             note: String::new(),
             account: "an".into(),
             at_ms: 10,

@@ -10,6 +10,7 @@ use super::db::audit::Act;
 use super::db::{DbError, Tx};
 use super::room::{Room, digest, new_id};
 use crate::clock::{UtcMillis, utc_now};
+use crate::desk::message::parsed;
 
 /// Why a decision was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +33,8 @@ impl From<sqlx::Error> for DutyError {
 
 /// Digest of what somebody knows who ends an alert, as a page shows it: how grave, what customs says, how it is tied, and who
 /// asked to end it before. Not its revision: a new picture makes no decision wrong.
-pub(crate) fn facts(row: &AlertRow) -> String {
-    let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+/// `body`: the alert's newest message, as in the row.
+pub(crate) fn facts(row: &AlertRow, body: &Value) -> String {
     let of = |pointer| body.pointer(pointer).cloned().unwrap_or_default();
     let known = json!([row.severity, row.rule, of("/data/check/answer"), of("/data/link/verdict"), row.asked_by]);
     digest(&known.to_string())
@@ -50,7 +51,7 @@ pub(crate) async fn alert_step(
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let mut row = tx.alert(id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
-    if known.is_some_and(|known| known != facts(&row)) {
+    if known.is_some_and(|known| known != facts(&row, &parsed(&row.body))) {
         return Err(DbError::Changed(format!("alert {id}")).into());
     }
     if take(&mut tx, user, &mut row, step, now).await? {
@@ -180,7 +181,10 @@ mod tests {
         let room = super::super::web::tests::room(dir.path()).await;
         let user = |name: &str| User { name: name.into(), ..crate::desk::access::tests::user() };
         let dismiss = Step::Dismiss { reason: "test".into(), note: String::new() };
-        let known = async || facts(&room.db.alert("E1").await.unwrap().unwrap());
+        let known = async || {
+            let row = room.db.alert("E1").await.unwrap().unwrap();
+            facts(&row, &parsed(&row.body))
+        };
         let ends = async |who: &str, known: &str| match alert_step(&room, &user(who), "E1", &dismiss, Some(known)).await
         {
             Ok(row) => row.state,

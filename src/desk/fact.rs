@@ -12,20 +12,19 @@ use super::db::facts::FactRow;
 use super::db::{Scope, indexed};
 use crate::clock::UtcMillis;
 use crate::customs::{Booking, Declaration, Fact, FactKind, StopOrder};
+use crate::desk::ingest::{dealt, offices_or_all};
 
 /// What the desk keeps. Visits, readings, bindings and tips are of the boxes, or its own.
 pub(crate) const KINDS: [FactKind; 3] = [FactKind::Declaration, FactKind::Booking, FactKind::Stop];
 
 /// Topics of these offices, or of all: for all boxes of an office and for one box. Dealt out among workers as what else comes once.
 pub(crate) fn filters(prefix: &str, offices: &[String], share: Option<&str>) -> Vec<String> {
-    let any = ["+".to_owned()];
-    let offices = if offices.is_empty() { &any[..] } else { offices };
-    let dealt = share.map_or(String::new(), |group| format!("$share/{group}/"));
-    let of = |office: &String| {
+    let dealt = dealt(share);
+    let of = |office: &str| {
         let base = format!("{dealt}{prefix}/{office}");
         KINDS.map(|k| [format!("{base}/in/{}", k.as_str()), format!("{base}/+/in/{}", k.as_str())])
     };
-    offices.iter().flat_map(of).flatten().collect()
+    offices_or_all(offices).into_iter().flat_map(of).flatten().collect()
 }
 
 /// Office and kind of a fact's topic.

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::alert::{self, Step};
@@ -23,7 +22,7 @@ use super::message;
 use super::orders;
 use super::pictures;
 use super::plain::Plain;
-use super::room::{Room, new_id};
+use super::room::{Room, digest, new_id};
 use super::status;
 use crate::clock::utc_now;
 use crate::customs::{Fact, Outcome};
@@ -41,16 +40,24 @@ pub(crate) fn reply_topic(prefix: &str, client_id: &str) -> String {
     format!("{prefix}/desk/{client_id}/reply")
 }
 
+/// The level of these offices in topics; all where none is named.
+pub(super) fn offices_or_all(offices: &[String]) -> Vec<&str> {
+    if offices.is_empty() { vec!["+"] } else { offices.iter().map(String::as_str).collect() }
+}
+
+/// What stands in front of a topic that is dealt out among workers.
+pub(super) fn dealt(share: Option<&str>) -> String {
+    share.map_or(String::new(), |group| format!("$share/{group}/"))
+}
+
 /// What the desk listens to: boxes of these offices, or all; and answers. With `share`, what comes once is dealt out among
 /// the workers of that name. Retained states are not: a broker sends them to nobody who shares.
 pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str, share: Option<&str>) -> Vec<String> {
-    let any = ["+".to_owned()];
-    let offices = if offices.is_empty() { &any[..] } else { offices };
     let states = ["state", "birth", "camera/+/state"];
     let once = ["event", "alert", "correlation", "chain", "snapshot/+"];
-    let dealt = share.map_or(String::new(), |group| format!("$share/{group}/"));
+    let dealt = dealt(share);
     let mut all = vec![reply_topic(prefix, client_id)];
-    for office in offices {
+    for office in offices_or_all(offices) {
         all.extend(states.map(|kind| format!("{prefix}/{office}/+/{kind}")));
         all.extend(once.map(|kind| format!("{dealt}{prefix}/{office}/+/{kind}")));
     }
@@ -60,9 +67,7 @@ pub(crate) fn filters(prefix: &str, offices: &[String], client_id: &str, share: 
 /// What the desk glances at: said every minute, and only the newest counts. A broker keeps none of it for a desk that is away, so
 /// that it does not take the room of what comes once.
 pub(crate) fn glances(prefix: &str, offices: &[String]) -> Vec<String> {
-    let any = ["+".to_owned()];
-    let offices = if offices.is_empty() { &any[..] } else { offices };
-    offices.iter().map(|office| format!("{prefix}/{office}/+/status")).collect()
+    offices_or_all(offices).iter().map(|office| format!("{prefix}/{office}/+/status")).collect()
 }
 
 /// Stores what arrives until the connection's side of the queue is gone.
@@ -133,7 +138,10 @@ async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
 /// The database will not have it as what it is: its number counts as seen, and somebody hears of it.
 async fn refuse(room: &Room, one: &Arrived) -> Result<(), DbError> {
     let word = Word::of(room, one);
-    let Some(m) = &word.message else { return Ok(()) };
+    let Some(m) = &word.message else {
+        tracing::error!(topic = one.topic, "it is no message of a box, so it is not kept aside: it is lost here");
+        return Ok(());
+    };
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     tx.refuse(m, now).await?;
@@ -244,7 +252,7 @@ async fn picture(room: &Room, tx: &mut Tx, event: &str, one: &Arrived) -> Result
         tracing::warn!(topic = one.topic, "a picture that is no JPEG is not kept");
         return Ok(());
     }
-    let sha256 = hex::encode(Sha256::digest(&one.payload));
+    let sha256 = digest(&one.payload);
     pictures::write(&room.config.desk.dir, &sha256, &one.payload).await?;
     let bytes = i64::try_from(one.payload.len()).unwrap_or(i64::MAX);
     tx.keep_picture(event, &sha256, bytes, utc_now().0).await?;
@@ -275,7 +283,7 @@ async fn keep(room: &Room, tx: &mut Tx, m: &Message, now: i64) -> Result<(), DbE
     let newest = tx.newest_revision(&m.id).await? <= m.revision;
     hear(tx, m, newest).await?;
     if newest {
-        tx.set_links(&m.id, &m.office, m.at_ms, &message::links(m)).await?;
+        tx.set_links(&m.id, &m.office, message::happened(m, now), &message::links(m)).await?;
     }
     match tx.alert(&m.id).await? {
         Some(row) if m.revision > row.revision => renew(room, tx, row, m, now).await,

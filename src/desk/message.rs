@@ -40,6 +40,16 @@ pub(crate) fn read(payload: &[u8], office: &str, box_id: &str) -> Result<Message
     })
 }
 
+/// A body that a row keeps.
+pub(crate) fn parsed(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or(Value::Null)
+}
+
+/// A time at a place.
+pub(crate) fn moment(value: &Value, pointer: &str) -> Option<UtcMillis> {
+    UtcMillis::parse_rfc3339(&text(value, pointer)?).ok()
+}
+
 /// A text at a place; without what a database cannot keep.
 pub(crate) fn text(body: &Value, pointer: &str) -> Option<String> {
     let found = body.pointer(pointer)?.as_str()?;
@@ -89,7 +99,7 @@ pub(crate) struct BayWord {
 
 /// Whether a bay is used, as `bay_occupied` and `bay_empty` say; other rules about a bay do not say it.
 pub(crate) fn bay(m: &Message) -> Option<BayWord> {
-    let time = |p: &str| text(&m.body, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let time = |p: &str| moment(&m.body, p).map(|t| t.0);
     let (start, end) = (time("/data/capture/start").unwrap_or(m.at_ms), time("/data/capture/end"));
     let (event, since_ms) = match rule_of(&m.kind).as_str() {
         "bay_occupied" if end.is_none() => (Some(m.id.clone()), start),
@@ -121,11 +131,16 @@ pub(crate) fn matters(before: &Value, now: &Value) -> bool {
     ["/data/link/verdict", "/data/check/answer"].iter().any(|p| before.pointer(p) != now.pointer(p))
 }
 
+/// When it counts as happened: not later than now, whatever a box's clock says.
+pub(crate) fn happened(m: &Message, now_ms: i64) -> i64 {
+    if m.at_ms > now_ms + AHEAD_MS { now_ms } else { m.at_ms }
+}
+
 /// Whether it comes too late for anybody to do something about the moment. The first word of an event is as old as its picture;
 /// a later one as old as itself: what a box says now about something that happened before is no history.
 pub(crate) fn is_late(m: &Message, now_ms: i64, live_limit_ms: i64) -> bool {
     if m.revision > 1 {
-        let said = text(&m.body, "/time").and_then(|t| UtcMillis::parse_rfc3339(&t).ok());
+        let said = moment(&m.body, "/time");
         return now_ms - said.map_or(m.at_ms, |t| t.0) > live_limit_ms;
     }
     let told = m.body.pointer("/data/sequence/historical").and_then(Value::as_bool) == Some(true);
@@ -187,8 +202,8 @@ fn read_there(m: &Message) -> Vec<String> {
 
 /// A new alert. One that says it happened in the future happened now: it would stand above all others until then.
 pub(crate) fn alert(m: &Message, zone: &Zone, now_ms: i64, live_limit_ms: i64) -> AlertRow {
-    let ahead = m.at_ms > now_ms + AHEAD_MS;
-    let at_ms = if ahead { now_ms } else { m.at_ms };
+    let at_ms = happened(m, now_ms);
+    let ahead = at_ms != m.at_ms;
     let said_day = text(&m.body, "/data/duty_day").filter(|_| !ahead);
     let mut row = AlertRow {
         id: m.id.clone(),

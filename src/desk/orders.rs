@@ -98,7 +98,7 @@ pub(crate) async fn ask(room: &Room, user: &User, alert_id: &str, ask: &Ask) -> 
     let alert = tx.alert(alert_id).await?.filter(|a| user.scope.holds(&a.office)).ok_or(DutyError::NotFound)?;
     let earlier = tx.orders(alert_id).await?;
     let to = Addressee { office: &alert.office, box_id: &alert.box_id, about: About::Alert(alert_id) };
-    let note = give(room, &mut tx, user, to, ask, &earlier, now).await?;
+    let note = give(room, &mut tx, &user.name, to, ask, &earlier, now).await?;
     let entry = Entry { action: ask.action(), reason: String::new(), note: note.clone() };
     tx.add_alert_action(&new_id(now), alert_id, now, &user.name, &entry).await?;
     let action = format!("alert.{}", ask.action());
@@ -121,7 +121,7 @@ pub(crate) async fn ask_box(
     let mut tx = room.db.write().await?;
     let earlier = tx.free_orders(office, box_id).await?;
     let to = Addressee { office, box_id, about: About::Camera };
-    let said = give(room, &mut tx, user, to, ask, &earlier, now).await?;
+    let said = give(room, &mut tx, &user.name, to, ask, &earlier, now).await?;
     let action = format!("footage.{}", ask.action());
     let detail = match ask {
         Ask::Hold { from, to, note, .. } => format!("{} – {}: {note}", from.to_rfc3339(), to.to_rfc3339()),
@@ -133,22 +133,33 @@ pub(crate) async fn ask_box(
     Ok(())
 }
 
-/// Tells every box of an office that goods are stopped, or no longer: each is asked until it has taken it, since the exit of any
+/// Tells every box of an office that goods are stopped, or no longer: each is asked until it has answered, since the exit of any
 /// of them may be theirs. `(tip, office)`.
 pub(crate) async fn stop(
     room: &Room,
     tx: &mut Tx,
-    user: &User,
+    by: &str,
     (tip, office): (&str, &str),
     stop: Stop,
 ) -> Result<(), DutyError> {
-    let (ask, now) = (Ask::Stop(stop), utc_now().0);
-    check(&ask, About::Tip(tip), &[])?;
+    check(&Ask::Stop(stop.clone()), About::Tip(tip), &[])?;
     for box_id in tx.boxes_of(office).await? {
-        let to = Addressee { office, box_id: &box_id, about: About::Tip(tip) };
-        give(room, tx, user, to, &ask, &[], now).await?;
+        stop_at(room, tx, by, tip, (office, &box_id), stop.clone()).await?;
     }
     Ok(())
+}
+
+/// Tells one box. `(office, box)`.
+pub(crate) async fn stop_at(
+    room: &Room,
+    tx: &mut Tx,
+    by: &str,
+    tip: &str,
+    (office, box_id): (&str, &str),
+    stop: Stop,
+) -> Result<(), DutyError> {
+    let to = Addressee { office, box_id, about: About::Tip(tip) };
+    give(room, tx, by, to, &Ask::Stop(stop), &[], utc_now().0).await.map(drop)
 }
 
 /// Gives free what a box held for a tip.
@@ -164,7 +175,7 @@ pub(crate) async fn release_for_tip(
     let earlier = tx.orders_of_tip(tip).await?;
     let to = Addressee { office, box_id, about: About::Tip(tip) };
     let ask = Ask::Release { hold: hold.into(), note: note.into() };
-    give(room, tx, user, to, &ask, &earlier, utc_now().0).await.map(drop)
+    give(room, tx, &user.name, to, &ask, &earlier, utc_now().0).await.map(drop)
 }
 
 /// Whom an order goes to, and what it is about.
@@ -198,7 +209,7 @@ impl<'a> About<'a> {
 async fn give(
     room: &Room,
     tx: &mut Tx,
-    user: &User,
+    by: &str,
     to: Addressee<'_>,
     ask: &Ask,
     earlier: &[OrderRow],
@@ -214,10 +225,10 @@ async fn give(
         box_id: to.box_id.into(),
         about: ask.about().into(),
         note: ask.note().into(),
-        account: user.name.clone(),
+        account: by.to_owned(),
         at_ms: now,
         topic: format!("{}/{}/{}/{}", room.prefix, to.office, to.box_id, levels(ask)),
-        body: body(ask, &id, user, to.about, earlier, now).to_string(),
+        body: body(ask, &id, by, to.about, earlier, now).to_string(),
         asked_ms: now,
         answered_ms: None,
         ok: None,
@@ -288,14 +299,14 @@ fn corrected<'a>(decl_key: &str, reject: bool, earlier: &'a [OrderRow]) -> Optio
 }
 
 /// The message, in the form of the agent.
-fn body(ask: &Ask, id: &str, user: &User, about: About<'_>, earlier: &[OrderRow], now: i64) -> Value {
+fn body(ask: &Ask, id: &str, by: &str, about: About<'_>, earlier: &[OrderRow], now: i64) -> Value {
     let cut = |t: &str| t.trim().chars().take(MAX_REASON).collect::<String>();
     match ask {
         Ask::Bind { decl_key, reject, visit, note } => {
             let action = if *reject { "reject" } else { "bind" };
             let at = UtcMillis(now).to_rfc3339();
             let mut body =
-                json!({"id": id, "version": 1, "decl_no": decl_key, "action": action, "officer": user.name, "at": at});
+                json!({"id": id, "version": 1, "decl_no": decl_key, "action": action, "officer": by, "at": at});
             match visit {
                 Some(visit) => body["visit_id"] = visit.clone().into(),
                 None => body["event_id"] = about.alert().into(),
@@ -309,12 +320,12 @@ fn body(ask: &Ask, id: &str, user: &User, about: About<'_>, earlier: &[OrderRow]
             body
         }
         Ask::Hold { camera, from, to, note } => {
-            json!({"id": id, "camera": camera, "from": from.to_rfc3339(), "to": to.to_rfc3339(), "reason": cut(note), "by": user.name})
+            json!({"id": id, "camera": camera, "from": from.to_rfc3339(), "to": to.to_rfc3339(), "reason": cut(note), "by": by})
         }
-        Ask::Release { hold, note } => json!({"id": hold, "by": user.name, "reason": cut(note)}),
+        Ask::Release { hold, note } => json!({"id": hold, "by": by, "reason": cut(note)}),
         Ask::Stop(stop) => {
             let mut body = json!({"id": stop.id, "version": 1, "decl_no": stop.decl_key, "from": UtcMillis(stop.from_ms).to_rfc3339(),
-                "by": user.name, "reason": cut(&stop.note), "tip_id": about.tip()});
+                "by": by, "reason": cut(&stop.note), "tip_id": about.tip()});
             if let Some(to) = stop.to_ms {
                 (body["version"], body["to"]) = (2.into(), UtcMillis(to).to_rfc3339().into());
             }
@@ -404,18 +415,19 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_the_agent_reads() {
         use crate::customs::Binding;
-        let first = body(&bind("", false), "o1", &user(), About::Alert("E1"), &[], 0);
+        let first = body(&bind("", false), "o1", &user().name, About::Alert("E1"), &[], 0);
         let read = Binding::from_json(first.to_string().as_bytes()).unwrap().value;
         assert_eq!((read.event_id.as_deref(), read.officer.as_str(), read.supersedes), (Some("E1"), "an", None));
         let before = [order("o1", &bind("", false), &first)];
         let long = "lý do ".repeat(40);
-        let second = body(&bind(&long, false), "o2", &user(), About::Alert("E1"), &before, 0);
+        let second = body(&bind(&long, false), "o2", &user().name, About::Alert("E1"), &before, 0);
         let read = Binding::from_json(second.to_string().as_bytes()).unwrap().value;
         assert_eq!(read.supersedes.as_deref(), Some("o1"), "a correction names what it corrects");
         let visit =
             Ask::Bind { decl_key: "10000001234".into(), reject: false, visit: Some("V-7".into()), note: String::new() };
         let read =
-            Binding::from_json(body(&visit, "o3", &user(), About::Alert("E1"), &[], 0).to_string().as_bytes()).unwrap();
+            Binding::from_json(body(&visit, "o3", &user().name, About::Alert("E1"), &[], 0).to_string().as_bytes())
+                .unwrap();
         assert_eq!((read.value.visit_id.as_deref(), read.value.event_id), (Some("V-7"), None));
     }
 
@@ -430,7 +442,7 @@ mod tests {
             note: "lý do ".repeat(40),
         };
         let read = |stop: Stop| {
-            let body = body(&Ask::Stop(stop), "o1", &user(), About::Tip("t1"), &[], 0);
+            let body = body(&Ask::Stop(stop), "o1", &user().name, About::Tip("t1"), &[], 0);
             StopOrder::from_json(body.to_string().as_bytes()).unwrap().value
         };
         let (stands, ended) = (read(stop(None)), read(stop(Some(5000))));
@@ -449,7 +461,7 @@ mod tests {
         for (n, (decl, reject)) in asked.iter().enumerate() {
             let ask = Ask::Bind { decl_key: (*decl).into(), reject: *reject, visit: None, note: "lý do".into() };
             let id = format!("o{n}");
-            let body = body(&ask, &id, &user(), About::Alert("E1"), &given, 0);
+            let body = body(&ask, &id, &user().name, About::Alert("E1"), &given, 0);
             given.push(order(&id, &ask, &body));
             let binding = Binding::from_json(body.to_string().as_bytes()).unwrap().value;
             register.apply(Fact::Bind(binding.clone()), UtcMillis(0));
@@ -468,9 +480,12 @@ mod tests {
         assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false)]), ["o1"], "a correction");
         assert_eq!(in_force_at_the_box(&[(d1, false), (d2, false), (d1, true)]), ["o1", "o2"], "already corrected");
         // What a box refused corrects nothing, and is not corrected.
-        let first = body(&bind("", false), "o1", &user(), About::Alert("E1"), &[], 0);
+        let first = body(&bind("", false), "o1", &user().name, About::Alert("E1"), &[], 0);
         let refused = OrderRow { ok: Some(0), ..order("o1", &bind("", false), &first) };
-        assert_eq!(body(&bind("x", true), "o2", &user(), About::Alert("E1"), &[refused], 0)["supersedes"], Value::Null);
+        assert_eq!(
+            body(&bind("x", true), "o2", &user().name, About::Alert("E1"), &[refused], 0)["supersedes"],
+            Value::Null
+        );
     }
 
     /// A room with an alert of a box that is there, and an order about it which was given and last asked then.
@@ -479,7 +494,7 @@ mod tests {
         tx.boxes_seen(&[("15BB", "gate-01")].into(), at_ms).await.unwrap();
         tx.box_online("15BB", "gate-01", true, at_ms).await.unwrap();
         tx.add_alert(&alert()).await.unwrap();
-        let body = body(ask, "o1", &user(), About::Alert("E1"), &[], at_ms);
+        let body = body(ask, "o1", &user().name, About::Alert("E1"), &[], at_ms);
         tx.add_order(&OrderRow { at_ms, asked_ms: at_ms, ..order("o1", ask, &body) }).await.unwrap();
         tx.commit().await.unwrap();
     }

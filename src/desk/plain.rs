@@ -79,7 +79,7 @@ impl<'m> Plain<'m> {
         let links: Vec<(&Message, LinkRow)> =
             self.newest.values().flat_map(|m| message::links(m).into_iter().map(move |link| (*m, link))).collect();
         let spoken: Vec<&str> = std::mem::take(&mut self.spoken).into_iter().collect();
-        tx.set_many_links(&spoken, &links).await?;
+        tx.set_many_links(&spoken, &links, now).await?;
         tx.add_alerts(&std::mem::take(&mut self.alerts)).await?;
         tx.move_streams(&std::mem::take(&mut self.streams).into_values().collect::<Vec<_>>()).await?;
         self.newest.clear();

@@ -13,7 +13,7 @@ pub(crate) struct Fact {
     pub unit: String,
     pub office: String,
     pub suspicion: String,
-    /// How much footage boxes found for it: `complete`, `partial`, `none`, or empty.
+    /// How much footage boxes found for it: `complete`, `partial`, `none` or `unanswered`.
     pub footage: String,
     pub issued_ms: i64,
     pub received_ms: Option<i64>,

@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::watched::Watched;
-use super::{duty, fact, hub, ingest, orders, password, web};
+use super::{duty, fact, hub, ingest, orders, password, tip_measures, web};
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::zone::Zone;
 use crate::ids::IdSource;
@@ -202,9 +202,9 @@ pub(crate) fn new_id(now_ms: i64) -> String {
     IdSource::random().next_id(UtcMillis(now_ms)).to_string()
 }
 
-/// SHA-256, hex: how tokens are stored.
-pub(crate) fn digest(text: &str) -> String {
-    hex::encode(Sha256::digest(text))
+/// SHA-256, hex.
+pub(crate) fn digest(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Somebody must be able to sign in: the first account, with a password that is shown once.
@@ -252,7 +252,8 @@ async fn publish(room: Arc<Room>) {
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "decisions of the desk cannot be published now; trying again");
-                tokio::time::sleep(TICK * 5).await;
+                // Longer than the lease: another worker may be able to.
+                tokio::time::sleep(TICK * if room.config.mqtt.share.is_some() { 12 } else { 5 }).await;
             }
         }
     }
@@ -307,6 +308,9 @@ async fn tick(room: Arc<Room>) {
         }
         if let Err(error) = ingest::ask_back(&room).await {
             tracing::warn!(%error, "missing messages cannot be asked for");
+        }
+        if let Err(error) = tip_measures::tell_new_boxes(&room).await {
+            tracing::warn!(%error, "stops cannot be told to boxes that are new");
         }
         if let Err(error) = orders::ask_again(&room).await {
             tracing::warn!(%error, "orders without an answer cannot be sent again");

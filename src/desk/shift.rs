@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::access::{Role, User};
 use super::db::audit::Act;
@@ -15,7 +14,7 @@ use super::db::tips::Wanted;
 use super::db::{Db, DbError, Scope, Tx};
 use super::duty::DutyError;
 use super::message::text;
-use super::room::{Room, new_id};
+use super::room::{Room, digest, new_id};
 use crate::clock::utc_now;
 
 /// What somebody does on a shift.
@@ -146,7 +145,7 @@ async fn devices(db: &Db, all: &Scope, open: &mut Open) -> Result<(), DbError> {
 
 /// What both sign: the list, the words and the shift, as one digest.
 fn signed(shift: &str, items: &str, note: &str, by: &str, at_ms: i64) -> String {
-    hex::encode(Sha256::digest(serde_json::json!([shift, items, note, by, at_ms]).to_string()))
+    digest(serde_json::json!([shift, items, note, by, at_ms]).to_string())
 }
 
 /// Whether a hand-over still is what was signed.

@@ -5,7 +5,6 @@
 use serde_json::Value;
 
 use super::access::User;
-use super::db::Tx;
 use super::db::measures::Measure;
 use super::db::tips::{Answer, TipRow};
 use super::duty::DutyError;
@@ -43,7 +42,8 @@ pub(crate) async fn begin(room: &Room, user: &User, id: &str, action: &str, note
         "comment" => {}
         "stop" if tx.stands(id).await?.is_some() => return refused("refusal.stopped"),
         "stop" => {
-            stop(room, &mut tx, user, &tip, &measure).await?;
+            let stop = stop_of(&tip, &measure)?;
+            orders::stop(room, &mut tx, &user.name, (id, &tip.office), stop).await?;
             tx.add_measure(&measure).await?;
         }
         _ => tx.add_measure(&measure).await?,
@@ -69,7 +69,8 @@ pub(crate) async fn done(room: &Room, user: &User, id: &str, measure: &str, outc
         return refused("refusal.done");
     }
     if measure.action == "stop" {
-        stop(room, &mut tx, user, &tip, &measure).await?;
+        let stop = stop_of(&tip, &measure)?;
+        orders::stop(room, &mut tx, &user.name, (id, &tip.office), stop).await?;
         record(&mut tx, user, &tip, "release", outcome, now).await?;
     } else {
         record(&mut tx, user, &tip, "done", &format!("{} {outcome}", measure.action), now).await?;
@@ -79,18 +80,31 @@ pub(crate) async fn done(room: &Room, user: &User, id: &str, measure: &str, outc
     Ok(())
 }
 
-/// Tells the boxes of the office what they have to know of a stop: that it stands, or that it is lifted.
-async fn stop(room: &Room, tx: &mut Tx, user: &User, tip: &TipRow, measure: &Measure) -> Result<(), DutyError> {
+/// Tells the stops that stand to boxes that their offices have since: another exit, or a box in the place of a broken one.
+pub(crate) async fn tell_new_boxes(room: &Room) -> Result<(), DutyError> {
+    let untold = room.db.untold_stops().await?;
+    if untold.is_empty() {
+        return Ok(());
+    }
+    let mut tx = room.db.write().await?;
+    for (tip, measure, box_id) in untold {
+        let found = tx.tip(&tip).await?.zip(tx.measure(&tip, &measure).await?);
+        // Unless somebody has lifted it in this moment.
+        if let Some((tip, measure)) = found.filter(|(_, m)| m.done_ms.is_none()) {
+            let stop = stop_of(&tip, &measure)?;
+            orders::stop_at(room, &mut tx, &measure.account, &tip.id, (&tip.office, &box_id), stop).await?;
+        }
+    }
+    tx.commit().await?;
+    room.outgoing.notify_one();
+    Ok(())
+}
+
+/// What boxes have to know of a stop: that it stands, or that it is lifted.
+fn stop_of(tip: &TipRow, measure: &Measure) -> Result<Stop, DutyError> {
     let Some(decl_key) = tip.decl_key.clone() else { return refused("refusal.stop_decl") };
     let note = if measure.done_ms.is_some() { &measure.outcome } else { &measure.note };
-    let stop = Stop {
-        id: format!("S-{}", measure.id),
-        decl_key,
-        from_ms: measure.at_ms,
-        to_ms: measure.done_ms,
-        note: note.clone(),
-    };
-    orders::stop(room, tx, user, (&tip.id, &tip.office), stop).await
+    Ok(Stop { id: measure.stop_id(), decl_key, from_ms: measure.at_ms, to_ms: measure.done_ms, note: note.clone() })
 }
 
 /// Gives a hold free that a box placed for this tip, once the tip is no longer worked on. `source`: the box, as it calls itself.

@@ -93,7 +93,7 @@ pub(crate) async fn create(
         duty::take(&mut tx, user, &mut alert, &AlertStep::Draft { number: tip.number.clone() }, now).await?;
     }
     tx.add_tip(&tip).await?;
-    drafted(&mut tx, user, &tip, "create", &changes, now).await?;
+    told(&mut tx, user, &tip, "create", ("", &changes), now).await?;
     tx.commit().await?;
     room.hub.nudge();
     Ok(tip)
@@ -165,25 +165,21 @@ pub(super) async fn record(
     note: &str,
     now: i64,
 ) -> Result<(), DutyError> {
-    tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, note).await?;
-    let act = format!("tip.{action}");
-    let object = format!("tip {}", tip.number);
-    tx.audit(Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail: note }).await?;
-    Ok(())
+    told(tx, user, tip, action, (note, note), now).await
 }
 
-/// History and audit of a draft: the audit says what it says.
-async fn drafted(
+/// History and audit, where the audit says more than the history: note and detail.
+async fn told(
     tx: &mut Tx,
     user: &User,
     tip: &TipRow,
     action: &str,
-    changes: &str,
+    (note, detail): (&str, &str),
     now: i64,
 ) -> Result<(), DutyError> {
-    tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, "").await?;
+    tx.add_tip_action(&new_id(now), &tip.id, now, &user.name, action, note).await?;
     let (act, object) = (format!("tip.{action}"), format!("tip {}", tip.number));
-    let act = Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail: changes };
+    let act = Act { account: &user.name, office: &tip.office, action: &act, object: &object, detail };
     Ok(tx.audit(act).await?)
 }
 
@@ -200,9 +196,19 @@ pub(crate) fn may_step(user: &User, tip: &TipRow, step: &str) -> bool {
 }
 
 /// Whether somebody enters measures, samples and money: who checks, or a leader of the unit that asked.
-pub(crate) fn may_enter(user: &User, tip: &TipRow) -> bool {
+fn may_enter(user: &User, tip: &TipRow) -> bool {
     let checks = user.role.may(Need::WorkTips) && user.scope.holds(&tip.office);
     checks || (user.role.may(Need::IssueTips) && user.scope.holds(&tip.unit))
+}
+
+/// Issued, and not withdrawn.
+fn is_worked_on(tip: &TipRow) -> bool {
+    State::parse(&tip.state).is_some_and(|s| !matches!(s, State::Draft | State::Cancelled | State::Merged))
+}
+
+/// Whether the page offers him to enter something.
+pub(crate) fn enters(user: &User, tip: &TipRow) -> bool {
+    may_enter(user, tip) && is_worked_on(tip)
 }
 
 /// A draft for an office that is not his would vanish from his sight.
@@ -232,7 +238,7 @@ pub(crate) async fn edit(room: &Room, user: &User, id: &str, version: i64, draft
     draft.fill(&mut tip);
     within(user, &tip)?;
     tx.change_tip(&tip).await?;
-    drafted(&mut tx, user, &tip, "edit", &changes, now).await?;
+    told(&mut tx, user, &tip, "edit", ("", &changes), now).await?;
     tx.commit().await?;
     Ok(tip)
 }
@@ -378,8 +384,7 @@ pub(super) async fn worked_on(tx: &mut Tx, user: &User, id: &str) -> Result<TipR
     if !may_enter(user, &tip) {
         return Err(DutyError::Refused("refusal.not_office"));
     }
-    let gone = matches!(State::parse(&tip.state), None | Some(State::Draft | State::Cancelled | State::Merged));
-    if gone { Err(DutyError::Refused(tip::Refusal::WrongState.key())) } else { Ok(tip) }
+    if is_worked_on(&tip) { Ok(tip) } else { Err(DutyError::Refused(tip::Refusal::WrongState.key())) }
 }
 
 /// A sample that was taken.
@@ -411,7 +416,7 @@ pub(crate) async fn sample_result(
     let mut tx = room.db.write().await?;
     let tip = worked_on(&mut tx, user, id).await?;
     if !tx.sample_result(id, sample, result, now).await? {
-        return Err(DutyError::NotFound);
+        return Err(DutyError::Refused("refusal.done"));
     }
     record(&mut tx, user, &tip, "sample_result", result, now).await?;
     Ok(tx.commit().await?)
@@ -425,7 +430,16 @@ pub(crate) async fn money(room: &Room, user: &User, id: &str, mut line: Money) -
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     let tip = worked_on(&mut tx, user, id).await?;
-    (line.id, line.at_ms, line.account) = (new_id(now), now, user.name.clone());
+    (line.at_ms, line.account) = (now, user.name.clone());
+    let there = tx.money(id).await?;
+    let what = |m: &Money| (m.kind.clone(), m.amount_vnd, m.decision.clone(), m.decl_key.clone());
+    match there.iter().find(|m| m.id == line.id) {
+        // The same form again: pressed twice, or sent anew by the browser.
+        Some(before) if what(before) == what(&line) => return Ok(()),
+        Some(_) => line.id = new_id(now),
+        None if ulid::Ulid::from_string(&line.id).is_err() => line.id = new_id(now),
+        None => {}
+    }
     tx.add_money(id, &line).await?;
     let note = format!("{} {} {}", line.kind, line.amount_vnd, line.decision);
     record(&mut tx, user, &tip, "money", &note, now).await?;

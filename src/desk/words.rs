@@ -702,7 +702,7 @@ const WORDS: &[(&str, &str, &str)] = &[
         "Dừng đưa hàng qua KVGS cần số tờ khai của tin báo.",
         "A stop needs the declaration of the tip.",
     ),
-    ("refusal.done", "Biện pháp này đã được thực hiện.", "This measure is done already."),
+    ("refusal.done", "Việc này đã có người ghi nhận xong.", "Somebody has entered this already."),
     ("refusal.reporter", "Người báo cáo kết quả không tự thanh khoản.", "Who reported the result does not settle it."),
     (
         "refusal.not_unit",

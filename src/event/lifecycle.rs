@@ -233,7 +233,7 @@ impl Lifecycle {
         let gone = frame.filter(|_| event.rule == RuleKind::ObjectRemoved).map(|f| Sight::at_place(event, f));
         let sight = gone.or_else(|| self.sights.of(event.track).cloned());
         let Some(sight) = sight.or_else(|| frame.map(|f| Sight::at_place(event, f))) else {
-            // Rules speak only of tracks they saw matched, and `step` sees the same tracks first.
+            // Only at a close, without a picture: rules speak of tracks they saw matched, and `step` saw the same.
             tracing::error!(area = %event.area, rule = event.rule.as_str(), "an event of a track never seen is lost");
             note_unsaid(&mut self.unsaid, event);
             return None;

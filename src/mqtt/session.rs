@@ -271,7 +271,16 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         };
         if due {
             let payload = serde_json::to_vec(&status).map_err(|e| self.lost(&e.to_string()))?;
-            self.say(self.d.who.topics.status(), payload, What::Status)?;
+            let topic = self.d.who.topics.status();
+            let size = Publish::new(&*topic, QoS::AtLeastOnce, payload.clone(), None).size() + SIZE_MARGIN;
+            if let Some(why) = cannot_be_sent(&topic, &PublishProperties::default(), size, self.max_packet) {
+                tracing::warn!(why, "the status of the box cannot be sent; tried again in an hour");
+                self.refused.status_until = Some(MonoMillis(now.0 + STATUS_REFUSED_MS));
+                return Ok(());
+            }
+            // Until it is answered: a broker may close the connection instead, and would do so with the next one at once.
+            self.refused.status_until = Some(MonoMillis(now.0 + STATUS_EVERY_MS));
+            self.say(topic, payload, What::Status)?;
             self.said_status = Some((status, now));
         }
         Ok(())
@@ -374,7 +383,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                 metrics::histogram!(MQTT_ACK).record(mono_now().since(sent.at) as f64 / 1000.0);
             }
             What::Outbox { id, .. } => self.hold(id, ack),
-            What::Status if !good => {
+            What::Status if good => self.refused.status_until = None,
+            What::Status => {
                 self.refused.status_until = Some(MonoMillis(self.last_ack.0 + STATUS_REFUSED_MS));
                 let topic = self.d.who.topics.status();
                 tracing::warn!(reason = ?ack.reason, topic, "the broker refuses the status of the box: allow this user to publish it; tried again in an hour");

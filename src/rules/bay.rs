@@ -75,9 +75,6 @@ impl Bay {
         if !crowd.present.iter().any(|p| p.track == used.track) {
             used.track = first.track;
         }
-        if now.mono.since(used.since.mono) < seconds(config.after_s) {
-            return Vec::new();
-        }
         let mut drafts = Vec::new();
         let is_longest =
             |g: &&Gone| g.reason == EndReason::Observed && first.entered.mono.since(g.entered.mono) > ONE_VEHICLE_MS;
@@ -85,6 +82,9 @@ impl Bay {
             // What was read before is of the one that left.
             used.came = first.entered;
             drafts.extend(used.wrong.take().map(|open| open.end(gone.at, now, gone.reason)));
+        }
+        if now.mono.since(used.since.mono) < seconds(config.after_s) {
+            return Vec::new();
         }
         if used.occupied.is_none() {
             let (open, draft) = Open::begin(keys.next(), RuleKind::BayOccupied, config.severity, used.since, now);

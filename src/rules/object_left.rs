@@ -3,10 +3,12 @@
 
 use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys, Open};
+use super::ground::Ground;
 use super::presence::Sight;
 use super::spots::{Spot, Spots};
 use super::{EndReason, RuleKind, seconds};
 use crate::config::ObjectConfig;
+use crate::geometry::Rect;
 
 /// A place must be seen empty this long, milliseconds, before the thing counts as gone.
 const CLEAR_MS: i64 = 3000;
@@ -14,6 +16,7 @@ const CLEAR_MS: i64 = 3000;
 /// State of one area.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ObjectLeft {
+    ground: Ground,
     spots: Spots,
     /// By the number of the spot.
     open: Vec<(u64, Open)>,
@@ -30,7 +33,9 @@ impl ObjectLeft {
         keys: &mut Keys,
     ) -> Vec<(Spot, Draft)> {
         let mut drafts = Vec::new();
-        for gone in self.spots.see(crowd, picture, now, CLEAR_MS) {
+        self.ground.see(picture, now);
+        let at_start = |place: &Rect| self.ground.is_unseen(place, picture.size);
+        for gone in self.spots.see(crowd, picture, now, CLEAR_MS, at_start) {
             if let Some(open) = self.close(&gone.spot) {
                 drafts.push((gone.spot, open.end(gone.at, now, gone.reason)));
             }
@@ -49,6 +54,7 @@ impl ObjectLeft {
     /// Camera or process is over.
     pub fn cut(&mut self, reason: EndReason) -> Vec<(Spot, Draft)> {
         let mut drafts = Vec::new();
+        self.ground = Ground::default();
         for spot in std::mem::take(&mut self.spots).list {
             if let Some(open) = self.close(&spot) {
                 let last = spot.last;

@@ -22,7 +22,7 @@ impl ObjectRemoved {
         config: &ObjectConfig,
         keys: &mut Keys,
     ) -> Vec<(Spot, Draft)> {
-        let gone = self.0.see(crowd, picture, now, seconds(config.after_s)).into_iter();
+        let gone = self.0.see(crowd, picture, now, seconds(config.after_s), |_| false).into_iter();
         // What stood only for a moment was on its way.
         let stood = gone.filter(|g| g.at.mono.since(g.spot.since.mono) >= seconds(config.after_s));
         stood

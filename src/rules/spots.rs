@@ -3,7 +3,6 @@
 
 use super::EndReason;
 use super::crowd::{Crowd, Picture, Present};
-use super::ground::Ground;
 use super::presence::Sight;
 use crate::geometry::Rect;
 use crate::track::TrackId;
@@ -47,18 +46,23 @@ pub(super) struct Vanished {
 /// All spots of one rule at one area.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spots {
-    ground: Ground,
     numbers: u64,
     pub list: Vec<Spot>,
 }
 
 impl Spots {
     /// Takes who is there after a frame (of the rule's classes) and everything seen in it. Answers the spots that are over:
-    /// moved away, or seen without their thing for `clear_ms`.
-    pub fn see(&mut self, crowd: &Crowd, picture: &Picture, now: Sight, clear_ms: i64) -> Vec<Vanished> {
-        self.ground.see(picture, now);
+    /// moved away, or seen without their thing for `clear_ms`. `at_start`: whether what stands at a place stood there first.
+    pub fn see(
+        &mut self,
+        crowd: &Crowd,
+        picture: &Picture,
+        now: Sight,
+        clear_ms: i64,
+        at_start: impl Fn(&Rect) -> bool,
+    ) -> Vec<Vanished> {
         for present in crowd.present.iter().filter(|p| p.seen) {
-            self.take(present, picture.size, now);
+            self.take(present, now, &at_start);
         }
         let mut over = Vec::new();
         let mut i = 0;
@@ -71,7 +75,7 @@ impl Spots {
         over
     }
 
-    fn take(&mut self, present: &Present, size: (u32, u32), now: Sight) {
+    fn take(&mut self, present: &Present, now: Sight, at_start: &impl Fn(&Rect) -> bool) {
         // The place counts before the name: tracks are lost, found and mixed up.
         let here = |s: &Spot| s.label == present.label && s.rect.iou(&present.rect) >= SAME_PLACE;
         let at_place = self.list.iter().position(here);
@@ -92,7 +96,7 @@ impl Spots {
                     score: present.score,
                     since,
                     last: now,
-                    at_start: self.ground.is_unseen(&present.rect, size),
+                    at_start: at_start(&present.rect),
                     clear: None,
                     hidden: false,
                 });

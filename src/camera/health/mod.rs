@@ -293,7 +293,7 @@ impl HealthMonitor {
         let fresh_ms = self.fresh_ms();
         let state = self.states.get_mut(&condition)?;
         // What is measured over many pictures, a frozen one, needs no second sight.
-        if condition.is_of_picture() && timing.on_ms > 0 && state.agreed < PICTURES {
+        if condition.is_of_picture() && condition != Condition::Frozen && state.agreed < PICTURES {
             timing.on_ms = i64::MAX;
         }
         let good = |at: MonoMillis| !condition.is_of_picture() || (running && now.mono.since(at) <= fresh_ms);

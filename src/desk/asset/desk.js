@@ -142,7 +142,7 @@ async function refresh() {
     const made = fresh.getElementById("alerts");
     const known = new Map([...list.children].map((card) => [card.id, call(card)]));
     // What was on no page before and calls for longer than the newest that was, only moved up into the list.
-    const since = newest() - 10000;
+    const since = Math.max(0, newest() - 10000);
     list.replaceChildren(...made.children);
     list.dataset.stream = made.dataset.stream;
     document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;

@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
 
 use super::{Db, DbError, Scope, Tx, folded};
 use crate::clock::utc_now;
+use crate::desk::room::digest;
 
 /// Hash before the first row.
 const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -58,7 +58,7 @@ impl Row {
             self.detail,
             self.prev_hash
         ]);
-        hex::encode(Sha256::digest(said.to_string()))
+        digest(said.to_string())
     }
 }
 

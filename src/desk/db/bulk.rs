@@ -8,6 +8,7 @@ use sqlx::{Any, AssertSqlSafe};
 use super::alerts::{self, AlertRow, LinkRow};
 use super::messages::Message;
 use super::{DbError, Query, Tx};
+use crate::desk::message::happened;
 
 /// Rows of one statement. Few sizes, so that the driver keeps all of them prepared.
 const SIZES: [usize; 5] = [128, 32, 8, 2, 1];
@@ -131,6 +132,7 @@ impl Tx {
         &mut self,
         known: &[&str],
         links: &[(&Message, LinkRow)],
+        now_ms: i64,
     ) -> Result<(), DbError> {
         for piece in pieces(known) {
             let delete = format!("DELETE FROM event_link WHERE event_id IN {}", places(1, piece.len()));
@@ -140,7 +142,7 @@ impl Tx {
         let head =
             "INSERT INTO event_link (event_id, decl_key, office, at_ms, state, method, permille, channel) VALUES";
         self.many((head, 8, "ON CONFLICT DO NOTHING"), links, |q, (m, link)| {
-            let q = q.bind(&m.id).bind(&link.decl_key).bind(&m.office).bind(m.at_ms);
+            let q = q.bind(&m.id).bind(&link.decl_key).bind(&m.office).bind(happened(m, now_ms));
             q.bind(&link.state).bind(&link.method).bind(link.permille).bind(link.channel)
         })
         .await

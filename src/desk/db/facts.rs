@@ -1,13 +1,13 @@
 //! Facts of the clearance side as rows: every version once, the one in force marked. Which topics they come on and what those of
 //! one declaration come to is in `desk/fact.rs`.
 
-use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 
 use super::{Db, DbError, Scope, Tx, all_words, patterns};
 use crate::customs::register::against;
 use crate::customs::{Fact, Outcome};
 use crate::desk::fact::{KINDS, keys_of, owner_of, search_of};
+use crate::desk::room::digest;
 
 /// Versions of the facts of one kind that a declaration's page looks at: those in force, then the newest.
 const MAX_VERSIONS: i64 = 500;
@@ -97,7 +97,7 @@ impl Tx {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11)
              ON CONFLICT (office, kind, key, version, sha256) DO {twice}"
         ));
-        let sha256 = hex::encode(Sha256::digest(fact.said().to_string()));
+        let sha256 = digest(fact.said().to_string());
         let query = sqlx::query(insert).bind(office).bind(fact.kind().as_str()).bind(fact.key()).bind(fact.version());
         let query = query.bind(sha256).bind(state).bind(owner_of(office, fact)).bind(search_of(fact));
         let query = query.bind(fetched_ms(fact)).bind(now_ms).bind(fact.to_value().to_string());

@@ -16,6 +16,13 @@ pub(crate) struct Measure {
     pub outcome: String,
 }
 
+impl Measure {
+    /// What boxes know a stop by.
+    pub(crate) fn stop_id(&self) -> String {
+        format!("S-{}", self.id)
+    }
+}
+
 const COLUMNS: &str = "id, tip_id, action, note, account, at_ms, done_by, done_ms, outcome";
 
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
@@ -33,6 +40,14 @@ impl Db {
     pub(crate) async fn standing_stops(&self) -> Result<Vec<(String, String, String, i64)>, DbError> {
         let select = "SELECT t.office, t.id, t.number, m.at_ms FROM tip_measure m JOIN tip t ON t.id = m.tip_id
                       WHERE m.action = 'stop' AND m.done_ms IS NULL ORDER BY m.at_ms, m.id";
+        Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
+    }
+
+    /// Stops that stand and boxes of their offices that were never told: tip, measure, box.
+    pub(crate) async fn untold_stops(&self) -> Result<Vec<(String, String, String)>, DbError> {
+        let select = "SELECT m.tip_id, m.id, b.id FROM tip_measure m JOIN tip t ON t.id = m.tip_id JOIN box b ON b.office = t.office
+                      WHERE m.action = 'stop' AND m.done_ms IS NULL AND NOT EXISTS (SELECT 1 FROM box_order o
+                        WHERE o.tip_id = m.tip_id AND o.kind = 'stop' AND o.about = 'S-' || m.id AND o.box = b.id)";
         Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
     }
 }

@@ -258,7 +258,7 @@ impl Tx {
         Ok(())
     }
 
-    /// `false` when the tip has no such sample.
+    /// `false` when the tip has no such sample without a result.
     pub(crate) async fn sample_result(
         &mut self,
         tip: &str,
@@ -266,7 +266,8 @@ impl Tx {
         result: &str,
         now_ms: i64,
     ) -> Result<bool, DbError> {
-        let update = "UPDATE tip_sample SET result = $3, result_ms = $4 WHERE id = $2 AND tip_id = $1";
+        let update =
+            "UPDATE tip_sample SET result = $3, result_ms = $4 WHERE id = $2 AND tip_id = $1 AND result_ms IS NULL";
         let query = sqlx::query(update).bind(tip).bind(id).bind(result).bind(now_ms);
         Ok(query.execute(&mut **self).await?.rows_affected() == 1)
     }

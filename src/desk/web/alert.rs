@@ -11,12 +11,11 @@ use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
 use super::span::{Place, Span};
-use crate::clock::UtcMillis;
 use crate::desk::access::Need;
 use crate::desk::alert::{State, Step};
 use crate::desk::db::alerts::{ActionRow, AlertRow};
 use crate::desk::duty;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 use crate::desk::orders;
 
 /// Messages of the box on the page: an event that lasts says something every minute.
@@ -54,7 +53,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 (candidates(&ctx, &body))
                 (messages(&ctx, &revisions, said))
             }
-            div.side-column { (steps(&ctx, &row)) (super::orders::part(&ctx, &row, &body, &given)) (history_list(&ctx, &history)) }
+            div.side-column { (steps(&ctx, &row, &body)) (super::orders::part(&ctx, &row, &body, &given)) (history_list(&ctx, &history)) }
         }
     };
     Ok(page(&ctx, &ctx.value("rule", &row.rule), "/alerts", &content))
@@ -99,7 +98,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
         body.pointer("/data/check/basis").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let basis: Vec<&str> = basis.collect();
     // By the box's clock; of an event that lasts, the best picture comes later.
-    let best = data("/capture/best").and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let best = moment(body, "/data/capture/best").map(|t| t.0);
     let best = best.filter(|at| (at - row.at_ms).abs() >= 1000);
     let object = data("/object/label").map(|l| {
         let score = body.pointer("/data/object/score").and_then(Value::as_f64).unwrap_or(0.0);
@@ -185,9 +184,9 @@ fn pretty(body: &str) -> String {
     parsed.unwrap_or_else(|_| body.to_owned())
 }
 
-fn steps(ctx: &Ctx, row: &AlertRow) -> Markup {
+fn steps(ctx: &Ctx, row: &AlertRow, body: &Value) -> Markup {
     let open = row.state != State::Closed.as_str();
-    let known = duty::facts(row);
+    let known = duty::facts(row, body);
     let button = |step: &str, key: &str, mark: &str| {
         html! {
             form method="post" action={ "/alerts/" (row.id) "/" (step) } { (token(ctx)) (facts_field(&known)) button data-act=(step) { (ctx.t(key)) @if !mark.is_empty() { kbd { (mark) } } } }

@@ -144,7 +144,7 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize,
     let open = row.state != State::Closed.as_str();
     html! {
         article.alert #{ "a-" (row.id) } tabindex="0" data-id=(row.id) data-severity=(row.severity) data-at=(row.at_ms)
-            data-state=(row.state) data-group=(row.group_key) data-facts=[open.then(|| duty::facts(row))] data-call=[calls_since(row)] aria-label={ (title) " – " (row.place) } {
+            data-state=(row.state) data-group=(row.group_key) data-facts=[open.then(|| duty::facts(row, &body))] data-call=[calls_since(row)] aria-label={ (title) " – " (row.place) } {
             (thumbnail(ctx, row))
             div.text {
                 p.line { (parts::severity(ctx, row.severity)) strong { a href={ "/alerts/" (row.id) } { (title) } }

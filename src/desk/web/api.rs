@@ -10,6 +10,7 @@ use super::alerts::wanted;
 use super::page::{Answer, Ctx, OrProblem};
 use crate::desk::db::alerts::AlertRow;
 use crate::desk::db::tips::{TipRow, Wanted as WantedTips};
+use crate::desk::message::parsed;
 
 /// Entries at most, unless asked otherwise.
 const LIMIT: i64 = 150;
@@ -18,10 +19,6 @@ const MAX_LIMIT: i64 = 1000;
 
 fn limit(query: &HashMap<String, String>) -> i64 {
     query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(LIMIT).clamp(1, MAX_LIMIT)
-}
-
-fn parsed(body: &str) -> Value {
-    serde_json::from_str(body).unwrap_or(Value::Null)
 }
 
 fn alert_json(a: &AlertRow) -> Value {
@@ -54,7 +51,10 @@ pub(crate) async fn alert(Extension(ctx): Extension<Ctx>, Path(id): Path<String>
     let history = db.alert_history(&id).await.or_problem(&ctx)?;
     let orders = db.orders(&id).await.or_problem(&ctx)?;
     let mut out = alert_json(&row);
-    out["message"] = parsed(&row.body);
+    let body = parsed(&row.body);
+    // What a dismissal or a closing must name.
+    out["facts"] = crate::desk::duty::facts(&row, &body).into();
+    out["message"] = body;
     let acts = history.iter().map(
         |a| json!({"at_ms": a.at_ms, "account": a.account, "action": a.action, "reason": a.reason, "note": a.note}),
     );

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::page::Ctx;
 use super::parts;
-use crate::clock::{UtcMillis, utc_now};
+use crate::clock::utc_now;
 use crate::desk::db::places::BoxRow;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 
 /// A box that is connected says how it is every minute; three times nothing is no chance, milliseconds.
 const STALE_MS: i64 = 180_000;
@@ -59,10 +59,6 @@ fn unknown(ctx: &Ctx) -> Markup {
 
 fn number(said: &Value, pointer: &str) -> Option<i64> {
     said.pointer(pointer).and_then(Value::as_i64)
-}
-
-fn moment(said: &Value, pointer: &str) -> Option<i64> {
-    UtcMillis::parse_rfc3339(&text(said, pointer)?).ok().map(|t| t.0)
 }
 
 /// Of when it is, and that it is old where a box that is there should have said more.
@@ -122,8 +118,8 @@ fn storage(ctx: &Ctx, said: &Value) -> Markup {
         @if let Some(video) = bytes("/storage/footage_bytes") {
             span { (ctx.t("status.video")) " " (video) @if let Some(held) = bytes("/storage/held_bytes") { " + " (held) " " (ctx.t("status.held")) } }
         }
-        @if let Some(from) = moment(said, "/storage/whole_from") { span { (ctx.t("status.whole_from")) " " (parts::time(ctx, from)) } }
-        @if let Some(oldest) = moment(said, "/storage/oldest") { span { (ctx.t("status.oldest")) " " (parts::time(ctx, oldest)) } }
+        @if let Some(from) = moment(said, "/storage/whole_from").map(|t| t.0) { span { (ctx.t("status.whole_from")) " " (parts::time(ctx, from)) } }
+        @if let Some(oldest) = moment(said, "/storage/oldest").map(|t| t.0) { span { (ctx.t("status.oldest")) " " (parts::time(ctx, oldest)) } }
         @if unwritable { (mark(Mark::Bad, ctx.t("status.unwritable"))) }
     }
 }
@@ -137,7 +133,7 @@ fn clock(ctx: &Ctx, b: &BoxRow, said: &Value) -> Markup {
             Some(false) => (mark(Mark::Bad, ctx.t("status.not_synchronised"))),
             None => span { "? " (ctx.t("status.synchronised_unknown")) },
         }
-        @if let Some(at) = moment(said, "/clock/synchronised_at") { span { (ctx.t("status.synchronised_at")) " " (parts::time(ctx, at)) } }
+        @if let Some(at) = moment(said, "/clock/synchronised_at").map(|t| t.0) { span { (ctx.t("status.synchronised_at")) " " (parts::time(ctx, at)) } }
         @if let Some(ms) = b.clock_ms { (mark(off(ms), &format!("{} {}", ctx.t("status.against_desk"), parts::offset(ctx, ms)))) }
         @if let Some(ms) = cameras { span { (ctx.t("status.against_cameras")) " " (parts::offset(ctx, ms)) } }
     }

@@ -27,7 +27,7 @@ use crate::desk::db::DbError;
 use crate::desk::db::alerts::AlertRow;
 use crate::desk::db::orders::OrderRow;
 use crate::desk::db::places::BoxRow;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 use crate::desk::orders::{self, Ask};
 
 /// Longest hold that boxes take, milliseconds.
@@ -391,7 +391,7 @@ fn hold(ctx: &Ctx, place: &Place, span: Span, o: &OrderRow, all: &[OrderRow]) ->
         return None;
     }
     let body: Value = serde_json::from_str(&o.body).unwrap_or(Value::Null);
-    let time = |p: &str| text(&body, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let time = |p: &str| moment(&body, p).map(|t| t.0);
     let (from, to) = (time("/from")?, time("/to")?);
     let releases = || all.iter().filter(|r| r.kind == "release" && r.about == o.id);
     let stands = o.ok != Some(0) && releases().all(|r| r.ok == Some(0));

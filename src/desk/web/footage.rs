@@ -17,7 +17,7 @@ use super::recorded::Recorded;
 use crate::clock::UtcMillis;
 use crate::desk::boxes::BoxError;
 use crate::desk::db::alerts::AlertRow;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 
 /// Video around a moment that is no event of its own, milliseconds.
 const AROUND_MS: i64 = 15_000;
@@ -59,7 +59,7 @@ fn place(row: &AlertRow) -> Option<Place> {
 
 /// Camera and time of an alert, with what its event names.
 pub(crate) fn around(row: &AlertRow, body: &Value) -> Option<(String, UtcMillis, UtcMillis)> {
-    let time = |p: &str| text(body, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok());
+    let time = |p: &str| moment(body, p);
     let named = (text(body, "/data/footage/camera"), time("/data/footage/from"), time("/data/footage/to"));
     if let (Some(camera), Some(from), Some(to)) = named {
         return Some((camera, from, to));
@@ -134,7 +134,7 @@ pub(crate) fn save_form(ctx: &Ctx, action: &str) -> Markup {
 }
 
 fn found(ctx: &Ctx, manifest: &Value) -> Markup {
-    let time = |p: &str| text(manifest, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0);
+    let time = |p: &str| moment(manifest, p).map(|t| t.0);
     html! {
         p.line.soft { (ctx.t("footage.range")) ": " (parts::maybe_time(ctx, time("/found/from"))) " " (ctx.t("until")) " " (parts::maybe_time(ctx, time("/found/to")))
             @if manifest["complete"] == true { span.good { (ctx.t("footage.complete")) } }

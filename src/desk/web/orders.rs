@@ -13,7 +13,7 @@ use crate::desk::access::Need;
 use crate::desk::db::alerts::AlertRow;
 use crate::desk::db::orders::OrderRow;
 use crate::desk::message::text;
-use crate::desk::orders::{Ask, visit_of};
+use crate::desk::orders::{Ask, is_released, visit_of};
 
 /// Footage held around an alert, unless somebody says otherwise, milliseconds.
 const BEFORE_MS: i64 = 5 * 60_000;
@@ -76,7 +76,7 @@ fn hold_form(ctx: &Ctx, row: &AlertRow, camera: &str, from: UtcMillis, to: UtcMi
 }
 
 fn order(ctx: &Ctx, row: &AlertRow, o: &OrderRow, all: &[OrderRow]) -> Markup {
-    let released = all.iter().any(|r| r.kind == "release" && r.about == o.id && r.ok != Some(0));
+    let released = is_released(&o.id, all);
     let free = o.kind == "hold" && o.ok != Some(0) && !released;
     html! {
         (parts::time(ctx, o.at_ms)) " · " strong { (o.account) } " " (ctx.value("order", &o.kind)) " "

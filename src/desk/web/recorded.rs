@@ -4,8 +4,7 @@
 use serde_json::Value;
 
 use super::span::Span;
-use crate::clock::UtcMillis;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 
 /// A time without video.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +56,7 @@ pub(crate) struct Recorded {
 }
 
 fn time(value: &Value, place: &str) -> Option<i64> {
-    text(value, place).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0)
+    moment(value, place).map(|t| t.0)
 }
 
 impl Recorded {
@@ -117,6 +116,7 @@ impl Recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UtcMillis;
     use serde_json::json;
 
     fn at(s: i64) -> String {

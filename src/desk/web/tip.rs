@@ -17,12 +17,16 @@ use crate::clock::utc_now;
 use crate::desk::access::Need;
 use crate::desk::db::tips::{Sample, TipAction, TipRow};
 use crate::desk::duty::DutyError;
+use crate::desk::room::new_id;
 use crate::desk::tip::{self, ACTIONS, MONEY, Money, RESULTS, State, Step};
 use crate::desk::tip_measures as measures;
-use crate::desk::tips_duty::{self, Draft, is_seen, may_enter, may_step};
+use crate::desk::tips_duty::{self, Draft, enters, is_seen, may_step};
 
 /// Fields of forms that take long to write.
-const WRITTEN: [&str; 6] = ["text", "reason", "basis", "note", "outcome", "subject"];
+const WRITTEN: [&str; 13] = [
+    "text", "reason", "basis", "note", "outcome", "subject", "amount", "decision", "decl", "code", "seal", "lab",
+    "result",
+];
 
 /// A form that was not taken.
 pub(crate) struct Kept<'a> {
@@ -91,7 +95,9 @@ async fn shown(ctx: &Ctx, id: &str, kept: Option<&Kept<'_>>) -> Answer {
 /// Why it was not taken; and what was written, where its form is no longer on the page.
 fn refused(ctx: &Ctx, t: &TipRow, kept: &Kept<'_>) -> Markup {
     let draft = t.state == State::Draft.as_str() && ctx.may(Need::DraftTips);
-    let offered = offered(ctx, t).contains(&kept.step) || (kept.step == "edit" && draft) || kept.step == "measure";
+    let offered = offered(ctx, t).contains(&kept.step)
+        || (kept.step == "edit" && draft)
+        || (kept.step == "measure" && enters(&ctx.user, t));
     let written = WRITTEN.map(|name| kept.post.get(name)).into_iter().filter(|text| !offered && !text.is_empty());
     html! {
         p.alarm role="alert" { (ctx.t(kept.why)) }
@@ -144,13 +150,9 @@ fn steps(ctx: &Ctx, offices: &Offices, t: &TipRow, kept: Option<&Kept<'_>>) -> M
             @if mine.is_empty() && any && !draft { p.hint { (ctx.t("tip.wait_other")) } }
             @for (i, step) in mine.iter().enumerate() { (step_form(ctx, t, step, i == 0, kept)) }
             @if draft { details open[is("edit")] { summary data-act="edit" { (ctx.t("tip.edit")) } (edit_form(ctx, offices, t, kept)) } }
-            @if may_enter(&ctx.user, t) && is_worked_on(t) { details open[is("measure")] { summary data-act="measure" { (ctx.t("actions")) } (tip_measures::form(ctx, t, kept)) } }
+            @if enters(&ctx.user, t) { details open[is("measure")] { summary data-act="measure" { (ctx.t("actions")) } (tip_measures::form(ctx, t, kept)) } }
         }
     }
-}
-
-pub(crate) fn is_worked_on(t: &TipRow) -> bool {
-    State::parse(&t.state).is_some_and(|s| !matches!(s, State::Draft | State::Cancelled | State::Merged))
 }
 
 /// The version that a form is about goes with it.
@@ -217,7 +219,7 @@ fn edit_form(ctx: &Ctx, offices: &Offices, t: &TipRow, kept: Option<&Kept<'_>>) 
 }
 
 fn samples_part(ctx: &Ctx, t: &TipRow, samples: &[Sample]) -> Markup {
-    let may = may_enter(&ctx.user, t) && is_worked_on(t);
+    let may = enters(&ctx.user, t);
     html! {
         @if may || !samples.is_empty() {
             h2 { (ctx.t("samples")) }
@@ -257,7 +259,7 @@ fn sample_form(ctx: &Ctx, t: &TipRow) -> Markup {
 }
 
 fn money_part(ctx: &Ctx, t: &TipRow, money: &[Money]) -> Markup {
-    let may = may_enter(&ctx.user, t) && is_worked_on(t);
+    let may = enters(&ctx.user, t);
     let sum = |kind: &str| money.iter().filter(|m| m.kind == kind).map(|m| m.amount_vnd).sum::<i64>();
     html! {
         @if may || !money.is_empty() {
@@ -294,7 +296,7 @@ fn money_row(ctx: &Ctx, t: &TipRow, m: &Money, all: &[Money], may: bool) -> Mark
 fn money_form(ctx: &Ctx, t: &TipRow) -> Markup {
     html! {
         form.filters.noprint method="post" action={ "/tips/" (t.id) "/work/money" } {
-            (token(ctx))
+            (token(ctx)) input type="hidden" name="once" value=(new_id(utc_now().0));
             label { (ctx.t("money.kind")) (parts::select("kind", "", Some(ctx.t("choose")), &parts::options(ctx, "money", &MONEY))) }
             label { (ctx.t("money.amount")) input name="amount" inputmode="numeric" required autocomplete="off"; }
             label { (ctx.t("money.decision")) input name="decision" autocomplete="off"; }
@@ -412,7 +414,7 @@ fn read_money(post: &Post) -> Result<Money, &'static str> {
     let typed = post.get("decl");
     let decl_key = if typed.is_empty() { None } else { Some(key_of(typed).ok_or("refusal.decl")?) };
     Ok(Money {
-        id: String::new(),
+        id: post.get("once").into(),
         kind: post.get("kind").into(),
         amount_vnd: tip::read_amount(post.get("amount")).map_err(tip::Refusal::key)?,
         decision: post.get("decision").chars().take(200).collect(),

@@ -11,16 +11,15 @@ use super::alerts::escaped;
 use super::form::{Post, Upload};
 use super::page::{Answer, Ctx, OrProblem, Problem, token};
 use super::parts;
-use super::tip::{back, is_worked_on};
-use crate::desk::access::Need;
+use super::tip::{back, not_taken};
 use crate::desk::attachment::{self, Kind, MAX_BYTES, MAX_FILES};
 use crate::desk::db::attachments::FileRow;
 use crate::desk::db::tips::{TipAction, TipRow};
-use crate::desk::tips_duty::is_seen;
+use crate::desk::tips_duty::{enters, is_seen};
 
 /// The files, and the form for another one.
 pub(crate) fn part(ctx: &Ctx, t: &TipRow, files: &[FileRow], history: &[TipAction]) -> Markup {
-    let may = ctx.may(Need::WorkTips) && is_worked_on(t);
+    let may = enters(&ctx.user, t);
     let settled = history.iter().filter(|a| a.action == "settle").map(|a| a.at_ms).max();
     let there = files.iter().filter(|f| f.withdrawn_ms.is_none()).count();
     let withdrawn = |f: &FileRow| may && attachment::may_withdraw(f, t.settled_ms.is_some(), settled);
@@ -59,7 +58,7 @@ fn row(ctx: &Ctx, t: &TipRow, f: &FileRow, may_withdraw: bool) -> Markup {
 
 /// The token stands before the file: what nobody vouches for is not read.
 fn upload_form(ctx: &Ctx, t: &TipRow) -> Markup {
-    let kinds = ["application/pdf", "image/jpeg", "image/png"].join(",");
+    let kinds = Kind::ALL.map(Kind::media_type).join(",");
     html! {
         form.filters.noprint method="post" enctype="multipart/form-data" action={ "/tips/" (t.id) "/files" } {
             (token(ctx))
@@ -75,16 +74,20 @@ pub(crate) async fn upload(Path(id): Path<String>, upload: Upload) -> Answer<Res
     let ctx = &upload.post.ctx;
     let (name, bytes) = upload.file.as_ref().ok_or_else(|| Problem::refused(ctx.language, "refusal.file"))?;
     let note: String = upload.post.get("note").chars().take(1000).collect();
-    attachment::attach(&ctx.room, &ctx.user, &id, name, bytes, &note).await.or_problem(ctx)?;
-    Ok(back(&id))
+    match attachment::attach(&ctx.room, &ctx.user, &id, name, bytes, &note).await {
+        Ok(()) => Ok(back(&id)),
+        Err(error) => not_taken(&upload.post, &id, "file", &error).await,
+    }
 }
 
 /// Takes a file back.
 pub(crate) async fn withdraw(Path((id, file)): Path<(String, String)>, post: Post) -> Answer<Response> {
     let ctx = &post.ctx;
     let why: String = post.get("note").chars().take(1000).collect();
-    attachment::withdraw(&ctx.room, &ctx.user, &id, &file, &why).await.or_problem(ctx)?;
-    Ok(back(&id))
+    match attachment::withdraw(&ctx.room, &ctx.user, &id, &file, &why).await {
+        Ok(()) => Ok(back(&id)),
+        Err(error) => not_taken(&post, &id, "file_withdraw", &error).await,
+    }
 }
 
 /// Gives a file out, to be kept and never to be shown: what is in it is not ours.

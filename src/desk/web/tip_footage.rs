@@ -10,12 +10,11 @@ use super::alerts::escaped;
 use super::page::Ctx;
 use super::parts;
 use super::span::{Place, Span};
-use crate::clock::UtcMillis;
 use crate::desk::access::Need;
 use crate::desk::db::DbError;
 use crate::desk::db::orders::OrderRow;
 use crate::desk::db::tips::{Answer, TipRow};
-use crate::desk::message::{rule_of, text};
+use crate::desk::message::{moment, rule_of, text};
 
 /// Events of one answer on the page.
 const SHOWN_EVENTS: usize = 20;
@@ -148,7 +147,7 @@ fn event(ctx: &Ctx, place: &str, source: &str, e: &Value, alerts: &HashSet<Strin
 }
 
 fn at(value: &Value, pointer: &str) -> Option<i64> {
-    text(value, pointer).and_then(|t| UtcMillis::parse_rfc3339(&t).ok()).map(|t| t.0)
+    moment(value, pointer).map(|t| t.0)
 }
 
 /// A time as a box says it, in the duty room's time.

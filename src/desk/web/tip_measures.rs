@@ -10,17 +10,16 @@ use serde_json::Value;
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts;
-use super::tip::{Kept, back, is_worked_on, not_taken, typed};
-use crate::clock::UtcMillis;
+use super::tip::{Kept, back, not_taken, typed};
 use crate::desk::boxes::BoxError;
 use crate::desk::db::measures::Measure;
 use crate::desk::db::orders::OrderRow;
 use crate::desk::db::tips::TipRow;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 use crate::desk::orders::is_released;
 use crate::desk::tip::{MEASURES, State};
 use crate::desk::tip_measures;
-use crate::desk::tips_duty::{is_seen, may_enter, may_step};
+use crate::desk::tips_duty::{enters, is_seen, may_step};
 
 /// The form of a new measure.
 pub(crate) fn form(ctx: &Ctx, t: &TipRow, kept: Option<&Kept<'_>>) -> Markup {
@@ -51,8 +50,8 @@ pub(crate) fn part(ctx: &Ctx, t: &TipRow, measures: &[Measure], orders: &[OrderR
 }
 
 fn row(ctx: &Ctx, t: &TipRow, m: &Measure, orders: &[OrderRow]) -> Markup {
-    let may = may_enter(&ctx.user, t) && is_worked_on(t);
-    let told: Vec<&OrderRow> = orders.iter().filter(|o| o.kind == "stop" && o.about == format!("S-{}", m.id)).collect();
+    let may = enters(&ctx.user, t);
+    let told: Vec<&OrderRow> = orders.iter().filter(|o| o.kind == "stop" && o.about == m.stop_id()).collect();
     let stop = m.action == "stop";
     html! {
         tr { td { (parts::time(ctx, m.at_ms)) " · " (m.account) } td { (ctx.value("action", &m.action)) } td.wrap { (m.note) }
@@ -144,7 +143,7 @@ fn states(ctx: &Ctx, said: &Result<Value, BoxError>) -> Markup {
         Err(error) => return html! { p.up { (ctx.t(error.key())) } },
     };
     let time = |h: &Value, p: &str| {
-        let at = text(h, p).and_then(|t| UtcMillis::parse_rfc3339(&t).ok());
+        let at = moment(h, p);
         at.map_or_else(|| "…".into(), |at| parts::time_text(ctx, at.0))
     };
     html! {

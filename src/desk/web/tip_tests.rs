@@ -358,6 +358,16 @@ async fn a_stop_goes_to_every_box_of_the_office_until_it_is_lifted() {
     assert!(page.contains("ĐANG DỪNG") && page.contains("gate-02") && page.contains("chờ trạm trả lời"), "{page}");
     let open = crate::desk::shift::open_items(&room.db).await.unwrap();
     assert_eq!(open.counts.get("stop"), Some(&1), "who comes on duty is told");
+    // Another exit is opened, and its box is heard for the first time.
+    let mut tx = room.db.write().await.unwrap();
+    tx.boxes_seen(&[("15BB", "gate-03")].into(), 0).await.unwrap();
+    tx.commit().await.unwrap();
+    for told in [3, 3] {
+        crate::desk::tip_measures::tell_new_boxes(&room).await.unwrap();
+        let sent = stops().await;
+        assert_eq!((sent.len(), sent[told - 1].0.as_str()), (told, "gatewatch/v1/15BB/gate-03"), "once");
+        assert_eq!(sent[told - 1].1, *first, "the same words");
+    }
     let id = room.db.measures(&tip.id).await.unwrap()[0].id.clone();
     let done = format!("/tips/{}/work/done", tip.id);
     assert_eq!(post(&room, "maker", &done, &[("measure", &id)]).await.status, StatusCode::CONFLICT, "a reason");
@@ -366,10 +376,44 @@ async fn a_stop_goes_to_every_box_of_the_office_until_it_is_lifted() {
     assert_eq!(post(&room, "maker", &done, &lift).await.status, StatusCode::CONFLICT, "once");
     let sent = stops().await;
     let last = &sent.last().unwrap().1;
-    assert_eq!((sent.len(), &last["id"], &last["version"]), (4, &first["id"], &json!(2)));
+    assert_eq!((sent.len(), &last["id"], &last["version"]), (6, &first["id"], &json!(2)));
     assert!(last["to"].is_string() && last["reason"] == "đã kiểm đủ", "{last}");
     let page = get(&room, "maker", &format!("/tips/{}", tip.id)).await.text;
     assert!(page.contains("Bỏ dừng đưa hàng qua KVGS") && !page.contains("ĐANG DỪNG"), "{page}");
+    crate::desk::tip_measures::tell_new_boxes(&room).await.unwrap();
+    assert_eq!(stops().await.len(), 6, "what is lifted is told to nobody new");
+}
+
+#[tokio::test]
+async fn a_form_that_is_sent_twice_counts_once_and_what_is_refused_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let maker = maker(&room).await;
+    let tip = tip_in(&room, &maker, "15BB", "checking").await;
+    let page = get(&room, "maker", &format!("/tips/{}", tip.id)).await.text;
+    let once = page.split("name=\"once\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let pay = async |amount: &str| {
+        let form = [("once", once.as_str()), ("kind", "fine"), ("amount", amount), ("decision", "QĐ 12")];
+        post(&room, "maker", &format!("/tips/{}/work/money", tip.id), &form).await
+    };
+    let refused = pay("457 triệu").await;
+    assert!(refused.status == StatusCode::CONFLICT && refused.text.contains("457 triệu"), "{}", refused.text);
+    for (amount, lines) in [("457.000.000", 1), ("457.000.000", 1), ("45.000.000", 2)] {
+        assert_eq!(pay(amount).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(room.db.money(&tip.id).await.unwrap().len(), lines, "{amount}");
+    }
+    // A laboratory speaks once.
+    let work = async |step: &str, form: Form<'_>| {
+        post(&room, "maker", &format!("/tips/{}/work/{step}", tip.id), form).await.status
+    };
+    assert_eq!(work("sample", &[("code", "M1")]).await, StatusCode::SEE_OTHER);
+    let sample = room.db.samples(&tip.id).await.unwrap()[0].id.clone();
+    let says = |result| [("sample", sample.clone()), ("result", result)];
+    for (result, status) in [("HS 3901", StatusCode::SEE_OTHER), ("chưa rõ", StatusCode::CONFLICT)] {
+        let [(a, id), (b, word)] = says(result.to_owned());
+        assert_eq!(work("sample_result", &[(a, &id), (b, &word)]).await, status, "{result}");
+    }
+    assert_eq!(room.db.samples(&tip.id).await.unwrap()[0].result, "HS 3901");
 }
 
 #[tokio::test]
