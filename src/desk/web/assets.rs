@@ -28,8 +28,8 @@ pub(crate) fn note_shown(ctx: &Ctx) {
 }
 
 /// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all. Its address has its
-/// digest, so nobody has it but from a page that showed it, which is in the audit, or from somebody else: then it is a look of
-/// its own.
+/// digest, so nobody has it but from a page that showed it, which is in the audit, or from somebody else: it is a look of its own
+/// where its reader was shown no alerts for a while.
 pub(crate) async fn picture(
     Extension(ctx): Extension<Ctx>,
     Path((event, sha256)): Path<(String, String)>,

@@ -241,7 +241,7 @@ pub fn api_document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "gatewatch desk", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit; pictures belong to the page that showed them."
+            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit; a picture is by itself where its reader was shown no alerts within ten minutes."
         },
         "paths": paths,
         "components": {"securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gw-session",
