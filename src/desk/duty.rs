@@ -37,7 +37,7 @@ impl From<sqlx::Error> for DutyError {
 pub(crate) fn facts(row: &AlertRow, body: &Value) -> String {
     let of = |pointer| body.pointer(pointer).cloned().unwrap_or_default();
     let known = json!([row.severity, row.rule, of("/data/check/answer"), of("/data/link/verdict"), row.asked_by]);
-    digest(&known.to_string())
+    digest(known.to_string())
 }
 
 /// Takes a step with an alert. `known`: the [`facts`] of the page on which somebody decided, where it matters.
