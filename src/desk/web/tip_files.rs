@@ -142,15 +142,7 @@ mod tests {
     use crate::desk::web::tests::{room, sign_in_as};
 
     fn leader() -> User {
-        User {
-            name: "binh".into(),
-            display: "Bình".into(),
-            role: Role::ShiftLeader,
-            scope: Scope::all(),
-            csrf: String::new(),
-            session: String::new(),
-            must_change: false,
-        }
+        User { name: "binh".into(), role: Role::ShiftLeader, ..crate::desk::access::tests::user() }
     }
 
     /// A tip that is being checked.
