@@ -301,11 +301,11 @@ fn score_rules(a: &ScoreArgs) -> anyhow::Result<()> {
             for seed in a.seed..a.seed + seeds {
                 for (drill, samples, truth) in &played {
                     let spoil = Spoil { nth, noise, swaps, seed };
-                    let messages = score::play(drill, samples, spoil)?;
+                    let outcome = score::play(drill, samples, spoil)?;
                     if a.events {
-                        tell(drill, truth, &messages);
+                        tell(drill, truth, &outcome.messages);
                     }
-                    for (rule, row) in score::score(&messages, truth, score::interval_ms(nth)) {
+                    for (rule, row) in score::score(&outcome, truth, score::interval_ms(nth)) {
                         rows.entry(rule).or_insert_with(score::Row::default).add(&row);
                     }
                 }
@@ -347,12 +347,13 @@ fn score_live(a: &ScoreArgs, drills: &[Prepared]) -> anyhow::Result<()> {
                 tell(drill, truth, &played.messages);
             }
             eprintln!("{}: {} pictures analysed, {} missed", drill.name, played.analysed, played.overwritten);
-            for rule in &played.silent {
-                eprintln!("{}: {rule} is not counted, the model knows none of its classes", drill.name);
+            let silent = |h: &score::Happened| played.silent.contains(&h.rule.as_str());
+            let (unserved, truth): (Vec<_>, Vec<_>) = truth.iter().cloned().partition(silent);
+            for happened in unserved {
+                rows.entry(happened.rule).or_insert_with(score::Row::default).unserved += 1;
             }
-            let counts = |h: &&score::Happened| !played.silent.contains(&h.rule.as_str());
-            let truth: Vec<_> = truth.iter().filter(counts).cloned().collect();
-            for (rule, row) in score::score(&played.messages, &truth, interval_ms) {
+            let outcome = score::Outcome { messages: played.messages, swaps: Vec::new() };
+            for (rule, row) in score::score(&outcome, &truth, interval_ms) {
                 rows.entry(rule).or_insert_with(score::Row::default).add(&row);
             }
         }

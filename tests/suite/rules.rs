@@ -12,30 +12,34 @@ use gatewatch::rules::{EndReason, Phase, RuleKind};
 use gatewatch::simulate::score::{Row, Spoil, all, interval_ms, play, samples, score, table, truth};
 use gatewatch::store::{Store, StoreOptions};
 
-/// The figures of one condition over all drills and these seeds, with starts off by so many intervals at most; every
+type Rows = BTreeMap<RuleKind, Row>;
+
+/// The figures of one condition over all drills and these seeds, with starts off by one interval at most, and by two; every
 /// message is checked on the way.
-fn figures(spoil: Spoil, seeds: std::ops::Range<u64>, intervals: i64) -> BTreeMap<RuleKind, Row> {
+fn figures(spoil: Spoil, seeds: std::ops::Range<u64>) -> [Rows; 2] {
     let validator = jsonschema::validator_for(&event_schema()).unwrap();
-    let mut rows: BTreeMap<RuleKind, Row> = BTreeMap::new();
+    let mut all_rows = [Rows::new(), Rows::new()];
     for drill in all() {
         let samples = samples(&drill).unwrap();
         let truth = truth(&drill, &samples);
         for seed in seeds.clone() {
-            let messages = play(&drill, &samples, Spoil { seed, ..spoil }).unwrap();
-            for message in &messages {
+            let outcome = play(&drill, &samples, Spoil { seed, ..spoil }).unwrap();
+            for message in &outcome.messages {
                 let mut message = message.clone();
                 message.data.sequence.seq = 1;
                 let value = serde_json::to_value(&message).unwrap();
                 let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
                 assert!(errors.is_empty(), "{}: {errors:?} in {value:#}", drill.name);
             }
-            whole_lives(&messages, drill.name);
-            for (rule, row) in score(&messages, &truth, intervals * interval_ms(spoil.nth)) {
-                rows.entry(rule).or_default().add(&row);
+            whole_lives(&outcome.messages, drill.name);
+            for (intervals, rows) in (1..).zip(&mut all_rows) {
+                for (rule, row) in score(&outcome, &truth, intervals * interval_ms(spoil.nth)) {
+                    rows.entry(rule).or_default().add(&row);
+                }
             }
         }
     }
-    rows
+    all_rows
 }
 
 /// One `new`, revisions without holes, and one message that closes; nothing after it.
@@ -59,7 +63,7 @@ fn whole_lives(messages: &[EventMessage], drill: &str) {
     }
 }
 
-fn sum(rows: &BTreeMap<RuleKind, Row>) -> Row {
+fn sum(rows: &Rows) -> Row {
     let mut sum = Row::default();
     rows.values().for_each(|row| sum.add(row));
     sum
@@ -68,7 +72,7 @@ fn sum(rows: &BTreeMap<RuleKind, Row>) -> Row {
 #[test]
 fn with_true_boxes_every_rule_reports_all_that_happened_and_nothing_else() {
     for nth in [1, 2, 5] {
-        let rows = figures(Spoil { nth, noise: false, swaps: false, seed: 0 }, 1..2, 1);
+        let [rows, _] = figures(Spoil { nth, noise: false, swaps: false, seed: 0 }, 1..2);
         let text = table(&rows);
         println!("{} ms apart\n{text}", interval_ms(nth));
         let happened: BTreeSet<_> = rows.iter().filter(|(_, r)| r.happened > 0).map(|(rule, _)| *rule).collect();
@@ -87,23 +91,36 @@ fn with_true_boxes_every_rule_reports_all_that_happened_and_nothing_else() {
 #[test]
 fn exchanged_names_of_tracks_change_no_event() {
     for nth in [1, 2, 5] {
-        let rows = figures(Spoil { nth, noise: false, swaps: true, seed: 0 }, 1..4, 1);
-        let all = sum(&rows);
-        assert!(all.recall() == 1.0 && all.precision() >= 0.98, "{} ms apart\n{}", interval_ms(nth), table(&rows));
+        let [rows, _] = figures(Spoil { nth, noise: false, swaps: true, seed: 0 }, 1..4);
+        let (all, text) = (sum(&rows), table(&rows));
+        println!("{} ms apart\n{text}", interval_ms(nth));
+        assert!(all.recall() == 1.0 && all.precision() >= 0.98, "{} ms apart\n{text}", interval_ms(nth));
+        for (rule, row) in &rows {
+            assert!(row.swaps > 0, "no names were exchanged around {}\n{text}", rule.as_str());
+        }
     }
 }
 
+/// One vehicle in twenty is two boxes all along, and so two things to rules about single ones: of what is reported less is
+/// true than of what is missed.
 #[test]
-fn with_noise_some_are_late_but_nothing_critical_is_missed() {
-    for nth in [1, 2, 5] {
-        let noisy = Spoil { nth, noise: true, swaps: false, seed: 0 };
-        let rows = figures(noisy, 1..4, 1);
-        let (all, text) = (sum(&rows), table(&rows));
-        assert!(all.recall() >= 0.95 && all.precision() >= 0.95, "{} ms apart\n{text}", interval_ms(nth));
+fn with_noise_some_are_late_but_no_rule_fails_and_nothing_critical_is_missed() {
+    let measured = [1, 2, 5].map(|nth| (nth, figures(Spoil { nth, noise: true, swaps: false, seed: 0 }, 1..6)));
+    for (nth, [rows, late]) in &measured {
+        println!("{} ms apart\n{}\nwithin two:\n{}", interval_ms(*nth), table(rows), table(late));
+    }
+    for ((nth, [rows, late]), precise) in measured.iter().zip([0.8, 0.8, 0.7]) {
+        let (all, text) = (sum(rows), table(late));
+        assert!(all.recall() >= 0.94 && all.precision() >= 0.91, "{} ms apart\n{}", interval_ms(*nth), table(rows));
         // A missed box at the very line makes a crossing one picture late.
-        let late = figures(noisy, 1..4, 2);
+        let all = sum(late);
+        assert!(all.recall() >= 0.98 && all.precision() >= 0.95, "{} ms apart\n{text}", interval_ms(*nth));
+        for (rule, row) in late {
+            let enough = row.recall() >= 0.8 && row.precision() >= precise;
+            assert!(enough, "{}, {} ms apart\n{text}", rule.as_str(), interval_ms(*nth));
+        }
         for rule in [RuleKind::GateOutNotReleased, RuleKind::OpenedWithoutInspection] {
-            assert_eq!(late[&rule].recall(), 1.0, "{} ms apart\n{}", interval_ms(nth), table(&late));
+            assert_eq!(late[&rule].recall(), 1.0, "{} ms apart\n{text}", interval_ms(*nth));
         }
     }
 }
@@ -123,8 +140,8 @@ async fn events_of_every_lasting_rule_that_a_kill_left_open_are_ended_once() {
     let store = Store::open(options()).await.unwrap();
     let mut open = BTreeSet::new();
     for drill in all() {
-        let messages = play(&drill, &samples(&drill).unwrap(), Spoil { nth: 1, noise: false, swaps: false, seed: 1 });
-        for message in messages.unwrap() {
+        let outcome = play(&drill, &samples(&drill).unwrap(), Spoil { nth: 1, noise: false, swaps: false, seed: 1 });
+        for message in outcome.unwrap().messages {
             if message.data.revision == 1 && message.data.capture.end.is_none() && open.insert(message.data.rule) {
                 store.record(new_message(message, None, &topics, 2, None)).await.unwrap();
             }

@@ -13,7 +13,7 @@ mod truth;
 
 pub use drills::{Drill, START, Windows, all};
 pub use live::{Live, Played, play_live};
-pub use play::{Spoil, play};
+pub use play::{Outcome, Spoil, play};
 pub use table::{Row, score, table};
 pub use truth::{Happened, Sample, Seen, samples, truth};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::drills::{Drill, START};
 use super::facts::Facts;
 use super::interval_ms;
-use super::truth::{SIZE, Sample};
+use super::truth::{SIZE, Sample, Seen};
 use crate::camera::{Frame, OwnedI420};
 use crate::clock::{FrameTime, MonoMillis, UtcMillis};
 use crate::config::{EventsConfig, RegisterConfig, SiteConfig, TrackerConfig};
@@ -23,20 +23,35 @@ use crate::vision::Detection;
 
 /// Hidden by more than this a thing is not seen.
 const HIDDEN: f32 = 0.7;
-/// Seconds between two injected swaps, about.
-const SWAP_EVERY_S: f64 = 15.0;
+/// Seconds between two exchanges of names.
+const SWAP_EVERY_S: (f32, f32) = (8.0, 20.0);
+/// Seconds between two false boxes, and how long one stands.
+const FALSE_EVERY_S: (f32, f32) = (20.0, 40.0);
+const FALSE_FOR_S: (f32, f32) = (1.0, 2.0);
+/// Share of the vehicles that are seen as two boxes all along.
+const DOUBLED: f32 = 0.05;
 
 /// How the boxes are spoilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spoil {
     /// Only every nth picture is analysed.
     pub nth: u32,
-    /// Boxes tremble by some 2 % of their size, one in twenty is missed, false ones appear, scores vary.
+    /// Boxes tremble by some 2 % of their size, one in twenty is missed, a false one stands for 1 to 2 s every half a minute,
+    /// one vehicle in twenty is two boxes, scores vary.
     pub noise: bool,
     /// Now and then two tracks exchange their names.
     pub swaps: bool,
     /// Same seed, same spoiling.
     pub seed: u64,
+}
+
+/// What came of a drill.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// All messages, in order.
+    pub messages: Vec<EventMessage>,
+    /// Seconds at which two tracks exchanged their names.
+    pub swaps: Vec<f64>,
 }
 
 struct Player<'a> {
@@ -51,14 +66,19 @@ struct Player<'a> {
     rng: Rng,
     spoil: Spoil,
     renamed: BTreeMap<TrackId, TrackId>,
-    last_swap: f64,
+    swaps: Vec<f64>,
+    next_swap: f64,
+    /// Of the drill's own swaps so many were done.
+    forced: usize,
+    /// The next false box, or the present one: from when, until when, where.
+    ghost: (f64, f64, Rect),
 }
 
-/// All messages of the drill, in order. At the end the camera is lost.
+/// Plays a drill. At the end the camera is lost.
 ///
 /// # Errors
 /// When a feed of the drill cannot be read.
-pub fn play(drill: &Drill, samples: &[Sample], spoil: Spoil) -> anyhow::Result<Vec<EventMessage>> {
+pub fn play(drill: &Drill, samples: &[Sample], spoil: Spoil) -> anyhow::Result<Outcome> {
     let mut player = Player::new(drill, spoil)?;
     let step_s = interval_ms(spoil.nth) as f64 / 1000.0;
     let (mut messages, mut number) = (Vec::new(), 0_u64);
@@ -68,8 +88,9 @@ pub fn play(drill: &Drill, samples: &[Sample], spoil: Spoil) -> anyhow::Result<V
             number += 1;
         }
     }
+    let swaps = std::mem::take(&mut player.swaps);
     messages.extend(player.close(number));
-    Ok(messages)
+    Ok(Outcome { messages, swaps })
 }
 
 impl<'a> Player<'a> {
@@ -86,6 +107,8 @@ impl<'a> Player<'a> {
         };
         let register = Register::default();
         register.apply_all(Vec::new(), Some(START));
+        let mut rng = Rng(spoil.seed);
+        let (next_swap, ghost) = (f64::from(rng.range(SWAP_EVERY_S.0, SWAP_EVERY_S.1)), ghost(&mut rng, 0.0));
         Ok(Self {
             drill,
             config: RegisterConfig { grace_before_s: 0, grace_after_s: 0, ..RegisterConfig::default() },
@@ -95,10 +118,13 @@ impl<'a> Player<'a> {
             rules: AreaRules::new(&drill.camera, &zone, &events),
             life: Lifecycle::new(context)?,
             planes: Arc::new(OwnedI420::filled(SIZE.0, SIZE.1, 120, 128, 128)),
-            rng: Rng(spoil.seed),
+            rng,
             spoil,
             renamed: BTreeMap::new(),
-            last_swap: 0.0,
+            swaps: Vec::new(),
+            next_swap,
+            forced: 0,
+            ghost,
         })
     }
 
@@ -139,37 +165,70 @@ impl<'a> Player<'a> {
         let visible = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && o.rect.area() > 64.0);
         let mut found: Vec<Detection> = visible.map(|o| Detection::whole(o.label.clone(), 0.9, o.rect)).collect();
         if self.spoil.noise {
+            let seed = self.spoil.seed;
+            let doubled = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && is_doubled(o, seed));
+            found.extend(doubled.map(|o| Detection::whole(o.label.clone(), 0.9, front(&o.rect))));
             let rng = &mut self.rng;
             found.retain(|_| !rng.chance(0.05));
             for d in &mut found {
                 d.rect = tremble(rng, d.rect);
                 d.score = rng.range(0.45, 0.95);
             }
-            if rng.chance(0.05) {
-                let (x, y) = (rng.range(0.0, SIZE.0 as f32 - 60.0), rng.range(200.0, SIZE.1 as f32 - 80.0));
-                let rect = Rect { x0: x, y0: y, x1: x + 50.0, y1: y + 70.0 };
-                found.push(Detection::whole("person".into(), 0.5, rect));
+            if sample.t >= self.ghost.1 {
+                self.ghost = ghost(rng, sample.t);
             }
+            let (from, _, rect) = self.ghost;
+            found.extend((sample.t >= from).then(|| Detection::whole("person".into(), 0.5, rect)));
         }
         found
     }
 
     /// Renames tracks; every now and then the names of two that are seen are exchanged.
     fn swap(&mut self, t: f64, tracks: &mut [Track]) {
-        let seen: Vec<TrackId> = tracks.iter().filter(|t| t.matched && t.confirmed).map(|t| t.id).collect();
-        if t - self.last_swap >= SWAP_EVERY_S && seen.len() >= 2 {
-            self.last_swap = t;
+        let seen: Vec<&Track> = tracks.iter().filter(|t| t.matched && t.confirmed).collect();
+        let of = |class: &str| seen.iter().find(|t| t.label.as_str() == class).map(|t| t.id);
+        let due = self.drill.swaps.get(self.forced).filter(|(at, _)| t >= *at);
+        if let Some((a, b)) = due.and_then(|(_, [a, b])| of(a).zip(of(b))) {
+            self.forced += 1;
+            self.exchange(t, a, b);
+        } else if t >= self.next_swap && seen.len() >= 2 {
+            self.next_swap = t + f64::from(self.rng.range(SWAP_EVERY_S.0, SWAP_EVERY_S.1));
             let first = self.rng.below(seen.len());
-            let (a, b) = (seen[first], seen[(first + 1) % seen.len()]);
-            let name = |id: &TrackId| self.renamed.get(id).copied().unwrap_or(*id);
-            let (name_a, name_b) = (name(&a), name(&b));
-            self.renamed.insert(a, name_b);
-            self.renamed.insert(b, name_a);
+            let other = (first + 1 + self.rng.below(seen.len() - 1)) % seen.len();
+            let (a, b) = (seen[first].id, seen[other].id);
+            self.exchange(t, a, b);
         }
         for track in tracks {
             track.id = self.renamed.get(&track.id).copied().unwrap_or(track.id);
         }
     }
+
+    fn exchange(&mut self, t: f64, a: TrackId, b: TrackId) {
+        self.swaps.push(t);
+        let name = |id: &TrackId| self.renamed.get(id).copied().unwrap_or(*id);
+        let (name_a, name_b) = (name(&a), name(&b));
+        self.renamed.insert(a, name_b);
+        self.renamed.insert(b, name_a);
+    }
+}
+
+/// A false box after `t` seconds: from when, until when, where.
+fn ghost(rng: &mut Rng, t: f64) -> (f64, f64, Rect) {
+    let from = t + f64::from(rng.range(FALSE_EVERY_S.0, FALSE_EVERY_S.1));
+    let until = from + f64::from(rng.range(FALSE_FOR_S.0, FALSE_FOR_S.1));
+    let (x, y) = (rng.range(0.0, SIZE.0 as f32 - 60.0), rng.range(200.0, SIZE.1 as f32 - 80.0));
+    (from, until, Rect { x0: x, y0: y, x1: x + 50.0, y1: y + 70.0 })
+}
+
+/// Whether a vehicle is seen as two boxes, all along.
+fn is_doubled(o: &Seen, seed: u64) -> bool {
+    let is_vehicle = matches!(o.label.as_str(), "car" | "bus" | "truck");
+    is_vehicle && Rng(seed.wrapping_mul(0x51_7C_C1).wrapping_add(u64::from(o.id))).chance(DOUBLED)
+}
+
+/// The second box of such a vehicle: its cab.
+fn front(r: &Rect) -> Rect {
+    Rect { x0: r.x1 - 0.4 * r.width(), y0: r.y0 + 0.2 * r.height(), ..*r }
 }
 
 fn tremble(rng: &mut Rng, r: Rect) -> Rect {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::drills::START;
+use super::play::Outcome;
 use super::truth::Happened;
 use crate::clock::UtcMillis;
 use crate::event::{EventId, EventMessage};
@@ -11,6 +12,8 @@ use crate::rules::{Phase, RuleKind};
 
 /// The truth is sampled so densely, milliseconds.
 const SAMPLE_MS: i64 = 50;
+/// Names exchanged so long before an event, seconds, may be of who is about to make it.
+const BEFORE_S: f64 = 10.0;
 
 /// Figures of one rule.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +28,10 @@ pub struct Row {
     pub delays: Vec<i64>,
     /// How far the reported length is from the true one, milliseconds, each; lasting events that were seen to end.
     pub length_errors: Vec<i64>,
+    /// Exchanges of names shortly before or during these events.
+    pub swaps: usize,
+    /// Events that happened and that the model cannot see, since it knows none of the rule's classes. Not among the others.
+    pub unserved: usize,
 }
 
 impl Row {
@@ -47,6 +54,8 @@ impl Row {
         self.matched += other.matched;
         self.delays.extend(&other.delays);
         self.length_errors.extend(&other.length_errors);
+        self.swaps += other.swaps;
+        self.unserved += other.unserved;
     }
 }
 
@@ -64,10 +73,10 @@ struct Reported {
     matched: bool,
 }
 
-/// Compares the messages of a drill with its truth; starts may differ by `tolerance_ms`.
+/// Compares what came of a drill with its truth; starts may differ by `tolerance_ms`.
 #[must_use]
-pub fn score(messages: &[EventMessage], truth: &[Happened], tolerance_ms: i64) -> BTreeMap<RuleKind, Row> {
-    let mut reported = reported(messages);
+pub fn score(outcome: &Outcome, truth: &[Happened], tolerance_ms: i64) -> BTreeMap<RuleKind, Row> {
+    let mut reported = reported(&outcome.messages);
     let mut rows: BTreeMap<RuleKind, Row> = BTreeMap::new();
     for r in &reported {
         rows.entry(r.rule).or_default().reported += 1;
@@ -75,6 +84,7 @@ pub fn score(messages: &[EventMessage], truth: &[Happened], tolerance_ms: i64) -
     for h in truth {
         let row = rows.entry(h.rule).or_default();
         row.happened += 1;
+        row.swaps += outcome.swaps.iter().filter(|t| (h.start - BEFORE_S..=h.end).contains(*t)).count();
         let off = |r: &Reported| (r.start_ms - millis(h.start)).abs();
         let candidates = reported.iter_mut().filter(|r| !r.matched && r.rule == h.rule && r.area == h.area);
         let best = candidates.min_by_key(|r| off(r)).filter(|r| off(r) <= tolerance_ms + SAMPLE_MS);
@@ -121,8 +131,8 @@ fn millis(seconds: f64) -> i64 {
 #[must_use]
 pub fn table(rows: &BTreeMap<RuleKind, Row>) -> String {
     let mut out = format!(
-        "{:<26} {:>5} {:>8} {:>7} {:>9} {:>9} {:>9} {:>13}\n",
-        "rule", "truth", "reported", "recall", "precision", "delay ms", "worst", "length err ms"
+        "{:<26} {:>5} {:>8} {:>7} {:>9} {:>9} {:>9} {:>13} {:>6}\n",
+        "rule", "truth", "reported", "recall", "precision", "delay ms", "worst", "length err ms", "swaps"
     );
     let mut sum = Row::default();
     for (rule, row) in rows {
@@ -134,6 +144,10 @@ pub fn table(rows: &BTreeMap<RuleKind, Row>) -> String {
 }
 
 fn line(out: &mut String, name: &str, row: &Row) {
+    if row.unserved > 0 && name != "all" {
+        let _ = writeln!(out, "{name:<26} {:>5}  not served: the model knows none of its classes", row.unserved);
+        return;
+    }
     let mut delays = row.delays.clone();
     delays.sort_unstable();
     let shown = |v: Option<&i64>| v.map_or_else(|| "-".into(), i64::to_string);
@@ -141,10 +155,14 @@ fn line(out: &mut String, name: &str, row: &Row) {
     let length = shown(row.length_errors.iter().max());
     let _ = writeln!(
         out,
-        "{name:<26} {:>5} {:>8} {:>7.3} {:>9.3} {median:>9} {worst:>9} {length:>13}",
+        "{name:<26} {:>5} {:>8} {:>7.3} {:>9.3} {median:>9} {worst:>9} {length:>13} {:>6}",
         row.happened,
         row.reported,
         row.recall(),
-        row.precision()
+        row.precision(),
+        row.swaps
     );
+    if row.unserved > 0 {
+        let _ = writeln!(out, "{:<26} {:>5}  of rules that are not served", "beside them", row.unserved);
+    }
 }
