@@ -182,7 +182,7 @@ fn report_capture_time(stage: &Arc<Stage>, bin: &gst::Bin) {
 fn set_clock_on_command(stage: &Arc<Stage>, reports: &gst::Pad) {
     let stage = Arc::clone(stage);
     reports.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let off_ms = stage.faults().clock_off_ms;
+        let off_ms = stage.faults().clock_off_ms(mono_now());
         if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data
             && off_ms != 0
             && let Ok(mut map) = buffer.make_mut().map_writable()

@@ -76,6 +76,11 @@ pub enum Misbehaviour {
         /// Milliseconds from the true time.
         off_ms: i64,
     },
+    /// The camera's clock runs away from now on: too fast where it is above 0.
+    Drift {
+        /// Milliseconds an hour.
+        ms_per_hour: i64,
+    },
     /// The camera was knocked: the picture is moved by so many pixels from where it was mounted, and stays so.
     Shift {
         /// Pixels to the right.
@@ -89,7 +94,7 @@ pub enum Misbehaviour {
 
 /// What [`parse_command`] understands, for the prompt.
 pub const COMMANDS: &str = "freeze 5s | stall 5s | cut 5s | corrupt 5s | refuse 5s | cover 5s | blur 5s | \
-     dark 5s | bright 5s | slow 1 5s | clock -30000 | size 640x360 | codec h264|h265 | shift 12 -8 | end";
+     dark 5s | bright 5s | slow 1 5s | clock -30000 | drift 600 | size 640x360 | codec h264|h265 | shift 12 -8 | end";
 
 /// Reads a line such as `lane freeze 5s`: camera, word, and what belongs to it. Times are `500ms`, `5s` or `2m`.
 ///
@@ -118,6 +123,7 @@ fn parse_words(what: &str, rest: &[&str]) -> Result<Misbehaviour, String> {
         ("bright", [t]) => Ok(Misbehaviour::Bright { ms: parse_ms(t)? }),
         ("slow", [fps, t]) => Ok(Misbehaviour::Slow { fps: number::<u32>(fps)?.max(1), ms: parse_ms(t)? }),
         ("clock", [ms]) => Ok(Misbehaviour::Clock { off_ms: number(ms)? }),
+        ("drift", [ms]) => Ok(Misbehaviour::Drift { ms_per_hour: number(ms)? }),
         ("size", [size]) => {
             let (w, h) = size.split_once('x').ok_or_else(|| format!("{size:?} is not a size like 640x360"))?;
             Ok(Misbehaviour::ChangeResolution { width: number(w)?, height: number(h)? })
@@ -185,8 +191,10 @@ pub(super) struct Faults {
     dark: Option<MonoMillis>,
     bright: Option<MonoMillis>,
     slow: Option<(u32, MonoMillis)>,
-    /// Milliseconds that the camera's clock is off.
-    pub clock_off_ms: i64,
+    /// Milliseconds that the camera's clock was set off by.
+    clock_step_ms: i64,
+    /// Since when it runs away, and how fast, milliseconds an hour.
+    clock_drift: Option<(MonoMillis, i64)>,
     shift: (i32, i32),
     /// Asked picture size, where it is not the source's own.
     pub size: Option<(u32, u32)>,
@@ -207,11 +215,19 @@ impl Faults {
             Misbehaviour::Dark { ms } => self.dark = until(ms),
             Misbehaviour::Bright { ms } => self.bright = until(ms),
             Misbehaviour::Slow { fps, ms } => self.slow = until(ms).map(|until| (*fps, until)),
-            Misbehaviour::Clock { off_ms } => self.clock_off_ms = *off_ms,
+            Misbehaviour::Clock { off_ms } => self.clock_step_ms = *off_ms,
+            Misbehaviour::Drift { ms_per_hour } => self.clock_drift = Some((now, *ms_per_hour)),
             Misbehaviour::Shift { dx, dy } => self.shift = (*dx, *dy),
             Misbehaviour::ChangeResolution { width, height } => self.size = Some((*width, *height)),
             Misbehaviour::ChangeCodec { .. } | Misbehaviour::EndOfStream => {}
         }
+    }
+
+    /// Milliseconds that the camera's clock is off.
+    pub fn clock_off_ms(&self, now: MonoMillis) -> i64 {
+        let drifted =
+            self.clock_drift.map_or(0, |(since, rate)| now.since(since).max(0).saturating_mul(rate) / 3_600_000);
+        self.clock_step_ms.saturating_add(drifted)
     }
 
     pub fn frozen(&self, now: MonoMillis) -> bool {
@@ -398,6 +414,7 @@ mod tests {
         assert_eq!(read("a shift 12 -8").1, Misbehaviour::Shift { dx: 12, dy: -8 });
         assert_eq!(read("a slow 2 5s").1, Misbehaviour::Slow { fps: 2, ms: 5000 });
         assert_eq!(read("a clock -30000").1, Misbehaviour::Clock { off_ms: -30_000 });
+        assert_eq!(read("a drift 600").1, Misbehaviour::Drift { ms_per_hour: 600 });
         assert_eq!(read("a end").1, Misbehaviour::EndOfStream);
     }
 
@@ -437,6 +454,14 @@ mod tests {
         assert_eq!((faults.door(NOW), faults.door(MonoMillis(1100))), (Door::Gone, Door::Refused));
         faults.take(&Misbehaviour::Freeze { ms: u64::MAX }, NOW);
         assert!(faults.frozen(MonoMillis(i64::MAX - 1)));
+    }
+
+    #[test]
+    fn a_clock_that_runs_away_goes_on_from_where_it_was_set() {
+        let mut faults = Faults::default();
+        faults.take(&Misbehaviour::Clock { off_ms: 1500 }, NOW);
+        faults.take(&Misbehaviour::Drift { ms_per_hour: -600 }, NOW);
+        assert_eq!((faults.clock_off_ms(NOW), faults.clock_off_ms(MonoMillis(NOW.0 + 1_800_000))), (1500, 1200));
     }
 
     #[test]

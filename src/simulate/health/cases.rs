@@ -1,12 +1,13 @@
 //! The scripted set: what goes wrong, on every scene and hour that it makes sense for, and what only looks like it.
 
-use super::play::Script;
-use super::views::{View, cloth, clouds, fade, glare, insect, low_gate, plain, shaking};
+use super::play::{Filled, Script};
+use super::views::{View, cloth, clouds, fade, glare, insect, largest, low_gate, plain, shaking};
 use crate::camera::Codec;
 use crate::camera::health::Condition;
 use crate::simulate::light::Hour;
 use crate::simulate::misbehave::Misbehaviour;
 use crate::simulate::scenarios::Scenario;
+use crate::simulate::scene::Scene;
 
 /// Seconds of undisturbed pictures in front of what goes wrong.
 const QUIET: f64 = 50.0;
@@ -14,6 +15,10 @@ const QUIET: f64 = 50.0;
 const LASTS: f64 = 24.0;
 const AFTER: f64 = 24.0;
 const STEP: f64 = 0.5;
+/// The same where only keyframes are decoded, so many pictures and four seconds apart: it takes longer until a view is known.
+/// What goes wrong does so between two of them.
+const KEYFRAMES: u64 = 40;
+const QUIET_FAR: f64 = 121.0;
 
 const SCENARIOS: [Scenario; 4] = [Scenario::Lane, Scenario::Bay, Scenario::Sampling, Scenario::Yard];
 const HOURS: [Hour; 3] = [Hour::Day, Hour::Dusk, Hour::Night];
@@ -39,6 +44,31 @@ pub struct Wrong {
     pub to_ms: Option<i64>,
 }
 
+/// Who tells health of vehicles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// Nobody: there is no detector.
+    Nobody,
+    /// A tracker that finds nothing.
+    Nothing,
+    /// A tracker that finds every thing as it is.
+    Truly,
+}
+
+impl Tracked {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Nobody, Self::Nothing, Self::Truly];
+
+    /// What is said of such a scene.
+    pub(super) fn filled(self, scene: impl FnOnce() -> Scene) -> Result<Option<Filled>, String> {
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Nothing => Ok(Some(Box::new(|_| 0.0))),
+            Self::Truly => largest(scene()).map(Some),
+        }
+    }
+}
+
 /// Nothing goes wrong with the camera.
 pub struct Harmless {
     /// Words for it.
@@ -60,6 +90,10 @@ pub fn faults() -> Result<Vec<Case>, String> {
     }
     for scenario in [Scenario::Bay, Scenario::Yard] {
         cases.extend(stream_faults(scenario)?);
+        cases.extend(clock_faults(scenario)?);
+    }
+    for scenario in SCENARIOS {
+        cases.extend(far_faults(scenario)?);
     }
     Ok(cases)
 }
@@ -69,7 +103,7 @@ fn case(name: String, condition: Condition, lasting: bool, view: View, orders: V
     Case {
         name,
         truth: Wrong { condition, from_ms: ms(QUIET), to_ms: lasting.then_some(ms(QUIET + LASTS)) },
-        script: Script { view, orders, seconds: QUIET + LASTS + AFTER, step: STEP },
+        script: Script { orders, ..Script::of(view, QUIET + LASTS + AFTER, STEP) },
     }
 }
 
@@ -126,30 +160,76 @@ fn stream_faults(scenario: Scenario) -> Result<Vec<Case>, String> {
     all.collect()
 }
 
+/// What a clock does takes long to see: a minute until it is suspect, half an hour and more until it is known to run away.
+fn clock_faults(scenario: Scenario) -> Result<Vec<Case>, String> {
+    let name = |what: &str| format!("{what}, {scenario:?}").to_lowercase();
+    let late = (Condition::ClockSuspect, Misbehaviour::Clock { off_ms: -30_000 }, 200.0, STEP);
+    let fast = (Condition::ClockDrift, Misbehaviour::Drift { ms_per_hour: 600 }, 2.0 * 3600.0, 10.0);
+    let each =
+        [("clock stays late", late), ("clock runs away", fast)].map(|(what, (condition, order, seconds, step))| {
+            let view = plain(scenario.scene(7, Hour::Day, false))?;
+            let one = case(name(what), condition, false, view, vec![(QUIET, order)]);
+            Ok(Case { script: Script { seconds, step, ..one.script }, ..one })
+        });
+    each.into_iter().collect()
+}
+
+/// The view is lost where pictures are four seconds apart.
+fn far_faults(scenario: Scenario) -> Result<Vec<Case>, String> {
+    let scene = || plain(scenario.scene(7, Hour::Day, false));
+    let other = SCENARIOS[(SCENARIOS.iter().position(|s| *s == scenario).unwrap_or(0) + 1) % SCENARIOS.len()];
+    let until = QUIET_FAR + 40.0;
+    let away = fade(scene()?, plain(other.scene(9, Hour::Day, false))?, QUIET_FAR, QUIET_FAR);
+    let bag = vec![(QUIET_FAR, Misbehaviour::Cover { ms: 40_000 })];
+    let lost = [
+        ("bag over the lens", Condition::Covered, scene()?, bag),
+        ("cloth in front", Condition::Covered, cloth(scene()?, 110.0, QUIET_FAR, until), Vec::new()),
+        ("turned away", Condition::Moved, fade(away, scene()?, until, until), Vec::new()),
+    ];
+    let each = lost.map(|(what, condition, view, orders)| Case {
+        name: format!("{what}, keyframes only, {scenario:?}").to_lowercase(),
+        truth: Wrong { condition, from_ms: (QUIET_FAR * 1000.0) as i64, to_ms: Some((until * 1000.0) as i64) },
+        script: Script {
+            orders,
+            filled: Some(Box::new(|_| 0.0)),
+            keyframes: Some(KEYFRAMES),
+            ..Script::of(view, until + 60.0, STEP)
+        },
+    });
+    Ok(each.into())
+}
+
 /// Everything that only looks wrong.
 ///
 /// # Errors
 /// When a scene cannot be drawn.
-pub fn harmless() -> Result<Vec<Harmless>, String> {
+pub fn harmless(tracked: Tracked) -> Result<Vec<Harmless>, String> {
     let mut cases = Vec::new();
     for scenario in SCENARIOS {
-        cases.extend(weather(scenario)?);
+        cases.extend(weather(scenario, tracked)?);
     }
     for hour in [Hour::Day, Hour::Night] {
-        cases.extend(trucks(hour)?);
+        cases.extend(trucks(hour, tracked, None)?);
+        // To a tracker that finds nothing a truck that came between two pictures far apart is another view.
+        if tracked != Tracked::Nothing {
+            cases.extend(trucks(hour, tracked, Some(KEYFRAMES))?);
+        }
     }
     Ok(cases)
 }
 
-fn weather(scenario: Scenario) -> Result<Vec<Harmless>, String> {
+fn weather(scenario: Scenario, tracked: Tracked) -> Result<Vec<Harmless>, String> {
     let at = |hour| plain(scenario.scene(7, hour, false));
-    let harmless = |what: &str, seconds: f64, view| Harmless {
-        name: format!("{what}, {scenario:?}").to_lowercase(),
-        script: Script { view, orders: Vec::new(), seconds, step: STEP },
+    let harmless = |what: &str, seconds: f64, view| -> Result<Harmless, String> {
+        let filled = tracked.filled(|| scenario.scene(7, Hour::Day, false))?;
+        let name = format!("{what}, {scenario:?}").to_lowercase();
+        Ok(Harmless { name, script: Script { filled, ..Script::of(view, seconds, STEP) } })
     };
     let evening = fade(at(Hour::Day)?, at(Hour::Dusk)?, 60.0, 240.0);
     let rain = |hour| plain(scenario.scene(7, hour, true));
-    Ok(vec![
+    let mut odd = harmless("one odd keyframe", 200.0, cloth(at(Hour::Day)?, 100.0, 119.0, 121.0))?;
+    odd.script.keyframes = Some(KEYFRAMES);
+    let all = [
         harmless("nightfall", 480.0, fade(evening, at(Hour::Night)?, 240.0, 420.0)),
         harmless("night at once", 200.0, fade(at(Hour::Day)?, at(Hour::Night)?, 100.0, 100.0)),
         harmless("day at once", 200.0, fade(at(Hour::Night)?, at(Hour::Day)?, 100.0, 100.0)),
@@ -162,11 +242,13 @@ fn weather(scenario: Scenario) -> Result<Vec<Harmless>, String> {
         harmless("wind in the pole", 200.0, shaking(at(Hour::Day)?)),
         harmless("insect", 200.0, insect(at(Hour::Night)?)),
         harmless("hand waved", 200.0, cloth(at(Hour::Day)?, 100.0, 100.0, 102.0)),
-    ])
+        Ok(odd),
+    ];
+    all.into_iter().collect()
 }
 
 /// Vehicles that fill the picture, at different speeds.
-fn trucks(hour: Hour) -> Result<Vec<Harmless>, String> {
+fn trucks(hour: Hour, tracked: Tracked, keyframes: Option<u64>) -> Result<Vec<Harmless>, String> {
     let ways = [
         ("truck passes slowly", 140.0, vec![(70.0, -22.0), (100.0, 22.0)]),
         ("truck passes fast", 120.0, vec![(70.0, -22.0), (73.0, 22.0)]),
@@ -182,10 +264,15 @@ fn trucks(hour: Hour) -> Result<Vec<Harmless>, String> {
             vec![(70.0, -22.0), (76.0, -4.0), (100.0, -4.0), (103.0, -1.0), (140.0, -1.0), (150.0, 3.0), (170.0, 22.0)],
         ),
     ];
-    let each = ways.into_iter().map(|(what, seconds, way)| {
-        let view = plain(low_gate(7, hour, false, &[way], seconds as f32))?;
-        let name = format!("{what}, {hour:?}").to_lowercase();
-        Ok(Harmless { name, script: Script { view, orders: Vec::new(), seconds, step: STEP } })
+    let parked = ("truck parked", 1100.0, vec![(70.0, -22.0), (80.0, -1.0), (980.0, -1.0), (990.0, 22.0)]);
+    // Whoever tracks and does not find it has nothing to explain it with.
+    let parked = Some(parked).filter(|_| tracked != Tracked::Nothing);
+    let each = ways.into_iter().chain(parked).map(|(what, seconds, way)| {
+        let scene = || low_gate(7, hour, false, std::slice::from_ref(&way), seconds as f32);
+        let (view, filled) = (plain(scene())?, tracked.filled(scene)?);
+        let far = if keyframes.is_some() { "keyframes only, " } else { "" };
+        let name = format!("{what}, {far}{hour:?}").to_lowercase();
+        Ok(Harmless { name, script: Script { filled, keyframes, ..Script::of(view, seconds, STEP) } })
     });
     each.collect()
 }

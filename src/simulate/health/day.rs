@@ -2,6 +2,7 @@
 //! clouds, two rains, and every twenty minutes trucks that fill the picture: passing, in stop and go, parked. Nothing is
 //! wrong with the camera; whatever is said is a false alarm.
 
+use super::cases::Tracked;
 use super::play::Script;
 use super::views::{View, clouds, glare, low_gate, plain};
 use crate::simulate::light::Hour;
@@ -13,6 +14,8 @@ pub struct Day {
     pub hours: f64,
     /// Seconds from picture to picture.
     pub step: f64,
+    /// What is known of vehicles.
+    pub tracked: Tracked,
 }
 
 /// Length of a round of traffic, seconds.
@@ -40,7 +43,8 @@ pub fn day(what: Day) -> Result<Script, String> {
     let pictures: View = Box::new(move |t| lights.draw(t));
     // Lamps of vehicles that come towards the camera, or the sun on a windscreen.
     let view = glare(pictures, 0.3, 300.0, 7.0);
-    Ok(Script { view, orders: Vec::new(), seconds: what.hours * 3600.0, step: what.step })
+    let filled = what.tracked.filled(|| low_gate(7, Hour::Day, false, &trucks, ROUND as f32))?;
+    Ok(Script { filled, ..Script::of(view, what.hours * 3600.0, what.step) })
 }
 
 struct Lights {

@@ -18,6 +18,9 @@ const START: UtcMillis = UtcMillis(1_772_384_400_000);
 const FPS: i64 = 10;
 const GOP: u64 = 10;
 
+/// What a tracker says at a second: how much of the picture the largest thing covers, 0..1.
+pub type Filled = Box<dyn FnMut(f64) -> f32>;
+
 /// What is played.
 pub struct Script {
     /// Draws the picture of a second.
@@ -26,8 +29,20 @@ pub struct Script {
     pub orders: Vec<(f64, Misbehaviour)>,
     /// Length, seconds.
     pub seconds: f64,
-    /// Seconds from picture to picture.
+    /// Seconds from look to look, at a picture each where one is decoded.
     pub step: f64,
+    /// Nobody tracks where it is `None`.
+    pub filled: Option<Filled>,
+    /// Only keyframes are decoded, so many pictures apart.
+    pub keyframes: Option<u64>,
+}
+
+impl Script {
+    /// Everything is decoded, nobody tracks, nothing is wrong.
+    #[must_use]
+    pub fn of(view: View, seconds: f64, step: f64) -> Self {
+        Self { view, orders: Vec::new(), seconds, step, filled: None, keyframes: None }
+    }
 }
 
 /// One thing that was said, and when.
@@ -45,7 +60,7 @@ pub struct Said {
 /// When the view drew a picture of another size.
 pub fn play(mut script: Script, limits: &HealthConfig) -> Result<(Vec<Said>, f64), String> {
     let mut monitor = HealthMonitor::new(limits.clone(), &[]);
-    let mut stream = Stream::default();
+    let mut stream = Stream { gop: script.keyframes.unwrap_or(GOP), ..Stream::default() };
     let mut orders = script.orders.drain(..).peekable();
     let (mut said, mut last) = (Vec::new(), None);
     let (mut cost, mut looks) = (std::time::Duration::ZERO, 0u32);
@@ -57,8 +72,8 @@ pub fn play(mut script: Script, limits: &HealthConfig) -> Result<(Vec<Said>, f64
         while let Some((_, order)) = orders.next_if(|(at, _)| *at <= seconds) {
             stream.order(&order, mono);
         }
-        stream.run(now_ms, (script.step * 1000.0) as i64);
-        if stream.shows(mono) {
+        let keyframe = stream.run(now_ms, (script.step * 1000.0) as i64);
+        if stream.shows(mono) && (keyframe || script.keyframes.is_none()) {
             let fresh = (script.view)(seconds);
             let mut picture = last.take().filter(|_| stream.faults.frozen(mono)).unwrap_or(fresh);
             last = Some(picture.clone());
@@ -66,12 +81,16 @@ pub fn play(mut script: Script, limits: &HealthConfig) -> Result<(Vec<Said>, f64
             let frame = frame(picture, mono, utc)?;
             let begin = crate::clock::precise_now();
             let luma = Luma::of(&frame).ok_or("the picture is too small")?;
-            if let Some(print) = fingerprint(&frame) {
+            if let Some(print) = fingerprint(&frame).filter(|_| keyframe) {
                 monitor.keyframe(mono, print);
             }
             monitor.picture(mono, &luma, stream.view.keyframes);
             cost += crate::clock::precise_now() - begin;
             looks += 1;
+            // The analysis of a picture is done after the look at it.
+            if let Some(filled) = &mut script.filled {
+                monitor.filled(mono, filled(seconds));
+            }
         }
         let changes = monitor.look(Now { mono, utc }, &stream.view);
         said.extend(changes.into_iter().map(|change| Said { at_ms: now_ms, change }));
@@ -94,6 +113,8 @@ struct Stream {
     faults: Faults,
     view: StreamView,
     silent_ms: i64,
+    /// Pictures from keyframe to keyframe.
+    gop: u64,
 }
 
 impl Default for Stream {
@@ -106,7 +127,7 @@ impl Default for Stream {
             clock_offset_ms: Some(20),
             ..StreamView::default()
         };
-        Self { faults: Faults::default(), view, silent_ms: 0 }
+        Self { faults: Faults::default(), view, silent_ms: 0, gop: GOP }
     }
 }
 
@@ -122,8 +143,8 @@ impl Stream {
         }
     }
 
-    /// What arrived in `ms` milliseconds up to now.
-    fn run(&mut self, now_ms: i64, ms: i64) {
+    /// What arrived in `ms` milliseconds up to now; whether a keyframe did.
+    fn run(&mut self, now_ms: i64, ms: i64) -> bool {
         let now = MonoMillis(now_ms);
         let fps = self.faults.slowed(now).map_or(FPS, i64::from);
         let units = |at: i64| u64::try_from(at.max(0) * fps / 1000).unwrap_or(0);
@@ -136,7 +157,7 @@ impl Stream {
             self.silent_ms = 0;
         }
         self.view.received += came;
-        self.view.keyframes = self.view.received / GOP;
+        let before = std::mem::replace(&mut self.view.keyframes, self.view.received / self.gop);
         if self.faults.corrupting(now) {
             self.view.broken += came.div_ceil(4);
             self.view.unreferenced += came / 4;
@@ -149,7 +170,8 @@ impl Stream {
             () => CameraState::Running,
         };
         let jitter = (now_ms / 500 * 7919) % 60 - 30;
-        self.view.clock_offset_ms = Some(20 + jitter + self.faults.clock_off_ms);
+        self.view.clock_offset_ms = Some(20 + jitter + self.faults.clock_off_ms(now));
+        self.view.keyframes > before
     }
 
     fn shows(&self, now: MonoMillis) -> bool {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::IN_TIME_MS;
 use super::cases::Wrong;
+use super::in_time_ms;
 use super::play::Said;
 use crate::camera::health::Condition;
 use crate::rules::Phase;
@@ -12,6 +12,8 @@ use crate::rules::Phase;
 /// What became of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
+    /// What was wrong.
+    pub condition: Condition,
     /// Time from when it was there to when it was said.
     pub delay_ms: Option<i64>,
     /// It was said to be over once it was over, or needs no end.
@@ -30,7 +32,7 @@ impl Outcome {
     /// Said, and in time.
     #[must_use]
     pub fn detected(&self) -> bool {
-        self.delay_ms.is_some_and(|ms| ms <= IN_TIME_MS)
+        self.delay_ms.is_some_and(|ms| ms <= in_time_ms(self.condition))
     }
 }
 
@@ -65,7 +67,9 @@ impl Row {
 fn follows(condition: Condition, from: Condition) -> bool {
     matches!(
         (condition, from),
-        (Condition::ClockSuspect, Condition::ClockJump) | (Condition::SignalLost, Condition::Stalled)
+        (Condition::ClockSuspect, Condition::ClockJump)
+            | (Condition::ClockJump, Condition::ClockSuspect)
+            | (Condition::SignalLost, Condition::Stalled)
     )
 }
 
@@ -82,7 +86,8 @@ pub fn judge(case: &Wrong, said: &[Said]) -> Outcome {
         let ends = said.iter().filter(|s| s.change.phase == Phase::End && s.change.condition == case.condition);
         ends.filter(|s| s.at_ms >= to).count() == 1
     });
-    Outcome { delay_ms: first.map(|s| s.at_ms - case.from_ms), ended, others }
+    let delay_ms = first.map(|s| s.at_ms - case.from_ms);
+    Outcome { condition: case.condition, delay_ms, ended, others }
 }
 
 /// What was said though nothing was wrong.

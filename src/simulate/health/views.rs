@@ -2,6 +2,7 @@
 //! A view draws the packed I420 picture of a second; views are put around each other.
 
 use super::SIZE;
+use super::play::Filled;
 use crate::clock::UtcMillis;
 use crate::simulate::Renderer;
 use crate::simulate::light::Hour;
@@ -19,6 +20,15 @@ pub(super) fn plain(scene: Scene) -> Result<View, String> {
     Ok(Box::new(move |t| {
         renderer.draw(t, UtcMillis(0));
         renderer.i420()
+    }))
+}
+
+/// What a tracker that finds every thing of a scene says of how much of the picture the largest one covers.
+pub(super) fn largest(scene: Scene) -> Result<Filled, String> {
+    let mut renderer = Renderer::new(scene, SIZE)?;
+    Ok(Box::new(move |t| {
+        let all = renderer.truth(t, UtcMillis(0)).objects;
+        all.iter().map(|o| o.rect.area() / (SIZE.0 * SIZE.1) as f32).fold(0.0, f32::max)
     }))
 }
 
