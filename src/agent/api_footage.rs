@@ -312,7 +312,7 @@ async fn draw(
         return Err(bad(&format!("`count` and `columns` are 1 to {MAX_STILLS}, `width` is 64 to 1920")));
     }
     let Some(annotator) = &state.annotator else { return Err(bad("pictures cannot be drawn here")) };
-    api_masked::may_draw(state, camera, span, &look.wish()).await?;
+    let masks = api_masked::may_draw(state, camera, span, &look.wish()).await?;
     // Each sheet has a decoder of its own: one at a time, so that nobody can load the box with them.
     let _turn = state.sheets.lock().await;
     let manifest = footage.manifest(camera, span, utc_now()).await.map_err(|e| failed(&e))?;
@@ -325,7 +325,7 @@ async fn draw(
         return Err(Box::new(nothing(&manifest)));
     }
     let annotator = Arc::clone(annotator);
-    let drawn = tokio::task::spawn_blocking(move || annotator.sheet(&frames, columns, width)).await;
+    let drawn = tokio::task::spawn_blocking(move || annotator.sheet(&frames, &masks, columns, width)).await;
     let jpeg = drawn.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     let jpeg = jpeg.map_err(|e| bad(&e.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())

@@ -17,6 +17,7 @@ use crate::evidence::request::{Action, Request, Who};
 use crate::footage::mask_desk::{MAX_MASKED_MS, MaskDesk, MaskError, Privacy, View, last_of};
 use crate::footage::masked::Masked;
 use crate::footage::{ClipPlan, Span};
+use crate::geometry::Polygon;
 
 /// Seconds after which it may be asked for again.
 const RETRY_AFTER_S: &str = "10";
@@ -51,13 +52,13 @@ fn desk(state: &ApiState) -> Result<&Arc<MaskDesk>, Refused> {
 /// Whether a clip of this camera must be masked for this wish. Where it need not be although the camera has masks, or may
 /// have had some, that is written down now.
 pub(super) async fn is_masked(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Result<bool, Refused> {
-    match (desk(state)?.privacy(camera), wish.original == Some(true)) {
+    match (desk(state)?.privacy(camera, span), wish.original == Some(true)) {
         (Privacy::Open, _) => Ok(false),
         (Privacy::Masked, false) => Ok(true),
         (Privacy::Unknown, false) => {
             let message = format!(
-                "the configuration has no camera {camera}, so its privacy masks are not known: its video is given as \
-                 the original only, with `original=true`, `operator` and `reason`"
+                "the configuration has no camera {camera}, or what its privacy masks were then was lost, so they are not \
+                 known: its video is given as the original only, with `original=true`, `operator` and `reason`"
             );
             Err(Box::new(refuse(StatusCode::FORBIDDEN, "masks_unknown", &message)))
         }
@@ -65,14 +66,19 @@ pub(super) async fn is_masked(state: &ApiState, camera: &CameraId, span: Span, w
     }
 }
 
-/// Whether a contact sheet may be drawn: it has the masks of the configuration, and of a camera that is not there none.
-pub(super) async fn may_draw(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Result<(), Refused> {
-    match desk(state)?.privacy(camera) {
-        Privacy::Unknown => is_masked(state, camera, span, wish).await.map(|_| ()),
+/// Whether a contact sheet may be drawn, and with which masks: of a camera that the configuration does not have with none.
+pub(super) async fn may_draw(
+    state: &ApiState,
+    camera: &CameraId,
+    span: Span,
+    wish: &Wish,
+) -> Result<Vec<Polygon>, Refused> {
+    match desk(state)?.privacy(camera, span) {
+        Privacy::Unknown => is_masked(state, camera, span, wish).await.map(|_| Vec::new()),
         Privacy::Masked if wish.original == Some(true) => {
             Err(bad("contact sheets of this camera always have its privacy masks; ask for a clip as the original"))
         }
-        Privacy::Open | Privacy::Masked => Ok(()),
+        Privacy::Open | Privacy::Masked => Ok(desk(state)?.masks(camera, span).unwrap_or_default()),
     }
 }
 
@@ -122,7 +128,7 @@ pub(super) fn short(span: Span) -> Result<(), Refused> {
 
 /// The time of an event, which may last longer than a masked clip may be: its last minutes.
 pub(super) fn of_event(state: &ApiState, camera: &CameraId, span: Span, wish: &Wish) -> Span {
-    let has_masks = |desk: &Arc<MaskDesk>| desk.privacy(camera) == Privacy::Masked;
+    let has_masks = |desk: &Arc<MaskDesk>| desk.privacy(camera, span) == Privacy::Masked;
     let masked = wish.original != Some(true) && state.masks.as_ref().is_some_and(has_masks);
     if masked { last_of(span) } else { span }
 }

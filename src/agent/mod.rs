@@ -277,8 +277,9 @@ fn birth(config: &Config, store: &Store, model: &ModelRef) -> serde_json::Value 
     })
 }
 
-fn mask_desk(config: &Config) -> MaskDesk {
-    MaskDesk::new(config.store.dir.join("masked"), config.footage.reserve_bytes, &config.cameras)
+fn mask_desk(shared: &Shared) -> MaskDesk {
+    let config = &shared.config;
+    MaskDesk::new(config.store.dir.join("masked"), config.footage.reserve_bytes, Arc::clone(&shared.masks))
 }
 
 async fn serve_http(
@@ -303,7 +304,7 @@ async fn serve_http(
         footage: Some(Arc::clone(&shared.footage)),
         annotator: Some(Arc::clone(&shared.annotator)),
         sheets: Arc::default(),
-        masks: Some(Arc::new(mask_desk(&shared.config))),
+        masks: Some(Arc::new(mask_desk(shared))),
         views: Some(Arc::new(shared.evidence.clone())),
         tips: Some(shared.tip_desk()),
         windows: Some(Arc::clone(&shared.windows)),

@@ -18,9 +18,11 @@ use super::tips::{self, Interests, TipRunner};
 use super::windows::Windows;
 use super::worker::Cameras;
 use super::{camera_health, restart, status, watch as watching};
+use crate::clock::utc_now;
 use crate::config::Config;
 use crate::event::Annotator;
 use crate::event::health::HealthSender;
+use crate::footage::mask_history::MaskHistory;
 use crate::footage::{self, Footage, NoticeTarget, Taps};
 use crate::mqtt::{DeliveryStatus, Topics};
 use crate::store::{Store, StoreOptions};
@@ -37,6 +39,8 @@ pub(super) struct Shared {
     pub coverage: Arc<CoverageKeeper>,
     pub footage: Arc<Footage>,
     pub annotator: Arc<Annotator>,
+    /// What of old and new pictures is for everybody.
+    pub masks: Arc<MaskHistory>,
     pub windows: Arc<Windows>,
     /// Ends everything but delivery.
     pub stop: CancellationToken,
@@ -55,6 +59,7 @@ impl Shared {
         let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &config.cameras)?);
         let store = Store::open(StoreOptions::of(&config, topics.alert())).await?;
         health.set("store", Level::Ok, "open");
+        let masks = Arc::new(MaskHistory::note(&config.store.dir, &config.cameras, &config.digest(), utc_now()));
         let evidence = Evidence::start(store.clone(), topics.clone(), Arc::clone(&health)).await?;
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         camera_health::close_open_conditions(&store, &health_sender(&config, &topics)).await?;
@@ -73,6 +78,7 @@ impl Shared {
             coverage,
             footage,
             annotator,
+            masks,
             windows,
             stop,
             give_up,

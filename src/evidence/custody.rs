@@ -86,7 +86,7 @@ fn reply(path: &Path, answer: &Answer) -> std::io::Result<()> {
 }
 
 /// Whole or not at all, and there after a power cut.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let tmp = path.with_extension("tmp");
     let mut file = File::create(&tmp)?;
     file.write_all(bytes)?;

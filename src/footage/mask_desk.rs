@@ -2,7 +2,7 @@
 //! processor, kept for a while for players that ask for parts, within bounds on the disk. Who may see an original is
 //! decided by those who ask.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sha2::{Digest, Sha256};
 
+use super::mask_history::MaskHistory;
 use super::masked::{self, Masked};
 use super::{ClipPlan, Span};
 use crate::camera::{CameraId, can_recode};
 use crate::clock::{MonoMillis, UtcMillis, mono_now};
-use crate::config::CameraConfig;
 use crate::geometry::Polygon;
 
 /// The longest masked clip, milliseconds: it takes about as long to make as a machine needs to decode and encode it.
@@ -57,7 +57,7 @@ pub struct View {
 /// What of a camera's video is for everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// All of it: the configuration has the camera, and no privacy mask of it.
+    /// All of it: the configuration has the camera, and no privacy mask of it is or was in force.
     Open,
     /// What its masks leave.
     Masked,
@@ -71,8 +71,8 @@ pub struct MaskDesk {
     dir: PathBuf,
     /// Bytes of the disk that are for events and not for copies.
     reserve_bytes: u64,
-    /// Of every camera of the configuration.
-    masks: HashMap<CameraId, Vec<Polygon>>,
+    /// Then and now.
+    masks: Arc<MaskHistory>,
     // own state
     turn: tokio::sync::Mutex<()>,
     waiting: Arc<AtomicUsize>,
@@ -104,14 +104,13 @@ impl Drop for Wanted {
 impl MaskDesk {
     /// Makes copies in `dir`, which it empties: what a last run left there is nobody's.
     #[must_use]
-    pub fn new(dir: PathBuf, reserve_bytes: u64, cameras: &[CameraConfig]) -> Self {
+    pub fn new(dir: PathBuf, reserve_bytes: u64, masks: Arc<MaskHistory>) -> Self {
         if let Err(error) = std::fs::remove_dir_all(&dir)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(dir = %dir.display(), %error, "masked clips of the last run cannot be removed");
         }
-        let masks: HashMap<_, _> = cameras.iter().map(|c| (c.id.clone(), c.privacy_masks())).collect();
-        if masks.values().any(|m| !m.is_empty()) && !can_recode() {
+        if masks.has_any() && !can_recode() {
             tracing::warn!(
                 "clips of cameras with privacy masks cannot be made: x264enc of gstreamer1.0-plugins-ugly is missing"
             );
@@ -129,10 +128,16 @@ impl MaskDesk {
         }
     }
 
-    /// What of this camera's video is for everybody.
+    /// What is black in this camera's pictures of that time for everybody; `None` where nobody knows.
     #[must_use]
-    pub fn privacy(&self, camera: &CameraId) -> Privacy {
-        match self.masks.get(camera) {
+    pub fn masks(&self, camera: &CameraId, span: Span) -> Option<Vec<Polygon>> {
+        self.masks.of(camera, span)
+    }
+
+    /// What of this camera's video of that time is for everybody.
+    #[must_use]
+    pub fn privacy(&self, camera: &CameraId, span: Span) -> Privacy {
+        match self.masks(camera, span) {
             None => Privacy::Unknown,
             Some(masks) if masks.is_empty() => Privacy::Open,
             Some(_) => Privacy::Masked,
@@ -163,7 +168,8 @@ impl MaskDesk {
     /// # Errors
     /// When too many wait or hold copies, or it cannot be made.
     pub async fn clip(self: &Arc<Self>, camera: &CameraId, original: ClipPlan) -> Result<Arc<Masked>, MaskError> {
-        let masks = self.masks.get(camera).filter(|masks| !masks.is_empty()).cloned();
+        let span = Span { from: original.from, to: original.to };
+        let masks = self.masks(camera, span).filter(|masks| !masks.is_empty());
         let masks = masks.ok_or_else(|| MaskError::Failed(format!("no masks of camera {camera} are configured")))?;
         let key = key(&original, &masks);
         if let Some(known) = self.known(&key) {

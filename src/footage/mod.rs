@@ -21,6 +21,7 @@ pub mod clip;
 mod fragment;
 pub mod gaps;
 pub mod mask_desk;
+pub mod mask_history;
 pub mod masked;
 mod nal;
 mod notices;

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use gatewatch::camera::{AccessUnit, CameraId, Codec, UnitSink};
 use gatewatch::clock::{FrameTime, MonoMillis, TimeSource, UtcMillis, utc_now};
-use gatewatch::config::{AreaConfig, AreaKind, FootageConfig, StoreConfig};
+use gatewatch::config::{AreaConfig, AreaKind, CameraConfig, FootageConfig, StoreConfig};
 use gatewatch::footage::mask_desk::{MaskDesk, MaskError, Privacy};
+use gatewatch::footage::mask_history::MaskHistory;
 use gatewatch::footage::{Allowed, ClipPlan, Footage, Manifest, Span, Taps, read, reconcile};
 use gatewatch::geometry::{Point, Polygon};
 use gatewatch::rules::AreaId;
@@ -304,7 +305,12 @@ pub fn luminance(path: &Path) -> Vec<(u64, usize, Vec<u8>)> {
 fn mask_desk(dir: &Path) -> Arc<MaskDesk> {
     let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());
     masked.areas = vec![privacy_mask(1.0 / 3.0)];
-    Arc::new(MaskDesk::new(dir.join("masked"), 1_000_000, &[masked, gate::camera("open", String::new())]))
+    let history = masks_of(dir, &[masked, gate::camera("open", String::new())], START);
+    Arc::new(MaskDesk::new(dir.join("masked"), 1_000_000, history))
+}
+
+fn masks_of(dir: &Path, cameras: &[CameraConfig], from: i64) -> Arc<MaskHistory> {
+    Arc::new(MaskHistory::note(dir, cameras, "00", UtcMillis(from)))
 }
 
 fn privacy_mask(width: f32) -> AreaConfig {
@@ -381,8 +387,15 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
     drop(taps);
     footage.finish().await;
     let desk = mask_desk(dir.path());
-    let privacy = ["bay", "open", "renamed"].map(|id| desk.privacy(&CameraId(id.into())));
+    let span = |from| Span { from: UtcMillis(from), to: UtcMillis(from + 60_000) };
+    let privacy = ["bay", "open", "renamed"].map(|id| desk.privacy(&CameraId(id.into()), span(START)));
     assert_eq!(privacy, [Privacy::Masked, Privacy::Open, Privacy::Unknown]);
+    // The mask is taken away a week later: what was recorded under it stays masked.
+    const WEEK: i64 = 7 * 86_400_000;
+    let bare = masks_of(dir.path(), &[gate::camera("bay", "rtsp://127.0.0.1/none".into())], START + WEEK);
+    let later = Arc::new(MaskDesk::new(dir.path().join("later"), 1_000_000, bare));
+    let privacy = [START, START + 2 * WEEK].map(|from| later.privacy(&camera(), span(from)));
+    assert_eq!(privacy, [Privacy::Masked, Privacy::Open]);
     // Ten at once: one is made, four wait, the others are sent away.
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..10i64 {
@@ -413,7 +426,8 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
     let plan = clip(&footage, START, START + 5000).await.unwrap();
     let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());
     masked.areas = vec![privacy_mask(0.5)];
-    let full = Arc::new(MaskDesk::new(dir.path().join("full"), u64::MAX, &[masked]));
+    let full =
+        Arc::new(MaskDesk::new(dir.path().join("full"), u64::MAX, masks_of(dir.path(), &[masked], START + 2 * WEEK)));
     let refused = full.clip(&camera, plan).await.map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("no room"), "{refused}");
     assert_eq!(walk(&dir.path().join("full")), 0);

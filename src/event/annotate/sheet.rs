@@ -4,7 +4,7 @@ use tiny_skia::{Color, FilterQuality, Pixmap, PixmapPaint, Transform};
 
 use super::{AnnotateError, Annotator, jpeg, rgb, shapes};
 use crate::camera::Frame;
-use crate::geometry::Point;
+use crate::geometry::{Point, Polygon};
 
 /// JPEG quality of small pictures.
 const QUALITY: u8 = 80;
@@ -15,7 +15,13 @@ impl Annotator {
     ///
     /// # Errors
     /// When a frame is not whole, there is none, or the sheet is too large for JPEG.
-    pub fn sheet(&self, frames: &[Frame], columns: u32, width: u32) -> Result<Vec<u8>, AnnotateError> {
+    pub fn sheet(
+        &self,
+        frames: &[Frame],
+        masks: &[Polygon],
+        columns: u32,
+        width: u32,
+    ) -> Result<Vec<u8>, AnnotateError> {
         let first = frames.first().ok_or_else(|| AnnotateError::BadFrame("none".into()))?;
         let columns = columns.clamp(1, u32::try_from(frames.len()).unwrap_or(1));
         let height = (u64::from(width) * u64::from(first.height) / u64::from(first.width.max(1))).max(1);
@@ -30,7 +36,7 @@ impl Annotator {
         sheet.fill(Color::BLACK);
         for (i, frame) in (0..).zip(frames) {
             let at = ((i % columns) * width, (i / columns) * height);
-            self.put(&mut sheet, frame, at, (width, height))?;
+            self.put(&mut sheet, frame, masks, at, (width, height))?;
         }
         jpeg::encode(&sheet, QUALITY)
     }
@@ -39,12 +45,13 @@ impl Annotator {
         &self,
         sheet: &mut Pixmap,
         frame: &Frame,
+        masks: &[Polygon],
         (x, y): (u32, u32),
         (width, height): (u32, u32),
     ) -> Result<(), AnnotateError> {
         let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
         let (w, h) = (picture.width() as f32, picture.height() as f32);
-        for mask in self.privacy.get(&frame.camera).into_iter().flatten() {
+        for mask in masks {
             let corners: Vec<Point> = mask.0.iter().map(|p| Point { x: p.x * w, y: p.y * h }).collect();
             shapes::cover(&mut picture, &corners);
         }
