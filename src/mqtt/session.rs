@@ -9,7 +9,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -18,7 +18,7 @@ use super::deliver::{Delivery, Ended, Rate};
 use super::inbound::{InboundHandler, Reply, Worker};
 use super::outbox::{OutboxError, OutboxItem, OutboxSource};
 use super::status::BoxStatus;
-use super::window::{What, Window};
+use super::window::{Pace, What, Window};
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::telemetry::metrics::{MQTT_ACK, MQTT_ACKED, MQTT_CONNECTS};
@@ -33,11 +33,11 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
-/// With so much in flight nothing more is sent, however few messages it is: what is more urgent waits behind it, on a
-/// line of 2 Mbit/s at most one second and one picture.
-const MAX_IN_FLIGHT_BYTES: usize = 256 * 1024;
-/// Rows of the outbox taken at once: they may be pictures, of which few are sent.
-const FETCH: usize = 8;
+/// Rows of the outbox taken at once, and read ahead of what the line takes: they may be pictures, of which few are sent.
+const FETCH: usize = 32;
+/// With so many acknowledged and not yet marked, nothing more is sent: a store that cannot mark must not have the box
+/// send for ever.
+const MAX_UNMARKED: usize = 1024;
 /// Silence, due messages and health are looked at this often.
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
@@ -73,10 +73,19 @@ pub(super) struct Session<'a, S, H> {
     client: AsyncClient,
     // own state
     window: Window,
+    pace: Pace,
     limit: usize,
     max_packet: usize,
     refused: &'a mut Refused,
     acked: Vec<i64>,
+    /// Being marked as delivered.
+    marking: Option<Task<Vec<i64>, ()>>,
+    /// Read from the outbox and not yet sent, in the order of sending.
+    ready: VecDeque<OutboxItem>,
+    /// Being read.
+    fetching: Option<Task<Asked, Vec<OutboxItem>>>,
+    /// Work came that no reading has seen yet: it may go before what is `ready`.
+    overtaken: bool,
     outbox_empty: bool,
     rate: Rate,
     worked: bool,
@@ -108,10 +117,15 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             d,
             client,
             window: Window::default(),
+            pace: Pace::new(mono_now()),
             limit,
             max_packet: d.config.max_packet_bytes as usize,
             refused,
             acked: Vec::new(),
+            marking: None,
+            ready: VecDeque::new(),
+            fetching: None,
+            overtaken: false,
             outbox_empty: false,
             rate: Rate::new(),
             worked: false,
@@ -132,7 +146,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             Ok(()) => Ok(()),
             Err(problem) => {
                 // What was acknowledged before the end must not be sent again.
-                if let Err(e) = self.mark_delivered().await {
+                if let Err(e) = self.mark_all().await {
                     tracing::warn!(reason = %e, "acknowledged messages could not be marked; they will be sent again");
                 }
                 Err(Ended { problem, worked: self.worked })
@@ -155,8 +169,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         let source = self.d.source.clone();
         loop {
             self.fill().await?;
-            self.mark_delivered().await.map_err(outbox_problem)?;
-            let idle = self.outbox_empty && self.window.len() < self.limit;
+            self.begin_fetch();
+            self.begin_marking();
             if mono_now().since(self.looked) >= LOOK_EVERY_MS {
                 self.look_around()?;
             }
@@ -168,7 +182,9 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                     Ok(()) => self.publish_cameras()?,
                     Err(_) => cameras_open = false,
                 },
-                () = source.wait_for_work(), if idle => self.outbox_empty = false,
+                items = of(&mut self.fetching) => self.fetched(items)?,
+                done = of(&mut self.marking) => self.marked(done)?,
+                () = source.wait_for_work() => self.work_came(),
                 _ = tick.tick() => {}
             }
         }
@@ -286,41 +302,72 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         Ok(())
     }
 
-    /// Fills free slots. Asked anew for every slot that frees, so a lower lane overtakes whatever is not yet sent.
+    /// Fills free slots from what was read ahead. When work came since, the outbox is asked first: a lower lane overtakes
+    /// whatever is not yet sent.
     async fn fill(&mut self) -> Result<(), Problem> {
-        while !self.outbox_empty && self.window.bytes() < MAX_IN_FLIGHT_BYTES {
-            let free = self.limit.saturating_sub(self.window.len() + self.refused.in_a_row).min(FETCH);
-            if free == 0 {
-                break;
-            }
-            let items = self.next(free).await.map_err(outbox_problem)?;
-            self.outbox_empty = items.len() < free;
-            for item in items {
-                if self.window.bytes() >= MAX_IN_FLIGHT_BYTES {
-                    // Asked for again, after what may have come to overtake it.
-                    self.outbox_empty = false;
-                    break;
-                }
-                self.send(item).await?;
-            }
+        while !self.overtaken && self.has_room() {
+            let Some(item) = self.ready.pop_front() else { break };
+            self.send(item).await?;
         }
         Ok(())
     }
 
-    /// What to send next: what was never refused, and only then, a few at a time, what was. However much is refused for
-    /// ever, it holds nothing else up.
-    async fn next(&mut self, free: usize) -> Result<Vec<OutboxItem>, OutboxError> {
-        let mut busy: Vec<i64> = self.window.rows().collect();
-        busy.extend(&self.acked);
-        let refused = self.refused.waits.keys();
-        let without: Vec<i64> = busy.iter().chain(refused).copied().collect();
-        let mut items = self.d.source.next(free, &without).await?;
-        let due = self.refused.waits.len() > self.refused.held.len() && self.refused.held.len() < self.limit;
-        if items.len() < free && due {
-            busy.extend(items.iter().map(|i| i.id).chain(self.refused.held.keys().copied()));
-            items.extend(self.d.source.next(free - items.len(), &busy).await?);
+    fn has_room(&self) -> bool {
+        self.window.len() + self.refused.in_a_row < self.limit
+            && self.window.bytes() < self.pace.limit()
+            && self.acked.len() < MAX_UNMARKED
+    }
+
+    /// Reads ahead, beside what is sent: what was never refused, and only then, a few at a time, what was. However much
+    /// is refused for ever, it holds nothing else up.
+    fn begin_fetch(&mut self) {
+        let wanted = match self.overtaken {
+            false => FETCH.saturating_sub(self.ready.len()),
+            true if self.has_room() => FETCH,
+            true => 0,
+        };
+        if self.fetching.is_some() || self.outbox_empty || wanted == 0 {
+            return;
         }
-        Ok(items)
+        let mut busy: Vec<i64> = self.window.rows().collect();
+        busy.extend(self.acked.iter().chain(self.marking.iter().flat_map(|m| &m.about)));
+        busy.extend(self.ready.iter().map(|i| i.id));
+        let without: Vec<i64> = busy.iter().chain(self.refused.waits.keys()).copied().collect();
+        let due = self.refused.waits.len() > self.refused.held.len() && self.refused.held.len() < self.limit;
+        let held: Vec<i64> = self.refused.held.keys().copied().collect();
+        let source = self.d.source.clone();
+        let task = tokio::spawn(async move {
+            let mut items = source.next(wanted, &without).await?;
+            if items.len() < wanted && due {
+                busy.extend(items.iter().map(|i| i.id).chain(held));
+                items.extend(source.next(wanted - items.len(), &busy).await?);
+            }
+            Ok(items)
+        });
+        self.fetching = Some(Task { about: Asked { rows: wanted, overtaken: false }, task });
+    }
+
+    fn work_came(&mut self) {
+        (self.outbox_empty, self.overtaken) = (false, true);
+        if let Some(running) = &mut self.fetching {
+            running.about.overtaken = true;
+        }
+    }
+
+    fn fetched(&mut self, (asked, items): (Asked, Result<Vec<OutboxItem>, OutboxError>)) -> Result<(), Problem> {
+        let items = items.map_err(outbox_problem)?;
+        if !asked.overtaken {
+            (self.outbox_empty, self.overtaken) = (items.len() < asked.rows, false);
+        }
+        self.ready.extend(items);
+        let refused = &self.refused.waits;
+        self.ready.make_contiguous().sort_by_key(|i| (refused.contains_key(&i.id), i.lane, i.id));
+        if self.ready.len() > 2 * FETCH {
+            // Read again later: work that comes on and on must not fill the memory while the line is slow.
+            self.ready.truncate(2 * FETCH);
+            self.outbox_empty = false;
+        }
+        Ok(())
     }
 
     async fn send(&mut self, item: OutboxItem) -> Result<(), Problem> {
@@ -372,6 +419,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn take_ack(&mut self, ack: &PubAck) {
         let Some(sent) = self.window.answered(ack.pkid) else { return };
         self.last_ack = mono_now();
+        self.pace.answered(sent.bytes, self.last_ack);
         let good = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         match sent.what {
             What::Outbox { id, lane } if good => {
@@ -451,15 +499,24 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         self.publish(reply.topic, false, payload, properties, What::Reply)
     }
 
-    async fn mark_delivered(&mut self) -> Result<(), OutboxError> {
-        if self.acked.is_empty() {
-            return Ok(());
+    /// Marks what was acknowledged, beside what is sent, as many rows in a transaction as came during the one before.
+    fn begin_marking(&mut self) {
+        if self.marking.is_none() && !self.acked.is_empty() {
+            let (source, about) = (self.d.source.clone(), std::mem::take(&mut self.acked));
+            let ids = about.clone();
+            let task = tokio::spawn(async move { source.delivered(&ids).await });
+            self.marking = Some(Task { about, task });
         }
-        self.d.source.delivered(&self.acked).await?;
+    }
+
+    fn marked(&mut self, (ids, done): (Vec<i64>, Result<(), OutboxError>)) -> Result<(), Problem> {
+        if let Err(e) = done {
+            self.acked.extend(ids);
+            return Err(outbox_problem(e));
+        }
         // Not before: a store that cannot mark would have the same messages sent again and again without a pause.
         self.worked = true;
-        let n = self.acked.len() as u64;
-        self.acked.clear();
+        let n = ids.len() as u64;
         self.rate.add(n);
         let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
         self.d.status.send_modify(|s| {
@@ -467,6 +524,18 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
         });
         Ok(())
+    }
+
+    /// Marks everything that was acknowledged, and waits for it.
+    async fn mark_all(&mut self) -> Result<(), Problem> {
+        loop {
+            self.begin_marking();
+            if self.marking.is_none() {
+                return Ok(());
+            }
+            let done = of(&mut self.marking).await;
+            self.marked(done)?;
+        }
     }
 
     /// Once a second: silent broker, refused messages that are due, health, status, camera counters.
@@ -514,7 +583,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             Ok::<(), Problem>(())
         };
         let in_time = tokio::time::timeout(FAREWELL, all_answered).await;
-        self.mark_delivered().await.map_err(outbox_problem)?;
+        self.mark_all().await?;
         if let Ok(result) = in_time {
             result?;
         }
@@ -534,6 +603,28 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn lost(&self, why: &str) -> Problem {
         Problem::new(ProblemKind::Lost, format!("connection to {} given up: {why}", self.d.config.url))
     }
+}
+
+/// A reading of the outbox.
+struct Asked {
+    /// At most so many rows.
+    rows: usize,
+    /// Work came since it began, which it may not have seen.
+    overtaken: bool,
+}
+
+/// Work of the outbox that goes on beside the connection, and what it is about.
+struct Task<A, T> {
+    about: A,
+    task: JoinHandle<Result<T, OutboxError>>,
+}
+
+/// What came of a task, once it is done; never, while there is none. May be dropped and asked again.
+async fn of<A, T>(task: &mut Option<Task<A, T>>) -> (A, Result<T, OutboxError>) {
+    let Some(running) = task else { return std::future::pending().await };
+    let done = (&mut running.task).await.expect("a panic ends the process");
+    let about = task.take().expect("there is one").about;
+    (about, done)
 }
 
 /// Runs the client's event loop until its first error.

@@ -1,5 +1,6 @@
 //! The outbox as delivery sees it: what to send next, and what became of it.
 
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -66,6 +67,7 @@ struct Row {
     topic: String,
     snapshot_topic: Option<String>,
     annotated_path: Option<String>,
+    payload: Option<String>,
 }
 
 impl Store {
@@ -79,29 +81,53 @@ impl Store {
     pub async fn outbox_next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, StoreError> {
         let select =
             "SELECT o.id, o.lane, o.seq, o.part, o.replay, m.event_id, m.severity, m.subject, m.best_ms, m.topic,
-                      p.topic AS snapshot_topic, p.annotated_path
+                      p.topic AS snapshot_topic, p.annotated_path, CASE WHEN o.part = 1 THEN m.payload END AS payload
                       FROM outbox o JOIN message m ON m.seq = o.seq LEFT JOIN picture p ON p.seq = o.seq
                       WHERE o.id NOT IN (SELECT value FROM json_each(?)) ORDER BY o.lane, o.id LIMIT ?";
         let select = sqlx::query_as(select).bind(self.to_json(&in_flight)?);
         let select = select.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows: Vec<Row> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
+        let pictures = self.pictures_of(&rows).await;
         let mut out = Vec::with_capacity(rows.len());
-        for row in rows {
-            if let Some(item) = self.item(row).await? {
-                out.push(item);
-            }
+        for (row, picture) in rows.into_iter().zip(pictures) {
+            let payload = match picture {
+                None => self.message_bytes(&row)?,
+                Some(Ok(bytes)) => bytes.into(),
+                Some(Err(why)) => {
+                    self.undeliverable(row.id, &why).await?;
+                    continue;
+                }
+            };
+            out.push(self.item(row, payload));
         }
         Ok(out)
     }
 
-    async fn item(&self, row: Row) -> Result<Option<OutboxItem>, StoreError> {
-        let historical = row.replay || utc_now().since(UtcMillis(row.best_ms)) > self.inner.options.live_limit_ms;
-        let part = if row.part == 0 { Part::Picture } else { Part::Message };
-        let payload = match part {
-            Part::Picture => self.picture_bytes(&row).await?,
-            Part::Message => self.message_bytes(row.seq, historical).await?,
+    /// What the files of those rows hold that are pictures, or why one cannot be read. All in one go off the runtime: a
+    /// hand-over to another thread costs more than reading a picture does.
+    async fn pictures_of(&self, rows: &[Row]) -> Vec<Option<Result<Vec<u8>, String>>> {
+        let wanted = |row: &Row| (row.part == 0).then(|| row.annotated_path.as_ref().map(|path| self.dir().join(path)));
+        let paths: Vec<Option<Option<PathBuf>>> = rows.iter().map(wanted).collect();
+        let none = paths.iter().all(Option::is_none);
+        let read = move || {
+            let one = |path: Option<PathBuf>| {
+                let path = path.ok_or_else(|| "its picture was pruned".to_owned())?;
+                std::fs::read(&path).map_err(|e| format!("picture file {} cannot be read: {e}", path.display()))
+            };
+            paths.into_iter().map(|path| path.map(one)).collect()
         };
-        let Some(payload) = payload else { return Ok(None) };
+        if none {
+            return read();
+        }
+        tokio::task::spawn_blocking(read).await.expect("reading a file does not panic")
+    }
+
+    fn is_historical(&self, row: &Row) -> bool {
+        row.replay || utc_now().since(UtcMillis(row.best_ms)) > self.inner.options.live_limit_ms
+    }
+
+    fn item(&self, row: Row, payload: Bytes) -> OutboxItem {
+        let historical = self.is_historical(&row);
         let mut user_properties = vec![
             ("event_id".to_owned(), row.event_id),
             ("sev".to_owned(), row.severity.to_string()),
@@ -110,49 +136,23 @@ impl Store {
         if historical {
             user_properties.push(("historical".to_owned(), "true".to_owned()));
         }
-        let (topic, content_type) = match part {
-            Part::Picture => (row.snapshot_topic.unwrap_or_default(), "image/jpeg"),
-            Part::Message => (row.topic, "application/cloudevents+json"),
+        let (part, topic, content_type) = if row.part == 0 {
+            (Part::Picture, row.snapshot_topic.unwrap_or_default(), "image/jpeg")
+        } else {
+            (Part::Message, row.topic, "application/cloudevents+json")
         };
-        Ok(Some(OutboxItem {
-            id: row.id,
-            lane: row.lane,
-            seq: row.seq,
-            part,
-            topic,
-            payload,
-            content_type,
-            user_properties,
-        }))
+        OutboxItem { id: row.id, lane: row.lane, seq: row.seq, part, topic, payload, content_type, user_properties }
     }
 
-    async fn picture_bytes(&self, row: &Row) -> Result<Option<Bytes>, StoreError> {
-        let Some(relative) = &row.annotated_path else {
-            self.undeliverable(row.id, "its picture was pruned").await?;
-            return Ok(None);
-        };
-        let path = self.dir().join(relative);
-        match tokio::fs::read(&path).await {
-            Ok(bytes) => Ok(Some(bytes.into())),
-            Err(e) => {
-                let why = format!("picture file {} cannot be read: {e}", path.display());
-                self.undeliverable(row.id, &why).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn message_bytes(&self, seq: i64, historical: bool) -> Result<Option<Bytes>, StoreError> {
-        let find = sqlx::query_scalar("SELECT payload FROM message WHERE seq = ?").bind(seq);
-        let text: Option<String> = find.fetch_optional(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        let Some(text) = text else { return Ok(None) };
-        if !historical {
-            return Ok(Some(text.into()));
+    fn message_bytes(&self, row: &Row) -> Result<Bytes, StoreError> {
+        let text = row.payload.clone().unwrap_or_default();
+        if !self.is_historical(row) {
+            return Ok(text.into());
         }
         let mut json: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| self.content(format!("message {seq}: {e}")))?;
+            serde_json::from_str(&text).map_err(|e| self.content(format!("message {}: {e}", row.seq)))?;
         json["data"]["sequence"]["historical"] = true.into();
-        Ok(Some(self.to_json(&json)?.into()))
+        Ok(self.to_json(&json)?.into())
     }
 
     /// The broker acknowledged these. Idempotent.
@@ -165,28 +165,20 @@ impl Store {
         }
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
-        let mut done = Vec::with_capacity(ids.len());
-        for id in ids {
-            let take = sqlx::query_as("DELETE FROM outbox WHERE id = ? RETURNING seq, part").bind(id);
-            let taken: Option<(i64, i64)> = take.fetch_optional(&mut *tx).await.map_err(|e| self.sql(e))?;
-            let Some((seq, 1)) = taken else { continue };
-            let timing = self.timing(seq);
-            let mark = "UPDATE message SET acked_ms = COALESCE(acked_ms, ?2),
-                        frame_to_stored_ms = COALESCE(frame_to_stored_ms, ?3),
-                        frame_to_acked_ms = COALESCE(frame_to_acked_ms, ?4) WHERE seq = ?1";
-            sqlx::query(mark)
-                .bind(seq)
-                .bind(acked_at.0)
-                .bind(timing.map(|t| t.0))
-                .bind(timing.map(|t| t.1))
-                .execute(&mut *tx)
-                .await
-                .map_err(|e| self.sql(e))?;
-            done.push(seq);
-        }
+        let take = "DELETE FROM outbox WHERE id IN (SELECT value FROM json_each(?)) RETURNING seq, part";
+        let take = sqlx::query_as(take).bind(self.to_json(&ids)?);
+        let taken: Vec<(i64, i64)> = take.fetch_all(&mut *tx).await.map_err(|e| self.sql(e))?;
+        let whole = taken.into_iter().filter(|(_, part)| *part == 1);
+        let done: Vec<(i64, Option<(i64, i64)>)> = whole.map(|(seq, _)| (seq, self.timing(seq))).collect();
+        let mark = "UPDATE message SET acked_ms = COALESCE(acked_ms, ?1),
+                    frame_to_stored_ms = COALESCE(frame_to_stored_ms, d.value ->> '$[1][0]'),
+                    frame_to_acked_ms = COALESCE(frame_to_acked_ms, d.value ->> '$[1][1]')
+                    FROM json_each(?2) d WHERE message.seq = d.value ->> '$[0]'";
+        let mark = sqlx::query(mark).bind(acked_at.0).bind(self.to_json(&done)?);
+        mark.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
         tx.commit().await.map_err(|e| self.sql(e))?;
         let mut timing = self.inner.timing.lock().unwrap_or_else(PoisonError::into_inner);
-        for seq in done {
+        for (seq, _) in done {
             timing.remove(&seq);
         }
         Ok(())

@@ -67,7 +67,10 @@ impl OutboxSource for MemoryOutbox {
     async fn next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, OutboxError> {
         let mut rows = self.rows.lock().unwrap();
         let items = rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect();
-        rows.extend(self.late.lock().unwrap().take().map(|r| ((r.lane, r.id), r)));
+        if let Some(late) = self.late.lock().unwrap().take() {
+            rows.insert((late.lane, late.id), late);
+            self.work.notify_one();
+        }
         Ok(items)
     }
     async fn delivered(&self, ids: &[i64]) -> Result<(), OutboxError> {
