@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, PubAckReason, Publish, PublishProperties};
@@ -33,11 +34,16 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
-/// Rows of the outbox taken at once, and read ahead of what the line takes: they may be pictures, of which few are sent.
-const FETCH: usize = 32;
+/// Rows read ahead of what the line takes, at once: they may be pictures, of which few are sent. At most twice as many wait.
+const AHEAD: usize = 16;
+/// Rows asked for after word of new work, which come before what was read ahead.
+const URGENT: usize = 8;
+/// What was read ahead is read again after this time: whether it is historical, and whether there was room for it in the
+/// outbox, may be otherwise by then.
+const READY_MS: i64 = 5_000;
 /// With so many acknowledged and not yet marked, nothing more is sent: a store that cannot mark must not have the box
 /// send for ever.
-const MAX_UNMARKED: usize = 1024;
+const MAX_UNMARKED: usize = 512;
 /// Silence, due messages and health are looked at this often.
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
@@ -80,11 +86,13 @@ pub(super) struct Session<'a, S, H> {
     acked: Vec<i64>,
     /// Being marked as delivered.
     marking: Option<Task<Vec<i64>, ()>>,
-    /// Read from the outbox and not yet sent, in the order of sending.
+    /// Read from the outbox and not yet sent, in the order of sending; nothing that came since goes before it.
     ready: VecDeque<OutboxItem>,
+    /// When the oldest of it was read.
+    ready_since: MonoMillis,
     /// Being read.
-    fetching: Option<Task<Asked, Vec<OutboxItem>>>,
-    /// Work came that no reading has seen yet: it may go before what is `ready`.
+    fetching: Option<Task<Asked, Answer>>,
+    /// Work came that no reading has seen yet, and that may go before everything else.
     overtaken: bool,
     outbox_empty: bool,
     rate: Rate,
@@ -124,6 +132,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             acked: Vec::new(),
             marking: None,
             ready: VecDeque::new(),
+            ready_since: mono_now(),
             fetching: None,
             overtaken: false,
             outbox_empty: false,
@@ -146,8 +155,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             Ok(()) => Ok(()),
             Err(problem) => {
                 // What was acknowledged before the end must not be sent again.
-                if let Err(e) = self.mark_all().await {
-                    tracing::warn!(reason = %e, "acknowledged messages could not be marked; they will be sent again");
+                if let Err(reason) = self.mark_the_rest().await {
+                    tracing::warn!(%reason, "acknowledged messages could not be marked; they will be sent again");
                 }
                 Err(Ended { problem, worked: self.worked })
             }
@@ -182,7 +191,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                     Ok(()) => self.publish_cameras()?,
                     Err(_) => cameras_open = false,
                 },
-                items = of(&mut self.fetching) => self.fetched(items)?,
+                answer = of(&mut self.fetching) => self.fetched(answer).await?,
                 done = of(&mut self.marking) => self.marked(done)?,
                 () = source.wait_for_work() => self.work_came(),
                 _ = tick.tick() => {}
@@ -302,9 +311,16 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         Ok(())
     }
 
-    /// Fills free slots from what was read ahead. When work came since, the outbox is asked first: a lower lane overtakes
+    /// Fills free slots from what was read ahead. After word of new work the outbox is asked first: a lower lane overtakes
     /// whatever is not yet sent.
     async fn fill(&mut self) -> Result<(), Problem> {
+        // Said before anything is sent, not when the draw of `select!` comes to it.
+        if self.d.source.wait_for_work().now_or_never().is_some() {
+            self.work_came();
+        }
+        if !self.ready.is_empty() && mono_now().since(self.ready_since) > READY_MS {
+            self.read_again();
+        }
         while !self.overtaken && self.has_room() {
             let Some(item) = self.ready.pop_front() else { break };
             self.send(item).await?;
@@ -313,59 +329,88 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     }
 
     fn has_room(&self) -> bool {
+        let unmarked = self.acked.len() + self.marking.as_ref().map_or(0, |m| m.about.len());
         self.window.len() + self.refused.in_a_row < self.limit
-            && self.window.bytes() < self.pace.limit()
-            && self.acked.len() < MAX_UNMARKED
+            && self.window.bytes() < self.pace.limit(mono_now())
+            && unmarked < MAX_UNMARKED
+    }
+
+    /// Something may be in the outbox that goes before what is `ready`.
+    fn work_came(&mut self) {
+        self.overtaken = true;
+        self.read_again();
+    }
+
+    /// Forgets what was read ahead, and what is being read, which comes after it.
+    fn read_again(&mut self) {
+        self.outbox_empty = false;
+        self.ready.clear();
+        if let Some(running) = &mut self.fetching {
+            running.about.again = true;
+        }
     }
 
     /// Reads ahead, beside what is sent: what was never refused, and only then, a few at a time, what was. However much
     /// is refused for ever, it holds nothing else up.
     fn begin_fetch(&mut self) {
-        let wanted = match self.overtaken {
-            false => FETCH.saturating_sub(self.ready.len()),
-            true if self.has_room() => FETCH,
-            true => 0,
-        };
-        if self.fetching.is_some() || self.outbox_empty || wanted == 0 {
+        let due = if self.overtaken { self.has_room() } else { self.ready.len() <= AHEAD };
+        if self.fetching.is_some() || self.outbox_empty || !due {
             return;
         }
+        let rows = if self.overtaken { URGENT } else { AHEAD };
         let mut busy: Vec<i64> = self.window.rows().collect();
         busy.extend(self.acked.iter().chain(self.marking.iter().flat_map(|m| &m.about)));
         busy.extend(self.ready.iter().map(|i| i.id));
-        let without: Vec<i64> = busy.iter().chain(self.refused.waits.keys()).copied().collect();
-        let due = self.refused.waits.len() > self.refused.held.len() && self.refused.held.len() < self.limit;
+        let refused: Vec<i64> = self.refused.waits.keys().copied().collect();
         let held: Vec<i64> = self.refused.held.keys().copied().collect();
+        // Of those refused, so many at once.
+        let retries = self.limit.saturating_sub(held.len());
         let source = self.d.source.clone();
         let task = tokio::spawn(async move {
-            let mut items = source.next(wanted, &without).await?;
-            if items.len() < wanted && due {
-                busy.extend(items.iter().map(|i| i.id).chain(held));
-                items.extend(source.next(wanted - items.len(), &busy).await?);
+            let without: Vec<i64> = busy.iter().chain(&refused).copied().collect();
+            let mut items = source.next(rows, &without).await?;
+            let retries = retries.min(rows.saturating_sub(items.len()));
+            if refused.len() == held.len() || retries == 0 {
+                let more = items.len() == rows;
+                return Ok(Answer { items, more, gone: Vec::new() });
             }
-            Ok(items)
+            busy.extend(items.iter().map(|i| i.id).chain(held));
+            let retried = source.next(retries, &busy).await?;
+            let more = retried.len() == retries;
+            items.extend(retried);
+            // None of them is in the outbox any more: it was full, and dropped them.
+            let gone = |id: &i64| !more && !busy.contains(id) && items.iter().all(|i| i.id != *id);
+            let gone = refused.into_iter().filter(gone).collect();
+            Ok(Answer { items, more, gone })
         });
-        self.fetching = Some(Task { about: Asked { rows: wanted, overtaken: false }, task });
+        self.fetching = Some(Task { about: Asked { overtaken: self.overtaken, again: false }, task });
     }
 
-    fn work_came(&mut self) {
-        (self.outbox_empty, self.overtaken) = (false, true);
-        if let Some(running) = &mut self.fetching {
-            running.about.overtaken = true;
+    async fn fetched(&mut self, (asked, answer): (Asked, Result<Answer, OutboxError>)) -> Result<(), Problem> {
+        let Answer { items, more, gone } = answer.map_err(outbox_problem)?;
+        for id in gone {
+            self.refused.waits.remove(&id);
         }
-    }
-
-    fn fetched(&mut self, (asked, items): (Asked, Result<Vec<OutboxItem>, OutboxError>)) -> Result<(), Problem> {
-        let items = items.map_err(outbox_problem)?;
-        if !asked.overtaken {
-            (self.outbox_empty, self.overtaken) = (items.len() < asked.rows, false);
+        if asked.again && !asked.overtaken {
+            // Read before the word came: asked anew.
+            return Ok(());
+        }
+        if self.ready.is_empty() {
+            self.ready_since = mono_now();
         }
         self.ready.extend(items);
-        let refused = &self.refused.waits;
-        self.ready.make_contiguous().sort_by_key(|i| (refused.contains_key(&i.id), i.lane, i.id));
-        if self.ready.len() > 2 * FETCH {
-            // Read again later: work that comes on and on must not fill the memory while the line is slow.
-            self.ready.truncate(2 * FETCH);
-            self.outbox_empty = false;
+        self.outbox_empty = !more && !asked.again;
+        if asked.overtaken {
+            self.overtaken = asked.again;
+            // All that was said before it was asked is in it. However fast word comes, something is sent each time.
+            while self.has_room()
+                && let Some(item) = self.ready.pop_front()
+            {
+                self.send(item).await?;
+            }
+            if asked.again {
+                self.ready.clear();
+            }
         }
         Ok(())
     }
@@ -526,16 +571,21 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         Ok(())
     }
 
-    /// Marks everything that was acknowledged, and waits for it.
-    async fn mark_all(&mut self) -> Result<(), Problem> {
-        loop {
-            self.begin_marking();
-            if self.marking.is_none() {
-                return Ok(());
+    /// Marks everything that was acknowledged, and waits for it, though not for ever: on a disk that hangs the box is to
+    /// connect again, or to stop.
+    async fn mark_the_rest(&mut self) -> Result<(), Problem> {
+        let rest = async {
+            loop {
+                self.begin_marking();
+                if self.marking.is_none() {
+                    return Ok(());
+                }
+                let done = of(&mut self.marking).await;
+                self.marked(done)?;
             }
-            let done = of(&mut self.marking).await;
-            self.marked(done)?;
-        }
+        };
+        let late = |_| Err(outbox_problem(OutboxError("it does not answer".into())));
+        tokio::time::timeout(FAREWELL, rest).await.unwrap_or_else(late)
     }
 
     /// Once a second: silent broker, refused messages that are due, health, status, camera counters.
@@ -568,7 +618,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         let before = self.refused.held.len();
         self.refused.held.retain(|_, until| now.since(*until) < 0);
         if self.refused.held.len() != before {
-            self.outbox_empty = false;
+            self.work_came();
         }
     }
 
@@ -583,7 +633,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             Ok::<(), Problem>(())
         };
         let in_time = tokio::time::timeout(FAREWELL, all_answered).await;
-        self.mark_all().await?;
+        let marked = self.mark_the_rest().await;
         if let Ok(result) = in_time {
             result?;
         }
@@ -597,7 +647,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, written).await;
-        Ok(())
+        marked
     }
 
     fn lost(&self, why: &str) -> Problem {
@@ -607,10 +657,19 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
 /// A reading of the outbox.
 struct Asked {
-    /// At most so many rows.
-    rows: usize,
-    /// Work came since it began, which it may not have seen.
+    /// It was begun after word of new work.
     overtaken: bool,
+    /// Since then word came of what it may not have seen, or what was read before it was forgotten.
+    again: bool,
+}
+
+/// What a reading found.
+struct Answer {
+    items: Vec<OutboxItem>,
+    /// There may be more.
+    more: bool,
+    /// Rows refused once that are not there any more.
+    gone: Vec<i64>,
 }
 
 /// Work of the outbox that goes on beside the connection, and what it is about.
@@ -622,7 +681,12 @@ struct Task<A, T> {
 /// What came of a task, once it is done; never, while there is none. May be dropped and asked again.
 async fn of<A, T>(task: &mut Option<Task<A, T>>) -> (A, Result<T, OutboxError>) {
     let Some(running) = task else { return std::future::pending().await };
-    let done = (&mut running.task).await.expect("a panic ends the process");
+    let done = match (&mut running.task).await {
+        Ok(done) => done,
+        // The runtime ends, and this with it.
+        Err(e) if e.is_cancelled() => std::future::pending().await,
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
+    };
     let about = task.take().expect("there is one").about;
     (about, done)
 }

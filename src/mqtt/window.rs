@@ -95,6 +95,8 @@ const LEAST_BYTES: usize = 256 * 1024;
 const MOST_BYTES: usize = 1024 * 1024;
 /// The line is measured over at least this long.
 const MEASURED_MS: i64 = 250;
+/// And that is believed so long.
+const REMEMBERED_MS: i64 = 2_000;
 
 /// How many bytes may be in flight, however few messages they are: what is more urgent waits behind them. Half a second
 /// of what the line took lately.
@@ -121,9 +123,9 @@ impl Pace {
         self.answered += bytes;
     }
 
-    /// With so many in flight nothing more is sent.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    /// With so many in flight nothing more is sent. What the line took some time ago says nothing of it now.
+    pub(crate) fn limit(&self, now: MonoMillis) -> usize {
+        if now.since(self.since) > REMEMBERED_MS { LEAST_BYTES } else { self.limit }
     }
 }
 
@@ -149,16 +151,18 @@ mod tests {
     #[test]
     fn a_fast_line_has_more_in_flight_and_one_that_turns_slow_less() {
         let mut pace = Pace::new(MonoMillis(0));
-        assert_eq!(pace.limit(), LEAST_BYTES);
+        let limit = |pace: &Pace, at: i64| pace.limit(MonoMillis(at));
+        assert_eq!(limit(&pace, 0), LEAST_BYTES);
         // 100 kB every 50 ms are 2 MB a second.
         (0..=5).for_each(|i| pace.answered(100_000, MonoMillis(i * 50)));
-        assert_eq!(pace.limit(), 500_000 * 500 / 250);
+        assert_eq!(limit(&pace, 250), 500_000 * 500 / 250);
         // 10 kB every 50 ms.
         (6..=15).for_each(|i| pace.answered(10_000, MonoMillis(i * 50)));
-        assert_eq!(pace.limit(), LEAST_BYTES);
+        assert_eq!(limit(&pace, 750), LEAST_BYTES);
         (16..=100).for_each(|i| pace.answered(10_000_000, MonoMillis(i * 50)));
-        assert_eq!(pace.limit(), MOST_BYTES);
+        assert_eq!(limit(&pace, 5_000), MOST_BYTES);
+        assert_eq!(limit(&pace, 3_600_000), LEAST_BYTES, "that was an hour ago");
         pace.answered(1, MonoMillis(3_600_000));
-        assert_eq!(pace.limit(), LEAST_BYTES, "after an hour of little");
+        assert_eq!(limit(&pace, 3_600_000), LEAST_BYTES, "little in an hour");
     }
 }

@@ -90,15 +90,17 @@ impl Store {
         let pictures = self.pictures_of(&rows).await;
         let mut out = Vec::with_capacity(rows.len());
         for (row, picture) in rows.into_iter().zip(pictures) {
+            let age_ms = utc_now().since(UtcMillis(row.best_ms));
+            let historical = row.replay || age_ms > self.inner.options.live_limit_ms;
             let payload = match picture {
-                None => self.message_bytes(&row)?,
+                None => self.message_bytes(&row, historical)?,
                 Some(Ok(bytes)) => bytes.into(),
                 Some(Err(why)) => {
                     self.undeliverable(row.id, &why).await?;
                     continue;
                 }
             };
-            out.push(self.item(row, payload));
+            out.push(item(row, payload, historical));
         }
         Ok(out)
     }
@@ -122,31 +124,9 @@ impl Store {
         tokio::task::spawn_blocking(read).await.expect("reading a file does not panic")
     }
 
-    fn is_historical(&self, row: &Row) -> bool {
-        row.replay || utc_now().since(UtcMillis(row.best_ms)) > self.inner.options.live_limit_ms
-    }
-
-    fn item(&self, row: Row, payload: Bytes) -> OutboxItem {
-        let historical = self.is_historical(&row);
-        let mut user_properties = vec![
-            ("event_id".to_owned(), row.event_id),
-            ("sev".to_owned(), row.severity.to_string()),
-            ("subject".to_owned(), row.subject),
-        ];
-        if historical {
-            user_properties.push(("historical".to_owned(), "true".to_owned()));
-        }
-        let (part, topic, content_type) = if row.part == 0 {
-            (Part::Picture, row.snapshot_topic.unwrap_or_default(), "image/jpeg")
-        } else {
-            (Part::Message, row.topic, "application/cloudevents+json")
-        };
-        OutboxItem { id: row.id, lane: row.lane, seq: row.seq, part, topic, payload, content_type, user_properties }
-    }
-
-    fn message_bytes(&self, row: &Row) -> Result<Bytes, StoreError> {
+    fn message_bytes(&self, row: &Row, historical: bool) -> Result<Bytes, StoreError> {
         let text = row.payload.clone().unwrap_or_default();
-        if !self.is_historical(row) {
+        if !historical {
             return Ok(text.into());
         }
         let mut json: serde_json::Value =
@@ -257,4 +237,21 @@ impl Store {
         }
         Ok(open)
     }
+}
+
+fn item(row: Row, payload: Bytes, historical: bool) -> OutboxItem {
+    let mut user_properties = vec![
+        ("event_id".to_owned(), row.event_id),
+        ("sev".to_owned(), row.severity.to_string()),
+        ("subject".to_owned(), row.subject),
+    ];
+    if historical {
+        user_properties.push(("historical".to_owned(), "true".to_owned()));
+    }
+    let (part, topic, content_type) = if row.part == 0 {
+        (Part::Picture, row.snapshot_topic.unwrap_or_default(), "image/jpeg")
+    } else {
+        (Part::Message, row.topic, "application/cloudevents+json")
+    };
+    OutboxItem { id: row.id, lane: row.lane, seq: row.seq, part, topic, payload, content_type, user_properties }
 }

@@ -36,8 +36,11 @@ struct MemoryOutbox {
     rows: Mutex<BTreeMap<(u8, i64), OutboxItem>>,
     undeliverable: Mutex<Vec<(i64, String)>>,
     delivered: Mutex<Vec<i64>>,
-    /// Comes in when work was asked for the first time.
-    late: Mutex<Option<OutboxItem>>,
+    /// Comes in while work is asked for the first time, too late to be answered.
+    late: Mutex<Vec<OutboxItem>>,
+    /// A slow disk: reading and marking take so long. Marking for ever, when there is no end of it.
+    reading: Duration,
+    marking: Duration,
     work: Notify,
 }
 
@@ -65,15 +68,17 @@ impl MemoryOutbox {
 
 impl OutboxSource for MemoryOutbox {
     async fn next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, OutboxError> {
+        tokio::time::sleep(self.reading).await;
         let mut rows = self.rows.lock().unwrap();
         let items = rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect();
-        if let Some(late) = self.late.lock().unwrap().take() {
+        for late in self.late.lock().unwrap().drain(..) {
             rows.insert((late.lane, late.id), late);
             self.work.notify_one();
         }
         Ok(items)
     }
     async fn delivered(&self, ids: &[i64]) -> Result<(), OutboxError> {
+        tokio::time::sleep(self.marking).await;
         self.rows.lock().unwrap().retain(|(_, id), _| !ids.contains(id));
         self.delivered.lock().unwrap().extend(ids);
         Ok(())
@@ -375,7 +380,7 @@ async fn a_critical_alert_does_not_wait_behind_a_window_full_of_pictures() {
         outbox.add(id, 2, &topics().event(), vec![0; 500_000]);
     }
     // It is made when the first pictures are on their way to the client.
-    *outbox.late.lock().unwrap() = Some(item(99, 0, &topics().alert(), b"99".to_vec()));
+    outbox.late.lock().unwrap().push(item(99, 0, &topics().alert(), b"99".to_vec()));
     let (_client, mut rx) = listener(&broker.url(), "watch", "gatewatch/v1/15BB/gate-01/+").await;
     let mut rig = deliver(config(broker.url()), outbox);
     let mut before = 0;
@@ -389,6 +394,91 @@ async fn a_critical_alert_does_not_wait_behind_a_window_full_of_pictures() {
     assert!(before <= 1, "{before} pictures went before the alert");
     rig.until("all", |s| s.acked_total == 65).await;
     rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_more_urgent_goes_first_however_much_it_is() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    for id in 1..=64 {
+        outbox.add(id, 3, &topics().event(), id.to_string().into_bytes());
+    }
+    // It comes while the backlog is read, and is more than is read at once.
+    let urgent = (101..=200).map(|id| item(id, 0, &topics().event(), id.to_string().into_bytes()));
+    outbox.late.lock().unwrap().extend(urgent);
+    let rig = deliver(config(broker.url()), outbox);
+    let mut came = Vec::new();
+    while came.len() < 164 {
+        came.push(number(&next(&mut rx).await));
+    }
+    // Of the backlog no more goes before than was asked for at once.
+    let before = came.iter().position(|id| *id > 100).unwrap();
+    assert!(before <= 8, "{came:?}");
+    let backlog = (1..=64).collect::<Vec<i64>>();
+    let want: Vec<i64> =
+        backlog[..before].iter().copied().chain(101..=200).chain(backlog[before..].iter().copied()).collect();
+    assert_eq!(came, want);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn word_of_new_work_that_never_ends_does_not_hold_up_what_is_there() {
+    let broker = Mosquitto::open();
+    let outbox = Arc::new(MemoryOutbox { reading: Duration::from_millis(20), ..MemoryOutbox::default() });
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    let adding = tokio::spawn(async move {
+        for id in 1.. {
+            outbox.add(id, 1, &topics().event(), id.to_string().into_bytes());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    rig.until("some", |s| s.acked_total >= 200).await;
+    adding.abort();
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_marked_is_not_sent_again() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
+    let outbox = Arc::new(MemoryOutbox { marking: Duration::from_millis(200), ..MemoryOutbox::default() });
+    for id in 1..=600 {
+        outbox.add(id, 1, &topics().event(), id.to_string().into_bytes());
+    }
+    let mut rig = deliver(config(broker.url()), outbox);
+    rig.until("all", |s| s.acked_total == 600).await;
+    rig.end().await;
+    let mut came = Vec::new();
+    while came.last() != Some(&600) {
+        came.push(number(&next(&mut rx).await));
+    }
+    assert_eq!(came, (1..=600).collect::<Vec<i64>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_never_marks_is_not_sent_from_for_ever_and_does_not_hold_up_the_stop() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
+    let outbox = Arc::new(MemoryOutbox { marking: Duration::MAX, ..MemoryOutbox::default() });
+    for id in 1..=2000 {
+        outbox.add(id, 1, &topics().event(), id.to_string().into_bytes());
+    }
+    let rig = deliver(config(broker.url()), outbox);
+    let mut came = 0;
+    while came < 512 {
+        next(&mut rx).await;
+        came += 1;
+    }
+    rig.end().await;
+    // What was in flight at that moment; the last message of the box ends it.
+    let (_client, mut states) = listener(&broker.url(), "after", &topics().state()).await;
+    let state: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
+    assert_eq!(state["online"], false, "{state}");
+    while rx.try_recv().is_ok() {
+        came += 1;
+    }
+    assert!(came <= 512 + 32, "{came} were sent");
 }
 
 #[tokio::test(flavor = "multi_thread")]
