@@ -16,7 +16,10 @@ ffmpeg -v error -stream_loop -1 -i "$clip" -t 60 -vf scale=1920:1080 -r 25 $code
 varying="-an -pix_fmt yuv420p -c:v libx264 -preset veryfast -g 100 -keyint_min 100 -sc_threshold 0 -bf 0 -crf 26 -maxrate 4M -bufsize 4M"
 ffmpeg -v error -stream_loop -1 -i "$clip" -t 12 -vf scale=1920:1080 -r 25 $varying "$work/moves.mp4"
 ffmpeg -v error -i "$clip" -frames:v 1 -vf scale=1920:1080 "$work/still.png"
-ffmpeg -v error -loop 1 -framerate 25 -i "$work/still.png" -t 20 -vf noise=alls=4:allf=t $varying "$work/still.mp4"
-for part in still moves still still still still moves still; do echo "file '$work/$part.mp4'"; done >"$work/idle.txt"
+# Each still part in one go: a coder that begins anew spends bits on pictures in which nothing moves.
+for seconds in 20 80; do
+	ffmpeg -v error -loop 1 -framerate 25 -i "$work/still.png" -t "$seconds" -vf noise=alls=4:allf=t $varying "$work/still$seconds.mp4"
+done
+for part in still20 moves still80 moves still20; do echo "file '$work/$part.mp4'"; done >"$work/idle.txt"
 ffmpeg -v error -f concat -safe 0 -i "$work/idle.txt" -c copy "$work/idle.mp4"
 "$python" "$here/bench.py" --busy "$work/busy.mp4" --idle "$work/idle.mp4" --out "$out"

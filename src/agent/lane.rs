@@ -21,6 +21,7 @@ use crate::rules::{AreaId, AreaRules, EndReason, Masks};
 use crate::track::{Rest, Track, Tracker};
 use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
+use crate::vision::motion::Motion;
 use crate::vision::regions::{PlanLimits, Region, bounds_of, plan};
 
 /// Severity that is looked at last when something must be given up.
@@ -72,6 +73,7 @@ pub struct Lane {
     rules: AreaRules,
     lifecycle: Lifecycle,
     rest: Rest,
+    motion: Motion,
     /// The camera's, where its decoding is adaptive; and whether it idled at the last picture.
     attention: Option<Arc<Attention>>,
     idled: bool,
@@ -195,6 +197,7 @@ impl Lane {
             })?,
             // A second without a picture may be the one in which something critical happens.
             rest: Rest::new(!critical),
+            motion: Motion::default(),
             attention: None,
             idled: false,
             needs: None,
@@ -355,7 +358,9 @@ impl Lane {
         }
         self.filled = largest(tracks, size);
         if self.attention.is_some() {
-            let stirs = self.rest.stirs(frame.time.mono, tracks).then_some(TRACK);
+            self.motion.take(frame);
+            let changed = |rect: &Rect, since| self.motion.changed(rect, size, since);
+            let stirs = self.rest.stirs(frame.time.mono, tracks, changed).then_some(TRACK);
             self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));
         }
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);

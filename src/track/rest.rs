@@ -52,8 +52,9 @@ impl Rest {
     }
 
     /// Takes the tracks of a picture taken at `now`. Whether any of them is not at rest: it moves, has only just come to
-    /// a stop, or is new where there may be something.
-    pub fn stirs(&mut self, now: MonoMillis, tracks: &[Track]) -> bool {
+    /// a stop, or is new where there may be something. `changed` says whether the picture changed within a box since a
+    /// moment: what is found anew where it did not was there before, and only the detector is of another opinion.
+    pub fn stirs(&mut self, now: MonoMillis, tracks: &[Track], changed: impl Fn(&Rect, MonoMillis) -> bool) -> bool {
         let gone = |id: &TrackId| !tracks.iter().any(|t| t.id == *id);
         let ended: Vec<Seen> = self.seen.extract_if(.., |id, _| gone(id)).map(|(_, seen)| seen).collect();
         ended
@@ -73,7 +74,8 @@ impl Rest {
                 n.times >= NOTHING_TIMES && now.since(n.last) < NOTHING_MS && !away(&n.place, &seen.place)
             };
             let doubted = self.doubts && !seen.moved && !seen.believed && self.nothing.iter().any(ghost);
-            stirs |= !doubted && (!track.confirmed || now.since(seen.since) < REST_MS);
+            let lately = MonoMillis(now.0 - REST_MS);
+            stirs |= !doubted && (!track.confirmed || now.since(seen.since) < REST_MS) && changed(&track.rect, lately);
         }
         stirs
     }
@@ -103,6 +105,30 @@ mod tests {
     use crate::track::Tracker;
     use crate::vision::Detection;
 
+    /// The picture changes everywhere.
+    fn anywhere(_: &Rect, _: MonoMillis) -> bool {
+        true
+    }
+
+    #[test]
+    fn what_is_found_where_the_picture_does_not_change_asks_for_nothing() {
+        let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
+        let mut rest = Rest::new(false);
+        let there = Rect { x0: 50.0, y0: 100.0, x1: 90.0, y1: 220.0 };
+        let mut asked = Vec::new();
+        for i in 0..40_i64 {
+            // Found in two pictures of five, with boxes that tremble; in the end something passes by.
+            let trembling = Rect { x1: there.x1 + (i % 3) as f32 * 12.0, ..there };
+            let found = Detection::whole("person".into(), 0.9, trembling);
+            let found = if i % 5 < 2 { vec![found] } else { vec![] };
+            let tracks = tracker.update(FrameTime::arrived(i * 200), &found);
+            let passes = |rect: &Rect, since: MonoMillis| since.0 > -3_000 && rect.x0 < 100.0;
+            asked.push(rest.stirs(MonoMillis(i * 200), tracks, passes));
+        }
+        let first = asked.iter().position(|asks| *asks);
+        assert!(first.is_some_and(|i| (36..=37).contains(&i)), "{asked:?}");
+    }
+
     #[test]
     fn a_truck_rests_ten_seconds_after_its_stop_and_stirs_when_it_goes() {
         let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
@@ -115,13 +141,13 @@ mod tests {
             let time = FrameTime::arrived(ms);
             let rect = Rect { x0: way, y0: 100.0, x1: way + 200.0, y1: 220.0 };
             let tracks = tracker.update(time, &[Detection::whole("truck".into(), 0.9, rect)]);
-            stirring.push((ms, rest.stirs(MonoMillis(ms), tracks)));
+            stirring.push((ms, rest.stirs(MonoMillis(ms), tracks, anywhere)));
         }
         let quiet: Vec<i64> = stirring.iter().filter(|(_, s)| !s).map(|(ms, _)| *ms).collect();
         let (first, last) = (quiet[0], quiet[quiet.len() - 1]);
         assert!((14_000..16_000).contains(&first), "{first}");
         assert!((25_000..26_000).contains(&last), "{last}");
-        assert!(!rest.stirs(MonoMillis(99_000), &[]));
+        assert!(!rest.stirs(MonoMillis(99_000), &[], anywhere));
     }
 
     #[test]
@@ -133,7 +159,7 @@ mod tests {
         let mut look = |at_ms: i64, found: &[Rect]| {
             let found: Vec<Detection> = found.iter().map(|r| Detection::whole("person".into(), 0.9, *r)).collect();
             let tracks = tracker.update(FrameTime::arrived(at_ms), &found);
-            rest.stirs(MonoMillis(at_ms), tracks)
+            rest.stirs(MonoMillis(at_ms), tracks, anywhere)
         };
         let asked: Vec<bool> = (0..10)
             .map(|i| {

@@ -5,6 +5,7 @@ pub mod detector;
 pub mod labels;
 pub mod layout;
 pub mod letterbox;
+pub mod motion;
 pub mod picture;
 pub mod preprocess;
 pub mod regions;
