@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::db::chain::{HeadRow, StateRow};
 use super::db::messages::Message;
 use super::db::{DbError, Tx};
-use super::message;
+use super::duty;
 use super::room::Room;
 use crate::clock::UtcMillis;
 use crate::evidence::chain::Sum;
@@ -299,16 +299,13 @@ async fn raise(
             "said": {"seq": m.seq, "epoch": m.epoch, "id": m.id, "head": m.body.pointer("/data/head"), "previous": m.body.pointer("/data/previous")},
             "sequence": {"epoch": m.epoch, "seq": m.seq, "historical": false}}
     });
-    let own = message::read(body.to_string().as_bytes(), &m.office, &m.box_id);
-    let Ok(own) = own else { return Ok(()) };
-    let row = message::alert(&own, &room.zone, now, i64::MAX);
-    tx.add_alert(&row).await?;
-    tx.touch(&row.id, true).await
+    duty::raise(room, tx, &m.office, &m.box_id, &body, now).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::message;
     use crate::evidence::keys::{BoxKey, KeyFolder};
     use crate::evidence::statement::Head;
 

@@ -206,11 +206,14 @@ pub struct AlertsConfig {
     /// Seconds after which an arriving alert is history: shown in its place, without sound.
     #[schemars(range(min = 10, max = 86_400))]
     pub live_limit_s: u32,
+    /// Seconds after which a box that is offline, or silent for a minute longer, is an alert.
+    #[schemars(range(min = 10, max = 86_400))]
+    pub box_away_after_s: u32,
 }
 
 impl Default for AlertsConfig {
     fn default() -> Self {
-        Self { escalate_after_s: 600, escalate_critical_after_s: 120, live_limit_s: 1800 }
+        Self { escalate_after_s: 600, escalate_critical_after_s: 120, live_limit_s: 1800, box_away_after_s: 120 }
     }
 }
 

@@ -10,7 +10,7 @@ use super::db::audit::Act;
 use super::db::{DbError, Tx};
 use super::room::{Room, digest, new_id};
 use crate::clock::{UtcMillis, utc_now};
-use crate::desk::message::parsed;
+use crate::desk::message::{self, parsed};
 
 /// Why a decision was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +83,27 @@ pub(super) async fn take(
     Ok(true)
 }
 
+/// An alert of the desk's own, by a message in the form of boxes. It is live, however long ago what it is about began.
+pub(super) async fn raise(
+    room: &Room,
+    tx: &mut Tx,
+    office: &str,
+    box_id: &str,
+    body: &Value,
+    now: i64,
+) -> Result<(), DbError> {
+    let own = match message::read(body.to_string().as_bytes(), office, box_id) {
+        Ok(own) => own,
+        Err(why) => {
+            tracing::error!(office, box_id, why, "an alert of the desk's own cannot be read");
+            return Ok(());
+        }
+    };
+    let row = message::alert(&own, &room.zone, now, i64::MAX);
+    tx.add_alert(&row).await?;
+    tx.touch(&row.id, true).await
+}
+
 /// Moments by which it is told what is due.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -136,7 +157,6 @@ pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::message;
 
     /// A new alert that came `opened_ms`, of an event of the duty day before.
     async fn add(room: &Room, id: &str, severity: i64, opened_ms: i64, historical: i64) {

@@ -2,7 +2,7 @@
 //! a box's numbers are asked back. What a message means is in `message.rs`, what is plainly new is collected in `plain.rs`, what
 //! the clearance side says is in `fact.rs`; the connection is `mqtt/desk.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -74,7 +74,12 @@ pub(crate) fn glances(prefix: &str, offices: &[String]) -> Vec<String> {
 pub(crate) async fn run(room: Arc<Room>, mut arrived: mpsc::Receiver<Arrived>) {
     let mut batch = Vec::new();
     while arrived.recv_many(&mut batch, BATCH).await > 0 {
+        let oldest = batch.first().map_or(0, |one| one.at.0);
+        room.storing.store(oldest, Ordering::Relaxed);
         store_all(&room, &batch).await;
+        if arrived.is_empty() {
+            room.storing.store(0, Ordering::Relaxed);
+        }
         room.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
         batch.drain(..).for_each(|a| a.acknowledge());
         room.hub.nudge();
@@ -111,7 +116,11 @@ async fn store_all(room: &Room, batch: &[Arrived]) {
 async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
     let words: Vec<Word> = batch.iter().map(|one| Word::of(room, one)).collect();
     let messages: Vec<&Message> = words.iter().filter_map(|w| w.message.as_ref()).collect();
-    let boxes: BTreeSet<_> = words.iter().filter_map(|w| w.place.as_ref().map(|p| (p.0, p.1))).collect();
+    let mut boxes: BTreeMap<_, Option<i64>> = BTreeMap::new();
+    for (word, (office, box_id, _)) in words.iter().filter_map(|w| Some((w, w.place.as_ref()?))) {
+        let heard = boxes.entry((*office, *box_id)).or_default();
+        *heard = word.heard_ms().max(*heard);
+    }
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
     tx.boxes_seen(&boxes, now).await?;
@@ -182,6 +191,13 @@ impl<'a> Word<'a> {
         });
         Self { arrived, place, message, fact: None }
     }
+
+    /// When its box itself said it: `None` of what lay at the broker, and of what the broker says when it has lost the box.
+    fn heard_ms(&self) -> Option<i64> {
+        let (_, _, kind) = self.place.as_ref()?;
+        let gone = kind.as_slice() == ["state"] && !is_online(self.arrived);
+        (!self.arrived.retained && !gone).then_some(self.arrived.at.0)
+    }
 }
 
 /// What is no message of a box's sequence.
@@ -196,8 +212,7 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
     let Some((office, box_id, kind)) = &word.place else { return Ok(()) };
     match kind.as_slice() {
         ["state"] => {
-            let online = json_of(one).pointer("/online").and_then(Value::as_bool).unwrap_or(false);
-            tx.box_online(office, box_id, online, now).await?;
+            tx.box_online(office, box_id, is_online(one), now).await?;
         }
         ["status"] => status::take(tx, office, box_id, one).await?,
         ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
@@ -241,6 +256,11 @@ fn levels<'a>(prefix: &str, topic: &'a str) -> Option<(&'a str, &'a str, Vec<&'a
 
 fn json_of(one: &Arrived) -> Value {
     serde_json::from_slice(&one.payload).unwrap_or(Value::Null)
+}
+
+/// Whether a state says that its box is there.
+fn is_online(state: &Arrived) -> bool {
+    json_of(state).pointer("/online").and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn is_local_id(id: &str) -> bool {
@@ -692,6 +712,24 @@ mod tests {
         assert_eq!(answer(Some(1), 0, None), Some(i64::MAX), "it has none of them");
         assert_eq!(answer(Some(25), 3, None), Some(24));
         assert_eq!(answer(None, 0, None), Some(i64::MAX));
+    }
+
+    #[tokio::test]
+    async fn a_box_is_heard_by_what_it_says_itself_as_it_says_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let heard = async |kind: &str, payload: &str, at: i64, retained: bool| {
+            let mut one = Arrived::unheard(&format!("gatewatch/v1/15BB/gate-01/{kind}"), payload.as_bytes().to_vec());
+            (one.at, one.retained) = (crate::clock::UtcMillis(at), retained);
+            store(&room, &[one]).await.unwrap();
+            room.db.presences().await.unwrap()[0].heard_ms
+        };
+        assert_eq!(heard("state", r#"{"online": true}"#, 1, true).await, None, "it lay at the broker");
+        assert_eq!(heard("state", r#"{"online": false}"#, 2, false).await, None, "the broker's word");
+        assert_eq!(heard("state", r#"{"online": true}"#, 3, false).await, Some(3));
+        assert_eq!(heard("status", "{}", 5, false).await, Some(5));
+        assert_eq!(heard("status", "{}", 9, true).await, Some(5));
+        assert_eq!(heard("camera/gate/state", "{}", 4, false).await, Some(5), "heard by a slower worker");
     }
 
     #[test]

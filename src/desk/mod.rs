@@ -17,6 +17,7 @@ mod ingest;
 pub mod live;
 mod message;
 mod orders;
+mod outage;
 mod password;
 mod pictures;
 mod plain;

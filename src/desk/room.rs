@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::watched::Watched;
-use super::{duty, fact, hub, ingest, orders, password, tip_measures, web};
+use super::{duty, fact, hub, ingest, orders, outage, password, tip_measures, web};
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::zone::Zone;
 use crate::ids::IdSource;
@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Messages published with one connection, at most.
 const AT_ONCE: i64 = 200;
 /// A worker leads this long after its last word, milliseconds.
-const LEASE_MS: i64 = 10_000;
+pub(super) const LEASE_MS: i64 = 10_000;
 /// Name of the first account.
 pub const FIRST_ACCOUNT: &str = "admin";
 
@@ -91,6 +91,8 @@ pub(crate) struct Room {
     pub audited: Mutex<Option<Checked>>,
     /// Messages this worker took from the broker and stored.
     pub stored: AtomicU64,
+    /// When the oldest message came that it took and has not stored yet; 0 while there is none.
+    pub storing: AtomicI64,
 }
 
 impl Room {
@@ -142,6 +144,7 @@ impl Desk {
             leads: AtomicBool::new(config.mqtt.share.is_none()),
             audited: Mutex::default(),
             stored: AtomicU64::new(0),
+            storing: AtomicI64::new(0),
             config,
         });
         let mut tx = room.db.write().await?;
@@ -164,6 +167,7 @@ impl Desk {
         tasks.spawn(hub::announce(room.clone()));
         tasks.spawn(publish(room.clone()));
         tasks.spawn(tick(room.clone()));
+        tasks.spawn(outage::watch(room.clone()));
         tasks.spawn(served.task);
         Ok(Self { addr: served.addr, tls: served.tls, first_password, room, tasks })
     }

@@ -201,6 +201,16 @@ const WORDS: &[(&str, &str, &str)] = &[
         "Store of the box began anew: what was before is gone",
     ),
     ("rule.chain_broken", "Trạm camera báo chuỗi bằng chứng bị đứt", "The box says its evidence chain is broken"),
+    ("rule.box_away", "Trạm camera MẤT LIÊN LẠC", "A box is AWAY"),
+    ("away.offline", "mất kết nối với máy chủ tin nhắn từ", "lost its connection to the broker at"),
+    (
+        "away.silent",
+        "im lặng (dù máy chủ tin nhắn vẫn coi là đang nối), tin cuối lúc",
+        "silent (though still connected, as far as the broker knows), last heard at",
+    ),
+    ("away.lasts", "chưa trở lại", "not back yet"),
+    ("away.back", "trở lại lúc", "back at"),
+    ("away.for", "vắng", "away for"),
     ("rule.key_lost", "Trạm camera báo mất khóa ký", "The box says its key was lost"),
     ("rule.not_signing", "Trạm camera không ký được bằng chứng", "The box cannot sign evidence"),
     // Alerts.
@@ -459,6 +469,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("did.tip", "phát tin báo", "issued a tip"),
     ("did.close", "kết thúc", "closed"),
     ("did.close_ask", "đề nghị kết thúc", "asked to close"),
+    ("did.box_back", "trạm camera đã trở lại", "the box is back"),
     ("did.unseen", "hết ngày trực chưa ai xem", "not looked at in its duty day"),
     ("did.news", "có thông tin mới", "news"),
     ("did.reopen", "mở lại vì có thông tin mới", "reopened by news"),
@@ -1142,10 +1153,13 @@ mod tests {
         keys.extend(tip::SUSPICIONS.iter().map(|s| format!("suspicion.{s}")));
         keys.extend(tip::ACTIONS.iter().map(|a| format!("action.{a}")));
         keys.extend(chain::Fault::ALL.iter().map(|f| format!("rule.chain_{}", f.as_str())));
+        keys.push("rule.box_away".into());
         keys.extend(shift::DUTIES.iter().map(|d| format!("duty.{d}")));
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
         let did = ["look", "ack", "dismiss", "dismiss_ask", "close", "close_ask", "escalate", "escalate_time", "tip"];
-        let more = ["tip_draft", "unseen", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
+        keys.extend(["offline", "silent"].map(|w| format!("away.{w}")));
+        let more =
+            ["tip_draft", "unseen", "box_back", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
         keys.extend(did.iter().chain(&more).map(|d| format!("did.{d}")));
         keys.extend(["ok", "warning", "full"].map(|s| format!("storage.{s}")));
         keys.extend(["starting", "running", "failed"].map(|s| format!("detector.{s}")));

@@ -43,6 +43,13 @@ async fn until_stored(url: &str, wanted: i64) {
 fn share(config: &mut DeskConfig, client: &str) {
     config.mqtt.share = Some("duty".into());
     config.mqtt.client_id = client.into();
+    config.mqtt.keep_alive_s = 1;
+    config.alerts.box_away_after_s = 2;
+}
+
+/// A box that is there, or that the broker says is gone.
+fn state(online: bool) -> (String, Vec<u8>) {
+    ("gatewatch/v1/19BB/gate-01/state".into(), serde_json::json!({"online": online}).to_string().into_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +109,19 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     here.post(&format!("/alerts/{}/ack", id(0, EACH + 1)), &[]).await.expect_status(303);
     streams[1].hears("Đã xác nhận").await;
 
+    // A box goes offline: both hear it, one tells it, and both say when it is back.
+    room.say(vec![state(true)]).await;
+    room.say(vec![state(false)]).await;
+    for stream in &mut streams {
+        stream.hears("Trạm camera MẤT LIÊN LẠC").await;
+        stream.hears("chưa trở lại").await;
+    }
+    room.say(vec![state(true)]).await;
+    for stream in &mut streams {
+        stream.hears("trở lại lúc").await;
+    }
+    assert_eq!(sum("SELECT COUNT(*) FROM alert WHERE rule = 'box_away' AND phase = 'end'").await, 1);
+
     // The one that leads goes away; the other takes everything, and leads.
     follows(&url, second, &mut here).await;
     room.say(messages(EACH + 2, EACH + 5)).await;
@@ -110,7 +130,9 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     let database = DatabaseConfig { url: Some(url.clone()), ..DatabaseConfig::default() };
     let again = start_second(&room, database).await;
     until_stored(&url, all).await;
-    assert_eq!((sum("SELECT COUNT(*) FROM clash").await, sum("SELECT COUNT(*) FROM alert").await), (0, all));
+    let alerts = "SELECT COUNT(*) FROM alert WHERE rule <> 'box_away'";
+    assert_eq!((sum("SELECT COUNT(*) FROM clash").await, sum(alerts).await), (0, all));
+    assert_eq!(sum("SELECT COUNT(*) FROM box_outage").await, 1, "told once, by one of them");
     again.stop().await;
     room.desk.stop().await;
 }

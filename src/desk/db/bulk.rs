@@ -1,7 +1,7 @@
 //! Many rows with few statements: what a batch of messages needs to know of the database, and what it writes. Which
 //! messages are written like this is decided in `desk/plain.rs`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::{Any, AssertSqlSafe};
 
@@ -91,16 +91,21 @@ impl Tx {
     }
 
     /// Boxes say something; an office that nobody named is called by its code. Each box once.
-    pub(crate) async fn boxes_seen(&mut self, boxes: &BTreeSet<(&str, &str)>, now_ms: i64) -> Result<(), DbError> {
-        let offices: BTreeSet<&str> = boxes.iter().map(|(office, _)| *office).collect();
+    pub(crate) async fn boxes_seen(
+        &mut self,
+        boxes: &BTreeMap<(&str, &str), Option<i64>>,
+        now_ms: i64,
+    ) -> Result<(), DbError> {
+        let offices: BTreeSet<&str> = boxes.keys().map(|(office, _)| *office).collect();
         let offices: Vec<&str> = offices.into_iter().collect();
         let name = ("INSERT INTO office (code, name_vi, name_en) VALUES", 3, "ON CONFLICT DO NOTHING");
         self.many(name, &offices, |q, office| q.bind(*office).bind(*office).bind(*office)).await?;
-        let head = "INSERT INTO box (office, id, online, changed_ms, seen_ms) VALUES";
-        let tail = "ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms";
+        let head = "INSERT INTO box (office, id, online, changed_ms, seen_ms, heard_ms) VALUES";
+        let tail = "ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms, heard_ms =
+                      CASE WHEN excluded.heard_ms > COALESCE(box.heard_ms, 0) THEN excluded.heard_ms ELSE box.heard_ms END";
         let boxes: Vec<_> = boxes.iter().collect();
-        self.many((head, 5, tail), &boxes, |q, (office, id)| {
-            q.bind(*office).bind(*id).bind(1_i64).bind(now_ms).bind(now_ms)
+        self.many((head, 6, tail), &boxes, |q, ((office, id), heard_ms)| {
+            q.bind(*office).bind(*id).bind(1_i64).bind(now_ms).bind(now_ms).bind(**heard_ms)
         })
         .await
     }

@@ -21,6 +21,7 @@ pub(crate) mod facts;
 pub(crate) mod measures;
 pub(crate) mod messages;
 pub(crate) mod orders;
+pub(crate) mod outages;
 pub(crate) mod outgoing;
 pub(crate) mod places;
 pub(crate) mod shifts;

@@ -49,6 +49,8 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 (video(&ctx, &row, &body))
                 (declarations(&ctx, &body))
                 p.line { (parts::answer(&ctx, &body)) }
+                (parts::away(&ctx, &body))
+                @if row.rule == "box_away" && ctx.may(Need::Devices) { p { a href="/devices" { (ctx.t("devices.title")) } } }
                 (facts(&ctx, &row, &offices, &body))
                 (candidates(&ctx, &body))
                 (messages(&ctx, &revisions, said))
@@ -106,7 +108,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
     });
     html! {
         dl.facts {
-            dt { (ctx.t("camera")) } dd { (row.camera) }
+            @if !row.camera.is_empty() { dt { (ctx.t("camera")) } dd { (row.camera) } }
             @if !row.place.is_empty() { dt { (ctx.t("area")) } dd { (row.place) } }
             dt { (ctx.t("office")) } dd { (offices.name(&row.office)) " · " (ctx.t("box")) " " (row.box_id) }
             @if let Some(at) = best { dt { (ctx.t("picture.at")) } dd { (parts::time(ctx, at)) } }

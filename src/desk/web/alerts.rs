@@ -155,7 +155,8 @@ pub(crate) fn card(ctx: &Ctx, offices: &Offices, row: &AlertRow, similar: usize,
                 }
                 (declarations(ctx, &body))
                 p.line { (parts::answer(ctx, &body)) }
-                p.line.soft { (row.camera) @if !row.place.is_empty() { " · " (row.place) } " · " (offices.name(&row.office)) " · " (row.box_id) }
+                (parts::away(ctx, &body))
+                p.line.soft { @if !row.camera.is_empty() { (row.camera) " · " } @if !row.place.is_empty() { (row.place) " · " } (offices.name(&row.office)) " · " (row.box_id) }
                 p.line.soft { (parts::time(ctx, row.at_ms)) " · " (ctx.t("age")) " " (parts::age(ctx, row.at_ms))
                     " · " (ctx.value("phase", &row.phase))
                     @if similar > 0 { span.more { "+" (similar) " " (ctx.t("alerts.similar")) } }

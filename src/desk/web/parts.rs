@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::page::Ctx;
-use crate::desk::message::text;
+use crate::desk::message::{moment, text};
 
 fn zone(ctx: &Ctx) -> TimeZone {
     TimeZone::get(&ctx.room.config.desk.time_zone).unwrap_or(TimeZone::UTC)
@@ -111,6 +111,25 @@ pub(crate) fn answer(ctx: &Ctx, body: &Value) -> Markup {
         return html! {};
     };
     html! { span.answer data-answer=(answer) { (ctx.value("answer", &format!("{question}.{answer}"))) } }
+}
+
+/// Why a box is away and for how long, of the desk's own alert about it.
+pub(crate) fn away(ctx: &Ctx, body: &Value) -> Markup {
+    let Some(why) = text(body, "/data/away/why") else { return html! {} };
+    let at = |pointer| moment(body, pointer).map(|at| at.0);
+    let (from, to) = (at("/data/capture/start").unwrap_or_default(), at("/data/capture/end"));
+    html! {
+        p.line {
+            span { (ctx.value("away", &why)) " " (time(ctx, from)) }
+            @match to {
+                Some(to) => {
+                    span.good { (ctx.t("away.back")) " " (time(ctx, to)) }
+                    span { (ctx.t("away.for")) " " (duration(ctx, to - from)) }
+                },
+                None => span.bad { (ctx.t("away.lasts")) },
+            }
+        }
+    }
 }
 
 /// What a box says in words: boxes speak English, their times are UTC.

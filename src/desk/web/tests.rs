@@ -1,7 +1,7 @@
 //! Every route by every role, without a socket: who is let in, who is not, and that no form is taken without its token.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -41,6 +41,7 @@ pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
         leads: AtomicBool::new(true),
         audited: Mutex::default(),
         stored: AtomicU64::new(0),
+        storing: AtomicI64::new(0),
         config,
     })
 }
@@ -242,7 +243,7 @@ async fn a_row_of_the_audit_that_is_changed_is_found() {
 async fn devices(room: &Arc<Room>, said: &str, ago_ms: i64, online: bool) -> String {
     let now = utc_now().0;
     let mut tx = room.db.write().await.unwrap();
-    tx.boxes_seen(&BTreeSet::from([("15BB", "gate-01")]), now).await.unwrap();
+    tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), None)]), now).await.unwrap();
     tx.box_online("15BB", "gate-01", online, now).await.unwrap();
     tx.set_box_status("15BB", "gate-01", said, Some(now - ago_ms), Some(-6_250)).await.unwrap();
     tx.commit().await.unwrap();

@@ -1,0 +1,64 @@
+//! Outages of boxes as rows, and what is known of whether a box is there. What counts as away is decided in
+//! `desk/outage.rs`.
+
+use super::{Db, DbError, Tx};
+
+/// A box, as far as it matters whether it is there.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Presence {
+    pub office: String,
+    #[sqlx(rename = "box")]
+    pub box_id: String,
+    pub online: i64,
+    /// When `online` became what it is.
+    pub changed_ms: i64,
+    /// Last word of any kind, also what lay at the broker.
+    pub seen_ms: i64,
+    /// Its own last word that was heard as it was said.
+    pub heard_ms: Option<i64>,
+    /// Whether it ever said how it is, which it then does every minute.
+    pub reports: i64,
+    /// Alert of the outage that lasts.
+    pub alert_id: Option<String>,
+    /// Since when that lasts.
+    pub from_ms: Option<i64>,
+}
+
+fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
+    // Only texts of this file are put together.
+    sqlx::AssertSqlSafe(format!(
+        "SELECT b.office, b.id AS box, b.online, b.changed_ms, b.seen_ms, b.heard_ms,
+                CAST(CASE WHEN b.status IS NULL THEN 0 ELSE 1 END AS BIGINT) AS reports, o.alert_id, o.from_ms
+         FROM box b LEFT JOIN box_outage o ON o.office = b.office AND o.box = b.id AND o.to_ms IS NULL {rest}"
+    ))
+}
+
+impl Db {
+    /// All boxes.
+    pub(crate) async fn presences(&self) -> Result<Vec<Presence>, DbError> {
+        Ok(sqlx::query_as(select("ORDER BY b.office, b.id")).fetch_all(&self.pool).await?)
+    }
+}
+
+impl Tx {
+    /// One box as it is in this transaction.
+    pub(crate) async fn presence(&mut self, office: &str, box_id: &str) -> Result<Option<Presence>, DbError> {
+        let query = sqlx::query_as(select("WHERE b.office = $1 AND b.id = $2")).bind(office).bind(box_id);
+        Ok(query.fetch_optional(&mut **self).await?)
+    }
+
+    /// An outage was told by this alert.
+    pub(crate) async fn begin_outage(&mut self, p: &Presence, alert: &str, from_ms: i64) -> Result<(), DbError> {
+        let insert = "INSERT INTO box_outage (alert_id, office, box, from_ms) VALUES ($1, $2, $3, $4)";
+        let query = sqlx::query(insert).bind(alert).bind(&p.office).bind(&p.box_id).bind(from_ms);
+        query.execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// The box is back.
+    pub(crate) async fn end_outage(&mut self, alert: &str, to_ms: i64) -> Result<(), DbError> {
+        let update = "UPDATE box_outage SET to_ms = $2 WHERE alert_id = $1";
+        sqlx::query(update).bind(alert).bind(to_ms).execute(&mut **self).await?;
+        Ok(())
+    }
+}
