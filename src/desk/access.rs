@@ -129,6 +129,7 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/declarations", Need::ViewAlerts),
     ("GET", "/declarations/{key}", Need::ViewAlerts),
     ("GET", "/tips", Need::ViewTips),
+    ("GET", "/tips/stream", Need::WorkTips),
     ("GET", "/tips/new", Need::DraftTips),
     ("POST", "/tips/new", Need::DraftTips),
     ("GET", "/tips/{id}", Need::ViewTips),

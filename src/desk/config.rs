@@ -174,7 +174,8 @@ pub struct DeskHttpConfig {
     /// Hours after which everyone signs in again: a duty and its hand-over.
     #[schemars(range(min = 1, max = 168))]
     pub session_hours: u32,
-    /// Minutes without a request after which one signs in again. An open alerts page counts as being there.
+    /// Minutes without a request after which one signs in again. An open alerts page counts as being there, and so does
+    /// any open page of whoever receives tips: they call on it.
     #[schemars(range(min = 5, max = 1440))]
     pub idle_minutes: u32,
 }
@@ -221,7 +222,7 @@ impl Default for AlertsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TipsConfig {
-    /// Minutes within which the addressed office should receive a tip.
+    /// Minutes within which the addressed office should receive a tip; after them the leaders of both sides are told.
     #[schemars(range(min = 1, max = 10_080))]
     pub receive_within_minutes: u32,
 }

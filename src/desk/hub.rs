@@ -32,6 +32,8 @@ pub(crate) enum Told {
     Alert(Arc<Card>),
     /// So much changed that the list is better taken anew.
     Many,
+    /// Tips changed: who may be called by one looks whether it is.
+    Tips,
 }
 
 /// An alert as pages need it.
@@ -133,6 +135,10 @@ async fn announce_once(room: &Room, seen: Option<i64>, many: &mut Many) -> Resul
     let Some(seen) = seen.filter(|_| room.hub.told.receiver_count() > 0) else { return Ok(newest) };
     if newest == seen {
         return Ok(seen);
+    }
+    if room.db.tips_touched(seen).await? {
+        // Fails only when nobody listens.
+        let _ = room.hub.told.send(Told::Tips);
     }
     let limit = i64::try_from(MANY).unwrap_or(i64::MAX);
     let mut upto = newest;

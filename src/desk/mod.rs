@@ -7,6 +7,7 @@ mod alert;
 mod attachment;
 mod board;
 mod boxes;
+mod calls;
 mod chain;
 pub mod config;
 mod db;

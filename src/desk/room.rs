@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::watched::Watched;
-use super::{duty, fact, hub, ingest, orders, outage, password, tip_measures, web};
+use super::{calls, duty, fact, hub, ingest, orders, outage, password, tip_measures, web};
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::zone::Zone;
 use crate::ids::IdSource;
@@ -298,7 +298,8 @@ async fn publishes(room: &Room) -> Result<bool, DbError> {
     Ok(mqtt.share.is_none() || room.db.lease("publish", &mqtt.client_id, utc_now().0, LEASE_MS).await?)
 }
 
-/// Every second, by one worker: alerts that nobody looked at, numbers that are missing, orders without an answer.
+/// Every second, by one worker: alerts that nobody looked at, numbers that are missing, tips that nobody received, orders without
+/// an answer.
 async fn tick(room: Arc<Room>) {
     let mut each = tokio::time::interval(TICK);
     each.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -315,6 +316,9 @@ async fn tick(room: Arc<Room>) {
         }
         if let Err(error) = tip_measures::tell_new_boxes(&room).await {
             tracing::warn!(%error, "stops cannot be told to boxes that are new");
+        }
+        if let Err(error) = calls::tell_late(&room).await {
+            tracing::warn!(%error, "it cannot be told which tips were not received in time");
         }
         if let Err(error) = orders::ask_again(&room).await {
             tracing::warn!(%error, "orders without an answer cannot be sent again");

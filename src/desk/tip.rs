@@ -132,6 +132,39 @@ pub(crate) struct Facts {
     pub is_reporter: bool,
 }
 
+/// What a tip calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// The office must receive it.
+    New,
+    /// The office must check it again.
+    Returned,
+    /// Nobody received it in time: the leaders of both sides must know.
+    Late,
+}
+
+impl Call {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 3] = [Self::New, Self::Returned, Self::Late];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Returned => "returned",
+            Self::Late => "late",
+        }
+    }
+
+    /// What a tip calls for after a step.
+    pub(crate) fn after(step: &Step) -> Option<Self> {
+        match step {
+            Step::Issue => Some(Self::New),
+            Step::Return { .. } | Step::Reopen { .. } => Some(Self::Returned),
+            _ => None,
+        }
+    }
+}
+
 /// Steps of the office that checks; all others are the issuing unit's.
 pub(crate) fn is_work(step: &str) -> bool {
     matches!(step, "receive" | "start" | "report")

@@ -14,7 +14,7 @@ use super::db::{DbError, Tx, indexed};
 use super::duty::{self, DutyError};
 use super::orders::MAX_REASON;
 use super::room::{Room, new_id};
-use super::tip::{self, Facts, Money, State, Step};
+use super::tip::{self, Call, Facts, Money, State, Step};
 use crate::clock::{UtcMillis, utc_now};
 use crate::customs::tip::{MAX_BARE_MS, Tip};
 
@@ -268,6 +268,7 @@ pub(crate) async fn step(room: &Room, user: &User, id: &str, version: i64, step:
     }
     tx.change_tip(&tip).await?;
     tip.version += 1;
+    tx.tip_calls(&tip.id, Call::after(&step), &user.name).await?;
     record(&mut tx, user, &tip, step.name(), &note, now).await?;
     if step == Step::Issue {
         end_alert(&mut tx, user, &tip, now).await?;

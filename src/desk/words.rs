@@ -222,7 +222,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     ("alerts.sound_on", "Bật âm thanh", "Sound on"),
     ("alerts.sound_off", "Tắt âm thanh", "Sound off"),
-    ("alerts.sound_why", "Chuông báo từ mức Nghiêm trọng", "Sounds from Serious up"),
+    (
+        "alerts.sound_why",
+        "Chuông báo cảnh báo từ mức Nghiêm trọng và tin báo đang chờ",
+        "Sounds for alerts from Serious up and for tips that wait",
+    ),
     ("alerts.similar", "cảnh báo tương tự", "similar alerts"),
     (
         "alerts.limit",
@@ -553,6 +557,17 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("step.file", "đính kèm tệp", "attached a file"),
     ("step.file_withdraw", "rút tệp", "withdrew a file"),
     ("step.sample_result", "kết quả phân tích", "laboratory result"),
+    (
+        "step.late",
+        "quá hạn chưa tiếp nhận, đã báo lãnh đạo hai bên",
+        "not received in time: leaders of both sides were told",
+    ),
+    ("call.new", "Tin báo mới cần tiếp nhận", "New tip to be received"),
+    ("call.returned", "Tin báo trả lại để kiểm tra tiếp", "Tip returned for more checking"),
+    ("call.late", "Tin báo QUÁ HẠN CHƯA TIẾP NHẬN", "Tip NOT RECEIVED IN TIME"),
+    ("calls", "Tin báo đang chờ", "Tips that wait"),
+    ("calls.count", "Tin báo đang chờ đơn vị của bạn", "Tips that wait for your offices"),
+    ("calls.close", "Đã biết", "Close"),
     ("step.merged_in", "nhận gộp tin báo", "took in another tip"),
     ("step.done", "đã thực hiện", "has done"),
     ("step.release_hold", "bỏ giữ hình ảnh", "released a hold"),
@@ -1181,7 +1196,8 @@ mod tests {
         );
         keys.extend(["two_wheeler", "container", "forklift"].map(|l| format!("label.{l}")));
         keys.extend(crate::vision::labels::coco(80).unwrap().iter().map(|l| format!("label.{l}")));
-        keys.extend(["merged_in", "done", "release_hold"].map(|s| format!("step.{s}")));
+        keys.extend(["merged_in", "done", "release_hold", "late"].map(|s| format!("step.{s}")));
+        keys.extend(tip::Call::ALL.map(|c| format!("call.{}", c.as_str())));
         keys.extend(["complete", "partial", "none", "unanswered"].map(|f| format!("footage.{f}")));
         keys.extend(crate::desk::report::Span::ALL.map(|s| format!("report.{}", s.as_str())));
         keys.extend(["unit", "office", "suspicion", "footage"].map(|by| format!("report.by_{by}")));

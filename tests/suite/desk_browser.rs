@@ -3,7 +3,7 @@
 
 use gatewatch::desk::config::DatabaseConfig;
 
-use crate::support::desk::{PASSWORD, Room, SHIFT, alert, jpeg};
+use crate::support::desk::{Browser, PASSWORD, Room, SHIFT, alert, jpeg};
 use crate::support::webdriver::Chromium;
 
 const FIRST: &str = "01JC0000000000000000000001";
@@ -18,7 +18,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
         println!("skipped: no browser (Debian packages `chromium` and `chromium-driver`)");
         return;
     };
-    let room = Room::start(DatabaseConfig::default(), |_| {}).await;
+    let room = Room::start(DatabaseConfig::default(), |c| c.alerts.box_away_after_s = 2).await;
     let mut admin = room.administrator().await;
     let mut leader = room.account(&mut admin, "binh", "shift_leader", "*").await;
     room.account(&mut admin, "dung", "auditor", "*").await;
@@ -82,6 +82,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     browser.picture("tip").await;
     browser.is_clean("tip").await;
     let tip = browser.run("return location.pathname").await.as_str().unwrap().to_owned();
+    a_tip_calls(&browser, &room, &mut admin).await;
     browser.open(&room.url("/yard")).await;
     room.say(vec![bay()]).await;
     browser.until("document.getElementById('live').textContent.includes('Ô kiểm hóa số 1')").await;
@@ -94,6 +95,7 @@ async fn an_alert_appears_by_itself_and_keys_work() {
     leader.sees("/declarations/10000001234", "theo tin báo").await;
     leader.get(&tip).await.expect_status(200);
     leader.attach(&format!("{tip}/files"), "Biên bản.pdf", b"%PDF-1.7").await.expect_status(303);
+    a_box_goes_away(&browser, &room).await;
     pages(&browser, &room, &[&shift, &tip]).await;
     room.desk.stop().await;
 }
@@ -150,6 +152,66 @@ async fn what_was_missed_rings(browser: &Chromium, room: &Room) {
     assert_eq!(browser.run("return window.rung").await, serde_json::json!([4]));
     let said = browser.run("return document.querySelector('#say span').textContent").await;
     assert_eq!(said, "Khẩn cấp: Ra cổng khi chưa được phép");
+}
+
+/// A box that the broker says is gone: an open page hears it from the desk itself.
+async fn a_box_goes_away(browser: &Chromium, room: &Room) {
+    browser.open(&room.url("/alerts")).await;
+    let state = |online: bool| {
+        let said = serde_json::json!({"online": online}).to_string().into_bytes();
+        ("gatewatch/v1/15BB/gate-02/state".to_owned(), said)
+    };
+    room.say(vec![state(true), state(false)]).await;
+    browser.until("document.getElementById('alerts').textContent.includes('Trạm camera MẤT LIÊN LẠC')").await;
+    browser.run("document.querySelector('.alert[id^=\"a-away-\"] strong a').click()").await;
+    browser.until("document.querySelector('main').textContent.includes('chưa trở lại')").await;
+    for (name, width, height) in [("away", 1366, 768), ("away-phone", 390, 844)] {
+        browser.look(width, height, false).await;
+        browser.picture(name).await;
+        browser.is_clean(name).await;
+    }
+    browser.look(1366, 768, false).await;
+    room.say(vec![state(true)]).await;
+    let until = "(fetch(location.href).then((a) => a.text()).then((t) => { window.back = t.includes('trở lại lúc'); }), window.back)";
+    browser.until(until).await;
+}
+
+/// A tip that somebody else issues calls on whatever page is open, in every window, and is counted until it is received.
+async fn a_tip_calls(browser: &Chromium, room: &Room, admin: &mut Browser) {
+    let mut other = room.account(admin, "chi", "shift_leader", "*").await;
+    browser.open(&room.url("/yard")).await;
+    // The one that this leader issued himself waits for the office too; nobody tells him of it.
+    browser.until("document.getElementById('calls-count').textContent === '1'").await;
+    browser.run("window.rung = []; beep = (severity) => window.rung.push(severity);").await;
+    other.get("/tips/new").await;
+    let form = [
+        ("office", "15BB"),
+        ("suspicion", "name_code"),
+        ("containers", "MSKU0000080"),
+        ("subject", "Khai sai mã hàng, nghi là hàng phải kiểm tra chuyên ngành"),
+        ("due", "02/03/2026 17:00"),
+    ];
+    let tip = other.post("/tips/new", &form).await.expect_status(303).to;
+    other.get(&tip).await;
+    other.post(&format!("{tip}/lead/issue"), &[]).await.expect_status(303);
+    browser.until(&format!("document.querySelector('#calls .call a[href=\"{tip}\"]')")).await;
+    browser.until("document.getElementById('calls-count').textContent === '2'").await;
+    assert_eq!(browser.run("return window.rung").await, serde_json::json!([3]));
+    for (name, width, height, dark) in
+        [("call", 1366, 768, false), ("call-dark", 1366, 768, true), ("call-phone", 390, 844, false)]
+    {
+        browser.look(width, height, dark).await;
+        browser.picture(name).await;
+        browser.is_clean(name).await;
+    }
+    browser.look(1366, 768, false).await;
+    browser.open(&room.url("/devices")).await;
+    browser.until("document.getElementById('calls-count').textContent === '2'").await;
+    other.get(&tip).await;
+    other.post(&format!("{tip}/work/receive"), &[]).await.expect_status(303);
+    browser.until("document.getElementById('calls-count').textContent === '1'").await;
+    // Its stream is open, as the number shows, and what was told is not told again.
+    assert_eq!(browser.run("return document.querySelectorAll('#calls .call').length").await, 0);
 }
 
 async fn sign_in(browser: &Chromium, room: &Room, name: &str) {
@@ -220,7 +282,7 @@ fn status(base: &str) -> (String, Vec<u8>) {
         "clock": {"synchronised": true, "synchronised_at": now.plus_ms(-600_000), "cameras_offset_ms": 40, "cameras": 1},
         "detector": {"state": "running", "model": {"name": "gate.onnx", "sha256": "0123456789abcdef"}},
         "parts": [{"part": "footage", "level": "degraded", "message": "1345678901 bytes are free and nothing may be deleted: recording is stopped"},
-            {"part": "camera/gate", "level": "failed", "message": "cannot reach rtsp://192.0.2.11:554/stream1: check cable and address"}],
+            {"part": "camera/gate", "level": "failed", "message": "cannot reach rtsp://192.0.2.11:554/stream1; check address, path, cable and power"}],
     });
     (format!("{base}/status"), body.to_string().into_bytes())
 }

@@ -15,6 +15,7 @@ use crate::support::until;
 /// Boxes and messages of each.
 const BOXES: i64 = 8;
 const EACH: i64 = 60;
+const ALERTS: &str = "/alerts/stream?view=open";
 
 fn id(office: usize, seq: i64) -> String {
     format!("01JC{office:04}{seq:018}")
@@ -64,7 +65,7 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     there.base = format!("http://{}", second.addr);
     let page = there.get("/alerts").await.expect_status(200);
     assert!(page.has("<span>an · Cán bộ trực</span>"), "one session for both workers: {}", page.text);
-    let mut streams = vec![open_stream(&here).await, open_stream(&there).await];
+    let mut streams = vec![open_stream(&here, ALERTS).await, open_stream(&there, ALERTS).await];
 
     // Each worker alone holds a part: both take some.
     room.say(messages(1, EACH)).await;
@@ -121,6 +122,22 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
         stream.hears("trở lại lúc").await;
     }
     assert_eq!(sum("SELECT COUNT(*) FROM alert WHERE rule = 'box_away' AND phase = 'end'").await, 1);
+
+    // A tip that is issued on one worker calls on a page of the other.
+    let mut leader = room.account(&mut admin, "binh", "shift_leader", "*").await;
+    let mut field = room.account(&mut admin, "cuong", "field", "15BB").await;
+    field.base.clone_from(&there.base);
+    let mut calls = open_stream(&field, "/tips/stream").await;
+    calls.hears("\"count\":0").await;
+    leader.get("/tips/new").await;
+    let form = [("office", "15BB"), ("containers", "CSQU3054383"), ("subject", "x"), ("due", "02/03/2026 17:00")];
+    let form = [&form[..], &[("suspicion", "value")]].concat();
+    let tip = leader.post("/tips/new", &form).await.expect_status(303).to;
+    leader.get(&tip).await;
+    leader.post(&format!("{tip}/lead/issue"), &[]).await.expect_status(303);
+    calls.hears(&tip).await;
+    calls.hears("\"count\":1").await;
+    assert!(field.get("/tips").await.expect_status(200).has(">1</span>"), "beside the menu's entry");
 
     // The one that leads goes away; the other takes everything, and leads.
     follows(&url, second, &mut here).await;
@@ -181,8 +198,8 @@ struct Open {
     text: String,
 }
 
-async fn open_stream(person: &Browser) -> Open {
-    let request = person.client.get(format!("{}/alerts/stream?view=open", person.base));
+async fn open_stream(person: &Browser, path: &str) -> Open {
+    let request = person.client.get(format!("{}{path}", person.base));
     let answer = request.header("cookie", person.cookie_header()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     Open { events: answer.bytes_stream().boxed(), text: String::new() }

@@ -20,18 +20,45 @@ function tick() {
 }
 setInterval(tick, 1000);
 
-// ---- sound: a browser makes none before somebody asked for it
+// ---- what a browser remembers from page to page
+function kept(key) {
+  try { return localStorage.getItem(key); } catch { return null; }
+}
+function keep(key, value) {
+  try { localStorage.setItem(key, value); } catch { /* the browser keeps nothing: then each page begins anew */ }
+}
+
+// ---- sound: a browser makes none before somebody asked for it. Whoever did need not ask on every page again; where the browser
+// waits for a key or a click all the same, the button says so
 const soundButton = document.getElementById("sound");
 let sound = null;
-function setSound(on) {
-  if (on && !sound) sound = new AudioContext();
-  if (!on && sound) { sound.close(); sound = null; }
-  soundButton.setAttribute("aria-pressed", String(on));
-  soundButton.textContent = on ? soundButton.dataset.off : soundButton.dataset.on;
+const sounds = () => sound?.state === "running";
+function showSound() {
+  soundButton.setAttribute("aria-pressed", String(sounds()));
+  soundButton.textContent = sounds() ? soundButton.dataset.off : soundButton.dataset.on;
 }
-soundButton?.addEventListener("click", () => setSound(!sound));
+function setSound(on) {
+  if (on && !sound) {
+    sound = new AudioContext();
+    sound.onstatechange = showSound;
+  }
+  if (!on && sound) { sound.close(); sound = null; }
+  if (sound?.state === "suspended") sound.resume();
+  keep("gw-sound", on ? "on" : "off");
+  showSound();
+}
+soundButton?.addEventListener("click", (event) => {
+  event.stopPropagation();
+  setSound(!sounds());
+});
+if (soundButton && kept("gw-sound") === "on") setSound(true);
+for (const kind of ["pointerdown", "keydown"]) {
+  document.addEventListener(kind, (event) => {
+    if (sound?.state === "suspended" && event.target !== soundButton) sound.resume();
+  });
+}
 function beep(severity) {
-  if (!sound) return;
+  if (!sounds()) return;
   const tones = severity >= 4 ? [880, 660, 880, 660] : [740, 740];
   tones.forEach((hz, i) => {
     const at = sound.currentTime + i * 0.22;
@@ -161,6 +188,60 @@ async function refresh() {
 }
 if (list) listen();
 
+// ---- tips that call for somebody, on every page: their number, and a notice with a sound for each that comes. One page of a
+// browser listens and tells the others, since a browser has few connections for all of them together
+const calls = document.getElementById("calls");
+function called(change) {
+  const count = document.getElementById("calls-count");
+  count.textContent = change.count;
+  count.hidden = change.count === 0;
+  if (!change.html) return;
+  const made = document.createElement("template");
+  made.innerHTML = change.html;
+  for (const one of [...made.content.children]) {
+    document.getElementById(one.id)?.remove();
+    calls.append(one);
+  }
+  beep(3);
+}
+function hear(tell) {
+  const key = "gw-calls " + calls.dataset.account;
+  const stream = new EventSource("/tips/stream?seen=" + (kept(key) || calls.dataset.seen));
+  // Pages that are live themselves say so when they lose the desk.
+  const lost = list || document.getElementById("live") ? null : document.getElementById("lost");
+  stream.addEventListener("calls", (event) => {
+    const change = JSON.parse(event.data);
+    keep(key, change.seen);
+    calls.dataset.seen = change.seen;
+    called(change);
+    tell(change);
+  });
+  let opened = false;
+  let broken = false;
+  stream.onopen = () => {
+    opened = true;
+    if (lost) lost.hidden = true;
+  };
+  stream.onerror = () => {
+    if (broken) return;
+    broken = true;
+    const refused = stream.readyState === EventSource.CLOSED;
+    stream.close();
+    // The desk is not there, or who looks is signed out: nothing is heard, which is said, and what is typed stays.
+    if (!opened && lost) lost.hidden = false;
+    setTimeout(() => hear(tell), refused ? 15000 : 1000 + Math.random() * 1000);
+  };
+}
+if (calls) {
+  const name = "gatewatch-calls " + calls.dataset.account;
+  const others = new BroadcastChannel(name);
+  others.addEventListener("message", (event) => called(event.data));
+  const open = () => hear((change) => others.postMessage(change));
+  // Held as long as the page is there; then another page of the browser goes on.
+  if (navigator.locks) navigator.locks.request(name, () => { open(); return new Promise(() => {}); });
+  else open();
+}
+
 // ---- a page that shows how things are now: that part of it is taken anew while somebody looks
 const live = document.getElementById("live");
 async function renew() {
@@ -209,7 +290,9 @@ document.addEventListener("click", (event) => {
   const close = event.target.closest("[data-close]");
   if (close) {
     const dialog = close.closest("dialog");
+    const call = close.closest(".call");
     if (dialog) dialog.close();
+    else if (call) call.remove();
     else close.closest("details")?.removeAttribute("open");
     return;
   }

@@ -16,6 +16,7 @@ pub(crate) mod attachments;
 pub(crate) mod audit;
 pub(crate) mod bays;
 pub(crate) mod bulk;
+pub(crate) mod calls;
 pub(crate) mod chain;
 pub(crate) mod facts;
 pub(crate) mod measures;

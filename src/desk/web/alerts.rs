@@ -53,8 +53,6 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         (filters(&ctx, &offices, &wanted, single))
         div.bar {
             p #counts { (count_words(&ctx, &counts)) }
-            button #sound type="button" aria-pressed="false" title=(ctx.t("alerts.sound_why"))
-                data-on=(ctx.t("alerts.sound_on")) data-off=(ctx.t("alerts.sound_off")) { (ctx.t("alerts.sound_on")) }
         }
         p.hint { (ctx.t("alerts.keys")) }
         @if cut { p.up { (ctx.t("alerts.limit")) } }

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::calls::Glance;
 use super::page::{Ctx, Problem, language_of};
 use super::server::Peer;
 use crate::clock::utc_now;
@@ -66,8 +67,21 @@ pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, n
     if !user.role.may(need) {
         return Problem::denied(language).into_response();
     }
-    request.extensions_mut().insert(Ctx { room, user, language });
+    let calls = match shows_page(&request) {
+        true => match Glance::of(&room.db, &user).await {
+            Ok(calls) => calls,
+            Err(error) => return Problem::from_db(language, &error).into_response(),
+        },
+        false => None,
+    };
+    request.extensions_mut().insert(Ctx { room, user, language, calls });
     next.run(request).await
+}
+
+/// Whether a browser wants a page to show, and not a picture or a part of a video.
+fn shows_page(request: &Request) -> bool {
+    let accepted = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    accepted.is_some_and(|a| a.contains("text/html"))
 }
 
 /// Who the session's cookie says it is.

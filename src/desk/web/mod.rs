@@ -8,6 +8,7 @@ mod api;
 mod assets;
 mod audit;
 mod box_status;
+mod calls;
 mod camera;
 mod declaration;
 pub(super) mod declaration_facts;
@@ -91,6 +92,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/declarations", get(declaration::find))
         .route("/declarations/{key}", get(declaration::show))
         .route("/tips", get(tips::list))
+        .route("/tips/stream", get(calls::stream))
         .route("/tips/new", get(tip_edit::blank).post(tip_edit::create))
         .route("/tips/{id}", get(tip::detail))
         .route("/tips/{id}/holds/{office}/{box}", get(tip_measures::holds))

@@ -121,6 +121,13 @@ const ENTRIES: &[Entry] = &[
     ("GET", "/tips", "Tips", Gives::Page, &["view", "office", "q"]),
     (
         "GET",
+        "/tips/stream",
+        "Tips that call for the reader: `calls` (JSON with their number, notices of new ones, and the newest change told, for `seen`)",
+        Gives::Events,
+        &["seen"],
+    ),
+    (
+        "GET",
         "/tips/new",
         "A new draft, filled from an alert, or a camera and a time",
         Gives::Page,

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
+use super::calls::{self, Glance};
 use super::guard::cookie;
 use crate::desk::access::{Need, User};
 use crate::desk::db::DbError;
@@ -23,6 +24,8 @@ pub(crate) struct Ctx {
     pub room: Arc<Room>,
     pub user: User,
     pub language: &'static str,
+    /// Tips that call for him, where he is shown a page and any may.
+    pub calls: Option<Glance>,
 }
 
 impl Ctx {
@@ -71,12 +74,16 @@ pub(crate) fn page(ctx: &Ctx, title: &str, here: &str, content: &Markup) -> Mark
         nav aria-label=(ctx.t("nav")) {
             @for (path, key, need) in MENU {
                 @if ctx.may(*need) {
-                    a href=(path) aria-current=[(*path == here).then_some("page")] { (ctx.t(key)) }
+                    a href=(path) aria-current=[(*path == here).then_some("page")] { (ctx.t(key)) @if *path == "/tips" { (calls::badge(ctx)) } }
                 }
             }
         }
         div.who {
             span { (ctx.user.display) " · " (ctx.value("role", ctx.user.role.as_str())) }
+            @if ctx.may(Need::ViewAlerts) {
+                button #sound type="button" aria-pressed="false" title=(ctx.t("alerts.sound_why"))
+                    data-on=(ctx.t("alerts.sound_on")) data-off=(ctx.t("alerts.sound_off")) { (ctx.t("alerts.sound_on")) }
+            }
             a href="/password" { (ctx.t("password")) }
             (switch(ctx.language))
             form method="post" action="/logout" { (token(ctx)) button.plain { (ctx.t("sign_out")) } }
@@ -86,6 +93,7 @@ pub(crate) fn page(ctx: &Ctx, title: &str, here: &str, content: &Markup) -> Mark
     let lamp = html! {
         p #broker .alarm role="alert" hidden[broker] { (ctx.t("no_broker")) }
         p #lost .alarm role="alert" hidden { (ctx.t("lost_page")) }
+        (calls::place(ctx))
     };
     document(ctx.language, title, &menu, &html! { (lamp) main #main tabindex="-1" { h1 { (title) } (content) } })
 }

@@ -27,9 +27,9 @@ use crate::desk::hub::{Card, Told};
 use crate::desk::tally::GOOD_MS;
 
 /// After this the browser connects anew, so that a session that ended elsewhere does not see on; milliseconds.
-const LIFE_MS: i64 = 5 * 60_000;
+pub(super) const LIFE_MS: i64 = 5 * 60_000;
 /// Kept alive this often, so that a dead line is noticed.
-const ALIVE: Duration = Duration::from_secs(15);
+pub(super) const ALIVE: Duration = Duration::from_secs(15);
 
 struct Reader {
     ctx: Ctx,
@@ -108,7 +108,7 @@ impl Reader {
             };
             let made = match told {
                 Ok(Ok(Told::Alert(card))) if self.ctx.user.scope.holds(&card.row.office) => self.alert(&card).await,
-                Ok(Ok(Told::Alert(_))) => continue,
+                Ok(Ok(Told::Alert(_) | Told::Tips)) => continue,
                 // Much at once, or more than this page could follow.
                 Ok(Ok(Told::Many) | Err(RecvError::Lagged(_))) => return Some(refresh()),
                 Ok(Err(RecvError::Closed)) => return None,

@@ -314,7 +314,7 @@ fn history_part(ctx: &Ctx, history: &[TipAction]) -> Markup {
     html! {
         h2 { (ctx.t("history")) }
         ol.history { @for a in history {
-            li { (parts::time(ctx, a.at_ms)) " · " strong { (a.account) } " " (word(&a.action)) @if !a.note.is_empty() { " · " q { (note(ctx, a)) } } }
+            li { (parts::time(ctx, a.at_ms)) " · " strong { @if a.account.is_empty() { (ctx.t("desk_itself")) } @else { (a.account) } } " " (word(&a.action)) @if !a.note.is_empty() { " · " q { (note(ctx, a)) } } }
         } }
     }
 }

@@ -169,7 +169,7 @@ impl Browser {
     }
 
     pub async fn get(&mut self, path: &str) -> Page {
-        let request = self.client.get(format!("{}{path}", self.base));
+        let request = self.client.get(format!("{}{path}", self.base)).header("accept", "text/html");
         self.done(request).await
     }
 
