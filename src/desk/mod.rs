@@ -25,6 +25,7 @@ mod plain;
 mod report;
 mod room;
 mod said;
+mod said_devices;
 mod shift;
 mod status;
 mod tally;

@@ -1,7 +1,8 @@
 //! What boxes say in words, in Vietnamese. A box writes its reasons as English sentences with names, numbers and times in them;
-//! the table here has each of them with its holes. What is not in it stays as the box said it. A test reads the sources that
-//! write the sentences, so that a new one is missed at once.
+//! the table here has each of them with its holes, that of cameras and parts which are not well is in `said_devices.rs`. What is
+//! in neither stays as the box said it. A test reads the sources that write the sentences, so that a new one is missed at once.
 
+use super::said_devices;
 use crate::clock::UtcMillis;
 
 /// Sentences and their parts; `{}` is a hole, in the same order in both. The first that fits is taken.
@@ -92,42 +93,63 @@ const SENTENCES: &[(&str, &str)] = &[
     ("camera: there is no camera {}", "trạm không có camera {}"),
     ("there are: {}", "hiện có: {}"),
     ("visit {}", "lượt xe {}"),
-    OF_SOMETHING,
 ];
 
 /// Fits nearly anything: it puts together what is a sentence of its own.
 const OF_SOMETHING: (&str, &str) = ("{} of {}, {}", "{} tại {}, {}");
 
+/// Longer than what a box of ours ever says in words: shown as it came.
+const LONGEST: usize = 4096;
+/// Sentences within each other, at most.
+const DEEPEST: usize = 6;
+
 /// What a box says, as far as it is known here. `time`: how a time is written.
 pub(crate) fn vietnamese(said: &str, time: &dyn Fn(UtcMillis) -> String) -> String {
-    said.split("; ").map(|sentence| part(sentence, time)).collect::<Vec<_>>().join("; ")
+    if said.len() > LONGEST {
+        return said.to_owned();
+    }
+    said.split("; ").map(|sentence| part(sentence, DEEPEST, time)).collect::<Vec<_>>().join("; ")
 }
 
 /// A sentence, or what stands in a hole of one: a time, a sentence again, a list of them, or a name.
-fn part(text: &str, time: &dyn Fn(UtcMillis) -> String) -> String {
-    if let Some(at) = UtcMillis::parse_rfc3339(text).ok().filter(|_| text.contains('T')) {
-        return time(at);
-    }
-    for (english, vietnamese) in SENTENCES {
-        let Some(holes) = holes(text, english) else { continue };
-        let mut out = String::new();
-        let mut holes = holes.into_iter().map(|hole| part(hole, time));
-        for (i, piece) in vietnamese.split("{}").enumerate() {
-            if i > 0 {
-                out.push_str(&holes.next().unwrap_or_default());
-            }
-            out.push_str(piece);
+fn part(text: &str, depth: usize, time: &dyn Fn(UtcMillis) -> String) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    loop {
+        if let Some(whole) = whole(rest, depth, time) {
+            return out + &whole;
         }
-        return out;
-    }
-    match text.split_once(", ") {
-        Some((first, rest)) => format!("{}, {}", part(first, time), part(rest, time)),
-        None => text.to_owned(),
+        let Some((first, others)) = rest.split_once(", ") else { return out + rest };
+        out.push_str(&whole_or_name(first, depth, time));
+        out.push_str(", ");
+        rest = others;
     }
 }
 
+fn whole_or_name(text: &str, depth: usize, time: &dyn Fn(UtcMillis) -> String) -> String {
+    whole(text, depth, time).unwrap_or_else(|| text.to_owned())
+}
+
+/// A time, or a sentence that is known.
+fn whole(text: &str, depth: usize, time: &dyn Fn(UtcMillis) -> String) -> Option<String> {
+    if let Some(at) = UtcMillis::parse_rfc3339(text).ok().filter(|_| text.contains('T')) {
+        return Some(time(at));
+    }
+    let depth = depth.checked_sub(1)?;
+    let mut all = SENTENCES.iter().copied().chain(said_devices::parts()).chain([OF_SOMETHING]);
+    let (found, vietnamese) = all.find_map(|(english, vietnamese)| Some((holes(text, english)?, vietnamese)))?;
+    let mut found = found.into_iter().map(|hole| part(hole, depth, time));
+    let mut out = String::new();
+    for (i, piece) in vietnamese.split("{}").enumerate() {
+        if i > 0 {
+            out.push_str(&found.next().unwrap_or_default());
+        }
+        out.push_str(piece);
+    }
+    Some(out)
+}
+
 /// What stands in the holes of a sentence, each as short as can be; `None` when the text is another one.
-fn holes<'a>(text: &'a str, sentence: &str) -> Option<Vec<&'a str>> {
+pub(super) fn holes<'a>(text: &'a str, sentence: &str) -> Option<Vec<&'a str>> {
     let mut pieces = sentence.split("{}");
     let mut rest = text.strip_prefix(pieces.next()?)?;
     let mut found = Vec::new();
@@ -177,11 +199,38 @@ mod tests {
                 "container CSQU3054383 đọc lúc [10], đúng số kiểm tra, máy đọc không chắc",
             ),
             ("id: there is no hold of this id", "trạm không có lệnh giữ này"),
+            (
+                "media pipeline: the GStreamer element x is missing; install the base, good, bad and libav plugins of GStreamer",
+                "bộ xử lý hình: thiếu phần tử GStreamer x; cài các phần bổ trợ base, good, bad và libav của GStreamer",
+            ),
+            (
+                "pictures arrive; frozen since 1970-01-01T00:00:10Z, too_dark since 1970-01-01T00:00:20Z",
+                "đang có hình; hình camera bị đứng từ [10], hình camera quá tối từ [20]",
+            ),
+            (
+                "broker mqtt://b:1883 cannot be reached: Connection refused (os error 111); check mqtt.url, the network and that the broker runs",
+                "không kết nối được máy chủ tin nhắn mqtt://b:1883: bị từ chối kết nối (os error 111); kiểm tra mqtt.url, mạng và máy chủ có đang chạy",
+            ),
+            (
+                "camera gate is not recorded: cannot write into /v/a.mp4: No space left on device (os error 28); check owner and permissions",
+                "camera gate không được ghi: không ghi vào được /v/a.mp4: ổ đĩa hết chỗ (os error 28); kiểm tra chủ sở hữu và quyền",
+            ),
+            ("refused", "từ chối đăng nhập"),
+            ("cannot juggle /v/a.mp4: no hands", "cannot juggle /v/a.mp4: no hands"),
             ("something new", "something new"),
             ("", ""),
         ] {
             assert_eq!(said(english), vietnamese);
         }
+    }
+
+    #[test]
+    fn what_somebody_makes_up_to_keep_the_desk_busy_is_shown_as_it_came() {
+        let long = "model x: ".repeat(LONGEST);
+        assert_eq!(said(&long), long);
+        assert!(said(&"a, ".repeat(LONGEST / 3)).starts_with("a, a"));
+        let deep = "unsupported stream: ".repeat(LONGEST / 20);
+        assert!(said(&deep).ends_with("unsupported stream: "), "as deep as is looked into");
     }
 
     /// Text literals of a source that are words: what it puts into sentences.
@@ -217,7 +266,7 @@ mod tests {
         ];
         // A sentence of the table, or several of them.
         fn told(text: &str) -> bool {
-            let of_table = SENTENCES.iter().any(|s| *s != OF_SOMETHING && holes(text, s.0).is_some());
+            let of_table = SENTENCES.iter().any(|s| holes(text, s.0).is_some());
             of_table || text.split_once(", ").is_some_and(|(first, rest)| told(first) && told(rest))
         }
         let texts: Vec<String> =

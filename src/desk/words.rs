@@ -19,6 +19,15 @@ pub(crate) fn find(language: &str, key: &str) -> Option<&'static str> {
     BY_KEY.get(key).map(|(vi, en)| if language == "en" { *en } else { *vi })
 }
 
+/// Words of the values of a family: value and word.
+pub(crate) fn family(language: &str, prefix: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let english = language == "en";
+    let of = move |(key, vi, en): &(&'static str, &'static str, &'static str)| {
+        Some((key.strip_prefix(prefix)?, if english { *en } else { *vi }))
+    };
+    WORDS.iter().filter_map(of)
+}
+
 /// `vi` or `en`.
 pub(crate) fn code(language: Language) -> &'static str {
     match language {

@@ -125,6 +125,7 @@ fn facts(ctx: &Ctx, row: &AlertRow, offices: &Offices, body: &Value) -> Markup {
             }
             @if !basis.is_empty() { dt { (ctx.t("basis")) } dd { @for b in &basis { (parts::said(ctx, b)) br; } } }
             @if let Some(reason) = data("/link/reason") { dt { (ctx.t("method")) } dd { (parts::said(ctx, &reason)) } }
+            @for why in ["/reason", "/problem"].iter().filter_map(|p| data(p)) { dt { (ctx.t("reason")) } dd { (parts::said(ctx, &why)) } }
             @if let Some(model) = data("/model/name") { dt { (ctx.t("model")) } dd { (model) } }
             (head(ctx, body, "/data/known", "chain.known"))
             (head(ctx, body, "/data/said/head", "chain.said"))

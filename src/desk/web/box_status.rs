@@ -180,10 +180,15 @@ fn one(ctx: &Ctx, part: &Value) -> Markup {
     html! {
         li {
             (mark(trouble, &ctx.value("level", &level))) " " code { (short(&text(part, "/part").unwrap_or_default(), 80)) }
-            // The box's own sentence, for the technician.
-            " " span lang="en" { (short(&text(part, "/message").unwrap_or_default(), MAX_TEXT)) }
+            " " (said(ctx, &text(part, "/message").unwrap_or_default()))
         }
     }
+}
+
+/// The box's own sentence; what is not known here stays as it said it.
+fn said(ctx: &Ctx, sentence: &str) -> Markup {
+    let shown = parts::said(ctx, sentence);
+    html! { span lang=[(shown == sentence).then_some("en")] { (short(&shown, MAX_TEXT)) } }
 }
 
 fn short(text: &str, most: usize) -> String {

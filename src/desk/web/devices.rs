@@ -101,7 +101,7 @@ fn camera(ctx: &Ctx, b: &BoxRow, birth: &Value, c: &CameraRow) -> Markup {
     let size = number("width").zip(number("height")).filter(|(w, h)| *w > 0 && *h > 0);
     let lasts = body["conditions"].as_array().into_iter().flatten().filter_map(|c| text(c, "/condition"));
     let mut reasons: Vec<String> = lasts.map(|c| ctx.value("rule", &format!("camera_{c}"))).collect();
-    reasons.extend(["/reason", "/not_analysed"].iter().filter_map(|p| text(&body, p)));
+    reasons.extend(["/reason", "/not_analysed"].iter().filter_map(|p| text(&body, p)).map(|r| parts::said(ctx, &r)));
     let watched = body.pointer("/coverage/last_hour").and_then(Value::as_f64);
     let class = if state == "running" && reasons.is_empty() { "good" } else { "bad" };
     html! {

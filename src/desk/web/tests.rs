@@ -281,7 +281,8 @@ async fn what_a_box_says_of_itself_is_shown_with_words_and_signs() {
     let bad = json!({"outbox": {"waiting": 1234, "bytes": 9_000, "oldest_s": 240, "behind": true, "dropped": 3},
         "storage": {"state": "full"}, "database_writable": false, "clock": {"synchronised": false},
         "detector": {"state": "failed"}, "overloaded": ["bay-1"],
-        "parts": [{"part": "camera/bay-1", "level": "failed", "message": "refuses <the> password"}], "parts_more": 2});
+        "parts": [{"part": "camera/bay-1", "level": "failed", "message": "refuses <the> password"},
+            {"part": "footage", "level": "degraded", "message": "9 bytes are held, 5 are foreseen; release holds"}], "parts_more": 2});
     let shown = devices(&room, &bad.to_string(), 200_000, true).await;
     for text in [
         "CŨ: trạm trực tuyến",
@@ -296,6 +297,7 @@ async fn what_a_box_says_of_itself_is_shown_with_words_and_signs() {
         "quá tải",
         "HỎNG",
         "refuses &lt;the&gt; password",
+        "đang giữ 9 byte, dự kiến 5; bỏ bớt lệnh giữ hình ảnh",
         "2 bộ phận khác",
     ] {
         assert!(shown.contains(text), "{text}: {shown}");
