@@ -148,6 +148,7 @@ pub(crate) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/reports", Need::Reports),
     ("GET", "/reports/tips", Need::Reports),
     ("GET", "/reports/alerts", Need::Reports),
+    ("GET", "/reports/cameras", Need::Reports),
     ("POST", "/reports/csv", Need::Reports),
     ("POST", "/reports/xlsx", Need::Reports),
     ("POST", "/reports/print", Need::Reports),

@@ -5,6 +5,7 @@
 mod access;
 mod alert;
 mod attachment;
+mod availability;
 mod board;
 mod boxes;
 mod calls;

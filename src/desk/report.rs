@@ -15,6 +15,8 @@ pub(crate) struct Fact {
     pub suspicion: String,
     /// How much footage boxes found for it: `complete`, `partial`, `none` or `unanswered`.
     pub footage: String,
+    /// Of its declaration; `none` where it names no declaration, `unknown` where the desk knows of none.
+    pub type_code: String,
     pub issued_ms: i64,
     pub received_ms: Option<i64>,
     pub settled_ms: Option<i64>,

@@ -21,7 +21,7 @@ use super::hub::Hub;
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::watched::Watched;
-use super::{calls, duty, fact, hub, ingest, orders, outage, password, tip_measures, web};
+use super::{availability, calls, duty, fact, hub, ingest, orders, outage, password, tip_measures, web};
 use crate::clock::{UtcMillis, utc_now};
 use crate::event::zone::Zone;
 use crate::ids::IdSource;
@@ -299,14 +299,22 @@ async fn publishes(room: &Room) -> Result<bool, DbError> {
 }
 
 /// Every second, by one worker: alerts that nobody looked at, numbers that are missing, tips that nobody received, orders without
-/// an answer.
+/// an answer; and each full hour how much cameras were analysed.
 async fn tick(room: Arc<Room>) {
     let mut each = tokio::time::interval(TICK);
     each.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut noted = 0;
     loop {
         each.tick().await;
         if !leads(&room).await {
             continue;
+        }
+        let now = utc_now().0;
+        if let Some(hour) = availability::due(now, noted) {
+            match availability::note(&room, hour, now).await {
+                Ok(()) => noted = hour,
+                Err(error) => tracing::warn!(%error, "it cannot be noted how much cameras were analysed"),
+            }
         }
         if let Err(error) = duty::escalate_by_time(&room).await {
             tracing::warn!(%error, "alerts cannot be looked through for what is due");

@@ -1026,6 +1026,20 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("report.by_unit", "Theo đơn vị phát", "By unit"),
     ("report.by_office", "Theo đơn vị tiếp nhận", "By office that checks"),
     ("report.by_suspicion", "Theo loại nghi vấn", "By suspicion"),
+    ("report.by_type_code", "Theo mã loại hình", "By type code"),
+    ("type_code", "Mã loại hình", "Type code"),
+    ("type_code.none", "không nêu tờ khai", "names no declaration"),
+    ("type_code.unknown", "chưa biết mã loại hình", "type code not known"),
+    ("report.availability", "Camera được phân tích trong kỳ", "Cameras analysed in the period"),
+    (
+        "report.availability_how",
+        "Theo trạm camera báo vào mỗi giờ tròn, làm tròn xuống; giờ mà hệ thống không nghe được trạm thì không có số liệu và không tính vào tỷ lệ.",
+        "As boxes say at each full hour, rounded down; of hours in which the desk did not hear the box nothing is known, and they are not in the rate.",
+    ),
+    ("report.cameras", "Số camera", "Cameras"),
+    ("report.watched", "Phần thời gian được phân tích", "Part that was analysed"),
+    ("report.hours", "Số giờ có số liệu", "Hours that are known"),
+    ("report.all_hours", "Số giờ của kỳ đến nay", "Hours of the period so far"),
     ("report.by_footage", "Theo hình ảnh tìm được", "By footage found"),
     ("report.same", "không đổi", "the same"),
     ("report.changed", "đã đổi", "changed"),
@@ -1209,7 +1223,7 @@ mod tests {
         keys.extend(tip::Call::ALL.map(|c| format!("call.{}", c.as_str())));
         keys.extend(["complete", "partial", "none", "unanswered"].map(|f| format!("footage.{f}")));
         keys.extend(crate::desk::report::Span::ALL.map(|s| format!("report.{}", s.as_str())));
-        keys.extend(["unit", "office", "suspicion", "footage"].map(|by| format!("report.by_{by}")));
+        keys.extend(["unit", "office", "suspicion", "type_code", "footage"].map(|by| format!("report.by_{by}")));
         keys.extend(
             ["ack", "escalate", "tip", "close", "escalate_time", "unseen", "dismiss"].map(|a| format!("did.{a}")),
         );

@@ -7,6 +7,7 @@ use super::{Db, DbError, Scope, Tx, all_words, patterns};
 use crate::customs::register::against;
 use crate::customs::{Fact, Outcome};
 use crate::desk::fact::{KINDS, keys_of, owner_of, search_of};
+use crate::desk::message::{parsed, text};
 use crate::desk::room::digest;
 
 /// Versions of the facts of one kind that a declaration's page looks at: those in force, then the newest.
@@ -122,6 +123,19 @@ impl Db {
             all.extend(query.fetch_all(&self.pool).await?);
         }
         Ok(all)
+    }
+
+    /// Type codes of the declarations that issued tips name, as the clearance system says now: declaration and code. Only of those that
+    /// `scope` sees; of several words about one the newest last.
+    pub(crate) async fn type_codes(&self, scope: &Scope) -> Result<Vec<(String, String)>, DbError> {
+        let select = "SELECT f.key, f.body FROM tip t
+                      JOIN fact_decl l ON l.decl_key = t.decl_key AND l.kind = 'declaration'
+                      JOIN fact f ON f.office = l.office AND f.kind = l.kind AND f.key = l.key AND f.state = 'current'
+                      WHERE t.issued_ms IS NOT NULL AND ($1 = '*' OR $1 LIKE '%,' || f.owner || ',%')
+                      ORDER BY f.version, f.heard_ms";
+        let all: Vec<(String, String)> = sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?;
+        let code = |(key, body): (String, String)| Some((key, text(&parsed(&body), "/type_code")?));
+        Ok(all.into_iter().filter_map(code).collect())
     }
 
     /// Declarations that `scope` sees and whose number, containers, plates or seals hold `words`, those heard of last first.

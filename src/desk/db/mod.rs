@@ -14,6 +14,7 @@ pub(crate) mod alert_figures;
 pub(crate) mod alerts;
 pub(crate) mod attachments;
 pub(crate) mod audit;
+pub(crate) mod availability;
 pub(crate) mod bays;
 pub(crate) mod bulk;
 pub(crate) mod calls;

@@ -22,6 +22,7 @@ mod orders;
 mod page;
 mod parts;
 mod recorded;
+mod report_cameras;
 mod report_figures;
 mod report_printed;
 #[cfg(test)]
@@ -109,6 +110,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/reports", get(reports::show))
         .route("/reports/tips", get(reports::list))
         .route("/reports/alerts", get(reports::alert_list))
+        .route("/reports/cameras", get(report_cameras::list))
         .route("/reports/csv", post(reports::csv))
         .route("/reports/xlsx", post(reports::xlsx))
         .route("/reports/print", post(report_printed::print))

@@ -34,8 +34,8 @@ const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "si
 /// Of an open page: with the newest change that its list has.
 const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
-const REPORT: &[&str] = &["period", "at", "view", "unit", "office", "suspicion", "footage"];
-const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office", "suspicion", "footage"];
+const REPORT: &[&str] = &["period", "at", "view", "unit", "office", "suspicion", "type_code", "footage"];
+const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office", "suspicion", "type_code", "footage"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
 const DRAFT: &[&str] =
     &["alert", "unit", "office", "suspicion", "decl", "containers", "plates", "due", "from", "to", "subject"];
@@ -194,6 +194,13 @@ const ENTRIES: &[Entry] = &[
         "The alerts behind a figure",
         Gives::Page,
         &["period", "at", "office", "list", "reason"],
+    ),
+    (
+        "GET",
+        "/reports/cameras",
+        "How much of the time each camera was analysed, and of how many hours that is known",
+        Gives::Page,
+        &["period", "at", "office"],
     ),
     ("POST", "/reports/csv", "Figures and tips as a file, for a reason", Gives::Saved("text/csv"), EXPORT),
     ("POST", "/reports/xlsx", "Figures and tips as a file, for a reason", Gives::Saved(SPREADSHEET), EXPORT),

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::alerts::escaped;
 use super::page::Ctx;
 use super::parts::{self, Offices};
+use super::report_cameras::Cameras;
 use super::reports::Asked;
-use super::sheet::Cell;
+use super::sheet::{Cell, Rows};
 use crate::desk::alert::REASONS;
 use crate::desk::config::PercentMode;
 use crate::desk::report::{self, Fact, Figures, View};
@@ -17,8 +18,15 @@ use crate::desk::report::{self, Fact, Figures, View};
 type PartOf = fn(&Fact) -> &str;
 
 /// By what figures are divided.
-pub(crate) const PARTS: [(&str, PartOf); 4] =
-    [("unit", |f| &f.unit), ("office", |f| &f.office), ("suspicion", |f| &f.suspicion), ("footage", |f| &f.footage)];
+pub(crate) const PARTS: [(&str, PartOf); 5] = [
+    ("unit", |f| &f.unit),
+    ("office", |f| &f.office),
+    ("suspicion", |f| &f.suspicion),
+    ("type_code", |f| &f.type_code),
+    ("footage", |f| &f.footage),
+];
+/// What is told of each part.
+const TOLD: [&str; 6] = ["issued", "settled", "violating", "violation_rate", "recovery", "fines"];
 /// Acts on alerts that are counted beside dismissals; the last ones are the desk's own.
 const ACTS: [&str; 6] = ["ack", "escalate", "tip", "close", "escalate_time", "unseen"];
 
@@ -35,6 +43,9 @@ pub(crate) struct Report {
     /// `None` where the report is of some tips only, which alerts know nothing of.
     #[serde(default)]
     pub alerts: Option<Alerts>,
+    /// By office; as `alerts`.
+    #[serde(default)]
+    pub cameras: Vec<Cameras>,
 }
 
 /// What became of the alerts of the period's duty days.
@@ -48,7 +59,13 @@ pub(crate) struct Alerts {
 }
 
 impl Report {
-    pub(crate) fn of(facts: &[Fact], asked: &Asked, mode: PercentMode, alerts: Option<Alerts>) -> Self {
+    pub(crate) fn of(
+        facts: &[Fact],
+        asked: &Asked,
+        mode: PercentMode,
+        alerts: Option<Alerts>,
+        cameras: Vec<Cameras>,
+    ) -> Self {
         let parts =
             |(by, key): &(&str, PartOf)| ((*by).to_owned(), report::parts(facts, key, &asked.period, asked.view));
         Self {
@@ -56,6 +73,7 @@ impl Report {
             figures: report::figures(facts, &asked.period, asked.view),
             parts: PARTS.iter().map(parts).collect(),
             alerts,
+            cameras,
         }
     }
 
@@ -66,6 +84,7 @@ impl Report {
             figures: serde_json::from_str(kept).unwrap_or_default(),
             parts: Vec::new(),
             alerts: None,
+            cameras: Vec::new(),
         })
     }
 
@@ -127,7 +146,7 @@ impl Value {
     }
 }
 
-fn rate(part: i64, whole: i64, mode: PercentMode) -> String {
+pub(super) fn rate(part: i64, whole: i64, mode: PercentMode) -> String {
     report::percent(part, whole, mode).map_or_else(|| "–".into(), |p| format!("{p} %"))
 }
 
@@ -178,7 +197,7 @@ pub(crate) fn part_tables(
             div.scroll tabindex="0" role="group" aria-label=(ctx.t("table")) { table {
                 caption { (title) }
                 thead { tr { th.num scope="col" { (ctx.t("report.rank")) } th scope="col" { (title) }
-                    @for label in ["issued", "settled", "violating", "violation_rate", "recovery", "fines"] { th.num scope="col" { (ctx.value("report", label)) } }
+                    @for label in TOLD { th.num scope="col" { (ctx.value("report", label)) } }
                     @if now.is_some() { th scope="col" { (ctx.t("report.now")) } } } }
                 tbody { @for (i, (key, f)) in parts.iter().enumerate() {
                     @let there = |list: &str, text: String| html! { a href={ "/reports/tips?" (asked.of(by, key)) "&list=" (list) } { (text) } };
@@ -193,6 +212,24 @@ pub(crate) fn part_tables(
             } }
         }
     }
+}
+
+/// The same tables as rows of a file, one under the other.
+pub(crate) fn part_rows(ctx: &Ctx, offices: &Offices, report: &Report, mode: PercentMode) -> Rows {
+    let mut rows = Rows::new();
+    for (by, parts) in report.parts.iter().filter(|(_, parts)| !parts.is_empty()) {
+        let head = [ctx.value("report", &format!("by_{by}"))].into_iter().chain(TOLD.map(|t| ctx.value("report", t)));
+        rows.push(head.map(Cell::from).collect());
+        for (key, f) in parts {
+            let rate = Value::Rate(f.violating, f.settled).cells(ctx, mode).into_iter().next();
+            let mut row: Vec<Cell> = vec![part_name(ctx, offices, by, key).into()];
+            row.extend([f.issued.into(), f.settled.into(), f.violating.into()]);
+            row.extend(rate);
+            row.extend([f.recovery_vnd.into(), f.fines_vnd.into()]);
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 /// One figure about alerts: act and reason of its list, label, alerts.
@@ -224,7 +261,7 @@ pub(crate) fn alert_part(ctx: &Ctx, asked: &Asked, alerts: &Alerts) -> Markup {
 
 /// Whether alerts are counted beside these tips: only where the report is of all of them.
 pub(crate) fn counts_alerts(asked: &Asked) -> bool {
-    asked.unit.is_empty() && asked.suspicion.is_empty() && asked.footage.is_empty()
+    [&asked.unit, &asked.suspicion, &asked.type_code, &asked.footage].iter().all(|of| of.is_empty())
 }
 
 /// For forms.

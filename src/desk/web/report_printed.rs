@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, page};
 use super::parts::{self, Offices};
+use super::report_cameras::camera_part;
 use super::report_figures::{Report, alert_lines, lines, mode_words, part_tables};
 use super::reports::{Asked, made};
 use crate::clock::utc_now;
@@ -94,6 +95,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>)
         (compared(&ctx, &asked, mode, &then, &now))
         p.hint { (mode_words(&ctx, mode)) " " (snapshot.id) }
         (part_tables(&ctx, &offices, &then, mode, &asked, Some(&now)))
+        (camera_part(&ctx, &offices, &asked, mode, &then.cameras))
     };
     Ok(page(&ctx, &snapshot.title, "/reports", &content))
 }

@@ -90,7 +90,7 @@ async fn the_bulletin_comes_out_of_the_database_as_it_was_printed() {
         assert_eq!(listed.matches("href=\"/tips/0").count(), n, "{list}");
     }
     // Each part opens its list, and its list is the part.
-    let part = "period=year&amp;at=2024-05-01&amp;view=cohort&amp;unit=&amp;office=20BB&amp;suspicion=&amp;footage=&amp;list=issued";
+    let part = "period=year&amp;at=2024-05-01&amp;view=cohort&amp;unit=&amp;office=20BB&amp;suspicion=&amp;type_code=&amp;footage=&amp;list=issued";
     assert!(page.contains(part), "{page}");
     let listed = get(&room, "leader", &format!("/reports/tips?{}", part.replace("&amp;", "&"))).await.text;
     assert_eq!(listed.matches("href=\"/tips/0").count(), 53);
@@ -268,4 +268,97 @@ async fn several_units_issue_at_one_desk_and_are_ranked() {
     let page = get(&room, "maker", "/reports").await.text;
     let table = page.split("<caption>Theo đơn vị phát</caption>").nth(1).unwrap().split("</table>").next().unwrap();
     assert_eq!(table.matches("<th scope=\"row\">").count(), 2, "{table}");
+}
+
+#[tokio::test]
+async fn tips_are_divided_by_the_type_code_of_their_declaration_as_far_as_one_may_know_it() {
+    use crate::customs::FactKind;
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let maker = maker(&room).await;
+    sign_in(&room, "leader", Role::ShiftLeader, "*").await;
+    sign_in(&room, "unit", Role::ShiftLeader, "A1K2").await;
+    let mut tx = room.db.write().await.unwrap();
+    for (key, version, code) in [("10000000001", 1, "A12"), ("10000000001", 2, " a11 "), ("10000000002", 1, "E21")] {
+        let said = serde_json::json!({"decl_no": key, "version": version, "office": "15BB", "type_code": code});
+        let fact = crate::customs::Fact::from_json(FactKind::Declaration, said.to_string().as_bytes()).unwrap().value;
+        tx.keep_fact("15BB", &fact, version).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    for decl in [Some("10000000001"), Some("10000000001"), Some("10000000002"), Some("10000000003"), None] {
+        let containers = "CSQU3054383".into();
+        let draft = tips_duty::Draft { decl_key: decl.map(str::to_owned), containers, ..draft("15BB") };
+        let tip = tips_duty::create(&room, &maker, draft, None).await.unwrap();
+        step(&room, &maker, &tip, Step::Issue).await;
+    }
+    let page = get(&room, "leader", "/reports").await.text;
+    let table = page.split("<caption>Theo mã loại hình</caption>").nth(1).unwrap().split("</table>").next().unwrap();
+    for (code, asked, n) in [
+        ("A11", "a11", 2),
+        ("E21", "E21", 1),
+        ("chưa biết mã loại hình", "unknown", 1),
+        ("không nêu tờ khai", "none", 1),
+    ] {
+        assert!(table.contains(&format!("<th scope=\"row\">{code}</th>")), "{code}: {table}");
+        let listed = get(&room, "leader", &format!("/reports/tips?list=issued&type_code={asked}")).await.text;
+        assert_eq!(listed.matches("href=\"/tips/0").count(), n, "{code}");
+    }
+    assert!(!table.contains("A12"), "as the clearance system says now");
+    let rows = fields(&exported(&room, "period=year").await);
+    let row = |first: &str| rows.iter().find(|r| r[0] == first).unwrap().clone();
+    assert_eq!(row("A11")[1..4], ["2", "0", "0"]);
+    assert_eq!(row("Theo mã loại hình")[1], "Tin báo đã phát");
+    let head = row("Số tin báo");
+    assert_eq!(head[3], "Mã loại hình");
+    assert_eq!(rows.iter().filter(|r| r.get(3).is_some_and(|c| c == "A11")).count(), 2);
+    // Who issues for the unit alone hears nothing of the office's declarations.
+    let page = get(&room, "unit", "/reports").await.text;
+    assert!(page.contains("chưa biết mã loại hình</th>") && !page.contains(">A11<"), "{page}");
+}
+
+#[tokio::test]
+async fn cameras_are_reported_by_office_with_how_much_is_known_of_them() {
+    use crate::desk::db::availability::Standing;
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    sign_in(&room, "leader", Role::ShiftLeader, "*").await;
+    sign_in(&room, "other", Role::ShiftLeader, "20BB").await;
+    let mut tx = room.db.write().await.unwrap();
+    for (office, camera, permille) in
+        [("15BB", "gate", &[1000, 1000, 250][..]), ("15BB", "bay", &[0]), ("20BB", "gate", &[990])]
+    {
+        let standing = Standing {
+            office: office.into(),
+            box_id: "gate-01".into(),
+            camera: camera.into(),
+            body: String::new(),
+            birth: String::new(),
+        };
+        for (n, permille) in (1..).zip(permille) {
+            tx.add_camera_hour(&standing, "2026-03-02", *permille, n).await.unwrap();
+        }
+    }
+    tx.commit().await.unwrap();
+    let day = "period=duty_day&at=2026-03-02";
+    let page = get(&room, "leader", &format!("/reports?{day}")).await.text;
+    let table = page.split("Camera được phân tích trong kỳ").nth(1).unwrap().split("</table>").next().unwrap();
+    // 2250 of 4000 permille in 4 known hours of two cameras, which had 24 each.
+    for text in [">2<", ">56,25 %<", ">4<", ">48<", ">99,00 %<"] {
+        assert!(table.contains(text), "{text}: {table}");
+    }
+    let listed = get(&room, "leader", &format!("/reports/cameras?{day}&office=15BB")).await.text;
+    for text in ["<th scope=\"row\">bay</th>", ">0,00 %<", ">75,00 %<", ">3<", ">24<"] {
+        assert!(listed.contains(text), "{text}: {listed}");
+    }
+    assert!(!listed.contains("20BB"), "{listed}");
+    let others = get(&room, "other", &format!("/reports?{day}")).await.text;
+    assert!(others.contains(">99,00 %<") && !others.contains("56,25"), "its own office only");
+    let none = get(&room, "leader", "/reports?period=duty_day&at=2026-03-03").await.text;
+    assert!(!none.contains("Camera được phân tích trong kỳ"), "what is not known is not told");
+    let rows = fields(&exported(&room, day).await);
+    assert!(rows.iter().any(|r| r[0] == "15BB" && r[1..] == ["2", "56.25", "4", "48"]), "{rows:?}");
+    // What was printed keeps it.
+    let printed = post(&room, "leader", "/reports/print", &[("period", "duty_day"), ("at", "2026-03-02")]).await.to;
+    sqlx::query("DELETE FROM camera_day").execute(&room.db.pool).await.unwrap();
+    assert!(get(&room, "leader", &printed).await.text.contains(">56,25 %<"));
 }

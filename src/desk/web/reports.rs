@@ -15,8 +15,9 @@ use super::alerts::escaped;
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
+use super::report_cameras::{Cameras, camera_part, camera_rows, camera_shares, hours_of};
 use super::report_figures::{
-    Alerts, Report, alert_lines, alert_part, counts_alerts, lines, mode_words, part_tables, views,
+    Alerts, Report, alert_lines, alert_part, counts_alerts, lines, mode_words, part_rows, part_tables, views,
 };
 use super::sheet::{self, Cell, Rows};
 use crate::clock::{UtcMillis, utc_now};
@@ -33,7 +34,9 @@ const FOOTAGE: [&str; 4] = ["complete", "partial", "none", "unanswered"];
 const LISTED: i64 = 1000;
 
 /// Names by which an address or a form says which report it is.
-const ASKED: [&str; 7] = ["period", "at", "view", "unit", "office", "suspicion", "footage"];
+const ASKED: [&str; 8] = ["period", "at", "view", "unit", "office", "suspicion", "type_code", "footage"];
+/// Instead of a type code: the tip names no declaration, or the desk does not know its code.
+const NO_CODE: [&str; 2] = ["none", "unknown"];
 
 /// What the address asks for.
 #[derive(Debug, Clone)]
@@ -44,6 +47,7 @@ pub(crate) struct Asked {
     pub unit: String,
     pub office: String,
     pub suspicion: String,
+    pub type_code: String,
     pub footage: String,
     pub period: Period,
 }
@@ -67,6 +71,7 @@ impl Asked {
             unit: code("unit"),
             office: code("office"),
             suspicion: one("suspicion", &SUSPICIONS),
+            type_code: code_of(get("type_code")),
             footage: one("footage", &FOOTAGE),
             period,
         })
@@ -85,6 +90,7 @@ impl Asked {
             ("unit", &self.unit),
             ("office", &self.office),
             ("suspicion", &self.suspicion),
+            ("type_code", &self.type_code),
             ("footage", &self.footage),
         ]
         .map(|(name, value)| format!("{name}={}", escaped(value)));
@@ -98,6 +104,7 @@ impl Asked {
             "unit" => &mut part.unit,
             "office" => &mut part.office,
             "suspicion" => &mut part.suspicion,
+            "type_code" => &mut part.type_code,
             _ => &mut part.footage,
         };
         key.clone_into(field);
@@ -107,7 +114,7 @@ impl Asked {
     /// Whether another one is the same report, whichever day of the period it names.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let key = |a: &Self| {
-            let of = [&a.period.name, &a.unit, &a.office, &a.suspicion, &a.footage].map(String::clone);
+            let of = [&a.period.name, &a.unit, &a.office, &a.suspicion, &a.type_code, &a.footage].map(String::clone);
             (a.span, a.view, of)
         };
         key(self) == key(other)
@@ -120,6 +127,7 @@ impl Asked {
             format!("{} {}", ctx.value("report", self.span.as_str()), self.period.name),
             of.trim().to_owned(),
             value("suspicion", &self.suspicion),
+            value("type_code", &self.type_code),
             value("footage", &self.footage),
             ctx.value("report", self.view.as_str()),
         ];
@@ -131,11 +139,20 @@ impl Asked {
         is(&self.unit, &fact.unit)
             && is(&self.office, &fact.office)
             && is(&self.suspicion, &fact.suspicion)
+            && is(&self.type_code, &fact.type_code)
             && is(&self.footage, &fact.footage)
     }
 }
 
-/// All tips of a scope, with their money and what boxes found.
+/// A type code as it is written, whatever somebody sent or typed.
+fn code_of(sent: &str) -> String {
+    if NO_CODE.contains(&sent) {
+        return sent.to_owned();
+    }
+    sent.chars().filter(char::is_ascii_alphanumeric).take(6).collect::<String>().to_uppercase()
+}
+
+/// All tips of a scope, with their money, what boxes found and the type codes of their declarations.
 async fn facts(ctx: &Ctx, asked: &Asked, scope: &Scope) -> Result<(Vec<Fact>, Vec<TipRow>), DbError> {
     let tips = ctx.room.db.issued_tips(scope).await?;
     let mut money: HashMap<String, Vec<(String, i64, i64)>> = HashMap::new();
@@ -148,7 +165,13 @@ async fn facts(ctx: &Ctx, asked: &Asked, scope: &Scope) -> Result<(Vec<Fact>, Ve
         let best = found.entry(tip).or_insert(FOOTAGE.len() - 1);
         *best = place(&footage).min(*best);
     }
+    let codes: HashMap<String, String> = ctx.room.db.type_codes(scope).await?.into_iter().collect();
+    let type_code = |decl: &Option<String>| match decl {
+        None => NO_CODE[0].to_owned(),
+        Some(key) => codes.get(key).map(|c| code_of(c)).filter(|c| !c.is_empty()).unwrap_or_else(|| NO_CODE[1].into()),
+    };
     let fact = |t: &TipRow| Fact {
+        type_code: type_code(&t.decl_key),
         id: t.id.clone(),
         unit: t.unit.clone(),
         office: t.office.clone(),
@@ -168,12 +191,17 @@ async fn facts(ctx: &Ctx, asked: &Asked, scope: &Scope) -> Result<(Vec<Fact>, Ve
 /// The report of a scope, with the tips behind it.
 pub(crate) async fn made(ctx: &Ctx, asked: &Asked, scope: &Scope) -> Result<(Report, Vec<Fact>, Vec<TipRow>), DbError> {
     let (facts, tips) = facts(ctx, asked, scope).await?;
-    let alerts = if counts_alerts(asked) { Some(alerts(ctx, asked, scope).await?) } else { None };
-    Ok((Report::of(&facts, asked, ctx.room.config.reports.percent, alerts), facts, tips))
+    let (alerts, cameras) = if counts_alerts(asked) {
+        let shares = camera_shares(ctx, asked, scope).await?;
+        (Some(alerts(ctx, asked, scope).await?), Cameras::of(&shares, hours_of(asked)))
+    } else {
+        (None, Vec::new())
+    };
+    Ok((Report::of(&facts, asked, ctx.room.config.reports.percent, alerts, cameras), facts, tips))
 }
 
 /// Duty days of the report: the first one, and the first one after it.
-fn duty_days(ctx: &Ctx, asked: &Asked) -> (String, String) {
+pub(super) fn duty_days(ctx: &Ctx, asked: &Asked) -> (String, String) {
     let day = |ms| ctx.room.zone.duty_day(UtcMillis(ms));
     (day(asked.period.from_ms), day(asked.period.to_ms))
 }
@@ -203,6 +231,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         p.hint { (mode_words(&ctx, mode)) }
         (part_tables(&ctx, &offices, &report, mode, &asked, None))
         @if let Some(alerts) = &report.alerts { (alert_part(&ctx, &asked, alerts)) }
+        (camera_part(&ctx, &offices, &asked, mode, &report.cameras))
         (exports(&ctx, &asked))
         (super::report_printed::list(&ctx, &asked).await.or_problem(&ctx)?)
     };
@@ -220,6 +249,7 @@ fn form(ctx: &Ctx, asked: &Asked) -> Markup {
             label { (ctx.t("unit")) input name="unit" value=(asked.unit) maxlength="4" size="6"; }
             label { (ctx.t("tip.target")) input name="office" value=(asked.office) maxlength="4" size="6"; }
             label { (ctx.t("tip.suspicion")) (parts::select("suspicion", &asked.suspicion, Some(ctx.t("all")), &parts::options(ctx, "suspicion", &SUSPICIONS))) }
+            label { (ctx.t("type_code")) input name="type_code" value=(asked.type_code) maxlength="7" size="6"; }
             label { (ctx.t("footage")) (parts::select("footage", &asked.footage, Some(ctx.t("all")), &parts::options(ctx, "footage", &FOOTAGE))) }
             button { (ctx.t("filter")) }
         }
@@ -229,7 +259,7 @@ fn form(ctx: &Ctx, asked: &Asked) -> Markup {
 fn exports(ctx: &Ctx, asked: &Asked) -> Markup {
     let day = asked.day.to_string();
     let (span, view) = (asked.span.as_str(), asked.view.as_str());
-    let values = [span, &day, view, &asked.unit, &asked.office, &asked.suspicion, &asked.footage];
+    let values = [span, &day, view, &asked.unit, &asked.office, &asked.suspicion, &asked.type_code, &asked.footage];
     let same = html! { (token(ctx)) @for (name, value) in ASKED.iter().zip(values) { input type="hidden" name=(name) value=(value); } };
     html! {
         h2.noprint { (ctx.t("report.export")) }
@@ -308,10 +338,16 @@ async fn rows(ctx: &Ctx, asked: &Asked) -> Answer<(Rows, Rows)> {
     figures.push(vec![mode_words(ctx, mode).into()]);
     let alerts = report.alerts.iter().flat_map(|a| alert_lines(ctx, a));
     figures.extend(alerts.map(|(_, _, label, n)| vec![label.into(), n.into(), ctx.t("alert").into()]));
+    let offices = Offices::load(ctx).await.or_problem(ctx)?;
+    for block in [part_rows(ctx, &offices, &report, mode), camera_rows(ctx, &offices, &report.cameras, mode)] {
+        figures.push(Vec::new());
+        figures.extend(block);
+    }
     let head = [
         "tip.number",
         "state",
         "declaration",
+        "type_code",
         "tip.subject",
         "tip.target",
         "tip.issued",
@@ -339,6 +375,7 @@ fn tip_row(ctx: &Ctx, asked: &Asked, t: &TipRow, fact: &Fact) -> Vec<Cell> {
         t.number.clone().into(),
         ctx.value("tip_state", &t.state).into(),
         t.decl_key.clone().unwrap_or_default().into(),
+        ctx.value("type_code", &fact.type_code).into(),
         t.subject.clone().into(),
         t.office.clone().into(),
         at(t.issued_ms).into(),
