@@ -6,7 +6,6 @@ use super::db::DbError;
 use super::db::audit::Act;
 use super::db::calls::Called;
 use super::room::{Room, new_id};
-use super::tip::Call;
 use crate::clock::utc_now;
 
 /// As whom somebody is called; `None` where no tip ever calls for him.
@@ -29,7 +28,6 @@ async fn tell_late_at(room: &Room, now: i64) -> Result<(), DbError> {
     for id in late {
         let Some(tip) = tx.tip_is_late(&id, now).await? else { continue };
         tracing::warn!(tip = tip.number, office = tip.office, "a tip was not received in time");
-        tx.tip_calls(&id, Some(Call::Late), "").await?;
         tx.add_tip_action(&new_id(now), &id, now, "", "late", "").await?;
         let object = format!("tip {}", tip.number);
         tx.audit(Act { account: "", office: &tip.office, action: "tip.late", object: &object, detail: "" }).await?;
@@ -70,7 +68,9 @@ mod tests {
     async fn hears(room: &Room, who: &User, after: i64) -> (i64, Vec<String>) {
         let who = called(who).unwrap();
         let told = room.db.called_since(&who, after, 9).await.unwrap();
-        (room.db.calling(&who).await.unwrap(), told.into_iter().map(|c| c.called).collect())
+        let count = room.db.calling(&who).await.unwrap();
+        assert_eq!(room.db.tips_calling(&who, 99).await.unwrap().len(), usize::try_from(count).unwrap(), "the list");
+        (count, told.into_iter().map(|c| c.called).collect())
     }
 
     fn heard(count: i64, told: &[&str]) -> (i64, Vec<String>) {
@@ -131,6 +131,10 @@ mod tests {
         assert_eq!(hears(&room, &office, seen).await, heard(1, &["late"]), "once counted, though it is both");
         assert_eq!(hears(&room, &field, seen).await, heard(1, &[]), "he was told when it came");
         assert_eq!(hears(&room, &stranger, seen).await, heard(0, &[]));
+        // Who was away since before it came hears that it is new; leaders, that it is late already.
+        assert_eq!(hears(&room, &field, 0).await, heard(1, &["new"]));
+        assert_eq!(hears(&room, &office, 0).await, heard(1, &["late"]));
+        assert_eq!(hears(&room, &unit, 0).await, heard(1, &["late"]));
         let told = room.db.newest_write().await.unwrap();
         tell_late_at(&room, at + 90 * 60_000).await.unwrap();
         assert_eq!(hears(&room, &unit, told).await, heard(1, &[]), "told once, counted until it is received");

@@ -209,7 +209,22 @@ async fn a_tip_calls(browser: &Chromium, room: &Room, admin: &mut Browser) {
     browser.until("document.getElementById('calls-count').textContent === '2'").await;
     other.get(&tip).await;
     other.post(&format!("{tip}/work/receive"), &[]).await.expect_status(303);
-    browser.until("document.getElementById('calls-count').textContent === '1'").await;
+    // What another page of the browser heard is shown here too; that one sounds.
+    let another = "window.rung = []; beep = (severity) => window.rung.push(severity);
+        const page = new BroadcastChannel('gatewatch-calls binh');
+        page.postMessage({ what: 'called', said: { count: 7, html: '<p class=\"call\" id=\"call-x\">x</p>' } });
+        page.postMessage({ what: 'lost', said: true });";
+    browser.run(another).await;
+    browser.until("document.getElementById('call-x') && !document.getElementById('lost').hidden").await;
+    let shown = "return [document.getElementById('calls-count').textContent, window.rung.length]";
+    assert_eq!(browser.run(shown).await, serde_json::json!(["7", 0]));
+    browser.open(&room.url("/devices")).await;
+    browser.until("document.getElementById('calls-count').textContent === '2'").await;
+    // Somebody else signed in on another page: this one is not for him, and what he is told not for it.
+    browser.run("window.old = true; document.getElementById('calls').dataset.account = 'ai-khac'").await;
+    browser.until("!window.old && document.getElementById('calls-count').textContent === '1'").await;
+    assert_eq!(browser.run("return document.getElementById('calls').dataset.account").await, "binh");
+    assert_eq!(browser.run("return localStorage.getItem('gw-calls ai-khac')").await, serde_json::Value::Null);
     // Its stream is open, as the number shows, and what was told is not told again.
     assert_eq!(browser.run("return document.querySelectorAll('#calls .call').length").await, 0);
 }

@@ -189,8 +189,10 @@ async function refresh() {
 if (list) listen();
 
 // ---- tips that call for somebody, on every page: their number, and a notice with a sound for each that comes. One page of a
-// browser listens and tells the others, since a browser has few connections for all of them together
+// browser listens, sounds and tells the others, since a browser has few connections for all of them together
 const calls = document.getElementById("calls");
+// Pages that are live themselves say so when they lose the desk.
+const unheard = list || document.getElementById("live") ? null : document.getElementById("lost");
 function called(change) {
   const count = document.getElementById("calls-count");
   count.textContent = change.count;
@@ -202,25 +204,41 @@ function called(change) {
     document.getElementById(one.id)?.remove();
     calls.append(one);
   }
-  beep(3);
 }
+// What the page that listens says, here and to the others.
+const calling = {
+  called,
+  lost(is) { if (unheard) unheard.hidden = !is; },
+  // Somebody else is signed in now: what stands on this page is not for him, and what he is told not for it.
+  other() { location.reload(); },
+  // The page that listens may make no sound: one of those that may does it.
+  async unsaid() {
+    if (!sounds()) return;
+    await navigator.locks.request("gatewatch-sound", { ifAvailable: true }, (mine) => {
+      if (!mine) return null;
+      beep(3);
+      return new Promise((done) => setTimeout(done, 2000));
+    });
+  },
+};
 function hear(tell) {
   const key = "gw-calls " + calls.dataset.account;
   const stream = new EventSource("/tips/stream?seen=" + (kept(key) || calls.dataset.seen));
-  // Pages that are live themselves say so when they lose the desk.
-  const lost = list || document.getElementById("live") ? null : document.getElementById("lost");
   stream.addEventListener("calls", (event) => {
     const change = JSON.parse(event.data);
+    if (change.account !== calls.dataset.account) { stream.close(); tell("other"); return; }
     keep(key, change.seen);
     calls.dataset.seen = change.seen;
-    called(change);
-    tell(change);
+    tell("called", change);
+    if (!change.html) return;
+    beep(3);
+    if (!sounds()) tell("unsaid");
   });
   let opened = false;
   let broken = false;
   stream.onopen = () => {
     opened = true;
-    if (lost) lost.hidden = true;
+    tell("lost", false);
   };
   stream.onerror = () => {
     if (broken) return;
@@ -228,18 +246,33 @@ function hear(tell) {
     const refused = stream.readyState === EventSource.CLOSED;
     stream.close();
     // The desk is not there, or who looks is signed out: nothing is heard, which is said, and what is typed stays.
-    if (!opened && lost) lost.hidden = false;
-    setTimeout(() => hear(tell), refused ? 15000 : 1000 + Math.random() * 1000);
+    if (!opened) tell("lost", true);
+    if (refused) setTimeout(() => whoIsIt(tell), 15000);
+    else setTimeout(() => hear(tell), 1000 + Math.random() * 1000);
   };
+}
+// The desk refused: nobody is signed in, or somebody for whom no tip ever calls.
+async function whoIsIt(tell) {
+  try {
+    const answer = await fetch("/password", { headers: { accept: "text/html" } });
+    if (answer.ok && !answer.redirected) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (page.getElementById("calls")?.dataset.account !== calls.dataset.account) { tell("other"); return; }
+    }
+  } catch { /* it is not there: asked again */ }
+  hear(tell);
 }
 if (calls) {
   const name = "gatewatch-calls " + calls.dataset.account;
   const others = new BroadcastChannel(name);
-  others.addEventListener("message", (event) => called(event.data));
-  const open = () => hear((change) => others.postMessage(change));
+  others.addEventListener("message", (event) => calling[event.data.what]?.(event.data.said));
+  const tell = (what, said) => {
+    others.postMessage({ what, said });
+    calling[what](said);
+  };
   // Held as long as the page is there; then another page of the browser goes on.
-  if (navigator.locks) navigator.locks.request(name, () => { open(); return new Promise(() => {}); });
-  else open();
+  if (navigator.locks) navigator.locks.request(name, () => { hear(tell); return new Promise(() => {}); });
+  else hear(tell);
 }
 
 // ---- a page that shows how things are now: that part of it is taken anew while somebody looks

@@ -86,8 +86,8 @@ const COLUMNS: &str = "id, number, unit, office, alert_id, decl_key, containers,
 /// Where words are looked for: what it says of itself, and how its office is called now.
 const SEARCHED: &str = "(tip.search || ' ' || COALESCE((SELECT o.search FROM office o WHERE o.code = tip.office), ''))";
 
-fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
-    // Only texts of this file are put together.
+pub(super) fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
+    // Only texts of this folder are put together.
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM tip {rest}"))
 }
 

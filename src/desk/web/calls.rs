@@ -1,6 +1,6 @@
 //! Tips that call for the reader, on every page of his: their number beside the menu's entry, and a notice for each that comes,
-//! as server-sent events. A page says which transaction it was made after, or the browser what it was told last, so that
-//! nothing is missed between two pages.
+//! as server-sent events. Each says for whom: a page may still be open of somebody who had the browser before. A page says which
+//! transaction it was made after, or the browser what it was told last, so that nothing is missed between two pages.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,6 +17,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::page::{Answer, Ctx, OrProblem};
 use super::parts::Offices;
 use super::stream::{ALIVE, LIFE_MS};
+use super::tips::CALLS;
 use crate::clock::{MonoMillis, mono_now};
 use crate::desk::access::User;
 use crate::desk::calls::called;
@@ -50,7 +51,7 @@ impl Glance {
 pub(crate) fn badge(ctx: &Ctx) -> Markup {
     html! {
         @if let Some(glance) = ctx.calls {
-            " " span #calls-count .count title=(ctx.t("calls.count")) hidden[glance.count == 0] { (glance.count) }
+            a #calls-count .count href={ "/tips?view=" (CALLS) } title=(ctx.t("calls.count")) hidden[glance.count == 0] { (glance.count) }
         }
     }
 }
@@ -142,7 +143,7 @@ impl Reader {
         }
         self.shown = Some(count);
         let html: String = calls.iter().map(|c| notice(&self.ctx, &self.offices, c).into_string()).collect();
-        let data = json!({"seen": self.seen, "count": count, "html": html});
+        let data = json!({"account": self.ctx.user.name, "seen": self.seen, "count": count, "html": html});
         Ok(Some(Event::default().event("calls").data(data.to_string())))
     }
 }
@@ -213,10 +214,11 @@ mod tests {
         let tip = issue(&room).await;
         let told = stream.next().await.unwrap();
         let html = told["html"].as_str().unwrap();
-        assert_eq!(told["count"], 1);
+        assert_eq!((&told["count"], &told["account"]), (&json!(1), &json!("cuong")));
         assert!(html.contains(&format!("/tips/{tip}")) && html.contains("Khai &lt;sai&gt; mã"), "{html}");
         assert!(html.contains("Tin báo mới"), "{html}");
-        assert!(shown(&room, "/alerts").await.contains(">1</span>"), "on every page");
+        assert!(shown(&room, "/alerts").await.contains(">1</a>"), "on every page");
+        assert!(shown(&room, "/tips?view=calls").await.contains("Khai &lt;sai&gt; mã"), "it leads to the list");
         // The next page, whose browser was told nothing since, and one that was told.
         assert!(open(&room, seen).await.next().await.unwrap()["html"].as_str().unwrap().contains(&tip));
         let after = told["seen"].as_i64().unwrap();

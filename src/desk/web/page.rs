@@ -74,7 +74,8 @@ pub(crate) fn page(ctx: &Ctx, title: &str, here: &str, content: &Markup) -> Mark
         nav aria-label=(ctx.t("nav")) {
             @for (path, key, need) in MENU {
                 @if ctx.may(*need) {
-                    a href=(path) aria-current=[(*path == here).then_some("page")] { (ctx.t(key)) @if *path == "/tips" { (calls::badge(ctx)) } }
+                    a href=(path) aria-current=[(*path == here).then_some("page")] { (ctx.t(key)) }
+                    @if *path == "/tips" { (calls::badge(ctx)) }
                 }
             }
         }

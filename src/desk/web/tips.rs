@@ -10,21 +10,33 @@ use super::page::{Answer, Ctx, OrProblem, page};
 use super::parts::{self, Offices};
 use crate::clock::utc_now;
 use crate::desk::access::Need;
+use crate::desk::calls::called;
 use crate::desk::db::tips::{TipRow, Wanted};
 use crate::desk::tip::State;
 
 /// Tips on one page.
 const LIMIT: i64 = 300;
+/// View of those that call for the reader, whatever else is asked: as many as the number beside the menu's entry says.
+pub(crate) const CALLS: &str = "calls";
 
 /// The page.
 pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<HashMap<String, String>>) -> Answer {
     let get = |name: &str| query.get(name).map_or("", |v| v.trim()).to_owned();
-    let view = Some(get("view")).filter(|v| v == "all" || State::parse(v).is_some()).unwrap_or_else(|| "open".into());
+    let who = called(&ctx.user);
+    let known = |v: &String| v == "all" || (v == CALLS && who.is_some());
+    let view = Some(get("view")).filter(|v| known(v) || State::parse(v).is_some()).unwrap_or_else(|| "open".into());
     let wanted = Wanted { view, office: get("office"), words: get("q").chars().take(100).collect(), limit: LIMIT };
     super::audit::viewed(&ctx, "tips.list", "", &wanted.words).await.or_problem(&ctx)?;
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
-    let tips = ctx.room.db.tips(&ctx.user.scope, &wanted).await.or_problem(&ctx)?;
+    let db = &ctx.room.db;
+    let tips = match who.as_ref().filter(|_| wanted.view == CALLS) {
+        Some(who) => db.tips_calling(who, LIMIT).await.or_problem(&ctx)?,
+        None => db.tips(&ctx.user.scope, &wanted).await.or_problem(&ctx)?,
+    };
     let mut views = vec![("open".to_owned(), ctx.value("view", "open")), ("all".to_owned(), ctx.t("all").to_owned())];
+    if who.is_some() {
+        views.insert(0, (CALLS.to_owned(), ctx.t("calls").to_owned()));
+    }
     views.extend(parts::options(&ctx, "tip_state", &State::ALL.map(State::as_str)));
     let content = html! {
         form.filters method="get" action="/tips" role="search" {
