@@ -187,8 +187,10 @@ fn one(ctx: &Ctx, part: &Value) -> Markup {
 
 /// The box's own sentence; what is not known here stays as it said it.
 fn said(ctx: &Ctx, sentence: &str) -> Markup {
-    let shown = parts::said(ctx, sentence);
-    html! { span lang=[(shown == sentence).then_some("en")] { (short(&shown, MAX_TEXT)) } }
+    // Cut first: what is made of it takes time by its length.
+    let sentence = short(sentence, MAX_TEXT);
+    let shown = parts::said(ctx, &sentence);
+    html! { span lang=[(shown == sentence).then_some("en")] { (shown) } }
 }
 
 fn short(text: &str, most: usize) -> String {

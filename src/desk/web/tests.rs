@@ -304,6 +304,10 @@ async fn what_a_box_says_of_itself_is_shown_with_words_and_signs() {
     }
     let shown = devices(&room, &good.to_string(), 200_000, false).await;
     assert!(shown.contains("đây là lần báo cuối") && !shown.contains("CŨ:"), "{shown}");
+    // Of what is said at length 400 characters are looked at.
+    let long = json!({"parts": [{"part": "camera/x", "message": format!("pictures arrive; {}", "x".repeat(3000))}]});
+    let shown = devices(&room, &long.to_string(), 0, true).await;
+    assert!(shown.contains(&format!(">đang có hình; {}<", "x".repeat(400 - 17))), "{shown}");
 }
 
 #[tokio::test]
