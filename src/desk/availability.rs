@@ -79,7 +79,7 @@ mod tests {
 
     async fn says(room: &Room, camera: &str, last_hour: f64, heard_ms: i64) {
         let mut tx = room.db.write().await.unwrap();
-        tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), Some(heard_ms))]), heard_ms).await.unwrap();
+        tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), Some(heard_ms))]), heard_ms, heard_ms).await.unwrap();
         tx.box_birth("15BB", "gate-01", r#"{"cameras": [{"id": "gate"}, {"id": "bay"}]}"#).await.unwrap();
         let body = json!({"state": "running", "coverage": {"last_hour": last_hour}}).to_string();
         tx.camera_state("15BB", "gate-01", camera, &body, heard_ms).await.unwrap();

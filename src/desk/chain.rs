@@ -299,7 +299,7 @@ async fn raise(
             "said": {"seq": m.seq, "epoch": m.epoch, "id": m.id, "head": m.body.pointer("/data/head"), "previous": m.body.pointer("/data/previous")},
             "sequence": {"epoch": m.epoch, "seq": m.seq, "historical": false}}
     });
-    duty::raise(room, tx, &m.office, &m.box_id, &body, now).await
+    duty::raise(room, tx, (&m.office, &m.box_id), &body, true, now).await
 }
 
 #[cfg(test)]

@@ -207,8 +207,9 @@ pub struct AlertsConfig {
     /// Seconds after which an arriving alert is history: shown in its place, without sound.
     #[schemars(range(min = 10, max = 86_400))]
     pub live_limit_s: u32,
-    /// Seconds after which a box that is offline, or silent for a minute longer, is an alert.
-    #[schemars(range(min = 10, max = 86_400))]
+    /// Seconds after which a box that is offline is an alert. One that is silent is so a minute later, and not before a minute and
+    /// twice `mqtt.keep_alive_s`.
+    #[schemars(range(min = 60, max = 86_400))]
     pub box_away_after_s: u32,
 }
 

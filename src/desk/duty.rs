@@ -8,6 +8,7 @@ use super::alert::{self, Step};
 use super::db::alerts::AlertRow;
 use super::db::audit::Act;
 use super::db::{DbError, Tx};
+use super::outage;
 use super::room::{Room, digest, new_id};
 use crate::clock::{UtcMillis, utc_now};
 use crate::desk::message::{self, parsed};
@@ -83,13 +84,14 @@ pub(super) async fn take(
     Ok(true)
 }
 
-/// An alert of the desk's own, by a message in the form of boxes. It is live, however long ago what it is about began.
+/// An alert of the desk's own, by a message in the form of boxes, which sounds or not. It is live, however long ago what it is
+/// about began.
 pub(super) async fn raise(
     room: &Room,
     tx: &mut Tx,
-    office: &str,
-    box_id: &str,
+    (office, box_id): (&str, &str),
     body: &Value,
+    sounds: bool,
     now: i64,
 ) -> Result<(), DbError> {
     let own = match message::read(body.to_string().as_bytes(), office, box_id) {
@@ -101,7 +103,7 @@ pub(super) async fn raise(
     };
     let row = message::alert(&own, &room.zone, now, i64::MAX);
     tx.add_alert(&row).await?;
-    tx.touch(&row.id, true).await
+    tx.touch(&row.id, sounds).await
 }
 
 /// Moments by which it is told what is due.
@@ -147,7 +149,8 @@ pub(crate) async fn escalate_by_time(room: &Room) -> Result<(), DbError> {
         row.set_core(&core);
         tx.change_alert(&row).await?;
         tx.add_alert_action(&new_id(now), &row.id, now, "", &entry).await?;
-        tx.touch(&row.id, entry.action == "escalate_time").await?;
+        let sounds = entry.action == "escalate_time" && outage::may_sound(&mut tx, &row, now).await?;
+        tx.touch(&row.id, sounds).await?;
     }
     tx.commit().await?;
     room.hub.nudge();

@@ -123,7 +123,8 @@ async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
     }
     let now = utc_now().0;
     let mut tx = room.db.write().await?;
-    tx.boxes_seen(&boxes, now).await?;
+    let first = batch.iter().map(|one| one.at.0).min().unwrap_or(now).min(now);
+    tx.boxes_seen(&boxes, first, now).await?;
     // One message alone is not worth it. It is also how a batch ends up that could not be stored as one.
     let mut plain = if batch.len() > 1 { Some(Plain::new(tx.known(&messages).await?)) } else { None };
     for word in &words {
@@ -211,9 +212,9 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
     }
     let Some((office, box_id, kind)) = &word.place else { return Ok(()) };
     match kind.as_slice() {
-        ["state"] => {
-            tx.box_online(office, box_id, is_online(one), now).await?;
-        }
+        // Whoever puts a box out of use takes its state from the broker.
+        ["state"] if one.payload.is_empty() => tx.box_gone(office, box_id, one.at.0).await?,
+        ["state"] => tx.box_online(office, box_id, is_online(one), one.at.0, now).await?,
         ["status"] => status::take(tx, office, box_id, one).await?,
         ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
         ["camera", camera, "state"] if is_local_id(camera) => {
@@ -730,6 +731,11 @@ mod tests {
         assert_eq!(heard("status", "{}", 5, false).await, Some(5));
         assert_eq!(heard("status", "{}", 9, true).await, Some(5));
         assert_eq!(heard("camera/gate/state", "{}", 4, false).await, Some(5), "heard by a slower worker");
+        // Its state is taken from the broker: it is out of use until it says something.
+        let gone = async || room.db.presences().await.unwrap()[0].gone_ms;
+        assert_eq!((heard("state", "", 6, false).await, gone().await), (Some(5), Some(6)));
+        assert_eq!((heard("status", "{}", 9, true).await, gone().await), (Some(5), Some(6)), "what lies at the broker");
+        assert_eq!((heard("status", "{}", 10, false).await, gone().await), (Some(10), None));
     }
 
     #[test]

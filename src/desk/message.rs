@@ -169,7 +169,9 @@ pub(crate) fn describe(row: &mut AlertRow, m: &Message) {
     let camera_id = data("/camera/id").unwrap_or_else(|| row.camera.clone());
     let area_id = data("/area/id").unwrap_or_default();
     let first = keys.first().cloned().unwrap_or_default();
-    row.group_key = [&m.office, &m.box_id, &camera_id, &area_id, &row.rule, &first].map(String::as_str).join("|");
+    // A line that fails takes all boxes of an office with it: that is one situation.
+    let of_box = if row.rule == super::outage::RULE { "" } else { &m.box_id };
+    row.group_key = [m.office.as_str(), of_box, &camera_id, &area_id, &row.rule, &first].join("|");
     row.body = m.body.to_string();
     row.search = indexed(&search_text(row, m, &keys));
 }

@@ -491,8 +491,8 @@ mod tests {
     /// A room with an alert of a box that is there, and an order about it which was given and last asked then.
     async fn ordered(room: &Room, ask: &Ask, at_ms: i64) {
         let mut tx = room.db.write().await.unwrap();
-        tx.boxes_seen(&[(("15BB", "gate-01"), None)].into(), at_ms).await.unwrap();
-        tx.box_online("15BB", "gate-01", true, at_ms).await.unwrap();
+        tx.boxes_seen(&[(("15BB", "gate-01"), None)].into(), at_ms, at_ms).await.unwrap();
+        tx.box_online("15BB", "gate-01", true, at_ms, at_ms).await.unwrap();
         tx.add_alert(&alert()).await.unwrap();
         let body = body(ask, "o1", &user().name, About::Alert("E1"), &[], at_ms);
         tx.add_order(&OrderRow { at_ms, asked_ms: at_ms, ..order("o1", ask, &body) }).await.unwrap();

@@ -116,8 +116,10 @@ fn item(kind: &str, id: String, office: String, what: String, at_ms: i64) -> Ite
 }
 
 async fn devices(db: &Db, all: &Scope, open: &mut Open) -> Result<(), DbError> {
-    for b in db.boxes(all).await?.into_iter().filter(|b| b.online == 0) {
-        open.items.push(item("box", b.id.clone(), b.office, b.id, b.changed_ms));
+    for b in db.boxes(all).await? {
+        if let Some(since) = b.is_away_since() {
+            open.items.push(item("box", b.id.clone(), b.office, b.id, since));
+        }
     }
     for c in db.cameras(all).await? {
         let body: Value = serde_json::from_str(&c.body).unwrap_or(Value::Null);

@@ -69,7 +69,7 @@ mod tests {
     /// What is known after it: how much waits, since when, and the difference of the clocks.
     async fn after(room: &Room, one: Arrived) -> (Option<u64>, Option<i64>, Option<i64>) {
         let mut tx = room.db.write().await.unwrap();
-        tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), None)]), NOW).await.unwrap();
+        tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), None)]), NOW, NOW).await.unwrap();
         take(&mut tx, "15BB", "gate-01", &one).await.unwrap();
         tx.commit().await.unwrap();
         let known = room.db.boxes(&Scope::all()).await.unwrap().remove(0);

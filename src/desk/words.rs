@@ -218,8 +218,12 @@ const WORDS: &[(&str, &str, &str)] = &[
         "silent (though still connected, as far as the broker knows), last heard at",
     ),
     ("away.lasts", "chưa trở lại", "not back yet"),
-    ("away.back", "trở lại lúc", "back at"),
-    ("away.for", "vắng", "away for"),
+    ("away.last", "tin cuối lúc", "last heard at"),
+    ("away.not_later", "không muộn hơn", "not later than"),
+    ("away.back", "có liên lạc lại lúc", "back at"),
+    ("away.gone", "không còn theo dõi từ", "not waited for since"),
+    ("away.for", "mất liên lạc trong", "away for"),
+    ("away.at_least", "ít nhất", "at least"),
     ("rule.key_lost", "Trạm camera báo mất khóa ký", "The box says its key was lost"),
     ("rule.not_signing", "Trạm camera không ký được bằng chứng", "The box cannot sign evidence"),
     // Alerts.
@@ -482,7 +486,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("did.tip", "phát tin báo", "issued a tip"),
     ("did.close", "kết thúc", "closed"),
     ("did.close_ask", "đề nghị kết thúc", "asked to close"),
-    ("did.box_back", "trạm camera đã trở lại", "the box is back"),
+    ("did.box_back", "trạm camera có liên lạc lại", "the box is back"),
+    ("did.box_gone", "trạm camera không còn được theo dõi", "the box is not waited for any more"),
     ("did.unseen", "hết ngày trực chưa ai xem", "not looked at in its duty day"),
     ("did.news", "có thông tin mới", "news"),
     ("did.reopen", "mở lại vì có thông tin mới", "reopened by news"),
@@ -816,6 +821,12 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("devices.title", "Trạm và camera", "Boxes and cameras"),
     ("device.online", "trực tuyến", "online"),
     ("device.offline", "NGOẠI TUYẾN", "OFFLINE"),
+    (
+        "device.silent",
+        "IM LẶNG (máy chủ tin nhắn vẫn coi là đang nối)",
+        "SILENT (though still connected, as far as the broker knows)",
+    ),
+    ("device.gone", "không còn dùng", "out of use"),
     ("device.since", "từ", "since"),
     ("device.last", "Tin cuối", "Last word"),
     ("device.version", "phiên bản", "version"),
@@ -1200,8 +1211,19 @@ mod tests {
         keys.extend(tip::MONEY.iter().map(|m| format!("money.{m}")));
         let did = ["look", "ack", "dismiss", "dismiss_ask", "close", "close_ask", "escalate", "escalate_time", "tip"];
         keys.extend(["offline", "silent"].map(|w| format!("away.{w}")));
-        let more =
-            ["tip_draft", "unseen", "box_back", "news", "raised", "reopen", "bind", "reject_decl", "hold", "release"];
+        let more = [
+            "tip_draft",
+            "unseen",
+            "box_back",
+            "box_gone",
+            "news",
+            "raised",
+            "reopen",
+            "bind",
+            "reject_decl",
+            "hold",
+            "release",
+        ];
         keys.extend(did.iter().chain(&more).map(|d| format!("did.{d}")));
         keys.extend(["ok", "warning", "full"].map(|s| format!("storage.{s}")));
         keys.extend(["starting", "running", "failed"].map(|s| format!("detector.{s}")));

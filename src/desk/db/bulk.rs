@@ -44,7 +44,7 @@ fn places(rows: usize, columns: usize) -> String {
 
 impl Tx {
     /// One statement a piece of `rows`: `head`, the places, `tail`. All three are texts of this folder.
-    async fn many<T>(
+    pub(super) async fn many<T>(
         &mut self,
         (head, columns, tail): (&str, usize, &str),
         rows: &[T],
@@ -90,10 +90,12 @@ impl Tx {
         Ok(known)
     }
 
-    /// Boxes say something; an office that nobody named is called by its code. Each box once.
+    /// Boxes say something, for each when it was heard from itself; an office that nobody named is called by its code. Each box
+    /// once. What was heard after `now_ms` is of a clock that was set back since. `first_ms`: since when one that is new is there.
     pub(crate) async fn boxes_seen(
         &mut self,
         boxes: &BTreeMap<(&str, &str), Option<i64>>,
+        first_ms: i64,
         now_ms: i64,
     ) -> Result<(), DbError> {
         let offices: BTreeSet<&str> = boxes.keys().map(|(office, _)| *office).collect();
@@ -102,10 +104,13 @@ impl Tx {
         self.many(name, &offices, |q, office| q.bind(*office).bind(*office).bind(*office)).await?;
         let head = "INSERT INTO box (office, id, online, changed_ms, seen_ms, heard_ms) VALUES";
         let tail = "ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms, heard_ms =
-                      CASE WHEN excluded.heard_ms > COALESCE(box.heard_ms, 0) THEN excluded.heard_ms ELSE box.heard_ms END";
+                      CASE WHEN excluded.heard_ms > COALESCE(box.heard_ms, 0)
+                             OR (excluded.heard_ms IS NOT NULL AND box.heard_ms > excluded.seen_ms)
+                           THEN excluded.heard_ms ELSE box.heard_ms END,
+                      gone_ms = CASE WHEN excluded.heard_ms IS NULL THEN box.gone_ms END";
         let boxes: Vec<_> = boxes.iter().collect();
         self.many((head, 6, tail), &boxes, |q, ((office, id), heard_ms)| {
-            q.bind(*office).bind(*id).bind(1_i64).bind(now_ms).bind(now_ms).bind(**heard_ms)
+            q.bind(*office).bind(*id).bind(1_i64).bind(first_ms).bind(now_ms).bind(**heard_ms)
         })
         .await
     }

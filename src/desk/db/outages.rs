@@ -12,12 +12,12 @@ pub(crate) struct Presence {
     pub online: i64,
     /// When `online` became what it is.
     pub changed_ms: i64,
-    /// Last word of any kind, also what lay at the broker.
-    pub seen_ms: i64,
     /// Its own last word that was heard as it was said.
     pub heard_ms: Option<i64>,
-    /// Whether it ever said how it is, which it then does every minute.
-    pub reports: i64,
+    /// When it said how it is, which it then does every minute.
+    pub status_ms: Option<i64>,
+    /// Its state was taken from the broker then: it is out of use.
+    pub gone_ms: Option<i64>,
     /// Alert of the outage that lasts.
     pub alert_id: Option<String>,
     /// Since when that lasts.
@@ -27,8 +27,7 @@ pub(crate) struct Presence {
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
     sqlx::AssertSqlSafe(format!(
-        "SELECT b.office, b.id AS box, b.online, b.changed_ms, b.seen_ms, b.heard_ms,
-                CAST(CASE WHEN b.status IS NULL THEN 0 ELSE 1 END AS BIGINT) AS reports, o.alert_id, o.from_ms
+        "SELECT b.office, b.id AS box, b.online, b.changed_ms, b.heard_ms, b.status_ms, b.gone_ms, o.alert_id, o.from_ms
          FROM box b LEFT JOIN box_outage o ON o.office = b.office AND o.box = b.id AND o.to_ms IS NULL {rest}"
     ))
 }
@@ -47,15 +46,40 @@ impl Tx {
         Ok(query.fetch_optional(&mut **self).await?)
     }
 
-    /// An outage was told by this alert.
-    pub(crate) async fn begin_outage(&mut self, p: &Presence, alert: &str, from_ms: i64) -> Result<(), DbError> {
-        let insert = "INSERT INTO box_outage (alert_id, office, box, from_ms) VALUES ($1, $2, $3, $4)";
-        let query = sqlx::query(insert).bind(alert).bind(&p.office).bind(&p.box_id).bind(from_ms);
+    /// An outage was told by this alert, with a sound or without.
+    pub(crate) async fn begin_outage(
+        &mut self,
+        p: &Presence,
+        alert: &str,
+        from_ms: i64,
+        rang_ms: Option<i64>,
+    ) -> Result<(), DbError> {
+        let insert = "INSERT INTO box_outage (alert_id, office, box, from_ms, rang_ms) VALUES ($1, $2, $3, $4, $5)";
+        let query = sqlx::query(insert).bind(alert).bind(&p.office).bind(&p.box_id).bind(from_ms).bind(rang_ms);
         query.execute(&mut **self).await?;
         Ok(())
     }
 
-    /// The box is back.
+    /// Whether an outage sounded in a time, `from < t <= to`: one of the box, or after `of_office` one of any box of its office.
+    pub(crate) async fn outage_rang(
+        &mut self,
+        (office, box_id): (&str, &str),
+        (from, of_office, to): (i64, i64, i64),
+    ) -> Result<bool, DbError> {
+        let select = "SELECT COUNT(*) FROM box_outage WHERE office = $1 AND rang_ms > $3 AND rang_ms <= $5
+                      AND (box = $2 OR rang_ms > $4)";
+        let query = sqlx::query_scalar::<_, i64>(select).bind(office).bind(box_id);
+        Ok(query.bind(from).bind(of_office).bind(to).fetch_one(&mut **self).await? > 0)
+    }
+
+    /// It sounds again.
+    pub(crate) async fn outage_rings(&mut self, alert: &str, now_ms: i64) -> Result<(), DbError> {
+        let update = "UPDATE box_outage SET rang_ms = $2 WHERE alert_id = $1";
+        sqlx::query(update).bind(alert).bind(now_ms).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// The box is back, or nobody waits for it any more.
     pub(crate) async fn end_outage(&mut self, alert: &str, to_ms: i64) -> Result<(), DbError> {
         let update = "UPDATE box_outage SET to_ms = $2 WHERE alert_id = $1";
         sqlx::query(update).bind(alert).bind(to_ms).execute(&mut **self).await?;

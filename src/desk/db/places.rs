@@ -18,6 +18,18 @@ pub(crate) struct BoxRow {
     pub status_ms: Option<i64>,
     /// The box's clock minus the desk's then.
     pub clock_ms: Option<i64>,
+    /// Out of use since.
+    pub gone_ms: Option<i64>,
+    /// Since when it is away, where that was told.
+    pub away_ms: Option<i64>,
+}
+
+impl BoxRow {
+    /// Since when it is not there, also where the broker has not noticed; of one that is out of use nobody asks.
+    pub(crate) fn is_away_since(&self) -> Option<i64> {
+        let offline = (self.online == 0).then_some(self.changed_ms);
+        offline.or(self.away_ms).filter(|_| self.gone_ms.is_none())
+    }
 }
 
 /// A camera.
@@ -55,8 +67,11 @@ pub(crate) struct Missing {
 
 impl Db {
     pub(crate) async fn boxes(&self, scope: &Scope) -> Result<Vec<BoxRow>, DbError> {
-        let select = "SELECT office, id, online, changed_ms, seen_ms, birth, status, status_ms, clock_ms FROM box
-                      WHERE $1 = '*' OR $1 LIKE '%,' || office || ',%' ORDER BY office, id";
+        let select =
+            "SELECT b.office, b.id, b.online, b.changed_ms, b.seen_ms, b.birth, b.status, b.status_ms, b.clock_ms,
+                        b.gone_ms, o.from_ms AS away_ms
+                      FROM box b LEFT JOIN box_outage o ON o.office = b.office AND o.box = b.id AND o.to_ms IS NULL
+                      WHERE $1 = '*' OR $1 LIKE '%,' || b.office || ',%' ORDER BY b.office, b.id";
         Ok(sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?)
     }
 
@@ -103,16 +118,32 @@ impl Tx {
     }
 
     /// Online or not; `true` when that is a change.
+    /// What its state said at `at`, unless a newer one is known: another worker may be behind. One of after `now` is of a clock that
+    /// was set back since.
     pub(crate) async fn box_online(
         &mut self,
         office: &str,
         box_id: &str,
         online: bool,
+        at: i64,
         now: i64,
-    ) -> Result<bool, DbError> {
-        let update = "UPDATE box SET online = $3, changed_ms = $4 WHERE office = $1 AND id = $2 AND online <> $3";
-        let query = sqlx::query(update).bind(office).bind(box_id).bind(i64::from(online)).bind(now);
-        Ok(query.execute(&mut **self).await?.rows_affected() > 0)
+    ) -> Result<(), DbError> {
+        let update =
+            "UPDATE box SET online = $3, changed_ms = CASE WHEN online = $3 THEN changed_ms ELSE $4 END, gone_ms = NULL
+                      WHERE office = $1 AND id = $2 AND (online <> $3 OR gone_ms IS NOT NULL)
+                        AND (changed_ms <= $4 OR changed_ms > $5)";
+        let query = sqlx::query(update).bind(office).bind(box_id).bind(i64::from(online)).bind(at).bind(now);
+        query.execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Its state was taken from the broker: it is out of use until it says something again.
+    pub(crate) async fn box_gone(&mut self, office: &str, box_id: &str, at: i64) -> Result<(), DbError> {
+        let update =
+            "UPDATE box SET online = 0, changed_ms = CASE WHEN online = 0 THEN changed_ms ELSE $3 END, gone_ms = $3
+                      WHERE office = $1 AND id = $2 AND gone_ms IS NULL";
+        sqlx::query(update).bind(office).bind(box_id).bind(at).execute(&mut **self).await?;
+        Ok(())
     }
 
     pub(crate) async fn box_birth(&mut self, office: &str, box_id: &str, birth: &str) -> Result<(), DbError> {

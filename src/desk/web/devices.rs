@@ -40,8 +40,14 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>) -> Answer {
 }
 
 fn lamp(ctx: &Ctx, b: &BoxRow) -> Markup {
-    let (class, key) = if b.online != 0 { ("good", "device.online") } else { ("bad", "device.offline") };
-    html! { span class=(class) { (ctx.t(key)) " " (ctx.t("device.since")) " " (parts::time(ctx, b.changed_ms)) } }
+    let (class, key, since) = match (b.gone_ms, b.online != 0, b.away_ms) {
+        (Some(at), ..) => ("soft", "device.gone", at),
+        (None, false, _) => ("bad", "device.offline", b.changed_ms),
+        // The broker has not noticed.
+        (None, true, Some(from)) => ("bad", "device.silent", from),
+        (None, true, None) => ("good", "device.online", b.changed_ms),
+    };
+    html! { span class=(class) { (ctx.t(key)) " " (ctx.t("device.since")) " " (parts::time(ctx, since)) } }
 }
 
 /// What the box said of itself when it connected.

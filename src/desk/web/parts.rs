@@ -118,13 +118,17 @@ pub(crate) fn away(ctx: &Ctx, body: &Value) -> Markup {
     let Some(why) = text(body, "/data/away/why") else { return html! {} };
     let at = |pointer| moment(body, pointer).map(|at| at.0);
     let (from, to) = (at("/data/capture/start").unwrap_or_default(), at("/data/capture/end"));
+    let is = |pointer| body.pointer(pointer).and_then(Value::as_bool);
+    let (exact, gone) = (is("/data/away/exact") != Some(false), is("/data/away/gone") == Some(true));
     html! {
         p.line {
-            span { (ctx.value("away", &why)) " " (time(ctx, from)) }
+            span { (ctx.value("away", &why)) " " @if !exact { (ctx.t("away.not_later")) " " } (time(ctx, from)) }
+            @if let Some(last) = at("/data/away/last") { span { (ctx.t("away.last")) " " (time(ctx, last)) } }
             @match to {
                 Some(to) => {
-                    span.good { (ctx.t("away.back")) " " (time(ctx, to)) }
-                    span { (ctx.t("away.for")) " " (duration(ctx, to - from)) }
+                    @if gone { span { (ctx.t("away.gone")) " " (time(ctx, to)) } }
+                    @else { span.good { (ctx.t("away.back")) " " (time(ctx, to)) } }
+                    span { (ctx.t("away.for")) " " @if !exact { (ctx.t("away.at_least")) " " } (duration(ctx, (to - from).max(0))) }
                 },
                 None => span.bad { (ctx.t("away.lasts")) },
             }

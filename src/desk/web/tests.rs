@@ -243,8 +243,8 @@ async fn a_row_of_the_audit_that_is_changed_is_found() {
 async fn devices(room: &Arc<Room>, said: &str, ago_ms: i64, online: bool) -> String {
     let now = utc_now().0;
     let mut tx = room.db.write().await.unwrap();
-    tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), None)]), now).await.unwrap();
-    tx.box_online("15BB", "gate-01", online, now).await.unwrap();
+    tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), None)]), now, now).await.unwrap();
+    tx.box_online("15BB", "gate-01", online, now, now).await.unwrap();
     tx.set_box_status("15BB", "gate-01", said, Some(now - ago_ms), Some(-6_250)).await.unwrap();
     tx.commit().await.unwrap();
     page(room, "/devices", "technician-0").await

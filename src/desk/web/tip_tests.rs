@@ -323,7 +323,7 @@ async fn a_stop_goes_to_every_box_of_the_office_until_it_is_lifted() {
     let room = room(dir.path()).await;
     let maker = maker(&room).await;
     let mut tx = room.db.write().await.unwrap();
-    tx.boxes_seen(&[("15BB", "gate-01"), ("15BB", "gate-02"), ("20BB", "gate-01")].map(|b| (b, None)).into(), 0)
+    tx.boxes_seen(&[("15BB", "gate-01"), ("15BB", "gate-02"), ("20BB", "gate-01")].map(|b| (b, None)).into(), 0, 0)
         .await
         .unwrap();
     tx.commit().await.unwrap();
@@ -362,7 +362,7 @@ async fn a_stop_goes_to_every_box_of_the_office_until_it_is_lifted() {
     assert_eq!(open.counts.get("stop"), Some(&1), "who comes on duty is told");
     // Another exit is opened, and its box is heard for the first time.
     let mut tx = room.db.write().await.unwrap();
-    tx.boxes_seen(&[(("15BB", "gate-03"), None)].into(), 0).await.unwrap();
+    tx.boxes_seen(&[(("15BB", "gate-03"), None)].into(), 0, 0).await.unwrap();
     tx.commit().await.unwrap();
     for told in [3, 3] {
         crate::desk::tip_measures::tell_new_boxes(&room).await.unwrap();
