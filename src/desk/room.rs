@@ -312,7 +312,8 @@ async fn tick(room: Arc<Room>) {
         let now = utc_now().0;
         if let Some(hour) = availability::due(now, noted) {
             match availability::note(&room, hour, now).await {
-                Ok(()) => noted = hour,
+                Ok(true) => noted = hour,
+                Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "it cannot be noted how much cameras were analysed"),
             }
         }

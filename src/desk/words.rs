@@ -1048,8 +1048,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("report.availability", "Camera được phân tích trong kỳ", "Cameras analysed in the period"),
     (
         "report.availability_how",
-        "Theo trạm camera báo vào mỗi giờ tròn, làm tròn xuống; giờ mà hệ thống không nghe được trạm thì không có số liệu và không tính vào tỷ lệ.",
-        "As boxes say at each full hour, rounded down; of hours in which the desk did not hear the box nothing is known, and they are not in the rate.",
+        "Theo trạm camera báo vào mỗi giờ tròn, làm tròn xuống; giờ mà hệ thống không nghe được trạm thì không có số liệu và không tính vào tỷ lệ. Camera trạm đang có mà không có số liệu trong kỳ cũng được kể, với 0 giờ.",
+        "As boxes say at each full hour, rounded down; of hours in which the desk did not hear the box nothing is known, and they are not in the rate. Cameras that boxes have now and of which nothing is known in the period are counted too, with 0 hours.",
     ),
     ("report.cameras", "Số camera", "Cameras"),
     ("report.watched", "Phần thời gian được phân tích", "Part that was analysed"),

@@ -12,8 +12,17 @@ pub(crate) struct Standing {
     pub camera: String,
     /// State of the camera, as published.
     pub body: String,
-    /// Birth of its box, which names the cameras that it has.
-    pub birth: String,
+    /// When that came.
+    pub seen_ms: i64,
+}
+
+/// A part of an hour that is noted of a camera.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Noted<'a> {
+    pub office: &'a str,
+    pub box_id: &'a str,
+    pub camera: &'a str,
+    pub permille: i64,
 }
 
 /// What is known of a camera over some duty days.
@@ -30,12 +39,12 @@ pub(crate) struct CameraShare {
 }
 
 impl Db {
-    /// Cameras of boxes that are online and were heard after `heard_after`.
-    pub(crate) async fn standing_cameras(&self, heard_after: i64) -> Result<Vec<Standing>, DbError> {
-        let select = "SELECT c.office, c.box, c.id AS camera, c.body, b.birth FROM camera c
+    /// Cameras of boxes that are online and were heard in a time, `from < t <= to`.
+    pub(crate) async fn standing_cameras(&self, (from, to): (i64, i64)) -> Result<Vec<Standing>, DbError> {
+        let select = "SELECT c.office, c.box, c.id AS camera, c.body, c.seen_ms FROM camera c
                       JOIN box b ON b.office = c.office AND b.id = c.box
-                      WHERE b.online = 1 AND b.heard_ms > $1 AND b.birth IS NOT NULL ORDER BY c.office, c.box, c.id";
-        Ok(sqlx::query_as(select).bind(heard_after).fetch_all(&self.pool).await?)
+                      WHERE b.online = 1 AND b.heard_ms > $1 AND b.heard_ms <= $2 ORDER BY c.office, c.box, c.id";
+        Ok(sqlx::query_as(select).bind(from).bind(to).fetch_all(&self.pool).await?)
     }
 
     /// By camera, of the offices and duty days that are counted.
@@ -52,21 +61,21 @@ impl Db {
 }
 
 impl Tx {
-    /// Adds an hour that ended at `hour_ms`, once.
-    pub(crate) async fn add_camera_hour(
+    /// Adds an hour that ended at `hour_ms` to each of these cameras, once.
+    pub(crate) async fn add_camera_hours(
         &mut self,
-        s: &Standing,
+        noted: &[Noted<'_>],
         duty_day: &str,
-        permille: i64,
         hour_ms: i64,
     ) -> Result<(), DbError> {
-        let upsert = "INSERT INTO camera_day (duty_day, office, box, camera, hours, permille, hour_ms)
-                      VALUES ($1, $2, $3, $4, 1, $5, $6)
-                      ON CONFLICT (duty_day, office, box, camera) DO UPDATE SET hours = camera_day.hours + 1,
-                        permille = camera_day.permille + excluded.permille, hour_ms = excluded.hour_ms
-                      WHERE camera_day.hour_ms < excluded.hour_ms";
-        let query = sqlx::query(upsert).bind(duty_day).bind(&s.office).bind(&s.box_id).bind(&s.camera);
-        query.bind(permille).bind(hour_ms).execute(&mut **self).await?;
-        Ok(())
+        let head = "INSERT INTO camera_day (duty_day, office, box, camera, hours, permille, hour_ms) VALUES";
+        let tail = "ON CONFLICT (duty_day, office, box, camera) DO UPDATE SET hours = camera_day.hours + 1,
+                      permille = camera_day.permille + excluded.permille, hour_ms = excluded.hour_ms
+                    WHERE camera_day.hour_ms < excluded.hour_ms";
+        self.many((head, 7, tail), noted, |q, n| {
+            let q = q.bind(duty_day).bind(n.office).bind(n.box_id).bind(n.camera);
+            q.bind(1_i64).bind(n.permille).bind(hour_ms)
+        })
+        .await
     }
 }

@@ -94,16 +94,21 @@ impl Tx {
         let twice = if state == "current" { "UPDATE SET state = excluded.state" } else { "NOTHING" };
         // Only texts of this file are put together.
         let insert = AssertSqlSafe(format!(
-            "INSERT INTO fact (office, kind, key, version, sha256, state, owner, search, fetched_ms, heard_ms, again_ms, body)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11)
+            "INSERT INTO fact (office, kind, key, version, sha256, state, owner, search, fetched_ms, heard_ms, again_ms, body, type_code)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12)
              ON CONFLICT (office, kind, key, version, sha256) DO {twice}"
         ));
         let sha256 = digest(fact.said().to_string());
         let query = sqlx::query(insert).bind(office).bind(fact.kind().as_str()).bind(fact.key()).bind(fact.version());
         let query = query.bind(sha256).bind(state).bind(owner_of(office, fact)).bind(search_of(fact));
         let query = query.bind(fetched_ms(fact)).bind(now_ms).bind(fact.to_value().to_string());
+        let query = query.bind(type_code(fact));
         Ok(query.execute(&mut **self).await?.rows_affected() == 1)
     }
+}
+
+fn type_code(fact: &Fact) -> String {
+    if let Fact::Declaration(d) = fact { d.type_code.clone().unwrap_or_default() } else { String::new() }
 }
 
 fn fetched_ms(fact: &Fact) -> Option<i64> {
@@ -128,14 +133,20 @@ impl Db {
     /// Type codes of the declarations that issued tips name, as the clearance system says now: declaration and code. Only of those that
     /// `scope` sees; of several words about one the newest last.
     pub(crate) async fn type_codes(&self, scope: &Scope) -> Result<Vec<(String, String)>, DbError> {
-        let select = "SELECT f.key, f.body FROM tip t
+        // Only what an older desk kept has to be read.
+        let select = "SELECT DISTINCT f.key, f.version, f.heard_ms, f.type_code,
+                        CASE WHEN f.type_code IS NULL THEN f.body ELSE '' END AS body
+                      FROM tip t
                       JOIN fact_decl l ON l.decl_key = t.decl_key AND l.kind = 'declaration'
                       JOIN fact f ON f.office = l.office AND f.kind = l.kind AND f.key = l.key AND f.state = 'current'
                       WHERE t.issued_ms IS NOT NULL AND ($1 = '*' OR $1 LIKE '%,' || f.owner || ',%')
                       ORDER BY f.version, f.heard_ms";
-        let all: Vec<(String, String)> = sqlx::query_as(select).bind(&scope.0).fetch_all(&self.pool).await?;
-        let code = |(key, body): (String, String)| Some((key, text(&parsed(&body), "/type_code")?));
-        Ok(all.into_iter().filter_map(code).collect())
+        let query = sqlx::query_as::<_, (String, i64, i64, Option<String>, String)>(select).bind(&scope.0);
+        let all = query.fetch_all(&self.pool).await?.into_iter();
+        let code = |(key, _, _, kept, body): (String, i64, i64, Option<String>, String)| {
+            Some((key, kept.or_else(|| text(&parsed(&body), "/type_code"))?)).filter(|(_, code)| !code.is_empty())
+        };
+        Ok(all.filter_map(code).collect())
     }
 
     /// Declarations that `scope` sees and whose number, containers, plates or seals hold `words`, those heard of last first.

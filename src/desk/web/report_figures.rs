@@ -146,7 +146,7 @@ impl Value {
     }
 }
 
-pub(super) fn rate(part: i64, whole: i64, mode: PercentMode) -> String {
+fn rate(part: i64, whole: i64, mode: PercentMode) -> String {
     report::percent(part, whole, mode).map_or_else(|| "–".into(), |p| format!("{p} %"))
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>)
         (compared(&ctx, &asked, mode, &then, &now))
         p.hint { (mode_words(&ctx, mode)) " " (snapshot.id) }
         (part_tables(&ctx, &offices, &then, mode, &asked, Some(&now)))
-        (camera_part(&ctx, &offices, &asked, mode, &then.cameras))
+        (camera_part(&ctx, &offices, &asked, &then.cameras, Some(&now.cameras)))
     };
     Ok(page(&ctx, &snapshot.title, "/reports", &content))
 }

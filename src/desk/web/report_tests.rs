@@ -302,8 +302,23 @@ async fn tips_are_divided_by_the_type_code_of_their_declaration_as_far_as_one_ma
         assert!(table.contains(&format!("<th scope=\"row\">{code}</th>")), "{code}: {table}");
         let listed = get(&room, "leader", &format!("/reports/tips?list=issued&type_code={asked}")).await.text;
         assert_eq!(listed.matches("href=\"/tips/0").count(), n, "{code}");
+        let form = get(&room, "leader", &format!("/reports?type_code={asked}")).await.text;
+        let raw = form.contains("value=\"none\" maxlength") || form.contains("value=\"unknown\" maxlength");
+        assert!(
+            !raw && form.contains(&format!(">{code}<")) | form.contains(&format!("value=\"{code}\"")),
+            "{code}: {form}"
+        );
     }
     assert!(!table.contains("A12"), "as the clearance system says now");
+    // Nothing of the declarations themselves is read, but of what an older desk kept.
+    let codes = async || room.db.type_codes(&Scope::all()).await.unwrap();
+    let known = codes().await;
+    assert_eq!(known.len(), 2, "each once, however many tips name it: {known:?}");
+    sqlx::query("UPDATE fact SET body = '{}' WHERE key = '10000000001'").execute(&room.db.pool).await.unwrap();
+    assert_eq!(codes().await, known);
+    sqlx::query("UPDATE fact SET type_code = NULL").execute(&room.db.pool).await.unwrap();
+    assert_eq!(codes().await, [("10000000002".to_owned(), "E21".to_owned())]);
+    sqlx::query("UPDATE fact SET type_code = 'A11' WHERE key = '10000000001'").execute(&room.db.pool).await.unwrap();
     let rows = fields(&exported(&room, "period=year").await);
     let row = |first: &str| rows.iter().find(|r| r[0] == first).unwrap().clone();
     assert_eq!(row("A11")[1..4], ["2", "0", "0"]);
@@ -318,7 +333,7 @@ async fn tips_are_divided_by_the_type_code_of_their_declaration_as_far_as_one_ma
 
 #[tokio::test]
 async fn cameras_are_reported_by_office_with_how_much_is_known_of_them() {
-    use crate::desk::db::availability::Standing;
+    use crate::desk::db::availability::Noted;
     let dir = tempfile::tempdir().unwrap();
     let room = room(dir.path()).await;
     sign_in(&room, "leader", Role::ShiftLeader, "*").await;
@@ -327,38 +342,46 @@ async fn cameras_are_reported_by_office_with_how_much_is_known_of_them() {
     for (office, camera, permille) in
         [("15BB", "gate", &[1000, 1000, 250][..]), ("15BB", "bay", &[0]), ("20BB", "gate", &[990])]
     {
-        let standing = Standing {
-            office: office.into(),
-            box_id: "gate-01".into(),
-            camera: camera.into(),
-            body: String::new(),
-            birth: String::new(),
-        };
         for (n, permille) in (1..).zip(permille) {
-            tx.add_camera_hour(&standing, "2026-03-02", *permille, n).await.unwrap();
+            let noted = [Noted { office, box_id: "gate-01", camera, permille: *permille }];
+            tx.add_camera_hours(&noted, "2026-03-02", n).await.unwrap();
         }
+    }
+    // One that a box has and of which nothing was ever heard, and one of an office of which that is all.
+    for (office, birth) in
+        [("15BB", r#"{"cameras": [{"id": "gate"}, {"id": "dead"}]}"#), ("30BB", r#"{"cameras": [{"id": "yard"}]}"#)]
+    {
+        tx.boxes_seen(&std::collections::BTreeMap::from([((office, "gate-01"), Some(1))]), 1, 1).await.unwrap();
+        tx.box_birth(office, "gate-01", birth).await.unwrap();
     }
     tx.commit().await.unwrap();
     let day = "period=duty_day&at=2026-03-02";
     let page = get(&room, "leader", &format!("/reports?{day}")).await.text;
     let table = page.split("Camera được phân tích trong kỳ").nth(1).unwrap().split("</table>").next().unwrap();
-    // 2250 of 4000 permille in 4 known hours of two cameras, which had 24 each.
-    for text in [">2<", ">56,25 %<", ">4<", ">48<", ">99,00 %<"] {
+    // 2250 of 4000 permille in 4 known hours of two cameras, and none of a third, which had 24 each.
+    for text in [">3<", ">56 %<", ">4<", ">72<", ">99 %<"] {
         assert!(table.contains(text), "{text}: {table}");
     }
+    assert!(table.contains("30BB") && table.contains(">–<"), "{table}");
     let listed = get(&room, "leader", &format!("/reports/cameras?{day}&office=15BB")).await.text;
-    for text in ["<th scope=\"row\">bay</th>", ">0,00 %<", ">75,00 %<", ">3<", ">24<"] {
+    for text in ["<th scope=\"row\">bay</th>", "<th scope=\"row\">dead</th>", ">0 %<", ">75 %<", ">3<", ">24<", ">–<"]
+    {
         assert!(listed.contains(text), "{text}: {listed}");
     }
     assert!(!listed.contains("20BB"), "{listed}");
     let others = get(&room, "other", &format!("/reports?{day}")).await.text;
-    assert!(others.contains(">99,00 %<") && !others.contains("56,25"), "its own office only");
+    assert!(others.contains(">99 %<") && !others.contains("56 %") && !others.contains("30BB"), "its own office only");
     let none = get(&room, "leader", "/reports?period=duty_day&at=2026-03-03").await.text;
-    assert!(!none.contains("Camera được phân tích trong kỳ"), "what is not known is not told");
+    let none = none.split("Camera được phân tích trong kỳ").nth(1).unwrap().split("</table>").next().unwrap();
+    assert!(none.contains("15BB") && !none.contains(" %<"), "nothing is known, and nothing is made up: {none}");
     let rows = fields(&exported(&room, day).await);
-    assert!(rows.iter().any(|r| r[0] == "15BB" && r[1..] == ["2", "56.25", "4", "48"]), "{rows:?}");
+    assert!(rows.iter().any(|r| r[0] == "15BB" && r[1..] == ["3", "56", "4", "72"]), "{rows:?}");
     // What was printed keeps it.
     let printed = post(&room, "leader", "/reports/print", &[("period", "duty_day"), ("at", "2026-03-02")]).await.to;
     sqlx::query("DELETE FROM camera_day").execute(&room.db.pool).await.unwrap();
-    assert!(get(&room, "leader", &printed).await.text.contains(">56,25 %<"));
+    let printed = get(&room, "leader", &printed).await.text;
+    let printed = printed.split("Camera được phân tích trong kỳ").nth(1).unwrap().split("</table>").next().unwrap();
+    assert!(printed.contains(">56 %<") && printed.contains("<strong>đã đổi</strong>"), "{printed}");
+    assert!(printed.contains(">không đổi<"), "of 30BB nothing is known now either: {printed}");
+    assert!(!printed.contains("href"), "the list of now is another one: {printed}");
 }

@@ -231,7 +231,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         p.hint { (mode_words(&ctx, mode)) }
         (part_tables(&ctx, &offices, &report, mode, &asked, None))
         @if let Some(alerts) = &report.alerts { (alert_part(&ctx, &asked, alerts)) }
-        (camera_part(&ctx, &offices, &asked, mode, &report.cameras))
+        (camera_part(&ctx, &offices, &asked, &report.cameras, None))
         (exports(&ctx, &asked))
         (super::report_printed::list(&ctx, &asked).await.or_problem(&ctx)?)
     };
@@ -249,7 +249,9 @@ fn form(ctx: &Ctx, asked: &Asked) -> Markup {
             label { (ctx.t("unit")) input name="unit" value=(asked.unit) maxlength="4" size="6"; }
             label { (ctx.t("tip.target")) input name="office" value=(asked.office) maxlength="4" size="6"; }
             label { (ctx.t("tip.suspicion")) (parts::select("suspicion", &asked.suspicion, Some(ctx.t("all")), &parts::options(ctx, "suspicion", &SUSPICIONS))) }
-            label { (ctx.t("type_code")) input name="type_code" value=(asked.type_code) maxlength="7" size="6"; }
+            label { (ctx.t("type_code")) @if NO_CODE.contains(&asked.type_code.as_str()) {
+                (parts::select("type_code", &asked.type_code, Some(ctx.t("all")), &parts::options(ctx, "type_code", &NO_CODE)))
+            } @else { input name="type_code" value=(asked.type_code) maxlength="7" size="6"; } }
             label { (ctx.t("footage")) (parts::select("footage", &asked.footage, Some(ctx.t("all")), &parts::options(ctx, "footage", &FOOTAGE))) }
             button { (ctx.t("filter")) }
         }
@@ -339,7 +341,7 @@ async fn rows(ctx: &Ctx, asked: &Asked) -> Answer<(Rows, Rows)> {
     let alerts = report.alerts.iter().flat_map(|a| alert_lines(ctx, a));
     figures.extend(alerts.map(|(_, _, label, n)| vec![label.into(), n.into(), ctx.t("alert").into()]));
     let offices = Offices::load(ctx).await.or_problem(ctx)?;
-    for block in [part_rows(ctx, &offices, &report, mode), camera_rows(ctx, &offices, &report.cameras, mode)] {
+    for block in [part_rows(ctx, &offices, &report, mode), camera_rows(ctx, &offices, &report.cameras)] {
         figures.push(Vec::new());
         figures.extend(block);
     }

@@ -10,3 +10,6 @@ CREATE TABLE camera_day (
     hour_ms   BIGINT NOT NULL,         -- end of the newest of them
     PRIMARY KEY (duty_day, office, box, camera)
 );
+
+-- Type code of a declaration, so that reports need not read what was said of all of them; '' = it has none, NULL = kept by an older desk.
+ALTER TABLE fact ADD COLUMN type_code TEXT;
