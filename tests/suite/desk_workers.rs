@@ -138,7 +138,7 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     leader.post(&format!("{tip}/lead/issue"), &[]).await.expect_status(303);
     calls.hears(&tip).await;
     calls.hears("\"count\":1").await;
-    assert!(field.get("/tips").await.expect_status(200).has(">1</span>"), "beside the menu's entry");
+    assert!(field.get("/tips").await.expect_status(200).has(">1</a>"), "beside the menu's entry");
 
     // The one that leads goes away; the other takes everything, and leads.
     follows(&url, second, &mut here).await;
