@@ -5,6 +5,7 @@ Costs are ratios of CPU seconds (user + system of the process, all threads), so 
 alike; rounds alternate, the median and the spread are printed.
 """
 import argparse
+import collections
 import datetime
 import json
 import os
@@ -15,11 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 
 TICK = os.sysconf("SC_CLK_TCK")
+# Between two analysed pictures; and how much later a picture may be looked at that was held, while the decoder catches up.
+INTERVAL_MS, TOLERATED_MS = 200, 400
+# What happens in front of an idle camera is told when its next keyframe came, or what it held for 12 s was decoded.
+TOLD_WITHIN_S = 20
 # As the service unit sets them.
 DEPLOYED = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"}
 CONFIG = """
@@ -195,41 +199,76 @@ class Bench:
             rate = lambda what: [(b - a) / took for a, b in zip(before[what], after[what])]
             return cost, rss, list(zip(rate("received"), rate("looked")))
 
-    def latencies(self, seconds):
-        """Milliseconds from a picture's capture to its new event at a subscriber, with a busy camera."""
+    def new_events(self, name, decode, seconds):
+        """From when on it was listened, milliseconds; and every new event since, for so many seconds: when it came, and its data."""
         import paho.mqtt.client as mqtt
 
-        found, lock = [], threading.Lock()
+        came = {}
 
         def on_message(client, _, message):
             now = time.time() * 1000
             try:
-                data = json.loads(message.payload)["data"]
-                best = datetime.datetime.fromisoformat(data["capture"]["best"]).timestamp() * 1000
+                event = json.loads(message.payload)
+                id, data = event["id"], event["data"]
+                # A message may come twice.
+                if data["phase"] == "new":
+                    came.setdefault(id, (now, data))
             except (ValueError, KeyError, TypeError):
                 return
-            if data["phase"] == "new":
-                with lock:
-                    found.append(now - best)
 
-        running, _ = self.agent("busy", "always")
+        running, _ = self.agent(name, decode)
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         client.on_message = on_message
         client.connect("127.0.0.1", self.mqtt)
         client.subscribe("#", qos=1)
         client.loop_start()
+        begin = time.time() * 1000
         with running:
             time.sleep(seconds)
         client.loop_stop()
-        return sorted(found)
+        return begin, list(came.values())
 
-    def missed_events(self, seconds):
-        """New events of a mostly still stream: decoded in full, and as it is with an adaptive camera."""
-        running, http = self.agent("idle", ["always", "adaptive"])
-        with running:
-            time.sleep(seconds)
-            new = 'phase="new"'
-            return [metric(http, "gatewatch_events_total", of_camera(n), new) for n in range(2)]
+    def latencies(self, seconds):
+        """Milliseconds from a picture's capture to its new event at a subscriber, with a busy camera."""
+        _, events = self.new_events("busy", "always", seconds)
+        return sorted(came - capture_ms(data, "best") for came, data in events)
+
+    def idle_events(self, seconds):
+        """New events of a mostly still stream, decoded in full and with an adaptive camera: rule, area and start. Both see the
+        same pictures; what began before both were listened to, or too late to be told by the end, is in neither."""
+        begin, events = self.new_events("idle", ["always", "adaptive"], seconds + TOLD_WITHIN_S)
+        of = ([], [])
+        for _, data in events:
+            start, n = capture_ms(data, "start"), data["camera"]["id"].removeprefix("c")
+            if begin <= start <= begin + seconds * 1000:
+                of[int(n)].append((data["rule"], data["area"]["id"].removesuffix(n), start))
+        return of
+
+
+def capture_ms(data, which):
+    return datetime.datetime.fromisoformat(data["capture"][which]).timestamp() * 1000
+
+
+def unmatched(full, adaptive, within_ms=INTERVAL_MS + TOLERATED_MS):
+    """Events (rule, area, start) of the one that the other has not, and the other way round; each is matched with one at most.
+    In the order of their starts: the first of each either belong together or the earlier one has no partner left."""
+    missed, extra = [], []
+    for place in sorted({e[:2] for e in full + adaptive}):
+        a, b = ([e for e in sorted(events) if e[:2] == place] for events in (full, adaptive))
+        while a and b:
+            if abs(a[0][2] - b[0][2]) <= within_ms:
+                a, b = a[1:], b[1:]
+            elif a[0][2] < b[0][2]:
+                missed.append(a.pop(0))
+            else:
+                extra.append(b.pop(0))
+        missed, extra = missed + a, extra + b
+    return missed, extra
+
+
+def tell(what, events):
+    for rule, area, start in events:
+        print(f"{what}: {rule} of {area} at {datetime.datetime.fromtimestamp(start / 1000, datetime.timezone.utc).isoformat()}", flush=True)
 
 
 def inference_s(model, rounds=60, clock=time.process_time):
@@ -306,9 +345,40 @@ def once(bench, add):
         add("latency_over_floor_ms_p50", at(0.5) - infer_ms)
         add("latency_over_floor_ms_p99", at(0.99) - infer_ms)
         add("latency_events", len(found))
-    full, adaptive = bench.missed_events(bench.args.missed_s)
-    add("idle_events_full_decode", full)
-    add("idle_missed_events", max(full - adaptive, 0))
+    full, adaptive = bench.idle_events(bench.args.missed_s)
+    missed, extra = unmatched(full, adaptive)
+    tell("missed", missed)
+    tell("extra", extra)
+    add("idle_events_full_decode", len(full))
+    add("idle_missed_events", len(missed))
+    add("idle_extra_events", len(extra))
+
+
+def profile(bench, name, decode, out):
+    """Where the agent's time goes: the ten symbols that take most by themselves, and its stacks, folded, in a file."""
+    data = os.path.join(bench.folder, f"{name}.perf")
+    running, _ = bench.agent(name, decode)
+    with running:
+        time.sleep(bench.args.settle_idle if name == "idle" else bench.args.settle)
+        pid, seconds = str(running.process.pid), str(bench.args.seconds)
+        subprocess.run(["perf", "record", "-q", "-F", "199", "-g", "-p", pid, "-o", data, "--", "sleep", seconds], check=True)
+    perf = lambda *how: subprocess.run(["perf", *how, "-i", data], capture_output=True, text=True, check=True).stdout
+    rows = [l.rstrip(" -") for l in perf("report", "--stdio", "--no-children", "-g", "none", "--sort", "dso,symbol").splitlines() if l.strip() and l[0] != "#"]
+    print(f"\n{name} camera, own time\n" + "\n".join(rows[:10]), flush=True)
+    folded, stack = collections.Counter(), []
+    # A head for each sample, its frames from the innermost out, and an empty line.
+    for line in [*perf("script", "-F", "comm,ip,sym").splitlines(), ""]:
+        if line[:1].isspace():
+            stack.append(line.split(maxsplit=1)[-1].replace(";", ":"))
+        elif line:
+            stack = [line.strip()]
+        elif stack:
+            folded[";".join([stack[0], *reversed(stack[1:])])] += 1
+            stack = []
+    path = os.path.join(os.path.dirname(os.path.abspath(out)), f"flame-{name}.folded")
+    with open(path, "w") as f:
+        f.writelines(f"{stack} {count}\n" for stack, count in folded.most_common())
+    print(f"stacks: {path}", flush=True)
 
 
 def sustained(bench, who, name, core, start):
@@ -352,6 +422,9 @@ def measure(args):
                     print(f"round {n + 1} of {args.rounds}: " + ", ".join(f"{k} {v[-1]:.3f}" for k, v in rows.items()), flush=True)
                 if "once" in args.parts:
                     once(bench, add)
+                if "profile" in args.parts:
+                    profile(bench, "busy", "always", args.out)
+                    profile(bench, "idle", "adaptive", args.out)
                 if "sustained" in args.parts:
                     for name, who, start in (("busy", "agent", 4), ("busy", "peer", 2), ("idle", "agent", 16), ("idle", "peer", 2)):
                         most, seen = sustained(bench, who, name, core, start)
@@ -369,7 +442,7 @@ def main():
     ap.add_argument("--model", default="models/gate.onnx")
     ap.add_argument("--busy", required=True, help="H.264 recording in which things move, looped")
     ap.add_argument("--idle", required=True, help="H.264 recording that begins with movement and is still after it, looped")
-    ap.add_argument("--parts", default="cost,once,sustained", help="which of cost, once, sustained")
+    ap.add_argument("--parts", default="cost,once,sustained", help="which of cost, once, sustained, profile")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=20)
     ap.add_argument("--settle", type=float, default=5)
@@ -383,6 +456,8 @@ def main():
     for name in ("gatewatch", "model", "busy", "idle"):
         setattr(args, name, os.path.abspath(getattr(args, name)))
     rows, more = measure(args)
+    if not rows:
+        return
     print("\n| figure | median | least | most |\n| --- | --- | --- | --- |")
     for name, values in rows.items():
         print(f"| `{name}` | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")

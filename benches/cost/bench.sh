@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the streams and measures. Usage: bench.sh CLIP [RESULTS.json]; CLIP is any recording of a fixed camera, best at
 # 1920x1080 and 25 pictures a second. Needs ffmpeg, mosquitto, gst-launch-1.0, taskset, and Python with requirements.txt.
+# PARTS: which of cost, once, sustained, profile.
 set -eu
 clip=$(readlink -f "${1:?a recording of a fixed camera: first argument, or CLIP= of make bench}")
 out=${2:-bench-results.json}
@@ -22,4 +23,4 @@ for seconds in 20 80; do
 done
 for part in still20 moves still80 moves still20; do echo "file '$work/$part.mp4'"; done >"$work/idle.txt"
 ffmpeg -v error -f concat -safe 0 -i "$work/idle.txt" -c copy "$work/idle.mp4"
-"$python" "$here/bench.py" --busy "$work/busy.mp4" --idle "$work/idle.mp4" --out "$out"
+"$python" "$here/bench.py" --busy "$work/busy.mp4" --idle "$work/idle.mp4" --parts "${PARTS:-cost,once,sustained}" --out "$out"

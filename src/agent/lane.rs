@@ -358,7 +358,10 @@ impl Lane {
         }
         self.filled = largest(tracks, size);
         if self.attention.is_some() {
-            self.motion.take(frame);
+            // Where something critical may happen every new track counts, and nobody asks for the pixels.
+            if !self.critical {
+                self.motion.take(frame);
+            }
             let changed = |rect: &Rect, since| self.motion.changed(rect, size, since);
             let stirs = self.rest.stirs(frame.time.mono, tracks, changed).then_some(TRACK);
             self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));

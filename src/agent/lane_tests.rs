@@ -1,7 +1,7 @@
 //! One camera's analysis with a made-up detector.
 
 use super::*;
-use crate::camera::OwnedI420;
+use crate::camera::{AccessUnit, Codec, Gate, OwnedI420};
 use crate::clock::{FrameTime, TimeSource};
 use crate::customs::{Fact, Register, Tip};
 use crate::event::EventId;
@@ -112,6 +112,135 @@ fn the_first_picture_after_an_idle_time_continues_the_tracks_and_one_after_a_los
     assert!(!lane.is_lost());
     lane.close(EndReason::CameraLost, &register, UtcMillis(1_770_000_020_000));
     assert!(lane.is_lost(), "closed once for one loss");
+}
+
+/// Finds people where it is told to.
+struct Told {
+    model: ModelRef,
+    people: Vec<Rect>,
+}
+
+impl Detect for Told {
+    fn detect(&mut self, _: &Frame, _: &[Region]) -> Result<Vec<Detection>, DetectorError> {
+        Ok(self.people.iter().map(|r| Detection::whole("person".into(), 0.9, *r)).collect())
+    }
+
+    fn input_size(&self) -> (u32, u32) {
+        (416, 416)
+    }
+
+    fn model(&self) -> &ModelRef {
+        &self.model
+    }
+}
+
+/// Gate, attention and lane of one camera: what the gate lets through is looked at, and the lane asks as its worker has it do.
+/// A second has 25 units, of one size whatever they show, and every fourth second a keyframe.
+struct Wired {
+    lane: Lane,
+    attention: Arc<Attention>,
+    gate: Gate,
+    detector: Told,
+    /// What is to be seen, whether it is found or not.
+    bright: Vec<Rect>,
+    now_ms: i64,
+}
+
+impl Wired {
+    fn new(severity: u8) -> Self {
+        let (camera, context) = bay("adaptive", ALL, serde_json::json!({"enter": {"severity": severity}}));
+        let attention = Arc::new(Attention::default());
+        let mut gate = Gate::new(camera.decode, Arc::clone(&attention));
+        gate.trust_sizes();
+        let lane = Lane::new(&context, &camera, &IdSource::random()).expect("a known zone");
+        Self {
+            lane: lane.with_attention(Arc::clone(&attention)),
+            attention,
+            gate,
+            detector: Told { model: model(), people: Vec::new() },
+            bright: Vec::new(),
+            now_ms: 0,
+        }
+    }
+
+    /// A grey picture with what is to be seen.
+    fn picture(&self, at_ms: i64) -> Frame {
+        let (w, h) = (320, 180);
+        let bright =
+            |x: f32, y: f32| self.bright.iter().any(|r| (r.x0..r.x1).contains(&x) && (r.y0..r.y1).contains(&y));
+        let level = |i: usize| if bright((i % w) as f32, (i / w) as f32) { 130 } else { 100 };
+        let mut data: Vec<u8> = (0..w * h).map(level).collect();
+        data.resize(OwnedI420::bytes(w, h), 128);
+        Frame {
+            planes: Arc::new(OwnedI420::new(320, 180, data).expect("a packed picture")),
+            ..frame(at_ms, (320, 180))
+        }
+    }
+
+    /// How many units of so many seconds were decoded in them, and why the camera woke.
+    fn play(&mut self, seconds: i64) -> (usize, Option<&'static str>) {
+        let (mut decoded, mut woke) = (0, None);
+        for _ in 0..25 * seconds {
+            let (keyframe, now) = (self.now_ms % 4000 == 0, MonoMillis(self.now_ms));
+            let time = frame(self.now_ms, (320, 180)).time;
+            let unit = AccessUnit { data: vec![0; 300].into(), codec: Codec::H264, keyframe, pts_ns: 0, time };
+            self.gate.offer(&unit, now);
+            woke = woke.or(self.gate.take_woke());
+            while let Some((unit, _)) = self.gate.take_ready() {
+                decoded += 1;
+                self.look(unit.time.mono.0, now);
+            }
+            self.gate.drained();
+            self.now_ms += 40;
+        }
+        (decoded, woke)
+    }
+
+    fn look(&mut self, at_ms: i64, now: MonoMillis) {
+        let frame = self.picture(at_ms);
+        if self.lane.is_due(frame.time.mono) {
+            let register = Register::default().snapshot();
+            self.lane.analyse(&frame, &mut self.detector, &register, frame.time.utc).expect("a picture");
+            self.lane.ask_for_attention(now);
+        }
+    }
+}
+
+const STANDING: Rect = Rect { x0: 40.0, y0: 60.0, x1: 60.0, y1: 120.0 };
+const COMING: Rect = Rect { x0: 200.0, y0: 60.0, x1: 220.0, y1: 120.0 };
+
+#[test]
+fn who_rests_lets_the_camera_idle_who_comes_wakes_its_gate_and_what_flickers_on_the_same_pixels_does_not() {
+    let mut wired = Wired::new(2);
+    (wired.bright, wired.detector.people) = (vec![STANDING], vec![STANDING]);
+    // He is new, and followed until he has stood for ten seconds; then three of attention and five of the gate.
+    assert_eq!(wired.play(12), (300, Some(TRACK)));
+    wired.play(8);
+    assert!(wired.attention.is_idle());
+    wired.detector.people.push(COMING);
+    assert_eq!(wired.play(8), (2, None), "found anew in two keyframes, on pixels that stayed as they were");
+    wired.detector.people.pop();
+    wired.play(20);
+    assert!(wired.attention.is_idle());
+    // Now somebody does come. A keyframe shows him: the first unit after it wakes the camera, and nothing of it is lost.
+    wired.bright.push(COMING);
+    wired.detector.people.push(COMING);
+    assert_eq!(wired.play(4), (100, Some(TRACK)));
+    assert!(!wired.attention.is_idle());
+    // The sizes did not tell of him; were they trusted still, the camera would idle once he rests too.
+    wired.gate.trust_sizes();
+    wired.play(20);
+    assert!(wired.attention.is_idle());
+    assert_eq!(wired.play(8), (2, None));
+}
+
+#[test]
+fn at_a_place_of_severity_four_who_is_found_anew_wakes_the_gate_whatever_the_pixels_say() {
+    let mut wired = Wired::new(4);
+    wired.play(12);
+    assert!(wired.attention.is_idle(), "nobody was found");
+    wired.detector.people.push(COMING);
+    assert_eq!(wired.play(4), (100, Some(TRACK)));
 }
 
 /// A long truck that drives to the right, seen by each region as far as that goes.

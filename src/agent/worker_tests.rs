@@ -1,16 +1,18 @@
-//! A worker with more to look at than time.
+//! A worker with more to look at than time, and what it asks of its cameras.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::*;
 use crate::agent::lane::LaneContext;
-use crate::camera::OwnedI420;
+use crate::camera::{Attention, OwnedI420, TRACK};
 use crate::clock::FrameTime;
-use crate::config::{CameraConfig, Config, StoreConfig};
+use crate::config::{CameraConfig, Config, DecodeMode, StoreConfig};
 use crate::event::Annotator;
 use crate::event::message::ModelRef;
+use crate::geometry::Rect;
 use crate::ids::IdSource;
 use crate::store::{Store, StoreOptions};
 use crate::vision::Detection;
@@ -64,42 +66,52 @@ struct Busy {
 impl Busy {
     async fn start(cameras: &[(&str, u8)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let camera = |(id, severity): &(&str, u8)| -> CameraConfig {
-            serde_json::from_value(serde_json::json!({"id": id, "url": "rtsp://camera.invalid/1", "area": [{
-                "id": format!("{id}-yard"), "kind": "restricted_area", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]],
-                "restricted": {"severity": severity}}]}))
-            .unwrap()
-        };
-        let cameras: Vec<CameraConfig> = cameras.iter().map(camera).collect();
-        let ids: Vec<CameraId> = cameras.iter().map(|c| c.id.clone()).collect();
-        let store = StoreConfig { dir: dir.path().into(), ..StoreConfig::default() };
-        let config = Config { store, cameras, ..Config::default() };
-        let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
-        let model = ModelRef { name: "slow.onnx".into(), sha256: "0".repeat(64) };
-        let (config_digest, input) = ("0".repeat(16), (416, 416));
-        let context = LaneContext { config: config.clone(), config_digest, model: model.clone(), input };
-        let lanes = config.cameras.iter().map(|c| Lane::new(&context, c, &IdSource::random()).unwrap()).collect();
-        let (seen, mailbox) = (Looks::default(), Arc::new(Mailbox::new(&ids)));
-        let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &[]).unwrap());
-        let board = HealthBoard::default();
-        let worker = Worker {
-            detector: Slow { model: model.clone(), seen: Arc::clone(&seen) },
-            lanes,
-            register: Arc::default(),
-            cameras: watch::channel(BTreeMap::new()).1,
-            coverage: Arc::new(CoverageKeeper::start(store, &config).await.unwrap()),
-            board: board.clone(),
-            windows: Arc::new(Windows::new(&config.cameras, annotator)),
-            health: Arc::default(),
-            name: "analysis/0".into(),
-            mailbox: Arc::clone(&mailbox),
-            absent: true,
-            budget: Budget::default(),
-            model: watch::channel(model).0,
-            // It finds nothing.
-            findings: sync_channel(1).0,
-        };
+        let cameras: Vec<CameraConfig> = cameras.iter().map(|(id, severity)| camera(id, *severity)).collect();
+        let ids = cameras.iter().map(|c| c.id.clone()).collect();
+        let seen = Looks::default();
+        let worker = worker(cameras, Slow { model: model(), seen: Arc::clone(&seen) }, dir.path()).await;
+        let (mailbox, board) = (Arc::clone(&worker.mailbox), worker.board.clone());
         Self { ids, seen, mailbox, board, thread: std::thread::spawn(move || worker.run()), _dir: dir }
+    }
+}
+
+fn model() -> ModelRef {
+    ModelRef { name: "slow.onnx".into(), sha256: "0".repeat(64) }
+}
+
+/// With a closed yard, whose only rule has this severity.
+fn camera(id: &str, severity: u8) -> CameraConfig {
+    serde_json::from_value(serde_json::json!({"id": id, "url": "rtsp://camera.invalid/1", "area": [{
+        "id": format!("{id}-yard"), "kind": "restricted_area", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]],
+        "restricted": {"severity": severity}}]}))
+    .unwrap()
+}
+
+/// A worker that does not run yet, and whose findings nobody takes.
+async fn worker<D: Detect>(cameras: Vec<CameraConfig>, detector: D, dir: &Path) -> Worker<D> {
+    let ids: Vec<CameraId> = cameras.iter().map(|c| c.id.clone()).collect();
+    let store = StoreConfig { dir: dir.into(), ..StoreConfig::default() };
+    let config = Config { store, cameras, ..Config::default() };
+    let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
+    let (config_digest, input) = ("0".repeat(16), (416, 416));
+    let context = LaneContext { config: config.clone(), config_digest, model: model(), input };
+    let lanes = config.cameras.iter().map(|c| Lane::new(&context, c, &IdSource::random()).unwrap()).collect();
+    let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &[]).unwrap());
+    Worker {
+        detector,
+        lanes,
+        register: Arc::default(),
+        cameras: watch::channel(BTreeMap::new()).1,
+        coverage: Arc::new(CoverageKeeper::start(store, &config).await.unwrap()),
+        board: HealthBoard::default(),
+        windows: Arc::new(Windows::new(&config.cameras, annotator)),
+        health: Arc::default(),
+        name: "analysis/0".into(),
+        mailbox: Arc::new(Mailbox::new(&ids)),
+        absent: true,
+        budget: Budget::default(),
+        model: watch::channel(model()).0,
+        findings: sync_channel(1).0,
     }
 }
 
@@ -169,4 +181,45 @@ async fn a_worker_without_time_gives_up_rate_where_nothing_is_critical_and_nothi
     assert_eq!(seen.lock().unwrap().iter().filter(held).count(), 20, "what the camera was woken for");
     mailbox.close();
     thread.join().unwrap().unwrap();
+}
+
+/// One person, or nobody.
+struct Finds {
+    model: ModelRef,
+    person: Option<Rect>,
+}
+
+impl Detect for Finds {
+    fn detect(&mut self, _: &Frame, _: &[Region]) -> Result<Vec<Detection>, DetectorError> {
+        Ok(self.person.map(|r| Detection::whole("person".into(), 0.9, r)).into_iter().collect())
+    }
+
+    fn input_size(&self) -> (u32, u32) {
+        (416, 416)
+    }
+
+    fn model(&self) -> &ModelRef {
+        &self.model
+    }
+}
+
+#[tokio::test]
+async fn a_picture_with_somebody_new_asks_for_every_picture_of_its_camera_and_of_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let adaptive = |id| CameraConfig { decode: DecodeMode::Adaptive, ..camera(id, 2) };
+    let mut worker =
+        worker(vec![adaptive("c0"), adaptive("c1")], Finds { model: model(), person: None }, dir.path()).await;
+    let attention = [(); 2].map(|()| Arc::new(Attention::default()));
+    let lanes = worker.lanes.into_iter().zip(&attention).map(|(l, a)| l.with_attention(Arc::clone(a)));
+    worker.lanes = lanes.collect();
+    worker.budget.meters = vec![Meter::default(); 2];
+    let mut looks = |person: Option<Rect>, number: u64| {
+        worker.detector.person = person;
+        let at = MonoMillis(1000 * i64::try_from(number).unwrap());
+        let frame = picture(&worker.lanes[1].camera().id, at, number);
+        worker.analyse(&frame, &Limiter::per_second()).unwrap();
+        attention.each_ref().map(|a| a.wanted(mono_now()))
+    };
+    assert_eq!(looks(None, 0), [None, None]);
+    assert_eq!(looks(Some(Rect { x0: 100.0, y0: 40.0, x1: 120.0, y1: 90.0 }), 1), [None, Some(TRACK)]);
 }

@@ -73,8 +73,8 @@ pub struct Gate {
     /// The sizes of this stream have told of something that was tracked, and have missed nothing since. An encoder that
     /// fills its bit rate whatever happens never proves itself, and its camera never idles.
     proven: bool,
-    held: Units,
-    ready: Units,
+    held: Held,
+    ready: Waiting,
     /// The decoder is behind on purpose: it was given what was held.
     catching_up: bool,
     /// Held units that were never needed, since the last look.
@@ -85,17 +85,41 @@ pub struct Gate {
 /// A unit, and what idling did to it.
 pub type Ready = (AccessUnit, Idled);
 
-/// Units in order, and their size.
+/// What an idle camera keeps, in order, and its size in bytes.
 #[derive(Debug, Default)]
-struct Units {
+struct Held {
+    units: Vec<AccessUnit>,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, unit: AccessUnit) {
+        self.bytes += unit.data.len();
+        self.units.push(unit);
+    }
+
+    fn take(&mut self) -> Vec<AccessUnit> {
+        self.bytes = 0;
+        std::mem::take(&mut self.units)
+    }
+
+    fn span_ms(&self) -> i64 {
+        let ends = self.units.first().zip(self.units.last());
+        ends.map_or(0, |(first, last)| last.time.mono.since(first.time.mono))
+    }
+}
+
+/// What waits for the decoder, in order, and its size in bytes.
+#[derive(Debug, Default)]
+struct Waiting {
     queue: VecDeque<Ready>,
     bytes: usize,
 }
 
-impl Units {
-    fn push(&mut self, unit: AccessUnit, idled: Idled) {
-        self.bytes += unit.data.len();
-        self.queue.push_back((unit, idled));
+impl Waiting {
+    fn push(&mut self, ready: Ready) {
+        self.bytes += ready.0.data.len();
+        self.queue.push_back(ready);
     }
 
     fn pop(&mut self) -> Option<Ready> {
@@ -112,11 +136,6 @@ impl Units {
     fn take(&mut self) -> VecDeque<Ready> {
         self.bytes = 0;
         std::mem::take(&mut self.queue)
-    }
-
-    fn span_ms(&self) -> i64 {
-        let ends = self.queue.front().zip(self.queue.back());
-        ends.map_or(0, |(first, last)| last.0.time.mono.since(first.0.time.mono))
     }
 }
 
@@ -160,8 +179,8 @@ impl Gate {
             sizes: Sizes::default(),
             flow: Flow::default(),
             proven: false,
-            held: Units::default(),
-            ready: Units::default(),
+            held: Held::default(),
+            ready: Waiting::default(),
             catching_up: false,
             idled: 0,
             woke: None,
@@ -211,7 +230,7 @@ impl Gate {
         }
         self.sleep();
         self.flow.skipped = true;
-        self.held.push(unit.clone(), Idled::default());
+        self.held.push(unit.clone());
         if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
             self.woke = Some("long_group");
             self.release(false);
@@ -245,17 +264,17 @@ impl Gate {
 
     /// What is held goes to the decoder. `held`: the camera wakes for it.
     fn release(&mut self, held: bool) {
-        for (unit, _) in self.held.take() {
+        for unit in self.held.take() {
             self.flow.skipped = false;
             self.flow.decode(unit.time.mono);
-            self.ready.push(unit, Idled { lull: None, held });
+            self.ready.push((unit, Idled { lull: None, held }));
             self.catching_up = true;
         }
     }
 
     fn decode(&mut self, unit: &AccessUnit) -> Decision {
         let lull = self.flow.decode(unit.time.mono);
-        self.ready.push(unit.clone(), Idled { lull, held: false });
+        self.ready.push((unit.clone(), Idled { lull, held: false }));
         Decision::Decode
     }
 

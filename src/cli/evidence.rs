@@ -17,7 +17,6 @@ use crate::evidence::keys::{BoxKey, KeyFolder, PublicKey};
 use crate::evidence::request::{Action, Request, Selection, Who};
 use crate::evidence::statement::{Origin, SignedHead};
 use crate::evidence::verify::{self, Checked, Known};
-use crate::footage::Span;
 use crate::footage::mask_history::MaskHistory;
 use crate::mqtt::Topics;
 use crate::store::{Archive, StoreOptions};
@@ -159,22 +158,29 @@ fn store_options(config: &Config) -> (StoreOptions, String) {
     (StoreOptions::of(config, topics.alert()), topics.chain())
 }
 
-/// What an export takes from the configuration.
-fn site(config: &Config) -> anyhow::Result<Site> {
-    let history = MaskHistory::read(&config.store.dir, &config.cameras)?;
-    let always = Span { from: UtcMillis(i64::MIN), to: UtcMillis(i64::MAX) };
-    // Copies for others: whatever was ever masked is, and what a start of the agent has not noted yet.
+/// What an export takes from the configuration. Copies for others: whatever was ever masked is, and what a start of the agent
+/// has not noted yet.
+fn site(config: &Config) -> Site {
+    let (history, masks_unknown) = match MaskHistory::read(&config.store.dir, &config.cameras) {
+        Ok(history) => (history, None),
+        Err(error) => {
+            tracing::warn!(%error, "there are no masked copies in the bundle");
+            (MaskHistory::default(), Some(error.for_others().to_owned()))
+        }
+    };
     let masks = config.cameras.iter().filter_map(|c| {
-        let mut masks = history.of(&c.id, always)?;
+        let mut masks = history.ever(&c.id)?;
         masks.extend(c.privacy_masks().into_iter().filter(|m| !masks.contains(m)).collect::<Vec<_>>());
         Some((c.id.0.clone(), masks))
     });
-    Ok(Site {
+    Site {
         name: config.site.name.clone(),
         time_zone: config.site.time_zone.clone(),
         footage: crate::footage::folder(&config.footage, &config.store),
         masks: masks.collect(),
-    })
+        masks_known_since: history.known_since(),
+        masks_unknown,
+    }
 }
 
 fn signing_key(config: &Config) -> anyhow::Result<BoxKey> {
@@ -236,7 +242,7 @@ async fn export_bundle(args: &Export) -> anyhow::Result<ExitCode> {
         bar.set_position(done);
     };
     let n = args.again.unwrap_or(entry.n);
-    let written = export::export(&config.store.dir, &site(&config)?, &key, n, &args.out, &mut progress).await?;
+    let written = export::export(&config.store.dir, &site(&config), &key, n, &args.out, &mut progress).await?;
     bar.finish_and_clear();
     let file = args.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let done = Action::Exported { request: request.id.clone(), file, sha256: written.sha256, bytes: written.bytes };

@@ -11,6 +11,7 @@ use super::db::availability::{Noted, Standing};
 use super::db::places::BoxRow;
 use super::db::{DbError, Scope};
 use super::message::text;
+use super::outage::STEP_MS;
 use super::room::Room;
 use crate::clock::UtcMillis;
 
@@ -36,7 +37,8 @@ pub(crate) async fn note(room: &Room, hour_ms: i64, now: i64) -> Result<bool, Db
         // What stands here is older than the hour.
         return Ok(false);
     }
-    let standing = room.db.standing_cameras((now - HEARD_MS, now)).await?;
+    // What was heard since this look began, or by a worker whose clock is ahead, is of now.
+    let standing = room.db.standing_cameras((now - HEARD_MS, now + STEP_MS)).await?;
     let boxes = room.db.boxes(&Scope::all()).await?;
     let cameras = cameras_of(&boxes);
     let has =
@@ -97,12 +99,27 @@ mod tests {
         assert_eq!(due(EIGHT + LATE_MS + 1, 0), None);
     }
 
+    #[tokio::test]
+    async fn a_camera_of_which_only_what_lay_at_the_broker_is_known_is_not_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        says(&room, "gate", 1.0, EIGHT - 30_000).await;
+        let mut tx = room.db.write().await.unwrap();
+        let body = json!({"state": "running", "coverage": {"last_hour": 1.0}}).to_string();
+        tx.camera_state("15BB", "gate-01", "bay", &body, None).await.unwrap();
+        tx.camera_state("15BB", "gate-01", "gate", &body, None).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(note(&room, EIGHT, EIGHT + 1000).await.unwrap());
+        let heard = [("gate".into(), 1, 1000)];
+        assert_eq!(known(&room, ["2026-03-01", "2026-03-02"]).await, heard, "heard before, and again from the broker");
+    }
+
     async fn says(room: &Room, camera: &str, last_hour: f64, heard_ms: i64) {
         let mut tx = room.db.write().await.unwrap();
         tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), Some(heard_ms))]), heard_ms, heard_ms).await.unwrap();
         tx.box_birth("15BB", "gate-01", r#"{"cameras": [{"id": "gate"}, {"id": "bay"}]}"#).await.unwrap();
         let body = json!({"state": "running", "coverage": {"last_hour": last_hour}}).to_string();
-        tx.camera_state("15BB", "gate-01", camera, &body, heard_ms).await.unwrap();
+        tx.camera_state("15BB", "gate-01", camera, &body, Some(heard_ms)).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -299,7 +299,8 @@ async fn raise(
             "said": {"seq": m.seq, "epoch": m.epoch, "id": m.id, "head": m.body.pointer("/data/head"), "previous": m.body.pointer("/data/previous")},
             "sequence": {"epoch": m.epoch, "seq": m.seq, "historical": false}}
     });
-    duty::raise(room, tx, (&m.office, &m.box_id), &body, true, now).await
+    // What cannot be told is in the log; the message itself is kept all the same.
+    duty::raise(room, tx, (&m.office, &m.box_id), &body, true, now).await.map(drop)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub(super) async fn take(
 }
 
 /// An alert of the desk's own, by a message in the form of boxes, which sounds or not. It is live, however long ago what it is
-/// about began.
+/// about began. `false`: the message cannot be read, so that nobody is told; the log says which and why.
 pub(super) async fn raise(
     room: &Room,
     tx: &mut Tx,
@@ -93,17 +93,19 @@ pub(super) async fn raise(
     body: &Value,
     sounds: bool,
     now: i64,
-) -> Result<(), DbError> {
+) -> Result<bool, DbError> {
     let own = match message::read(body.to_string().as_bytes(), office, box_id) {
         Ok(own) => own,
         Err(why) => {
-            tracing::error!(office, box_id, why, "an alert of the desk's own cannot be read");
-            return Ok(());
+            let (kind, id) = (&body["type"], &body["id"]);
+            tracing::error!(office, box_id, %kind, %id, why, "an alert of the desk's own cannot be read");
+            return Ok(false);
         }
     };
     let row = message::alert(&own, &room.zone, now, i64::MAX);
     tx.add_alert(&row).await?;
-    tx.touch(&row.id, sounds).await
+    tx.touch(&row.id, sounds).await?;
+    Ok(true)
 }
 
 /// Moments by which it is told what is due.

@@ -136,10 +136,6 @@ async fn announce_once(room: &Room, seen: Option<i64>, many: &mut Many) -> Resul
     if newest == seen {
         return Ok(seen);
     }
-    if room.db.tips_touched(seen).await? {
-        // Fails only when nobody listens.
-        let _ = room.hub.told.send(Told::Tips);
-    }
     let limit = i64::try_from(MANY).unwrap_or(i64::MAX);
     let mut upto = newest;
     let mut touched = Vec::new();
@@ -154,10 +150,17 @@ async fn announce_once(room: &Room, seen: Option<i64>, many: &mut Many) -> Resul
     } else if let Some(last) = touched.last() {
         upto = last.touched.max(newest);
     }
+    // Asked last: these alerts may be of transactions after `newest`, and the next time begins behind them. A tip that was changed
+    // before one of them is seen here, one that was changed after them is told twice at most.
+    let tips = room.db.tips_touched(seen).await?;
     for one in touched {
         let fresh = one.rang > seen;
         // Fails only when nobody listens.
         let _ = room.hub.told.send(Told::Alert(Arc::new(Card::new(one.row, fresh))));
+    }
+    if tips {
+        // Fails only when nobody listens.
+        let _ = room.hub.told.send(Told::Tips);
     }
     Ok(upto)
 }

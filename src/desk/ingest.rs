@@ -193,11 +193,11 @@ impl<'a> Word<'a> {
         Self { arrived, place, message, fact: None }
     }
 
-    /// When its box itself said it: `None` of what lay at the broker, and of what the broker says when it has lost the box.
+    /// When its box itself said it, heard as it was said. Only how a box is says so, which no broker keeps for a desk that is away:
+    /// anything else may have waited there for hours. What lies at the broker proves nothing, nor does a topic that is emptied.
     fn heard_ms(&self) -> Option<i64> {
         let (_, _, kind) = self.place.as_ref()?;
-        let gone = kind.as_slice() == ["state"] && !is_online(self.arrived);
-        (!self.arrived.retained && !gone).then_some(self.arrived.at.0)
+        (kind.as_slice() == ["status"] && is_live(self.arrived)).then_some(self.arrived.at.0)
     }
 }
 
@@ -214,11 +214,17 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
     match kind.as_slice() {
         // Whoever puts a box out of use takes its state from the broker.
         ["state"] if one.payload.is_empty() => tx.box_gone(office, box_id, one.at.0).await?,
-        ["state"] => tx.box_online(office, box_id, is_online(one), one.at.0, now).await?,
+        ["state"] => {
+            let online = is_online(one);
+            // That it is gone the broker says, in words that the box left there when it came.
+            let since = if online { said_ms(one) } else { one.at.0 };
+            tx.box_online(office, box_id, online, (since, one.at.0), now).await?;
+        }
         ["status"] => status::take(tx, office, box_id, one).await?,
         ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
         ["camera", camera, "state"] if is_local_id(camera) => {
-            tx.camera_state(office, box_id, camera, &json_of(one).to_string(), now).await?;
+            let heard_ms = is_live(one).then(|| said_ms(one));
+            tx.camera_state(office, box_id, camera, &json_of(one).to_string(), heard_ms).await?;
         }
         ["snapshot", event] => return picture(room, tx, event, one).await,
         _ => {}
@@ -257,6 +263,16 @@ fn levels<'a>(prefix: &str, topic: &'a str) -> Option<(&'a str, &'a str, Vec<&'a
 
 fn json_of(one: &Arrived) -> Value {
     serde_json::from_slice(&one.payload).unwrap_or(Value::Null)
+}
+
+/// Whether a box says something, now or while the desk was away: nothing that lay at the broker, nor a topic that is emptied.
+fn is_live(one: &Arrived) -> bool {
+    !one.retained && !one.payload.is_empty()
+}
+
+/// When a box said it: as it says itself, for the broker may have kept it for a desk that was away, and never after it came.
+fn said_ms(one: &Arrived) -> i64 {
+    message::moment(&json_of(one), "/time").map_or(one.at.0, |said| said.0.min(one.at.0))
 }
 
 /// Whether a state says that its box is there.
@@ -725,17 +741,52 @@ mod tests {
             store(&room, &[one]).await.unwrap();
             room.db.presences().await.unwrap()[0].heard_ms
         };
-        assert_eq!(heard("state", r#"{"online": true}"#, 1, true).await, None, "it lay at the broker");
+        assert_eq!(heard("status", "{}", 1, true).await, None, "it lay at the broker");
         assert_eq!(heard("state", r#"{"online": false}"#, 2, false).await, None, "the broker's word");
-        assert_eq!(heard("state", r#"{"online": true}"#, 3, false).await, Some(3));
+        assert_eq!(heard("state", r#"{"online": true}"#, 3, false).await, None, "it may have waited for the desk");
+        assert_eq!(heard("camera/gate/state", "{}", 3, false).await, None, "so may that");
+        assert_eq!(heard("status", "", 4, false).await, None, "somebody takes it from the broker");
         assert_eq!(heard("status", "{}", 5, false).await, Some(5));
         assert_eq!(heard("status", "{}", 9, true).await, Some(5));
-        assert_eq!(heard("camera/gate/state", "{}", 4, false).await, Some(5), "heard by a slower worker");
+        assert_eq!(heard("status", "{}", 4, false).await, Some(5), "heard by a slower worker");
         // Its state is taken from the broker: it is out of use until it says something.
         let gone = async || room.db.presences().await.unwrap()[0].gone_ms;
         assert_eq!((heard("state", "", 6, false).await, gone().await), (Some(5), Some(6)));
         assert_eq!((heard("status", "{}", 9, true).await, gone().await), (Some(5), Some(6)), "what lies at the broker");
         assert_eq!((heard("status", "{}", 10, false).await, gone().await), (Some(10), None));
+    }
+
+    #[tokio::test]
+    async fn what_waited_for_the_desk_is_of_when_it_was_said_and_what_lay_at_the_broker_of_no_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let (said, came) = (1_772_420_000_000, 1_772_430_000_000);
+        let at = |ms: i64| crate::clock::UtcMillis(ms);
+        let says = async |kind: &str, body: Value, came: i64, retained: bool| {
+            let topic = format!("gatewatch/v1/15BB/gate-01/{kind}");
+            let mut one = Arrived::unheard(&topic, body.to_string().into_bytes());
+            (one.at, one.retained) = (at(came), retained);
+            store(&room, &[one]).await.unwrap();
+        };
+        let scope = crate::desk::db::Scope::all();
+        let since = async || room.db.boxes(&scope).await.unwrap()[0].changed_ms;
+        says("state", json!({"online": false}), said - 1, false).await;
+        says("state", json!({"online": true, "time": at(said)}), came, false).await;
+        assert_eq!(since().await, said);
+        // The broker's word is as old as the connection that it is about.
+        says("state", json!({"online": false, "time": at(said)}), came + 1, false).await;
+        assert_eq!(since().await, came + 1);
+        says("state", json!({"online": true, "time": at(came + 9_000)}), came + 2, false).await;
+        assert_eq!(since().await, came + 2, "its clock is ahead");
+        let seen = async || room.db.cameras(&scope).await.unwrap()[0].seen_ms;
+        says("camera/gate/state", json!({"state": "lost"}), came, true).await;
+        assert_eq!(seen().await, 0);
+        says("camera/gate/state", json!({"state": "running"}), came + 5, false).await;
+        assert_eq!(seen().await, came + 5, "it says no time");
+        says("camera/gate/state", json!({"state": "running", "time": at(came)}), came + 6, false).await;
+        assert_eq!(seen().await, came);
+        says("camera/gate/state", json!({"state": "running"}), came + 7, true).await;
+        assert_eq!(seen().await, came);
     }
 
     #[test]

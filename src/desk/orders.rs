@@ -1,8 +1,8 @@
 //! What people ask of a box about an alert, or about a camera and a time, in one transaction each: the order, its history,
 //! its audit and the message; and the orders that `tip_measures.rs` gives. A declaration is bound by the fact `in/bind`, goods are stopped by `in/stop`,
 //! footage is held and given free by `cmd/hold` and `cmd/release`. An order
-//! without an answer is sent again when the box is there, ever less often but never given up; so is a hold that is
-//! not known to be complete, for how much it holds. Boxes take the same order twice as once.
+//! without an answer is sent again when the box is there, ever less often but never given up, and at once where another box stands
+//! in its place; so is a hold that is not known to be complete, for how much it holds. Boxes take the same order twice as once.
 
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ pub(crate) async fn ask_box(
 }
 
 /// Tells every box of an office that goods are stopped, or no longer: each is asked until it has answered, since the exit of any
-/// of them may be theirs. `(tip, office)`.
+/// of them may be theirs. That they are stopped, only boxes in use hear. `(tip, office)`.
 pub(crate) async fn stop(
     room: &Room,
     tx: &mut Tx,
@@ -143,7 +143,7 @@ pub(crate) async fn stop(
     stop: Stop,
 ) -> Result<(), DutyError> {
     check(&Ask::Stop(stop.clone()), About::Tip(tip), &[])?;
-    for box_id in tx.boxes_of(office).await? {
+    for box_id in tx.boxes_of(office, &stop.id).await? {
         stop_at(room, tx, by, tip, (office, &box_id), stop.clone()).await?;
     }
     Ok(())
@@ -492,7 +492,7 @@ mod tests {
     async fn ordered(room: &Room, ask: &Ask, at_ms: i64) {
         let mut tx = room.db.write().await.unwrap();
         tx.boxes_seen(&[(("15BB", "gate-01"), None)].into(), at_ms, at_ms).await.unwrap();
-        tx.box_online("15BB", "gate-01", true, at_ms, at_ms).await.unwrap();
+        tx.box_online("15BB", "gate-01", true, (at_ms, at_ms), at_ms).await.unwrap();
         tx.add_alert(&alert()).await.unwrap();
         let body = body(ask, "o1", &user().name, About::Alert("E1"), &[], at_ms);
         tx.add_order(&OrderRow { at_ms, asked_ms: at_ms, ..order("o1", ask, &body) }).await.unwrap();

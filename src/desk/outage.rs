@@ -5,10 +5,11 @@
 //! **Limits**
 //! * A desk without its broker says nothing of boxes: its own link is the trouble then, and pages show that. Nor before it
 //!   has had its broker for as long as a box may be away, so that it hears first what they say. A desk that stood still, or whose
-//!   clock made a step, begins anew in the same way; what was noted by a clock that is ahead of it now counts from there.
+//!   clock made a step, begins anew in the same way; what was noted by a clock that is ahead of it now, by more than clocks of
+//!   workers differ, counts from there.
 //! * Messages that are taken and not stored yet may be the sign that is missed: silence counts up to the oldest of them only.
-//! * A box that did not say how it is since it connected has no silence. Of one that was never heard itself nothing is told: what
-//!   lies at the broker may be a year old.
+//! * A box is heard by nothing but how it says it is, as it says it: all else may have waited at the broker, for hours or for a year.
+//!   One that did not say so since it connected has no silence, and of one that never did nothing is told.
 //! * Of an office one outage sounds in a minute, and of a box one in ten: a line takes all boxes with it, and may flutter.
 
 use std::sync::Arc;
@@ -31,8 +32,9 @@ const EVERY: Duration = Duration::from_secs(2);
 const SAYS_EVERY_MS: i64 = 60_000;
 /// Its last word before it went is not older than this, else it went at an unknown time between.
 const EXACT_MS: i64 = 3 * SAYS_EVERY_MS;
-/// Between two looks neither clock goes further, unless the desk stood still or its clock was set.
-const STEP_MS: i64 = 10_000;
+/// Between two looks neither clock goes further, unless the desk stood still or its clock was set. Nor is another worker's clock
+/// further ahead.
+pub(super) const STEP_MS: i64 = 10_000;
 /// It sounds, but of one office and of one box only so often.
 const SEVERITY: i64 = 3;
 const OFFICE_QUIET_MS: i64 = 60_000;
@@ -68,6 +70,12 @@ impl Look {
             silent_ms: offline_ms.max(unknown_ms) + SAYS_EVERY_MS,
         }
     }
+
+    /// Whether something is of a time to come, so that the clock was set back since. What was only just heard is not: another worker
+    /// heard it by its own clock, or this look waited for its turn to write.
+    fn is_ahead(self, at: i64) -> bool {
+        at > self.now + STEP_MS
+    }
 }
 
 /// What a look finds out about a box.
@@ -95,20 +103,20 @@ fn turn(p: &Presence, listened: bool, look: Look) -> Option<Turn> {
 /// Its own word after it went away, heard as it was said: that it is online may have lain at the broker.
 fn back(p: &Presence, from: i64, look: Look) -> Option<i64> {
     // It went by a clock that is set back since: what came after that counts.
-    let from = if from > look.now { look.linked_since } else { from };
-    p.heard_ms.filter(|at| p.online != 0 && *at > from && *at <= look.now)
+    let from = if look.is_ahead(from) { look.linked_since } else { from };
+    p.heard_ms.filter(|at| p.online != 0 && *at > from && !look.is_ahead(*at))
 }
 
 fn away(p: &Presence, look: Look) -> Option<Turn> {
     // Of a box that was never heard, it is known only that something of it lay at the broker.
     let heard = p.heard_ms?;
     let silent = p.online != 0;
-    let reports = p.status_ms.is_some_and(|at| at >= p.changed_ms || p.changed_ms > look.now);
+    let reports = p.status_ms.is_some_and(|at| at >= p.changed_ms || look.is_ahead(p.changed_ms));
     if silent && !reports {
         return None;
     }
     let (since, may) = if silent { (heard.max(p.changed_ms), look.silent_ms) } else { (p.changed_ms, look.offline_ms) };
-    let since = if since > look.now { look.linked_since } else { since };
+    let since = if look.is_ahead(since) { look.linked_since } else { since };
     let lasts = look.heard_to - since.max(look.linked_since);
     (lasts >= may).then_some(Turn::Away { since, silent })
 }
@@ -215,7 +223,10 @@ async fn begin(room: &Room, tx: &mut Tx, p: &Presence, since: i64, silent: bool,
             "sequence": {"epoch": 0, "seq": 1, "historical": false}}
     });
     let sounds = is_quiet(tx, (&p.office, &p.box_id), BOX_QUIET_MS, now).await?;
-    duty::raise(room, tx, (&p.office, &p.box_id), &body, sounds, now).await?;
+    if !duty::raise(room, tx, (&p.office, &p.box_id), &body, sounds, now).await? {
+        // Nobody was told: the next look tries again.
+        return Ok(());
+    }
     tx.begin_outage(p, &id, since, sounds.then_some(now)).await
 }
 
@@ -233,9 +244,12 @@ async fn end(tx: &mut Tx, p: &Presence, alert: &str, (how, at): (&'static str, i
     body["data"]["away"]["gone"] = (how == "box_gone").into();
     // By a clock that was set back it would have lasted less than nothing.
     body["data"]["dwell_ms"] = (at - p.from_ms.unwrap_or(at)).max(0).into();
-    if let Ok(own) = message::read(body.to_string().as_bytes(), &p.office, &p.box_id) {
-        message::describe(&mut row, &own);
-        tx.change_alert(&row).await?;
+    match message::read(body.to_string().as_bytes(), &p.office, &p.box_id) {
+        Ok(own) => {
+            message::describe(&mut row, &own);
+            tx.change_alert(&row).await?;
+        }
+        Err(why) => tracing::error!(alert, why, "the end of an outage cannot be written into its alert"),
     }
     let entry = Entry { action: how, reason: String::new(), note: String::new() };
     tx.add_alert_action(&new_id(now), alert, now, "", &entry).await?;
@@ -372,6 +386,22 @@ mod tests {
     }
 
     #[test]
+    fn what_another_worker_heard_a_moment_ahead_or_this_one_while_it_waited_is_no_clock_set_back() {
+        let look = at(NOW);
+        for ahead in [1, STEP_MS] {
+            let heard = presence(1, NOW - 900_000, Some(NOW + ahead));
+            assert_eq!(judged(&heard, look), None, "{ahead}");
+            assert_eq!(judged(&presence(0, NOW + ahead, Some(NOW)), look), None, "{ahead}");
+            let back = Presence { from_ms: Some(NOW - LIMIT), ..heard };
+            assert_eq!(judged(&back, look), Some(Turn::Back { at: NOW + ahead }));
+            let soon = Presence { from_ms: Some(NOW + ahead - 1), ..back };
+            assert_eq!(judged(&soon, look), Some(Turn::Back { at: NOW + ahead }), "it went by that clock too");
+        }
+        let far = presence(1, NOW - 900_000, Some(NOW + STEP_MS + 1));
+        assert!(judged(&far, look).is_some(), "so far ahead no clock is");
+    }
+
+    #[test]
     fn while_the_desk_has_no_broker_and_just_after_nothing_is_said_of_boxes() {
         let at = |linked_since, heard_to| Look { linked_since, ..at(heard_to) };
         for p in [presence(0, NOW - 900_000, Some(NOW - 900_000)), presence(1, NOW - 900_000, Some(NOW - 900_000))] {
@@ -391,7 +421,7 @@ mod tests {
         tx.boxes_seen(&BTreeMap::from([((office, box_id), Some(heard_ms))]), heard_ms.min(changed_ms), heard_ms)
             .await
             .unwrap();
-        tx.box_online(office, box_id, online, changed_ms, changed_ms.max(heard_ms)).await.unwrap();
+        tx.box_online(office, box_id, online, (changed_ms, changed_ms), changed_ms.max(heard_ms)).await.unwrap();
         tx.set_box_status(office, box_id, "{}", Some(heard_ms), None).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -456,7 +486,7 @@ mod tests {
         // The broker says that it is there; whoever takes over the shift must know better.
         assert_eq!(open_boxes(&room).await, ["gate-01"]);
         let known = room.db.boxes(&Scope::all()).await.unwrap().remove(0);
-        assert_eq!((known.online, known.is_away_since()), (1, Some(NOW)));
+        assert_eq!((known.online, known.is_away_since(), known.is_there()), (1, Some(NOW), false));
         set(&room, GATE, false, later, NOW).await;
         tell(&room, at(later + LIMIT)).await.unwrap();
         assert_eq!(told(&room, "*").await.len(), 1);
@@ -566,7 +596,13 @@ mod tests {
         assert_eq!(body["data"]["dwell_ms"], 2 * LIMIT);
         let known = room.db.boxes(&Scope::all()).await.unwrap().remove(0);
         assert_eq!((known.is_away_since(), known.gone_ms), (None, Some(NOW + 2 * LIMIT)));
+        assert!(!known.is_there() && !known.is_used());
         assert!(!open_boxes(&room).await.contains(&"gate-01".to_owned()), "nor is it handed over");
+        let mut tx = room.db.write().await.unwrap();
+        tx.camera_state(GATE.0, GATE.1, "gate", r#"{"state": "lost"}"#, None).await.unwrap();
+        tx.commit().await.unwrap();
+        let open = super::super::shift::open_items(&room.db).await.unwrap();
+        assert!(open.items.iter().all(|i| i.kind != "camera"), "nor are its cameras: {open:?}");
         // It says something again: then it is one like any other.
         set(&room, GATE, true, NOW + 7 * LIMIT, NOW + 7 * LIMIT).await;
         set(&room, GATE, false, NOW + 8 * LIMIT, NOW + 8 * LIMIT - 1).await;
@@ -611,17 +647,24 @@ mod tests {
     async fn a_state_counts_from_when_it_was_said_and_an_older_one_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let room = super::super::web::tests::room(dir.path()).await;
-        let says = async |online: bool, at: i64, now: i64| {
+        let says = async |online: bool, (since, at): (i64, i64), now: i64| {
             let mut tx = room.db.write().await.unwrap();
             tx.boxes_seen(&BTreeMap::from([(GATE, None)]), NOW, now).await.unwrap();
-            tx.box_online(GATE.0, GATE.1, online, at, now).await.unwrap();
+            tx.box_online(GATE.0, GATE.1, online, (since, at), now).await.unwrap();
             tx.commit().await.unwrap();
             let p = room.db.presences().await.unwrap().remove(0);
             (p.online, p.changed_ms)
         };
-        assert_eq!(says(false, NOW + 10, NOW + 500).await, (0, NOW + 10));
-        assert_eq!(says(true, NOW + 30, NOW + 600).await, (1, NOW + 30));
-        assert_eq!(says(false, NOW + 20, NOW + 700).await, (1, NOW + 30), "another worker was slower");
-        assert_eq!(says(false, NOW - 3_600_000, NOW - 3_600_000).await, (0, NOW - 3_600_000), "the clock went back");
+        let at = |at: i64| (at, at);
+        assert_eq!(says(false, at(NOW + 10), NOW + 500).await, (0, NOW + 10));
+        assert_eq!(says(true, at(NOW + 30), NOW + 600).await, (1, NOW + 30));
+        assert_eq!(says(false, at(NOW + 20), NOW + 700).await, (1, NOW + 30), "another worker was slower");
+        assert_eq!(says(false, at(NOW + 800), NOW + 800).await, (0, NOW + 800));
+        // The desk was away meanwhile: it came late, and says itself since when.
+        assert_eq!(says(true, (NOW + 850, NOW + 900), NOW + 900).await, (1, NOW + 850));
+        assert_eq!(says(false, at(NOW + 950), NOW + 950).await, (0, NOW + 950));
+        assert_eq!(says(true, (NOW + 1, NOW + 990), NOW + 990).await, (1, NOW + 950), "not before it was otherwise");
+        let back = NOW - 3_600_000;
+        assert_eq!(says(false, at(back), back).await, (0, back), "the clock went back");
     }
 }

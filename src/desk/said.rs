@@ -163,6 +163,17 @@ pub(super) fn holes<'a>(text: &'a str, sentence: &str) -> Option<Vec<&'a str>> {
     rest.is_empty().then_some(found)
 }
 
+/// A text of a source with `§` where something is put in.
+#[cfg(test)]
+pub(super) fn marked(text: &str) -> String {
+    let mut out = String::new();
+    for (i, piece) in text.split('{').enumerate() {
+        out.push_str(if i == 0 { piece } else { "§" });
+        out.push_str(if i == 0 { "" } else { piece.split_once('}').map_or("", |(_, rest)| rest) });
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,12 +252,8 @@ mod tests {
         let code: Vec<&str> = source.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
         let literals = code.join("\n").split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
         let words = literals.iter().map(|text| {
-            let mut out = String::new();
-            for (i, piece) in text.split('{').enumerate() {
-                out.push_str(if i == 0 { piece } else { "§" });
-                out.push_str(if i == 0 { "" } else { piece.split_once('}').map_or("", |(_, rest)| rest) });
-            }
-            out.trim_start_matches("§;").trim_matches([' ', ';', ',']).to_owned()
+            let text = marked(text);
+            text.trim_start_matches("§;").trim_matches([' ', ';', ',']).to_owned()
         });
         words.filter(|text| text.contains(' ') && text.contains(char::is_alphabetic)).collect()
     }

@@ -461,7 +461,7 @@ pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::said::holes;
+    use super::super::said::{holes, marked};
     use super::*;
 
     /// The sources whose words reach the desk as the reason of a camera or the message of a part, and how many sentences each has at
@@ -611,13 +611,7 @@ mod tests {
         }
         let plain = |text: &String| {
             // A text goes on in the next line.
-            let text = text.split("\\\n").map(str::trim_start).collect::<String>().replace("\\\"", "\"");
-            let mut out = String::new();
-            for (i, piece) in text.split('{').enumerate() {
-                out.push_str(if i == 0 { piece } else { "§" });
-                out.push_str(if i == 0 { "" } else { piece.split_once('}').map_or("", |(_, rest)| rest) });
-            }
-            out
+            marked(&text.split("\\\n").map(str::trim_start).collect::<String>().replace("\\\"", "\""))
         };
         let words = |text: &String| text.contains(' ') && text.contains(|c: char| c.is_alphabetic());
         all.iter().map(plain).filter(|t| words(t) && !t.starts_with("INSERT") && !t.starts_with("SELECT")).collect()

@@ -2,13 +2,14 @@
 //! is listed at the moment the one who leaves signs, and the one who comes signs the very same list, or sends it back with
 //! a reason. One transaction each, with its audit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::{Role, User};
 use super::db::audit::Act;
+use super::db::places::BoxRow;
 use super::db::shifts::{HandoverRow, Member, ShiftRow};
 use super::db::tips::Wanted;
 use super::db::{Db, DbError, Scope, Tx};
@@ -116,12 +117,16 @@ fn item(kind: &str, id: String, office: String, what: String, at_ms: i64) -> Ite
 }
 
 async fn devices(db: &Db, all: &Scope, open: &mut Open) -> Result<(), DbError> {
-    for b in db.boxes(all).await? {
+    // Nobody waits for a box that is out of use, nor for its cameras.
+    let mut used = HashSet::new();
+    for b in db.boxes(all).await?.into_iter().filter(BoxRow::is_used) {
         if let Some(since) = b.is_away_since() {
-            open.items.push(item("box", b.id.clone(), b.office, b.id, since));
+            open.items.push(item("box", b.id.clone(), b.office.clone(), b.id.clone(), since));
         }
+        used.insert((b.office, b.id));
     }
-    for c in db.cameras(all).await? {
+    let cameras = db.cameras(all).await?;
+    for c in cameras.into_iter().filter(|c| used.contains(&(c.office.clone(), c.box_id.clone()))) {
         let body: Value = serde_json::from_str(&c.body).unwrap_or(Value::Null);
         let state = text(&body, "/state").unwrap_or_default();
         if state != "running" {

@@ -80,7 +80,8 @@ pub(crate) async fn done(room: &Room, user: &User, id: &str, measure: &str, outc
     Ok(())
 }
 
-/// Tells the stops that stand to boxes that their offices have since: another exit, or a box in the place of a broken one.
+/// Tells the stops that stand to boxes that their offices have since: another exit, or a box in the place of a broken one, be it by
+/// the same name.
 pub(crate) async fn tell_new_boxes(room: &Room) -> Result<(), DutyError> {
     let untold = room.db.untold_stops().await?;
     if untold.is_empty() {

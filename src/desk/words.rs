@@ -246,6 +246,16 @@ const WORDS: &[(&str, &str, &str)] = &[
         "Chỉ hiện những cảnh báo mới nhất; dùng bộ lọc để xem thêm.",
         "Only the newest are shown; use the filters for others.",
     ),
+    (
+        "alerts.older",
+        "cảnh báo chưa xong từ mức Nghiêm trọng, cũ hơn danh sách này",
+        "open alerts from Serious up, older than this list",
+    ),
+    (
+        "alerts.newest",
+        "Ở đây chỉ có cảnh báo cũ hơn; về danh sách mới nhất",
+        "Only older alerts are here; back to the newest",
+    ),
     ("view", "Xem", "View"),
     ("view.open", "Chưa xong", "Open"),
     ("view.new", "Chưa ai xem", "Not looked at"),
@@ -901,7 +911,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("bay.booking", "Lịch đặt", "Booking"),
     ("bay.vehicle", "Phương tiện", "Vehicle"),
     ("yard.nothing", "Chưa trạm camera nào báo ô kiểm tra.", "No box has named a bay yet."),
-    ("yard.away", "Trạm ngoại tuyến: tình trạng có thể đã cũ", "The box is offline: this may be old"),
+    (
+        "yard.away",
+        "Trạm ngoại tuyến hoặc không báo gì: tình trạng có thể đã cũ",
+        "The box is offline or silent: this may be old",
+    ),
     (
         "yard.hint",
         "Theo tin mới nhất của các trạm camera; trang tự cập nhật.",

@@ -30,6 +30,30 @@ pub struct Site {
     pub footage: PathBuf,
     /// Privacy masks of every camera of the configuration, fractions of the picture.
     pub masks: HashMap<String, Vec<Polygon>>,
+    /// Before this moment nobody knows them; `None`: those of all the time are known.
+    pub masks_known_since: Option<UtcMillis>,
+    /// Why nobody knows any, where that is so.
+    pub masks_unknown: Option<String>,
+}
+
+impl Site {
+    /// The privacy masks over what a camera showed then, or why nobody knows them.
+    fn masks_of(&self, camera: &str, at: UtcMillis) -> Result<&[Polygon], String> {
+        if let Some(why) = &self.masks_unknown {
+            return Err(why.clone());
+        }
+        let Some(masks) = self.masks.get(camera) else {
+            return Err(format!("the configuration has no camera {camera}, so its privacy masks are not known"));
+        };
+        match self.masks_known_since.filter(|since| at < *since) {
+            Some(since) => Err(format!(
+                "this is of {}, and the box knows privacy masks since {} only: its history of them was damaged then",
+                at.to_rfc3339(),
+                since.to_rfc3339()
+            )),
+            None => Ok(masks),
+        }
+    }
 }
 
 /// What a file is made of.
@@ -301,7 +325,7 @@ impl<'a> Collector<'a> {
         if self.add(&original, &clean_file, clean, Role::Original, None) {
             record.clean = Some(original);
             let camera = json["data"]["camera"]["id"].as_str().unwrap_or_default().to_owned();
-            if self.must_mask(&camera, &format!("masked/{name}")) {
+            if self.must_mask(&camera, record.time, &format!("masked/{name}")) {
                 let content = Content::Masked(clean_file, camera);
                 let (path, role) = (format!("masked/{name}"), Role::Derivative);
                 self.out.parts.push(Part { path, content, recorded: None, role, parent: Some(clean) });
@@ -352,20 +376,25 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Whether there is to be a masked copy at `path`. Says where there is none because nobody knows the masks any more.
-    fn must_mask(&mut self, camera: &str, path: &str) -> bool {
-        let masks = self.site.masks.get(camera);
-        if self.masked && masks.is_none() {
-            let why = format!("the configuration has no camera {camera}, so its privacy masks are not known");
-            self.out.missing.push(Missing { what: path.into(), why });
+    /// Whether there is to be a masked copy, at `path`, of what `camera` showed then. Says where there is none because nobody
+    /// knows the masks.
+    fn must_mask(&mut self, camera: &str, at: UtcMillis, path: &str) -> bool {
+        if !self.masked {
+            return false;
         }
-        self.masked && masks.is_some_and(|m| !m.is_empty())
+        match self.site.masks_of(camera, at) {
+            Ok(masks) => !masks.is_empty(),
+            Err(why) => {
+                self.out.missing.push(Missing { what: path.into(), why });
+                false
+            }
+        }
     }
 
     /// Also a copy for those who may not see all of it.
     fn masked_clip(&mut self, segment: &ArchivedSegment) {
         let item = &segment.item;
-        if !self.must_mask(&item.camera, &format!("masked/footage/{}", item.path)) {
+        if !self.must_mask(&item.camera, item.start, &format!("masked/footage/{}", item.path)) {
             return;
         }
         let codec = if item.codec == "h265" { Codec::H265 } else { Codec::H264 };

@@ -13,7 +13,7 @@ use super::connect::{self, Identity, Problem, ProblemKind};
 use super::inbound::InboundHandler;
 use super::intake::Intake;
 use super::outbox::OutboxSource;
-use super::session::{Refused, Session};
+use super::session::{Carried, Session};
 use super::status::BoxStatus;
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{UtcMillis, mono_now, utc_now};
@@ -138,9 +138,9 @@ impl<S: OutboxSource, H: InboundHandler> Delivery<S, H> {
     async fn deliver(&self, stop: &CancellationToken) {
         let mut waits = Backoff::new(RETRY.0, RETRY.1);
         let mut refused_waits = Backoff::new(RETRY_REFUSED.0, RETRY_REFUSED.1);
-        let mut refused = Refused::default();
+        let mut carried = Carried::default();
         while !stop.is_cancelled() {
-            let problem = match self.run_once(stop, &mut refused).await {
+            let problem = match self.run_once(stop, &mut carried).await {
                 Ok(()) => break,
                 Err(Ended { problem, worked }) => {
                     if worked {
@@ -166,9 +166,9 @@ impl<S: OutboxSource, H: InboundHandler> Delivery<S, H> {
 
     /// One connection with a client and event loop of its own. With a used one, unacknowledged messages vanish
     /// or old notifications appear (rumqttc 0.25); so every connection begins at the oldest undelivered row.
-    async fn run_once(&self, stop: &CancellationToken, refused: &mut Refused) -> Result<(), Ended> {
+    async fn run_once(&self, stop: &CancellationToken, carried: &mut Carried) -> Result<(), Ended> {
         let options = connect::box_options(&self.config, &self.who).map_err(Ended::before)?;
-        Session::new(self, options, refused).run(stop).await
+        Session::new(self, options, carried).run(stop).await
     }
 
     fn report(&self, problem: &Problem, wait: Duration) {

@@ -2,6 +2,7 @@
 //! subscriber. The only part that speaks `rumqttc` and `rumqttd`; what messages say is in `event/`, where they are
 //! kept until acknowledged is in `store/`.
 
+mod ahead;
 mod backoff;
 pub mod broker;
 pub mod connect;
@@ -14,6 +15,7 @@ pub mod publish;
 mod session;
 pub mod stats;
 pub mod status;
+mod status_turns;
 pub mod subscribe;
 pub mod topics;
 mod window;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -13,13 +14,14 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::Ahead;
 use super::backoff::Backoff;
 use super::connect::{Problem, ProblemKind, explain};
 use super::deliver::{Delivery, Ended, Rate};
 use super::inbound::{InboundHandler, Reply, Worker};
 use super::outbox::{OutboxError, OutboxItem, OutboxSource};
-use super::status::BoxStatus;
-use super::window::{Pace, What, Window};
+use super::status_turns::{StatusDoubt, StatusTurns};
+use super::window::{What, Window};
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::telemetry::metrics::{MQTT_ACK, MQTT_ACKED, MQTT_CONNECTS};
@@ -34,13 +36,13 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
+/// With so much in flight nothing more is sent, however few messages it is: what is more urgent waits behind it, on a
+/// line of 2 Mbit/s at most one second and one picture.
+const MAX_IN_FLIGHT_BYTES: usize = 256 * 1024;
 /// Rows read ahead of what the line takes, at once: they may be pictures, of which few are sent. At most twice as many wait.
 const AHEAD: usize = 16;
 /// Rows asked for after word of new work, which come before what was read ahead.
 const URGENT: usize = 8;
-/// What was read ahead is read again after this time: whether it is historical, and whether there was room for it in the
-/// outbox, may be otherwise by then.
-const READY_MS: i64 = 5_000;
 /// With so many acknowledged and not yet marked, nothing more is sent: a store that cannot mark must not have the box
 /// send for ever.
 const MAX_UNMARKED: usize = 512;
@@ -48,19 +50,36 @@ const MAX_UNMARKED: usize = 512;
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
 const CAMERA_REFRESH_MS: i64 = 30_000;
-/// The status is published this often, and where something turned not more often than the second: what flutters must not
-/// flood the line.
-const STATUS_EVERY_MS: i64 = 60_000;
-const STATUS_TURNED_MS: i64 = 5_000;
-/// A status that the broker refused is not tried again before: some brokers close the connection each time.
-const STATUS_REFUSED_MS: i64 = 3_600_000;
 /// Notifications taken in one go, so that their rows are marked in one transaction.
 const BATCH: usize = 256;
 
-/// Messages the broker refused. Outlives connections: Mosquitto 2.0.11 closes the connection after the refusal, and
-/// the same message must not come first again on the next one.
+/// What outlives a connection.
 #[derive(Default)]
-pub(super) struct Refused {
+pub(super) struct Carried {
+    refused: Refused,
+    unmarked: Unmarked,
+    status: StatusDoubt,
+}
+
+/// Rows that the broker acknowledged and that are not marked as delivered yet. A store that is slow or cannot mark now
+/// must not have them sent again on the next connection.
+#[derive(Default)]
+struct Unmarked {
+    acked: Vec<i64>,
+    /// Being marked.
+    marking: Option<Task<Vec<i64>, ()>>,
+}
+
+impl Unmarked {
+    fn ids(&self) -> impl Iterator<Item = i64> + '_ {
+        self.acked.iter().chain(self.marking.iter().flat_map(|m| &m.about)).copied()
+    }
+}
+
+/// Messages the broker refused: Mosquitto 2.0.11 closes the connection after the refusal, and the same message must not
+/// come first again on the next one.
+#[derive(Default)]
+struct Refused {
     /// Rows and when they are tried again.
     held: HashMap<i64, MonoMillis>,
     /// Their waits, until acknowledged.
@@ -69,8 +88,6 @@ pub(super) struct Refused {
     in_a_row: usize,
     /// What to tell about it.
     text: String,
-    /// The status was refused and is not sent before.
-    status_until: Option<MonoMillis>,
 }
 
 pub(super) struct Session<'a, S, H> {
@@ -78,18 +95,12 @@ pub(super) struct Session<'a, S, H> {
     d: &'a Delivery<S, H>,
     client: AsyncClient,
     // own state
+    carried: &'a mut Carried,
     window: Window,
-    pace: Pace,
     limit: usize,
     max_packet: usize,
-    refused: &'a mut Refused,
-    acked: Vec<i64>,
-    /// Being marked as delivered.
-    marking: Option<Task<Vec<i64>, ()>>,
-    /// Read from the outbox and not yet sent, in the order of sending; nothing that came since goes before it.
-    ready: VecDeque<OutboxItem>,
-    /// When the oldest of it was read.
-    ready_since: MonoMillis,
+    /// Nothing that came since goes before it.
+    ahead: Ahead,
     /// Being read.
     fetching: Option<Task<Asked, Answer>>,
     /// Work came that no reading has seen yet, and that may go before everything else.
@@ -100,7 +111,7 @@ pub(super) struct Session<'a, S, H> {
     last_ack: MonoMillis,
     looked: MonoMillis,
     said: BTreeMap<CameraId, (CameraStatus, MonoMillis)>,
-    said_status: Option<(BoxStatus, MonoMillis)>,
+    status_turns: StatusTurns,
     inbound_tx: mpsc::Sender<Publish>,
     // in
     events: mpsc::Receiver<Result<Event, ConnectionError>>,
@@ -110,7 +121,7 @@ pub(super) struct Session<'a, S, H> {
 }
 
 impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
-    pub(super) fn new(d: &'a Delivery<S, H>, options: MqttOptions, refused: &'a mut Refused) -> Self {
+    pub(super) fn new(d: &'a Delivery<S, H>, options: MqttOptions, carried: &'a mut Carried) -> Self {
         let limit = usize::from(d.config.window.max(1));
         let (client, event_loop) = AsyncClient::new(options, limit + QUEUE_ROOM);
         let (events_tx, events) = mpsc::channel(1024);
@@ -124,15 +135,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         Self {
             d,
             client,
+            carried,
             window: Window::default(),
-            pace: Pace::new(mono_now()),
             limit,
             max_packet: d.config.max_packet_bytes as usize,
-            refused,
-            acked: Vec::new(),
-            marking: None,
-            ready: VecDeque::new(),
-            ready_since: mono_now(),
+            ahead: Ahead::default(),
             fetching: None,
             overtaken: false,
             outbox_empty: false,
@@ -141,7 +148,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             last_ack: mono_now(),
             looked: mono_now(),
             said: BTreeMap::new(),
-            said_status: None,
+            status_turns: StatusTurns::default(),
             inbound_tx,
             events,
             replies,
@@ -151,16 +158,13 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Ends with `Ok` only after `stop`.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), Ended> {
-        match self.live(stop).await {
-            Ok(()) => Ok(()),
-            Err(problem) => {
-                // What was acknowledged before the end must not be sent again.
-                if let Err(reason) = self.mark_the_rest().await {
-                    tracing::warn!(%reason, "acknowledged messages could not be marked; they will be sent again");
-                }
-                Err(Ended { problem, worked: self.worked })
-            }
+        let ended = self.live(stop).await;
+        self.carried.status.ended(&self.status_turns, mono_now());
+        // However it ended: what was acknowledged must not be sent again.
+        if let Err(reason) = self.mark_the_rest().await {
+            tracing::warn!(%reason, "acknowledged messages could not be marked yet; tried again, and sent again only after a restart");
         }
+        ended.map_err(|problem| Ended { problem, worked: self.worked })
     }
 
     async fn live(&mut self, stop: &CancellationToken) -> Result<(), Problem> {
@@ -192,7 +196,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                     Err(_) => cameras_open = false,
                 },
                 answer = of(&mut self.fetching) => self.fetched(answer).await?,
-                done = of(&mut self.marking) => self.marked(done)?,
+                done = of(&mut self.carried.unmarked.marking) => self.marked(done)?,
                 () = source.wait_for_work() => self.work_came(),
                 _ = tick.tick() => {}
             }
@@ -227,7 +231,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn connected(&mut self) {
         metrics::counter!(MQTT_CONNECTS).increment(1);
         tracing::info!(broker = self.d.config.url, window = self.limit, max_packet = self.max_packet, "connected");
-        let rejected = (!self.refused.held.is_empty()).then(|| self.refused.text.clone());
+        let refused = &self.carried.refused;
+        let rejected = (!refused.held.is_empty()).then(|| refused.text.clone());
         self.d.status.send_modify(|s| {
             s.problem = rejected.as_ref().map(|_| ProblemKind::Rejected.as_str());
             (s.connected, s.since, s.reason) = (true, utc_now(), rejected);
@@ -247,15 +252,14 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     }
 
     fn say(&mut self, topic: String, payload: Vec<u8>, what: What) -> Result<(), Problem> {
-        let properties = PublishProperties { content_type: Some("application/json".into()), ..Default::default() };
-        self.publish(topic, true, payload.into(), properties, what)
+        self.publish(topic, true, payload.into(), as_json(), what)
     }
 
     fn publish(
         &mut self,
         topic: String,
         retain: bool,
-        payload: bytes::Bytes,
+        payload: Bytes,
         properties: PublishProperties,
         what: What,
     ) -> Result<(), Problem> {
@@ -286,29 +290,24 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn publish_status(&mut self) -> Result<(), Problem> {
         let now = mono_now();
         let Some(status) = self.d.presence.status.borrow().clone() else { return Ok(()) };
-        let due = match &self.said_status {
-            _ if self.refused.status_until.is_some_and(|until| now.since(until) < 0) => false,
-            None => true,
-            Some((before, at)) => {
-                let since = now.since(*at);
-                since >= STATUS_EVERY_MS || (since >= STATUS_TURNED_MS && status.turned_since(before))
-            }
-        };
-        if due {
-            let payload = serde_json::to_vec(&status).map_err(|e| self.lost(&e.to_string()))?;
-            let topic = self.d.who.topics.status();
-            let size = Publish::new(&*topic, QoS::AtLeastOnce, payload.clone(), None).size() + SIZE_MARGIN;
-            if let Some(why) = cannot_be_sent(&topic, &PublishProperties::default(), size, self.max_packet) {
-                tracing::warn!(why, "the status of the box cannot be sent; tried again in an hour");
-                self.refused.status_until = Some(MonoMillis(now.0 + STATUS_REFUSED_MS));
-                return Ok(());
-            }
-            // Until it is answered: a broker may close the connection instead, and would do so with the next one at once.
-            self.refused.status_until = Some(MonoMillis(now.0 + STATUS_EVERY_MS));
-            self.say(topic, payload, What::Status)?;
-            self.said_status = Some((status, now));
+        if self.carried.status.forbids(now) || !self.status_turns.is_due(&status, now) {
+            return Ok(());
         }
-        Ok(())
+        let payload = Bytes::from(serde_json::to_vec(&status).map_err(|e| self.lost(&e.to_string()))?);
+        let (topic, properties) = (self.d.who.topics.status(), as_json());
+        if let Some(why) = self.why_not(&topic, &payload, &properties) {
+            tracing::warn!(why, "the status of the box cannot be sent; tried again in an hour");
+            self.status_turns.put_off(now);
+            return Ok(());
+        }
+        self.status_turns.sent(status, now);
+        self.publish(topic, true, payload, properties, What::Status)
+    }
+
+    /// Why a message can never be sent on this connection, or `None`.
+    fn why_not(&self, topic: &str, payload: &Bytes, properties: &PublishProperties) -> Option<String> {
+        let publish = Publish::new(topic, QoS::AtLeastOnce, payload.clone(), Some(properties.clone()));
+        cannot_be_sent(topic, properties, publish.size(), self.max_packet)
     }
 
     /// Fills free slots from what was read ahead. After word of new work the outbox is asked first: a lower lane overtakes
@@ -318,24 +317,24 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         if self.d.source.wait_for_work().now_or_never().is_some() {
             self.work_came();
         }
-        if !self.ready.is_empty() && mono_now().since(self.ready_since) > READY_MS {
-            self.read_again();
-        }
         while !self.overtaken && self.has_room() {
-            let Some(item) = self.ready.pop_front() else { break };
+            // Only now that it could be sent: on a slow line it would be read many times over.
+            if self.ahead.is_old(mono_now()) {
+                self.read_again();
+            }
+            let Some(item) = self.ahead.take() else { break };
             self.send(item).await?;
         }
         Ok(())
     }
 
     fn has_room(&self) -> bool {
-        let unmarked = self.acked.len() + self.marking.as_ref().map_or(0, |m| m.about.len());
-        self.window.len() + self.refused.in_a_row < self.limit
-            && self.window.bytes() < self.pace.limit(mono_now())
-            && unmarked < MAX_UNMARKED
+        self.window.len() + self.carried.refused.in_a_row < self.limit
+            && self.window.bytes() < MAX_IN_FLIGHT_BYTES
+            && self.carried.unmarked.ids().count() < MAX_UNMARKED
     }
 
-    /// Something may be in the outbox that goes before what is `ready`.
+    /// Something may be in the outbox that goes before what was read ahead.
     fn work_came(&mut self) {
         self.overtaken = true;
         self.read_again();
@@ -344,7 +343,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     /// Forgets what was read ahead, and what is being read, which comes after it.
     fn read_again(&mut self) {
         self.outbox_empty = false;
-        self.ready.clear();
+        self.ahead.clear();
         if let Some(running) = &mut self.fetching {
             running.about.again = true;
         }
@@ -353,16 +352,15 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     /// Reads ahead, beside what is sent: what was never refused, and only then, a few at a time, what was. However much
     /// is refused for ever, it holds nothing else up.
     fn begin_fetch(&mut self) {
-        let due = if self.overtaken { self.has_room() } else { self.ready.len() <= AHEAD };
+        let due = if self.overtaken { self.has_room() } else { self.ahead.len() <= AHEAD };
         if self.fetching.is_some() || self.outbox_empty || !due {
             return;
         }
         let rows = if self.overtaken { URGENT } else { AHEAD };
         let mut busy: Vec<i64> = self.window.rows().collect();
-        busy.extend(self.acked.iter().chain(self.marking.iter().flat_map(|m| &m.about)));
-        busy.extend(self.ready.iter().map(|i| i.id));
-        let refused: Vec<i64> = self.refused.waits.keys().copied().collect();
-        let held: Vec<i64> = self.refused.held.keys().copied().collect();
+        busy.extend(self.carried.unmarked.ids().chain(self.ahead.ids()));
+        let refused: Vec<i64> = self.carried.refused.waits.keys().copied().collect();
+        let held: Vec<i64> = self.carried.refused.held.keys().copied().collect();
         // Of those refused, so many at once.
         let retries = self.limit.saturating_sub(held.len());
         let source = self.d.source.clone();
@@ -389,27 +387,24 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     async fn fetched(&mut self, (asked, answer): (Asked, Result<Answer, OutboxError>)) -> Result<(), Problem> {
         let Answer { items, more, gone } = answer.map_err(outbox_problem)?;
         for id in gone {
-            self.refused.waits.remove(&id);
+            self.carried.refused.waits.remove(&id);
         }
         if asked.again && !asked.overtaken {
             // Read before the word came: asked anew.
             return Ok(());
         }
-        if self.ready.is_empty() {
-            self.ready_since = mono_now();
-        }
-        self.ready.extend(items);
+        self.ahead.read(items, mono_now());
         self.outbox_empty = !more && !asked.again;
         if asked.overtaken {
             self.overtaken = asked.again;
             // All that was said before it was asked is in it. However fast word comes, something is sent each time.
             while self.has_room()
-                && let Some(item) = self.ready.pop_front()
+                && let Some(item) = self.ahead.take()
             {
                 self.send(item).await?;
             }
             if asked.again {
-                self.ready.clear();
+                self.ahead.clear();
             }
         }
         Ok(())
@@ -421,8 +416,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             user_properties: item.user_properties,
             ..Default::default()
         };
-        let publish = Publish::new(&*item.topic, QoS::AtLeastOnce, item.payload.clone(), Some(properties.clone()));
-        if let Some(why) = cannot_be_sent(&item.topic, &properties, publish.size(), self.max_packet) {
+        if let Some(why) = self.why_not(&item.topic, &item.payload, &properties) {
             metrics::counter!("gatewatch_mqtt_undeliverable_total").increment(1);
             tracing::error!(id = item.id, topic = item.topic, why, "message can never be sent");
             self.d.status.send_modify(|s| s.undeliverable_total += 1);
@@ -464,23 +458,22 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn take_ack(&mut self, ack: &PubAck) {
         let Some(sent) = self.window.answered(ack.pkid) else { return };
         self.last_ack = mono_now();
-        self.pace.answered(sent.bytes, self.last_ack);
         let good = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         match sent.what {
             What::Outbox { id, lane } if good => {
-                self.refused.waits.remove(&id);
-                self.refused.in_a_row = 0;
-                self.acked.push(id);
+                self.carried.refused.waits.remove(&id);
+                self.carried.refused.in_a_row = 0;
+                self.carried.unmarked.acked.push(id);
                 let lane = lane.to_string();
                 metrics::counter!(MQTT_ACKED, "lane" => lane).increment(1);
                 metrics::histogram!(MQTT_ACK).record(mono_now().since(sent.at) as f64 / 1000.0);
             }
             What::Outbox { id, .. } => self.hold(id, ack),
-            What::Status if good => self.refused.status_until = None,
+            What::Status if good => self.status_turns.taken(),
             What::Status => {
-                self.refused.status_until = Some(MonoMillis(self.last_ack.0 + STATUS_REFUSED_MS));
+                self.status_turns.refused(self.last_ack);
                 let topic = self.d.who.topics.status();
-                tracing::warn!(reason = ?ack.reason, topic, "the broker refuses the status of the box: allow this user to publish it; tried again in an hour");
+                tracing::warn!(reason = ?ack.reason, topic, "the broker refuses the status of the box: allow this user to publish it; tried again in an hour, or on the next connection");
             }
             _ if !good => {
                 tracing::warn!(reason = ?ack.reason, what = ?sent.what, "the broker refused a message about the box");
@@ -494,18 +487,19 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     /// wide: then one a second is tried.
     fn hold(&mut self, id: i64, ack: &PubAck) {
         metrics::counter!("gatewatch_mqtt_refused_total").increment(1);
-        self.refused.in_a_row += 1;
+        let refused = &mut self.carried.refused;
+        refused.in_a_row += 1;
         let first = || Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-        let wait = self.refused.waits.entry(id).or_insert_with(first).wait();
+        let wait = refused.waits.entry(id).or_insert_with(first).wait();
         let until = MonoMillis(mono_now().0 + i64::try_from(wait.as_millis()).unwrap_or(60_000));
-        self.refused.held.insert(id, until);
+        refused.held.insert(id, until);
         let text = format!(
             "the broker refuses messages ({:?}): check that this user may publish under {} and its quotas",
             ack.reason,
             self.d.who.topics.base()
         );
         tracing::warn!(id, reason = ?ack.reason, retry_in_ms = wait.as_millis() as u64, "message refused by the broker");
-        self.refused.text.clone_from(&text);
+        refused.text.clone_from(&text);
         self.d.status.send_modify(|s| {
             s.reason = Some(text);
             s.problem = Some(ProblemKind::Rejected.as_str());
@@ -520,50 +514,40 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     }
 
     fn answer(&mut self, reply: Reply) -> Result<(), Problem> {
-        let properties = PublishProperties {
-            content_type: Some("application/json".into()),
-            correlation_data: reply.correlation,
-            ..Default::default()
+        let properties = PublishProperties { correlation_data: reply.correlation, ..as_json() };
+        let Some(why) = self.why_not(&reply.topic, &reply.payload, &properties) else {
+            return self.publish(reply.topic, false, reply.payload, properties, What::Reply);
         };
-        let short = bytes::Bytes::from_static(br#"{"ok":false,"error":"the answer is too large: ask for less"}"#);
-        let why_not = |payload: &bytes::Bytes| {
-            let publish = Publish::new(&*reply.topic, QoS::AtLeastOnce, payload.clone(), Some(properties.clone()));
-            cannot_be_sent(&reply.topic, &properties, publish.size(), self.max_packet)
-        };
-        let payload = match (why_not(&reply.payload), why_not(&short)) {
-            (None, _) => reply.payload,
-            (Some(why), None) => {
-                tracing::warn!(topic = reply.topic, why, "an answer cannot be sent");
-                short
-            }
-            (Some(why), Some(_)) => {
-                tracing::warn!(topic = reply.topic, why, "an answer cannot be sent, nor that it cannot");
-                return Ok(());
-            }
-        };
-        self.publish(reply.topic, false, payload, properties, What::Reply)
+        let short = Bytes::from_static(br#"{"ok":false,"error":"the answer is too large: ask for less"}"#);
+        if self.why_not(&reply.topic, &short, &properties).is_some() {
+            tracing::warn!(topic = reply.topic, why, "an answer cannot be sent, nor that it cannot");
+            return Ok(());
+        }
+        tracing::warn!(topic = reply.topic, why, "an answer cannot be sent");
+        self.publish(reply.topic, false, short, properties, What::Reply)
     }
 
     /// Marks what was acknowledged, beside what is sent, as many rows in a transaction as came during the one before.
     fn begin_marking(&mut self) {
-        if self.marking.is_none() && !self.acked.is_empty() {
-            let (source, about) = (self.d.source.clone(), std::mem::take(&mut self.acked));
+        let unmarked = &mut self.carried.unmarked;
+        if unmarked.marking.is_none() && !unmarked.acked.is_empty() {
+            let (source, about) = (self.d.source.clone(), std::mem::take(&mut unmarked.acked));
             let ids = about.clone();
             let task = tokio::spawn(async move { source.delivered(&ids).await });
-            self.marking = Some(Task { about, task });
+            unmarked.marking = Some(Task { about, task });
         }
     }
 
     fn marked(&mut self, (ids, done): (Vec<i64>, Result<(), OutboxError>)) -> Result<(), Problem> {
         if let Err(e) = done {
-            self.acked.extend(ids);
+            self.carried.unmarked.acked.extend(ids);
             return Err(outbox_problem(e));
         }
         // Not before: a store that cannot mark would have the same messages sent again and again without a pause.
         self.worked = true;
         let n = ids.len() as u64;
         self.rate.add(n);
-        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
+        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.carried.refused.held.len());
         self.d.status.send_modify(|s| {
             s.acked_total += n;
             (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
@@ -577,10 +561,10 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         let rest = async {
             loop {
                 self.begin_marking();
-                if self.marking.is_none() {
+                if self.carried.unmarked.marking.is_none() {
                     return Ok(());
                 }
-                let done = of(&mut self.marking).await;
+                let done = of(&mut self.carried.unmarked.marking).await;
                 self.marked(done)?;
             }
         };
@@ -599,7 +583,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         }
         self.release_due(now);
         self.rate.add(0);
-        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.refused.held.len());
+        let (rate, in_flight, held) = (self.rate.per_s, self.window.len(), self.carried.refused.held.len());
         self.d.status.send_if_modified(|s| {
             let changed = (s.acked_per_s, s.in_flight, s.held) != (rate, in_flight, held);
             (s.acked_per_s, s.in_flight, s.held) = (rate, in_flight, held);
@@ -614,10 +598,11 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     /// Lets refused messages be taken again.
     fn release_due(&mut self, now: MonoMillis) {
-        self.refused.in_a_row = self.refused.in_a_row.min(self.limit - 1);
-        let before = self.refused.held.len();
-        self.refused.held.retain(|_, until| now.since(*until) < 0);
-        if self.refused.held.len() != before {
+        let refused = &mut self.carried.refused;
+        refused.in_a_row = refused.in_a_row.min(self.limit - 1);
+        let before = refused.held.len();
+        refused.held.retain(|_, until| now.since(*until) < 0);
+        if refused.held.len() != before {
             self.work_came();
         }
     }
@@ -632,9 +617,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             }
             Ok::<(), Problem>(())
         };
-        let in_time = tokio::time::timeout(FAREWELL, all_answered).await;
-        let marked = self.mark_the_rest().await;
-        if let Ok(result) = in_time {
+        if let Ok(result) = tokio::time::timeout(FAREWELL, all_answered).await {
             result?;
         }
         // Without this packet the broker would publish the last will.
@@ -647,7 +630,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, written).await;
-        marked
+        Ok(())
     }
 
     fn lost(&self, why: &str) -> Problem {
@@ -728,7 +711,11 @@ fn outbox_problem(e: OutboxError) -> Problem {
     Problem::new(ProblemKind::Outbox, format!("the outbox cannot be used: {e}"))
 }
 
-/// Why a message can never be sent on this connection, or `None`.
+fn as_json() -> PublishProperties {
+    PublishProperties { content_type: Some("application/json".into()), ..Default::default() }
+}
+
+/// Why a message of this size can never be sent, or `None`.
 fn cannot_be_sent(topic: &str, properties: &PublishProperties, size: usize, max: usize) -> Option<String> {
     if size + SIZE_MARGIN > max {
         return Some(format!(

@@ -1,6 +1,6 @@
 //! What a box says of itself every minute, retained, for the page Devices of the duty room: how long it runs, what waits to be
 //! sent, room for video, clock, detector, and the parts that are not well. Here is the message; `agent/status.rs` puts it
-//! together, `session.rs` decides when it goes out. It is never queued: a box that cannot send has no present state to tell.
+//! together, `status_turns.rs` decides when it goes out. It is never queued: a box that cannot send has no present state to tell.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -152,10 +152,11 @@ impl BoxStatus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn well() -> BoxStatus {
+    /// All is well but one part.
+    pub(in crate::mqtt) fn well() -> BoxStatus {
         BoxStatus {
             time: UtcMillis(0),
             epoch: 1,

@@ -83,18 +83,9 @@ impl Bay {
             used.came = first.entered;
             drafts.extend(used.wrong.take().map(|open| open.end(gone.at, now, gone.reason)));
         }
-        if now.mono.since(used.since.mono) < seconds(config.after_s) {
-            return Vec::new();
+        if now.mono.since(used.since.mono) >= seconds(config.after_s) {
+            drafts.extend(used.judge(now, (config, unbooked), (booked, right), keys));
         }
-        if used.occupied.is_none() {
-            let (open, draft) = Open::begin(keys.next(), RuleKind::BayOccupied, config.severity, used.since, now);
-            used.occupied = Some(open);
-            drafts.push(draft);
-        }
-        if let Some(unbooked) = unbooked {
-            drafts.extend(used.compare(now, unbooked, booked(), keys));
-        }
-        drafts.extend(used.identify(now, config.wrong_vehicle_severity, right(used.came.utc), keys));
         drafts.into_iter().map(|d| (used.track, d)).collect()
     }
 
@@ -125,6 +116,27 @@ impl Bay {
 }
 
 impl Use {
+    /// What is to be said of it once it has lasted.
+    fn judge(
+        &mut self,
+        now: Sight,
+        (config, unbooked): (&BayConfig, Option<&UnbookedConfig>),
+        (booked, right): (&dyn Fn() -> Check, &dyn Fn(UtcMillis) -> Check),
+        keys: &mut Keys,
+    ) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        if self.occupied.is_none() {
+            let (open, draft) = Open::begin(keys.next(), RuleKind::BayOccupied, config.severity, self.since, now);
+            self.occupied = Some(open);
+            drafts.push(draft);
+        }
+        if let Some(unbooked) = unbooked {
+            drafts.extend(self.compare(now, unbooked, booked(), keys));
+        }
+        drafts.extend(self.identify(now, config.wrong_vehicle_severity, right(self.came.utc), keys));
+        drafts
+    }
+
     /// Another vehicle than the booked one: said once it is read, over when a correction says otherwise.
     fn identify(&mut self, now: Sight, severity: u8, right: Check, keys: &mut Keys) -> Option<Draft> {
         let draft = match (self.wrong.is_some(), right.answer) {

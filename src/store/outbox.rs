@@ -89,11 +89,11 @@ impl Store {
         let rows: Vec<Row> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         let pictures = self.pictures_of(&rows).await;
         let mut out = Vec::with_capacity(rows.len());
-        for (row, picture) in rows.into_iter().zip(pictures) {
+        for (mut row, picture) in rows.into_iter().zip(pictures) {
             let age_ms = utc_now().since(UtcMillis(row.best_ms));
             let historical = row.replay || age_ms > self.inner.options.live_limit_ms;
             let payload = match picture {
-                None => self.message_bytes(&row, historical)?,
+                None => self.message_bytes(row.seq, row.payload.take().unwrap_or_default(), historical)?,
                 Some(Ok(bytes)) => bytes.into(),
                 Some(Err(why)) => {
                     self.undeliverable(row.id, &why).await?;
@@ -124,13 +124,12 @@ impl Store {
         tokio::task::spawn_blocking(read).await.expect("reading a file does not panic")
     }
 
-    fn message_bytes(&self, row: &Row, historical: bool) -> Result<Bytes, StoreError> {
-        let text = row.payload.clone().unwrap_or_default();
+    fn message_bytes(&self, seq: i64, text: String, historical: bool) -> Result<Bytes, StoreError> {
         if !historical {
             return Ok(text.into());
         }
         let mut json: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| self.content(format!("message {}: {e}", row.seq)))?;
+            serde_json::from_str(&text).map_err(|e| self.content(format!("message {seq}: {e}")))?;
         json["data"]["sequence"]["historical"] = true.into();
         Ok(self.to_json(&json)?.into())
     }

@@ -11,6 +11,8 @@ const REST_MS: i64 = 10_000;
 /// One place: sides of the box may be off by this share of its larger side. Boxes tremble.
 const PLACE: f32 = 0.15;
 
+// Beside the pixels: where a flag, leaves, rain or a shadow change them, or a picture is too noisy to tell, only this lets a
+// camera idle. What flickers on pixels that stay is not counted, for somebody real may come to that place.
 /// What comes to a place where so many tracks came and went without ever moving asks for no attention until it moves,
 const NOTHING_TIMES: u32 = 2;
 /// until none did for so long, milliseconds.
@@ -23,8 +25,8 @@ const NOTHING_PLACES: usize = 64;
 pub struct Rest {
     doubts: bool,
     seen: BTreeMap<TrackId, Seen>,
-    /// Where tracks came and went that never moved and were never believed, the latest last: a shadow, a poster, a sack
-    /// that looks like a person in one picture of ten.
+    /// Where tracks came and went that asked for attention or would have, never moved and were never believed, the latest
+    /// last: a shadow, a flag that looks like a person in one picture of ten.
     nothing: VecDeque<Nothing>,
 }
 
@@ -34,6 +36,8 @@ struct Seen {
     place: Rect,
     moved: bool,
     believed: bool,
+    /// It asked for attention, or would have at another place.
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -44,8 +48,8 @@ struct Nothing {
 }
 
 impl Rest {
-    /// Nothing seen yet. Without `doubts` whatever is new asks for attention wherever it is, for who appears at such a
-    /// place may be real, and what he does before the next keyframe would not be seen.
+    /// Nothing seen yet. Without `doubts` whatever is new asks for attention wherever it is and whatever the pixels say, for
+    /// who appears may be real, and what he does before the next keyframe would not be seen.
     #[must_use]
     pub fn new(doubts: bool) -> Self {
         Self { doubts, seen: BTreeMap::new(), nothing: VecDeque::new() }
@@ -59,23 +63,26 @@ impl Rest {
         let ended: Vec<Seen> = self.seen.extract_if(.., |id, _| gone(id)).map(|(_, seen)| seen).collect();
         ended
             .iter()
-            .filter(|seen| !seen.moved && !seen.believed)
+            .filter(|seen| seen.asked && !seen.moved && !seen.believed)
             .for_each(|seen| self.came_to_nothing(now, seen.place));
+        let lately = MonoMillis(now.0 - REST_MS);
         let mut stirs = false;
         for track in tracks {
-            let new = Seen { since: now, place: track.rect, moved: false, believed: false };
+            let new = Seen { since: now, place: track.rect, moved: false, believed: false, asked: false };
             let seen = self.seen.entry(track.id).or_insert(new);
             seen.believed |= track.confirmed;
             // A box that is only predicted says nothing of where the thing is.
             if track.matched && away(&seen.place, &track.rect) {
                 *seen = Seen { since: now, place: track.rect, moved: true, ..*seen };
             }
+            let restless = !track.confirmed || now.since(seen.since) < REST_MS;
+            let asks = restless && (!self.doubts || changed(&track.rect, lately));
+            seen.asked |= asks;
             let ghost = |n: &Nothing| {
                 n.times >= NOTHING_TIMES && now.since(n.last) < NOTHING_MS && !away(&n.place, &seen.place)
             };
             let doubted = self.doubts && !seen.moved && !seen.believed && self.nothing.iter().any(ghost);
-            let lately = MonoMillis(now.0 - REST_MS);
-            stirs |= !doubted && (!track.confirmed || now.since(seen.since) < REST_MS) && changed(&track.rect, lately);
+            stirs |= asks && !doubted;
         }
         stirs
     }
@@ -110,23 +117,49 @@ mod tests {
         true
     }
 
+    /// Pictures, five a second, in which attention is asked for: somebody is found in some of them, on pixels that changed
+    /// where and since when `changed` says so.
+    fn asked(
+        doubts: bool,
+        found: impl Fn(i64) -> Option<Rect>,
+        changed: impl Fn(&Rect, MonoMillis) -> bool,
+    ) -> Vec<i64> {
+        let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
+        let mut rest = Rest::new(doubts);
+        let mut look = |i: i64| {
+            let found: Vec<Detection> =
+                found(i).map(|r| Detection::whole("person".into(), 0.9, r)).into_iter().collect();
+            rest.stirs(MonoMillis(i * 200), tracker.update(FrameTime::arrived(i * 200), &found), &changed)
+        };
+        (0..200).filter(|i| look(*i)).collect()
+    }
+
+    const THERE: Rect = Rect { x0: 50.0, y0: 100.0, x1: 90.0, y1: 220.0 };
+
     #[test]
     fn what_is_found_where_the_picture_does_not_change_asks_for_nothing() {
-        let mut tracker = Tracker::new(TrackerConfig::default(), IdSource::random());
-        let mut rest = Rest::new(false);
-        let there = Rect { x0: 50.0, y0: 100.0, x1: 90.0, y1: 220.0 };
-        let mut asked = Vec::new();
-        for i in 0..40_i64 {
-            // Found in two pictures of five, with boxes that tremble; in the end something passes by.
-            let trembling = Rect { x1: there.x1 + (i % 3) as f32 * 12.0, ..there };
-            let found = Detection::whole("person".into(), 0.9, trembling);
-            let found = if i % 5 < 2 { vec![found] } else { vec![] };
-            let tracks = tracker.update(FrameTime::arrived(i * 200), &found);
-            let passes = |rect: &Rect, since: MonoMillis| since.0 > -3_000 && rect.x0 < 100.0;
-            asked.push(rest.stirs(MonoMillis(i * 200), tracks, passes));
-        }
-        let first = asked.iter().position(|asks| *asks);
-        assert!(first.is_some_and(|i| (36..=37).contains(&i)), "{asked:?}");
+        // In two pictures of five, with boxes that tremble; at 7.2 seconds something passes by.
+        let trembling = |i: i64| (i % 5 < 2).then_some(Rect { x1: THERE.x1 + (i % 3) as f32 * 12.0, ..THERE });
+        let asked = asked(true, trembling, |rect, since| since.0 > -3_000 && rect.x0 < 100.0);
+        assert!(asked.first().is_some_and(|i| (36..=37).contains(i)), "{asked:?}");
+    }
+
+    #[test]
+    fn what_flickered_on_pixels_that_stayed_is_no_reason_to_doubt_who_comes_there() {
+        let flickering = |i: i64| (i % 20 == 0).then_some(THERE);
+        let asked = asked(true, flickering, |_, since| since.0 >= 22_000);
+        assert_eq!(asked.first(), Some(&160), "{asked:?}");
+    }
+
+    #[test]
+    fn without_doubts_whoever_is_new_asks_whatever_the_pixels_say() {
+        let flickering = |i: i64| (i % 20 == 0).then_some(THERE);
+        let new = asked(false, flickering, |_, _| false);
+        assert!((0..200).step_by(20).all(|i| new.contains(&i)), "{new:?}");
+        assert!(asked(true, flickering, |_, _| false).is_empty());
+        // Who stays rests, pixels or not.
+        let staying = asked(false, |_| Some(THERE), anywhere);
+        assert_eq!(staying, (0..50).collect::<Vec<i64>>());
     }
 
     #[test]

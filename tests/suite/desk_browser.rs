@@ -163,7 +163,9 @@ async fn a_box_goes_away(browser: &Chromium, room: &Room) {
         let said = serde_json::json!({"online": online}).to_string().into_bytes();
         ("gatewatch/v1/15BB/gate-02/state".to_owned(), said)
     };
-    room.say(vec![state(true), state(false)]).await;
+    // Only of a box that was heard itself anything is told.
+    let heard = || status("gatewatch/v1/15BB/gate-02");
+    room.say(vec![heard(), state(true), state(false)]).await;
     browser.until("document.getElementById('alerts').textContent.includes('Trạm camera MẤT LIÊN LẠC')").await;
     browser.run("document.querySelector('.alert[id^=\"a-away-\"] strong a').click()").await;
     browser.until("document.querySelector('main').textContent.includes('chưa trở lại')").await;
@@ -173,7 +175,7 @@ async fn a_box_goes_away(browser: &Chromium, room: &Room) {
         browser.is_clean(name).await;
     }
     browser.look(1366, 768, false).await;
-    room.say(vec![state(true)]).await;
+    room.say(vec![heard(), state(true)]).await;
     let until = "(fetch(location.href).then((a) => a.text()).then((t) => { window.back = t.includes('có liên lạc lại lúc'); }), window.back)";
     browser.until(until).await;
 }

@@ -45,13 +45,19 @@ fn share(config: &mut DeskConfig, client: &str) {
     config.mqtt.share = Some("duty".into());
     config.mqtt.client_id = client.into();
     config.mqtt.keep_alive_s = 1;
-    // Nobody waits the minute that a configuration needs at least. These boxes do not say how they are: none is silent.
+    // Nobody waits the minute that a configuration needs at least. These boxes do not say how they are once they are online, so that
+    // none is silent.
     config.alerts.box_away_after_s = 2;
 }
 
 /// A box that is there, or that the broker says is gone.
 fn state(online: bool) -> (String, Vec<u8>) {
     ("gatewatch/v1/19BB/gate-01/state".into(), serde_json::json!({"online": online}).to_string().into_bytes())
+}
+
+/// It says how it is, by which it is heard.
+fn status() -> (String, Vec<u8>) {
+    ("gatewatch/v1/19BB/gate-01/status".into(), b"{}".to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,12 +118,14 @@ async fn two_workers_share_the_messages_and_nothing_is_doubled_or_lost() {
     streams[1].hears("Đã xác nhận").await;
 
     // A box goes offline: both hear it, one tells it, and both say when it is back.
+    room.say(vec![status()]).await;
     room.say(vec![state(true)]).await;
     room.say(vec![state(false)]).await;
     for stream in &mut streams {
         stream.hears("Trạm camera MẤT LIÊN LẠC").await;
         stream.hears("chưa trở lại").await;
     }
+    room.say(vec![status()]).await;
     room.say(vec![state(true)]).await;
     for stream in &mut streams {
         stream.hears("có liên lạc lại lúc").await;

@@ -183,6 +183,7 @@ impl Scene {
             time_zone: "Asia/Ho_Chi_Minh".into(),
             footage: self.dir.path().join("footage"),
             masks: [("cam-1".to_owned(), vec![half])].into(),
+            ..Site::default()
         }
     }
 
@@ -193,11 +194,15 @@ impl Scene {
 
     /// The bundle of the request at entry `n`, under its working name.
     async fn make(&self, n: i64, name: &str) -> PathBuf {
+        self.make_at(&self.site(), n, name).await
+    }
+
+    async fn make_at(&self, site: &Site, n: i64, name: &str) -> PathBuf {
         let key = KeyFolder::of_store(self.dir.path()).current().unwrap().unwrap();
         let out = self.dir.path().join(name);
         let mut last = (0, 0);
         let mut progress = |done, all| last = (done, all);
-        let written = export::export(self.dir.path(), &self.site(), &key, n, &out, &mut progress).await.unwrap();
+        let written = export::export(self.dir.path(), site, &key, n, &out, &mut progress).await.unwrap();
         assert_eq!(written.sha256, Sum::of(&std::fs::read(&written.part).unwrap()));
         assert_eq!(last.0, last.1, "the progress reaches its end");
         written.publish(&out).unwrap();
@@ -631,6 +636,35 @@ async fn the_manifest_says_what_was_found_and_what_is_missing() {
         assert!(report.contains(text), "the report lacks {text:?}");
     }
     assert!(!report.contains("http:") && !report.contains("https:"), "nothing from elsewhere");
+}
+
+#[tokio::test]
+async fn the_bundle_says_why_there_is_no_masked_copy() {
+    let gate = Scene::new().await;
+    let n = gate.ask(window()).await;
+    let missing = async |site: Site, name: &str| -> Vec<(String, String)> {
+        let all = Files::unpack(&gate.make_at(&site, n, name).await).manifest().missing;
+        let mut masked: Vec<_> = all.into_iter().map(|m| (m.what, m.why)).collect();
+        masked.retain(|(what, _)| what.starts_with("masked/"));
+        masked.sort();
+        masked
+    };
+    assert_eq!(missing(gate.site(), "known.zip").await, []);
+    let picture = |i: usize| format!("masked/{}-1.jpg", gate.events[i]);
+    let clip = |start: i64| format!("masked/footage/cam-1/main/{start:05}.mp4");
+    // Of the time before, and only of that, nobody knows.
+    let since = Site { masks_known_since: Some(at(40)), ..gate.site() };
+    let (what, why): (Vec<_>, Vec<_>) = missing(since, "since.zip").await.into_iter().unzip();
+    assert_eq!(what, [picture(0), clip(0), clip(30)]);
+    assert!(why.iter().all(|w| w.contains(&format!("since {} only", at(40).to_rfc3339()))), "{why:?}");
+    let (damaged, nobody) = ("the history is damaged", "the configuration has no camera cam-1");
+    let unknown = Site { masks_unknown: Some(damaged.into()), ..gate.site() };
+    let no_camera = Site { masks: [].into(), ..gate.site() };
+    for (site, cause, name) in [(unknown, damaged, "damaged.zip"), (no_camera, nobody, "nobody.zip")] {
+        let (what, why): (Vec<_>, Vec<_>) = missing(site, name).await.into_iter().unzip();
+        assert_eq!(what, [picture(0), picture(2), clip(0), clip(30), clip(60)]);
+        assert!(why.iter().all(|w| w.starts_with(cause)), "{why:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Delivery, inbound messages and the broker against a real Mosquitto and the embedded broker.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -21,11 +22,13 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::mosquitto::{Mosquitto, free_port};
+use crate::support::until;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -36,6 +39,11 @@ struct MemoryOutbox {
     rows: Mutex<BTreeMap<(u8, i64), OutboxItem>>,
     undeliverable: Mutex<Vec<(i64, String)>>,
     delivered: Mutex<Vec<i64>>,
+    /// Rows that were given out, and those that were to be marked.
+    given: Mutex<BTreeSet<i64>>,
+    asked: Mutex<Vec<i64>>,
+    /// Marking waits until this is over.
+    stuck: watch::Sender<bool>,
     /// Comes in while work is asked for the first time, too late to be answered.
     late: Mutex<Vec<OutboxItem>>,
     /// A slow disk: reading and marking take so long. Marking for ever, when there is no end of it.
@@ -61,6 +69,28 @@ impl MemoryOutbox {
         self.work.notify_one();
     }
 
+    /// At once, with one word of it.
+    fn add_all(&self, ids: RangeInclusive<i64>) {
+        let items = ids.map(|id| ((1, id), item(id, 1, &topics().event(), id.to_string().into_bytes())));
+        self.rows.lock().unwrap().extend(items);
+        self.work.notify_one();
+    }
+
+    /// There was no room for them, and nobody says so.
+    fn drop_rows(&self, ids: &RangeInclusive<i64>) {
+        self.rows.lock().unwrap().retain(|(_, id), _| !ids.contains(id));
+    }
+
+    /// Time went by.
+    fn turn_historical(&self) {
+        let historical = || ("historical".into(), "true".into());
+        self.rows.lock().unwrap().values_mut().for_each(|row| row.user_properties.push(historical()));
+    }
+
+    async fn until_given(&self, id: i64) {
+        until("a row to be read", async || self.given.lock().unwrap().contains(&id).then_some(())).await;
+    }
+
     fn left(&self) -> usize {
         self.rows.lock().unwrap().len()
     }
@@ -70,7 +100,8 @@ impl OutboxSource for MemoryOutbox {
     async fn next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, OutboxError> {
         tokio::time::sleep(self.reading).await;
         let mut rows = self.rows.lock().unwrap();
-        let items = rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect();
+        let items: Vec<_> = rows.values().filter(|r| !in_flight.contains(&r.id)).take(limit).cloned().collect();
+        self.given.lock().unwrap().extend(items.iter().map(|i| i.id));
         for late in self.late.lock().unwrap().drain(..) {
             rows.insert((late.lane, late.id), late);
             self.work.notify_one();
@@ -78,6 +109,9 @@ impl OutboxSource for MemoryOutbox {
         Ok(items)
     }
     async fn delivered(&self, ids: &[i64]) -> Result<(), OutboxError> {
+        self.asked.lock().unwrap().extend(ids);
+        let mut stuck = self.stuck.subscribe();
+        let _ = stuck.wait_for(|stuck| !*stuck).await;
         tokio::time::sleep(self.marking).await;
         self.rows.lock().unwrap().retain(|(_, id), _| !ids.contains(id));
         self.delivered.lock().unwrap().extend(ids);
@@ -335,6 +369,133 @@ async fn a_connection_cut_again_and_again_loses_nothing_and_repeats_only_what_wa
     rig.end().await;
 }
 
+/// What the line between box and broker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Open,
+    /// What the broker says does not come through yet.
+    Held,
+    /// No connection lasts.
+    Cut,
+}
+
+async fn line_to(broker: u16) -> (String, watch::Sender<Line>) {
+    let (told, seen) = watch::channel(Line::Open);
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", door.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((a, _)) = door.accept().await {
+            let (line, mut cut) = (seen.clone(), seen.clone());
+            tokio::spawn(async move {
+                let b = tokio::net::TcpStream::connect(("127.0.0.1", broker)).await.unwrap();
+                let ((mut box_says, to_box), (broker_says, mut to_broker)) = (a.into_split(), b.into_split());
+                tokio::select! {
+                    _ = tokio::io::copy(&mut box_says, &mut to_broker) => {}
+                    _ = pass_while_open(broker_says, to_box, line) => {}
+                    _ = cut.wait_for(|line| *line == Line::Cut) => {}
+                }
+            });
+        }
+    });
+    (url, told)
+}
+
+async fn pass_while_open(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut line: watch::Receiver<Line>,
+) -> std::io::Result<()> {
+    let mut bytes = [0; 4096];
+    loop {
+        let n = from.read(&mut bytes).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        let _ = line.wait_for(|line| *line == Line::Open).await;
+        to.write_all(&bytes[..n]).await?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_and_not_marked_is_not_sent_again_on_the_next_connection() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
+    let (url, line) = line_to(broker.port).await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.stuck.send_replace(true);
+    outbox.add_all(1..=1);
+    let mut rig = deliver(config(url), outbox.clone());
+    rig.until("connected", |s| s.connected).await;
+    until("the acknowledgement", async || (outbox.asked.lock().unwrap().len() == 1).then_some(())).await;
+    line.send_replace(Line::Cut);
+    rig.until("lost", |s| !s.connected).await;
+    line.send_replace(Line::Open);
+    outbox.add_all(2..=2);
+    let came = [number(&next(&mut rx).await), number(&next(&mut rx).await)];
+    outbox.stuck.send_replace(false);
+    rig.until("marked", |s| s.acked_total == 2).await;
+    rig.end().await;
+    assert_eq!((came, rx.try_recv().ok()), ([1, 2], None));
+    assert_eq!((outbox.left(), &*outbox.delivered.lock().unwrap()), (0, &vec![1, 2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_full_outbox_dropped_are_not_sent_though_they_were_read_ahead() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
+    let (url, line) = line_to(broker.port).await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    let mut rig = deliver(MqttConfig { window: 4, ..config(url) }, outbox.clone());
+    rig.until("connected", |s| s.connected).await;
+    line.send_replace(Line::Held);
+    outbox.add_all(1..=20);
+    outbox.until_given(20).await;
+    outbox.drop_rows(&(11..=16));
+    // The store says in a message of its own what it dropped.
+    outbox.add(99, 0, &topics().event(), b"99".to_vec());
+    line.send_replace(Line::Open);
+    rig.until("all", |s| s.acked_total == 15).await;
+    rig.end().await;
+    let mut came = Vec::new();
+    while came.len() < 15 {
+        came.push(number(&next(&mut rx).await));
+    }
+    let report = came.iter().position(|id| *id == 99).unwrap();
+    assert!(report <= 4, "before all that is not in flight: {came:?}");
+    came.remove(report);
+    assert_eq!((came, rx.try_recv().ok()), ((1..=10).chain(17..=20).collect(), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_long_ago_is_read_again_before_it_is_sent() {
+    let broker = Mosquitto::open();
+    let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
+    let (url, line) = line_to(broker.port).await;
+    let outbox = Arc::new(MemoryOutbox::default());
+    let mut rig = deliver(MqttConfig { window: 4, ..config(url) }, outbox.clone());
+    rig.until("connected", |s| s.connected).await;
+    line.send_replace(Line::Held);
+    outbox.add_all(1..=10);
+    outbox.until_given(10).await;
+    let read = Instant::now();
+    outbox.turn_historical();
+    outbox.drop_rows(&(10..=10));
+    until("a slow line", async || (read.elapsed() > Duration::from_secs(6)).then_some(())).await;
+    line.send_replace(Line::Open);
+    rig.until("all", |s| s.acked_total == 9).await;
+    rig.end().await;
+    let mut came = Vec::new();
+    while came.len() < 9 {
+        let p = next(&mut rx).await;
+        let properties = p.properties.clone().unwrap().user_properties;
+        came.push((number(&p), properties.iter().any(|(key, _)| key == "historical")));
+    }
+    assert!(came.iter().map(|(id, _)| *id).eq(1..=9), "{came:?}");
+    // What was in flight has been sent as it was.
+    assert!(!came[0].1 && came[4..].iter().all(|(_, historical)| *historical), "{came:?}");
+    assert_eq!(rx.try_recv().ok(), None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_absent_at_start_is_waited_for() {
     let port = free_port();
@@ -560,6 +721,28 @@ async fn a_refused_topic_is_not_delivery_and_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_sent_after_its_wait_once_the_broker_takes_it() {
+    let acl = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
+    let mut broker = Mosquitto::start_with(free_port(), acl, |dir| {
+        std::fs::write(dir.join("acl"), "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/15BB/gate-01/alert\n")
+            .unwrap();
+    });
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add(1, 0, &topics().alert(), b"1".to_vec());
+    outbox.add(2, 1, &topics().event(), b"2".to_vec());
+    let mut rig = deliver(config(broker.url()), outbox.clone());
+    rig.until("refused", |s| s.held == 1 && s.acked_total == 1).await;
+    broker.kill();
+    rig.until("lost", |s| !s.connected).await;
+    std::fs::write(broker.dir.path().join("acl"), "topic readwrite gatewatch/#\n").unwrap();
+    broker.restart();
+    let s = rig.until("taken", |s| s.acked_total == 2 && s.held == 0 && s.reason.is_none()).await;
+    assert_eq!((s.problem, outbox.left()), (None, 0));
+    assert_eq!(*outbox.delivered.lock().unwrap(), [2, 1]);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pictures_that_are_refused_for_ever_do_not_hold_up_the_messages() {
     // With none queued at all it drops a client that it refuses something while more is under way.
     let acl = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
@@ -683,6 +866,52 @@ async fn a_status_that_is_refused_holds_nothing_up() {
     outbox.add(999, 0, &topics().alert(), b"999".to_vec());
     let s = rig.until("a new one", |s| s.acked_total == 201).await;
     assert_eq!((s.connects_total, outbox.left()), (connects, 0));
+    rig.end().await;
+}
+
+/// A status, long before the next one would be due.
+async fn at_once(heard: &mut mpsc::UnboundedReceiver<Publish>) -> Publish {
+    let soon = tokio::time::timeout(Duration::from_secs(20), heard.recv());
+    soon.await.expect("at once, not in a minute").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_was_not_answered_comes_at_once_on_the_next_connection() {
+    let broker = Mosquitto::open();
+    let (_c, mut heard) = listener(&broker.url(), "desk", &topics().status()).await;
+    let (url, line) = line_to(broker.port).await;
+    let (said, status_rx) = watch::channel(None);
+    let mut rig = deliver_saying(config(url), Arc::default(), status_rx);
+    rig.until("connected", |s| s.connected).await;
+    line.send_replace(Line::Held);
+    said.send_replace(Some(status()));
+    at_once(&mut heard).await;
+    line.send_replace(Line::Cut);
+    rig.until("lost", |s| !s.connected).await;
+    line.send_replace(Line::Open);
+    at_once(&mut heard).await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_was_refused_is_tried_at_once_on_the_next_connection() {
+    let acl = "allow_anonymous true\nacl_file DIR/acl\nmax_queued_messages 1000";
+    let mut broker = Mosquitto::start_with(free_port(), acl, |dir| {
+        std::fs::write(dir.join("acl"), "topic readwrite gatewatch/#\ntopic deny gatewatch/v1/15BB/gate-01/status\n")
+            .unwrap();
+    });
+    let outbox = Arc::new(MemoryOutbox::default());
+    outbox.add_all(1..=1);
+    let (_said, status_rx) = watch::channel(Some(status()));
+    let mut rig = deliver_saying(config(broker.url()), outbox, status_rx);
+    // It is sent after the status, and answered after it.
+    rig.until("a message", |s| s.acked_total == 1).await;
+    broker.kill();
+    rig.until("lost", |s| !s.connected).await;
+    std::fs::write(broker.dir.path().join("acl"), "topic readwrite gatewatch/#\n").unwrap();
+    broker.restart();
+    let (_c, mut heard) = listener(&broker.url(), "desk", &topics().status()).await;
+    at_once(&mut heard).await;
     rig.end().await;
 }
 

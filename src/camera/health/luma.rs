@@ -38,10 +38,13 @@ pub fn fingerprint(frame: &Frame) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// [`Luma::light`] alone, which takes a fraction of the time.
+/// [`Luma::light`] alone, which takes a fraction of the time, in place of what `out` held. Whether the frame could be read:
+/// else `out` is as it was.
 #[must_use]
-pub fn light(frame: &Frame) -> Option<Vec<f32>> {
-    View::of(frame).map(|view| view.light())
+pub fn light_of(frame: &Frame, out: &mut Vec<f32>) -> bool {
+    let Some(view) = View::of(frame) else { return false };
+    view.light(out);
+    true
 }
 
 /// What one tile says of its edges.
@@ -67,7 +70,9 @@ impl Luma {
     #[must_use]
     pub fn of(frame: &Frame) -> Option<Self> {
         let view = View::of(frame)?;
-        Some(Self { light: view.light(), tiles: view.tiles() })
+        let mut light = Vec::with_capacity(WIDTH * HEIGHT);
+        view.light(&mut light);
+        Some(Self { light, tiles: view.tiles() })
     }
 
     /// Mean level.
@@ -133,9 +138,9 @@ impl<'a> View<'a> {
         std::array::from_fn(|k| (start + (2 * k + 1) * (end - start) / (2 * TAPS)).min(len - 1))
     }
 
-    fn light(&self) -> Vec<f32> {
-        let columns: Vec<[usize; TAPS]> = (0..WIDTH).map(|x| Self::taps(x, WIDTH, self.w)).collect();
-        let mut out = Vec::with_capacity(WIDTH * HEIGHT);
+    fn light(&self, out: &mut Vec<f32>) {
+        let columns: [[usize; TAPS]; WIDTH] = std::array::from_fn(|x| Self::taps(x, WIDTH, self.w));
+        out.clear();
         for y in 0..HEIGHT {
             let rows = Self::taps(y, HEIGHT, self.h).map(|row| &self.plane[row * self.stride..][..self.w]);
             out.extend(columns.iter().map(|c| {
@@ -143,7 +148,6 @@ impl<'a> View<'a> {
                 self.level(sum, TAPS * TAPS)
             }));
         }
-        out
     }
 
     fn tiles(&self) -> Vec<Tile> {
@@ -265,5 +269,12 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(Luma::of(&frame(1920, 1080, Arc::new(Short))), None);
+        let mut light = vec![7.0];
+        assert!(!light_of(&frame(1920, 1080, Arc::new(Short)), &mut light) && light == [7.0]);
+        assert!(light_of(&frame(64, 36, Arc::new(OwnedI420::filled(64, 36, 235, 128, 128))), &mut light));
+        assert!(
+            light.len() == WIDTH * HEIGHT && light.iter().all(|level| *level == 255.0),
+            "in place of what was there"
+        );
     }
 }

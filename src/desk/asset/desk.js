@@ -116,6 +116,8 @@ function show(change) {
     else if (more) refresh();
   } else {
     place(card);
+    // What has no room may be open still: with the list taken anew the page says how many of those there are.
+    if (list.children.length > 300) later();
     while (list.children.length > 300) list.lastElementChild.remove();
     card.classList.add("fresh");
     setTimeout(() => card.classList.remove("fresh"), 8000);
@@ -173,6 +175,7 @@ async function refresh() {
     list.replaceChildren(...made.children);
     list.dataset.stream = made.dataset.stream;
     document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;
+    document.getElementById("older").replaceWith(fresh.getElementById("older"));
     lamp(fresh.getElementById("broker").hidden);
     if (id) document.getElementById(id)?.focus();
     tick();

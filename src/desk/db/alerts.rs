@@ -1,6 +1,6 @@
 //! Alerts and their history as rows. What a step makes of an alert is in `desk/alert.rs`.
 
-use super::{Db, DbError, Query, Scope, Tx, all_words, patterns};
+use super::{Db, DbError, Query, Scope, Tx, WORDS, all_words, patterns};
 use crate::desk::alert::{Core, Entry, State};
 
 /// An alert.
@@ -81,6 +81,8 @@ pub(crate) struct Wanted {
     pub words: String,
     /// Only one rule; empty = all.
     pub rule: String,
+    /// Only those that a list has after the alert of this time and id.
+    pub after: Option<(i64, String)>,
     /// At most.
     pub limit: i64,
 }
@@ -112,6 +114,20 @@ pub(super) fn bind(q: Query, a: &AlertRow) -> Query {
 const SEARCHED: &str =
     "(alert.search || ' ' || COALESCE((SELECT o.search FROM office o WHERE o.code = alert.office), ''))";
 
+/// The condition that an alert is wanted. A scope and a [`Wanted`] are bound first, in the order of the parameters; words of a search
+/// from the ninth on. The same for an open page: `web/stream.rs`.
+fn wanted() -> String {
+    format!(
+        "($1 = '*' OR $1 LIKE '%,' || office || ',%')
+         AND ($2 = 'all' OR ($2 = 'open' AND state <> 'closed') OR ($2 = 'closed' AND state = 'closed')
+              OR ($2 = 'escalated' AND state <> 'closed' AND escalated_ms IS NOT NULL)
+              OR ($2 = 'new' AND state = 'new') OR ($2 = 'unseen' AND state = 'unseen'))
+         AND severity >= $3 AND ($4 = '' OR office = $4) AND ($5 = '' OR duty_day = $5) AND ($6 = '' OR rule = $6)
+         AND ($7 < 0 OR at_ms < $7 OR (at_ms = $7 AND id < $8)) AND {}",
+        all_words(SEARCHED, 9)
+    )
+}
+
 /// What is known of an alert beside its own columns.
 const PICTURED: &str =
     "CAST(CASE WHEN EXISTS (SELECT 1 FROM picture p WHERE p.event_id = alert.id AND p.sha256 = alert.picture)
@@ -129,19 +145,23 @@ impl Db {
 
     /// Newest first.
     pub(crate) async fn alerts(&self, scope: &Scope, w: &Wanted) -> Result<Vec<AlertRow>, DbError> {
-        let rest = format!(
-            "WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%')
-             AND ($2 = 'all' OR ($2 = 'open' AND state <> 'closed') OR ($2 = 'closed' AND state = 'closed')
-                  OR ($2 = 'escalated' AND state <> 'closed' AND escalated_ms IS NOT NULL)
-                  OR ($2 = 'new' AND state = 'new') OR ($2 = 'unseen' AND state = 'unseen'))
-             AND severity >= $3 AND ($4 = '' OR office = $4) AND ($5 = '' OR duty_day = $5) AND ($6 = '' OR rule = $6)
-             AND {} ORDER BY at_ms DESC, id DESC LIMIT $7",
-            all_words(SEARCHED, 8)
-        );
+        let rest = format!("WHERE {} ORDER BY at_ms DESC, id DESC LIMIT ${}", wanted(), 9 + WORDS);
+        let (at_ms, id) = w.after.as_ref().map_or((-1, ""), |(at_ms, id)| (*at_ms, id.as_str()));
         let query = sqlx::query_as(select(&rest)).bind(&scope.0).bind(&w.view).bind(w.severity).bind(&w.office);
-        let query = query.bind(&w.duty_day).bind(&w.rule).bind(w.limit);
+        let query = query.bind(&w.duty_day).bind(&w.rule).bind(at_ms).bind(id);
         let query = patterns(&w.words).into_iter().fold(query, |query, pattern| query.bind(pattern));
-        Ok(query.fetch_all(&self.pool).await?)
+        Ok(query.bind(w.limit).fetch_all(&self.pool).await?)
+    }
+
+    /// How many alerts are wanted, whatever the limit.
+    pub(crate) async fn alerts_wanted(&self, scope: &Scope, w: &Wanted) -> Result<i64, DbError> {
+        // Only texts of this file are put together.
+        let select = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM alert WHERE {}", wanted()));
+        let (at_ms, id) = w.after.as_ref().map_or((-1, ""), |(at_ms, id)| (*at_ms, id.as_str()));
+        let query = sqlx::query_scalar(select).bind(&scope.0).bind(&w.view).bind(w.severity).bind(&w.office);
+        let query = query.bind(&w.duty_day).bind(&w.rule).bind(at_ms).bind(id);
+        let query = patterns(&w.words).into_iter().fold(query, |query, pattern| query.bind(pattern));
+        Ok(query.fetch_one(&self.pool).await?)
     }
 
     /// Alerts of a box about a time, `from <= t < to`, oldest first.

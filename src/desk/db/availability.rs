@@ -1,6 +1,6 @@
 //! How much of each duty day cameras were analysed, as rows. What is noted when: `desk/availability.rs`.
 
-use super::alert_figures::Counted;
+use super::alert_figures::{Counted, counted};
 use super::{Db, DbError, Tx};
 
 /// A camera of a box that is there, as it stands now.
@@ -12,7 +12,7 @@ pub(crate) struct Standing {
     pub camera: String,
     /// State of the camera, as published.
     pub body: String,
-    /// When that came.
+    /// When its box said so last.
     pub seen_ms: i64,
 }
 
@@ -49,12 +49,12 @@ impl Db {
 
     /// By camera, of the offices and duty days that are counted.
     pub(crate) async fn camera_shares(&self, c: &Counted<'_>) -> Result<Vec<CameraShare>, DbError> {
-        let select =
+        // Only texts of this folder are put together.
+        let select = sqlx::AssertSqlSafe(format!(
             "SELECT office, box, camera, CAST(SUM(hours) AS BIGINT) AS hours, CAST(SUM(permille) AS BIGINT) AS permille
-                      FROM camera_day
-                      WHERE ($1 = '*' OR $1 LIKE '%,' || office || ',%') AND ($2 = '' OR office = $2)
-                        AND duty_day >= $3 AND duty_day < $4
-                      GROUP BY office, box, camera ORDER BY office, box, camera";
+             FROM camera_day WHERE {} GROUP BY office, box, camera ORDER BY office, box, camera",
+            counted("camera_day")
+        ));
         let query = sqlx::query_as(select).bind(&c.scope.0).bind(c.office).bind(c.from).bind(c.to);
         Ok(query.fetch_all(&self.pool).await?)
     }

@@ -43,11 +43,13 @@ impl Db {
         Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
     }
 
-    /// Stops that stand and boxes of their offices that were never told: tip, measure, box.
+    /// Stops that stand and boxes in use of their offices that do not know them: tip, measure, box. Those were never told, or have
+    /// another store than the one that answered: another box stands in the place of that one.
     pub(crate) async fn untold_stops(&self) -> Result<Vec<(String, String, String)>, DbError> {
         let select = "SELECT m.tip_id, m.id, b.id FROM tip_measure m JOIN tip t ON t.id = m.tip_id JOIN box b ON b.office = t.office
-                      WHERE m.action = 'stop' AND m.done_ms IS NULL AND NOT EXISTS (SELECT 1 FROM box_order o
-                        WHERE o.tip_id = m.tip_id AND o.kind = 'stop' AND o.about = 'S-' || m.id AND o.box = b.id)";
+                      WHERE m.action = 'stop' AND m.done_ms IS NULL AND b.gone_ms IS NULL AND NOT EXISTS (SELECT 1 FROM box_order o
+                        WHERE o.tip_id = m.tip_id AND o.kind = 'stop' AND o.about = 'S-' || m.id AND o.box = b.id
+                          AND (o.answered_ms IS NULL OR b.epoch IS NULL OR COALESCE(o.epoch, -1) = b.epoch))";
         Ok(sqlx::query_as(select).fetch_all(&self.pool).await?)
     }
 }

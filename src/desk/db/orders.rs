@@ -1,4 +1,5 @@
-//! Orders to boxes as rows: what was asked about an alert, a tip, or a camera and a time, and the box's answer.
+//! Orders to boxes as rows: what was asked about an alert, a tip, or a camera and a time, and the box's answer. Each row knows which
+//! store of the box was asked last, or answered: another box in its place knows nothing of it.
 
 use super::{Db, DbError, Scope, Tx};
 
@@ -30,6 +31,9 @@ pub(crate) struct OrderRow {
 
 const COLUMNS: &str = "id, kind, alert_id, tip_id, office, box, about, note, account, at_ms, topic, body, asked_ms, answered_ms, ok, answer";
 
+/// Which store the box of an order has now.
+const EPOCH: &str = "(SELECT b.epoch FROM box b WHERE b.office = box_order.office AND b.id = box_order.box)";
+
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM box_order {rest}"))
@@ -56,10 +60,13 @@ impl Db {
     }
 
     /// Orders whose last word has not come, whose box is there, and that were last asked before `asked_before`: the older
-    /// an order was then, the earlier that must have been, by a tenth of its age.
+    /// an order was then, the earlier that must have been, by a tenth of its age. A box with another store than the one that was asked
+    /// is asked at once.
     pub(crate) async fn orders_due(&self, asked_before: i64) -> Result<Vec<OrderRow>, DbError> {
-        let rest = "WHERE answered_ms IS NULL AND asked_ms + (asked_ms - at_ms) / 10 <= $1
-                    AND EXISTS (SELECT 1 FROM box b WHERE b.office = box_order.office AND b.id = box_order.box AND b.online = 1)
+        let rest = "WHERE answered_ms IS NULL
+                    AND EXISTS (SELECT 1 FROM box b WHERE b.office = box_order.office AND b.id = box_order.box AND b.online = 1
+                      AND (box_order.asked_ms + (box_order.asked_ms - box_order.at_ms) / 10 <= $1
+                           OR COALESCE(box_order.epoch, -1) <> b.epoch))
                     ORDER BY asked_ms LIMIT 50";
         Ok(sqlx::query_as(select(rest)).bind(asked_before).fetch_all(&self.pool).await?)
     }
@@ -91,7 +98,8 @@ impl Tx {
     pub(crate) async fn add_order(&mut self, o: &OrderRow) -> Result<(), DbError> {
         // Only texts of this file are put together.
         let insert = sqlx::AssertSqlSafe(format!(
-            "INSERT INTO box_order ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+            "INSERT INTO box_order ({COLUMNS}, epoch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+               (SELECT b.epoch FROM box b WHERE b.office = $5 AND b.id = $6))"
         ));
         let q = sqlx::query(insert)
             .bind(&o.id)
@@ -107,7 +115,8 @@ impl Tx {
     }
 
     pub(crate) async fn order_asked(&mut self, id: &str, now_ms: i64) -> Result<(), DbError> {
-        let update = "UPDATE box_order SET asked_ms = $2 WHERE id = $1";
+        // Only texts of this file are put together.
+        let update = sqlx::AssertSqlSafe(format!("UPDATE box_order SET asked_ms = $2, epoch = {EPOCH} WHERE id = $1"));
         sqlx::query(update).bind(id).bind(now_ms).execute(&mut **self).await?;
         Ok(())
     }
@@ -121,9 +130,11 @@ impl Tx {
         ok: bool,
         answer: &str,
     ) -> Result<Option<String>, DbError> {
-        let update = "UPDATE box_order SET answered_ms = $2, ok = $3, answer = $4
-                      WHERE id = $1 AND answered_ms IS NULL AND (ok IS NULL OR ($3 = 1 AND answer <> $4))
-                      RETURNING alert_id";
+        // Only texts of this file are put together.
+        let update = sqlx::AssertSqlSafe(format!(
+            "UPDATE box_order SET answered_ms = $2, ok = $3, answer = $4, epoch = {EPOCH}
+             WHERE id = $1 AND answered_ms IS NULL AND (ok IS NULL OR ($3 = 1 AND answer <> $4)) RETURNING alert_id"
+        ));
         let query = sqlx::query_scalar(update).bind(id).bind(last_ms).bind(i64::from(ok)).bind(answer);
         let found: Option<Option<String>> = query.fetch_optional(&mut **self).await?;
         Ok(found.flatten())

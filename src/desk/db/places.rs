@@ -1,7 +1,10 @@
 //! Offices, boxes and cameras as rows: names from the configuration, states as the boxes publish them.
 
+use serde_json::Value;
+
 use super::{Db, DbError, Scope, Tx, indexed};
 use crate::desk::config::OfficeConfig;
+use crate::desk::message::parsed;
 
 /// A box.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -28,7 +31,17 @@ impl BoxRow {
     /// Since when it is not there, also where the broker has not noticed; of one that is out of use nobody asks.
     pub(crate) fn is_away_since(&self) -> Option<i64> {
         let offline = (self.online == 0).then_some(self.changed_ms);
-        offline.or(self.away_ms).filter(|_| self.gone_ms.is_none())
+        offline.or(self.away_ms).filter(|_| self.is_used())
+    }
+
+    /// Whether anybody waits for it: its state was not taken from the broker.
+    pub(crate) fn is_used(&self) -> bool {
+        self.gone_ms.is_none()
+    }
+
+    /// In use, and not away.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_used() && self.is_away_since().is_none()
     }
 }
 
@@ -40,6 +53,7 @@ pub(crate) struct CameraRow {
     pub box_id: String,
     pub id: String,
     pub body: String,
+    /// When its box said so last; 0 = only what lay at the broker was ever heard.
     pub seen_ms: i64,
 }
 
@@ -98,10 +112,12 @@ impl Db {
 }
 
 impl Tx {
-    /// Ids of the boxes of an office.
-    pub(crate) async fn boxes_of(&mut self, office: &str) -> Result<Vec<String>, DbError> {
-        let select = "SELECT id FROM box WHERE office = $1 ORDER BY id";
-        Ok(sqlx::query_scalar(select).bind(office).fetch_all(&mut **self).await?)
+    /// Ids of the boxes of an office that must hear of a stop of goods: those in use, and those that were told of it before, so that
+    /// none that comes back into use still knows its beginning alone.
+    pub(crate) async fn boxes_of(&mut self, office: &str, stop: &str) -> Result<Vec<String>, DbError> {
+        let select = "SELECT b.id FROM box b WHERE b.office = $1 AND (b.gone_ms IS NULL OR EXISTS (SELECT 1 FROM box_order o
+                        WHERE o.office = b.office AND o.box = b.id AND o.kind = 'stop' AND o.about = $2)) ORDER BY b.id";
+        Ok(sqlx::query_scalar(select).bind(office).bind(stop).fetch_all(&mut **self).await?)
     }
 
     /// Takes the names of the configuration.
@@ -117,23 +133,22 @@ impl Tx {
         Ok(())
     }
 
-    /// Online or not; `true` when that is a change.
-    /// What its state said at `at`, unless a newer one is known: another worker may be behind. One of after `now` is of a clock that
-    /// was set back since.
+    /// What its state said, which came at `at`, unless a newer one is known: another worker may be behind. One of after `now` is of a
+    /// clock that was set back since. `since`: when that became so, which is not before it was last otherwise.
     pub(crate) async fn box_online(
         &mut self,
         office: &str,
         box_id: &str,
         online: bool,
-        at: i64,
+        (since, at): (i64, i64),
         now: i64,
     ) -> Result<(), DbError> {
-        let update =
-            "UPDATE box SET online = $3, changed_ms = CASE WHEN online = $3 THEN changed_ms ELSE $4 END, gone_ms = NULL
+        let update = "UPDATE box SET online = $3, gone_ms = NULL, changed_ms =
+                        CASE WHEN online <> $3 AND ($6 > changed_ms OR changed_ms > $5) THEN $6 ELSE changed_ms END
                       WHERE office = $1 AND id = $2 AND (online <> $3 OR gone_ms IS NOT NULL)
                         AND (changed_ms <= $4 OR changed_ms > $5)";
         let query = sqlx::query(update).bind(office).bind(box_id).bind(i64::from(online)).bind(at).bind(now);
-        query.execute(&mut **self).await?;
+        query.bind(since).execute(&mut **self).await?;
         Ok(())
     }
 
@@ -146,9 +161,11 @@ impl Tx {
         Ok(())
     }
 
+    /// What it said when it connected, and by that which store it has.
     pub(crate) async fn box_birth(&mut self, office: &str, box_id: &str, birth: &str) -> Result<(), DbError> {
-        let update = "UPDATE box SET birth = $3 WHERE office = $1 AND id = $2";
-        sqlx::query(update).bind(office).bind(box_id).bind(birth).execute(&mut **self).await?;
+        let epoch = parsed(birth).get("epoch").and_then(Value::as_i64);
+        let update = "UPDATE box SET birth = $3, epoch = COALESCE($4, epoch) WHERE office = $1 AND id = $2";
+        sqlx::query(update).bind(office).bind(box_id).bind(birth).bind(epoch).execute(&mut **self).await?;
         Ok(())
     }
 
@@ -177,17 +194,19 @@ impl Tx {
         Ok(())
     }
 
+    /// State of a camera. `heard_ms`: when its box said it; `None` = it lay at the broker, of when nobody knows.
     pub(crate) async fn camera_state(
         &mut self,
         office: &str,
         box_id: &str,
         camera: &str,
         body: &str,
-        now_ms: i64,
+        heard_ms: Option<i64>,
     ) -> Result<(), DbError> {
         let upsert = "INSERT INTO camera (office, box, id, body, seen_ms) VALUES ($1, $2, $3, $4, $5)
-                      ON CONFLICT (office, box, id) DO UPDATE SET body = excluded.body, seen_ms = excluded.seen_ms";
-        let query = sqlx::query(upsert).bind(office).bind(box_id).bind(camera).bind(body).bind(now_ms);
+                      ON CONFLICT (office, box, id) DO UPDATE SET body = excluded.body,
+                        seen_ms = CASE WHEN excluded.seen_ms > 0 THEN excluded.seen_ms ELSE camera.seen_ms END";
+        let query = sqlx::query(upsert).bind(office).bind(box_id).bind(camera).bind(body).bind(heard_ms.unwrap_or(0));
         query.execute(&mut **self).await?;
         Ok(())
     }

@@ -29,7 +29,6 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
         row = duty::alert_step(&ctx.room, &ctx.user, &id, &Step::Look, None).await.or_problem(&ctx)?;
     }
     super::audit::viewed_of(&ctx, &row.office, "alert.view", &id, "").await.or_problem(&ctx)?;
-    super::assets::note_shown(&ctx);
     let db = &ctx.room.db;
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let history = db.alert_history(&id).await.or_problem(&ctx)?;

@@ -17,6 +17,8 @@ use crate::desk::message::text;
 
 /// Alerts on one page.
 const LIMIT: i64 = 150;
+/// From this severity on an open alert is found however old it is.
+const SERIOUS: i64 = 3;
 /// Alerts of one place and rule within this are one card, milliseconds.
 const TOGETHER_MS: i64 = 30 * 60_000;
 /// What may be looked at.
@@ -33,8 +35,19 @@ pub(crate) fn wanted(query: &HashMap<String, String>) -> Wanted {
         duty_day: get("day"),
         words: get("q").chars().take(100).collect(),
         rule: get("rule"),
+        after: get("after").split_once(' ').and_then(|(at_ms, id)| Some((at_ms.parse().ok()?, id.to_owned()))),
         limit: LIMIT,
     }
+}
+
+/// Open alerts from Serious up that a list has no room for, as an outage that lasts for days: how they are asked for; `None` where it
+/// shows all, or what is done.
+fn older(w: &Wanted, rows: &[AlertRow]) -> Option<Wanted> {
+    let cut = i64::try_from(rows.len()) == Ok(w.limit);
+    let last = rows.last().filter(|_| cut && w.view != "closed")?;
+    let view = if w.view == "all" { "open" } else { w.view.as_str() };
+    let after = Some((last.at_ms, last.id.clone()));
+    Some(Wanted { view: view.to_owned(), severity: w.severity.max(SERIOUS), after, ..w.clone() })
 }
 
 /// The page.
@@ -48,6 +61,11 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
     super::assets::note_shown(&ctx);
     let cut = i64::try_from(rows.len()) == Ok(LIMIT);
+    let older = older(&wanted, &rows);
+    let hidden = match &older {
+        Some(older) => ctx.room.db.alerts_wanted(&ctx.user.scope, older).await.or_problem(&ctx)?,
+        None => 0,
+    };
     let single = query.get("similar").is_some_and(|s| s == "show");
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))
@@ -56,6 +74,12 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         }
         p.hint { (ctx.t("alerts.keys")) }
         @if cut { p.up { (ctx.t("alerts.limit")) } }
+        @if wanted.after.is_some() { p.up { a href={ "/alerts?" (address(&Wanted { after: None, ..wanted.clone() })) } { (ctx.t("alerts.newest")) } } }
+        p #older .up hidden[hidden == 0] {
+            @if let Some(older) = older.as_ref().filter(|_| hidden > 0) {
+                a href={ "/alerts?" (address(older)) } { (parts::grouped(hidden)) " " (ctx.t("alerts.older")) }
+            }
+        }
         p #say .unseen aria-live="assertive" {}
         section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
             @for (row, similar) in &grouped(rows, single) { (card(&ctx, &offices, row, *similar, true)) }
@@ -73,6 +97,7 @@ pub(crate) fn units(ctx: &Ctx) -> String {
 
 /// The filters as in an address.
 fn address(w: &Wanted) -> String {
+    let after = w.after.as_ref().map(|(at_ms, id)| format!("{at_ms} {id}")).unwrap_or_default();
     let pairs = [
         ("view", w.view.as_str()),
         ("severity", &w.severity.to_string()),
@@ -80,6 +105,7 @@ fn address(w: &Wanted) -> String {
         ("day", &w.duty_day),
         ("q", &w.words),
         ("rule", &w.rule),
+        ("after", &after),
     ]
     .map(|(k, v)| format!("{k}={}", escaped(v)));
     pairs.join("&")
@@ -177,7 +203,7 @@ fn thumbnail(ctx: &Ctx, row: &AlertRow) -> Markup {
     html! {
         a.thumb href={ "/alerts/" (row.id) } tabindex="-1" aria-hidden="true" {
             @match (here, &row.picture) {
-                (Some(sha), _) => img src={ "/pictures/" (row.id) "/" (sha) } alt="" loading="lazy" width="320" height="180";,
+                (Some(sha), _) => img src={ "/pictures/" (row.id) "/" (sha) "?list" } alt="" loading="lazy" width="320" height="180";,
                 (None, Some(_)) => span { (ctx.t("picture.waiting")) },
                 (None, None) => span { (ctx.t("picture.none")) },
             }
@@ -269,6 +295,45 @@ pub(crate) fn escalate_form(ctx: &Ctx, id: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_open_and_grave_is_found_behind_however_many_newer_ones() {
+        use super::super::tests::{room, sign_in_as};
+        use crate::desk::access::Role;
+        use tower::ServiceExt;
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        sign_in_as(&room, Role::Officer, "an", 0).await;
+        let mut tx = room.db.write().await.unwrap();
+        // Two old ones of the same moment, a harmless one between, and a page full of newer ones.
+        let old =
+            [("OLD-1", 3, 5), ("OLD-2", 3, 5), ("OLD-3", 2, 6)].map(|(id, severity, at)| (id.to_owned(), severity, at));
+        let new = (0..LIMIT).map(|n| (format!("NEW-{n}"), 2, 1000 + n));
+        for (id, severity, at_ms) in old.into_iter().chain(new) {
+            let body = crate::desk::message::tests::body(&id, 1, 1, severity);
+            let m = crate::desk::message::read(body.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+            let row = crate::desk::message::alert(&m, &room.zone, m.at_ms, 60_000);
+            tx.add_alert(&AlertRow { at_ms, group_key: id, ..row }).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let get = async |address: &str| {
+            let request = axum::http::Request::builder().uri(address).header("cookie", "gw-session=an");
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            let answer = super::super::router(room.clone()).oneshot(request).await.unwrap();
+            let bytes = axum::body::to_bytes(answer.into_body(), 1 << 22).await.unwrap();
+            String::from_utf8(bytes.to_vec()).unwrap()
+        };
+        let newest = get("/alerts").await;
+        assert!(!newest.contains("a-OLD-1") && newest.contains("2 cảnh báo chưa xong từ mức Nghiêm trọng"), "{newest}");
+        let link = newest.split("id=\"older\"").nth(1).unwrap().split("href=\"").nth(1).unwrap();
+        let link = link.split('"').next().unwrap().replace("&amp;", "&");
+        let older = get(&link).await;
+        assert!(older.contains("a-OLD-1") && older.contains("a-OLD-2"), "{older}");
+        assert!(!older.contains("a-OLD-3") && !older.contains("a-NEW-0") && older.contains("về danh sách mới nhất"));
+        let behind = Wanted { after: Some((5, "OLD-2".into())), ..wanted(&HashMap::new()) };
+        let rows = room.db.alerts(&crate::desk::db::Scope::all(), &behind).await.unwrap();
+        assert_eq!(rows.iter().map(|a| a.id.as_str()).collect::<Vec<_>>(), ["OLD-1"]);
+    }
 
     #[test]
     fn a_card_stands_for_others_of_its_situation_that_are_no_graver() {

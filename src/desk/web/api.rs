@@ -111,7 +111,7 @@ pub(crate) async fn boxes(Extension(ctx): Extension<Ctx>) -> Answer<Json<Value>>
             let holes = missing.iter().find(|m| m.office == b.office && m.box_id == b.id);
             let chain = chains.iter().find(|c| c.office == b.office && c.box_id == b.id);
             json!({
-                "office": b.office, "id": b.id, "online": b.online != 0, "changed_ms": b.changed_ms, "seen_ms": b.seen_ms,
+                "office": b.office, "id": b.id, "online": b.is_there(), "changed_ms": b.changed_ms, "seen_ms": b.seen_ms,
                 "status": b.status.as_deref().map(parsed), "status_ms": b.status_ms, "clock_ms": b.clock_ms,
                 "cameras": its.collect::<Vec<_>>(), "missing": holes.map_or(0, |m| m.waiting), "lost": holes.map_or(0, |m| m.lost),
                 "chain": chain.map(|c| json!({"epoch": c.epoch, "n": c.n, "sha256": c.sha256, "at_ms": c.at_ms, "key": c.signer,

@@ -1,7 +1,9 @@
 //! Styles, script and icon from the binary; pictures of events from the folder of the desk.
 
+use std::collections::HashMap;
+
 use axum::Extension;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -19,20 +21,21 @@ pub(crate) async fn asset(Path(name): Path<String>) -> Response {
     ([(header::CONTENT_TYPE, found.0), (header::CACHE_CONTROL, "no-cache")], found.1).into_response()
 }
 
-/// What the audit remembers of somebody who was shown alerts.
+/// What the audit remembers of somebody who was shown a list of alerts.
 const SHOWN: &str = "alerts shown";
 
-/// Alerts are shown to somebody, and that is written down: their pictures belong to it.
+/// A list of alerts is shown to somebody, and that is written down: the small pictures on its cards belong to it.
 pub(crate) fn note_shown(ctx: &Ctx) {
     ctx.room.watched.note(&ctx.user.name, SHOWN);
 }
 
-/// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all. Its address has its
-/// digest, so nobody has it but from a page that showed it, which is in the audit, or from somebody else: it is a look of its own
-/// where its reader was shown no alerts for a while.
+/// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all. Who looks at it is
+/// written down, once in a while; but as a part of a list (`list`) only where he was shown none. A browser keeps it no longer than that
+/// holds, so that who looks again later asks again.
 pub(crate) async fn picture(
     Extension(ctx): Extension<Ctx>,
     Path((event, sha256)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Answer<Response> {
     let alert = ctx.room.db.alert(&event).await.or_problem(&ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
     let alert = alert.or_problem(&ctx)?;
@@ -42,9 +45,11 @@ pub(crate) async fn picture(
     let named = newest || ctx.room.db.names_picture(&event, &sha256).await.or_problem(&ctx)?;
     named.then_some(()).or_problem(&ctx)?;
     let file = tokio::fs::read(pictures::path(&ctx.room.config.desk.dir, &sha256)).await.ok().or_problem(&ctx)?;
-    if !ctx.room.watched.knows(&ctx.user.name, SHOWN) {
+    let in_list = query.contains_key("list");
+    if !(in_list && ctx.room.watched.knows(&ctx.user.name, SHOWN)) {
         super::audit::watched_of(&ctx, &alert.office, "picture.view", &event, &sha256).await.or_problem(&ctx)?;
     }
-    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=86400, immutable")];
+    let kept = if in_list { "private, max-age=86400, immutable" } else { "private, max-age=600, immutable" };
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, kept)];
     Ok((headers, file).into_response())
 }

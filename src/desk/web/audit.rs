@@ -148,11 +148,23 @@ mod tests {
             get("an", &picture).await;
         }
         assert_eq!(did(&room, "an").await, [format!("picture.view E1 {}", picture.rsplit('/').next().unwrap())]);
-        // With a list that shows it, and a page that stays open.
-        for path in ["/alerts?q=xe", &picture, "/alerts/stream?q=xe", "/alerts/stream?q=xe"] {
+        // With a list whose cards show it, small; and a page that stays open.
+        let small = format!("{picture}?list");
+        for path in ["/alerts?q=xe", &small, "/alerts/stream?q=xe", "/alerts/stream?q=xe"] {
             get("binh", path).await;
         }
         assert_eq!(did(&room, "binh").await, ["alerts.list  xe", "alerts.watch open xe"]);
+        // By itself, or on the alert's page, it is a look of its own.
+        let look = format!("picture.view E1 {}", picture.rsplit('/').next().unwrap());
+        for path in [&*picture, "/alerts/E1", &picture] {
+            get("binh", path).await;
+        }
+        let looks = did(&room, "binh").await.into_iter().filter(|d| d.starts_with("picture")).collect::<Vec<_>>();
+        assert_eq!(looks, std::slice::from_ref(&look));
+        // A list's picture without the list.
+        sign_in_as(&room, Role::Officer, "dung", 0).await;
+        get("dung", &small).await;
+        assert_eq!(did(&room, "dung").await, [look]);
         for path in ["/alerts/E1/footage", "/tips/new?alert=E1"] {
             get("chi", path).await;
         }

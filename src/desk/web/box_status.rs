@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::page::Ctx;
-use super::parts;
+use super::parts::{self, MAX_SAID, short};
 use crate::clock::utc_now;
 use crate::desk::db::places::BoxRow;
 use crate::desk::message::{moment, text};
@@ -14,9 +14,8 @@ use crate::desk::message::{moment, text};
 const STALE_MS: i64 = 180_000;
 /// From here on a clock is wrong, as it is of a camera.
 const CLOCK_OFF_MS: i64 = 2_000;
-/// Parts and characters that are shown of what a box may send.
+/// Parts that are shown of what a box may send.
 const MAX_PARTS: usize = 50;
-const MAX_TEXT: usize = 400;
 
 /// The part of the page.
 pub(super) fn show(ctx: &Ctx, b: &BoxRow) -> Markup {
@@ -177,9 +176,10 @@ fn not_well(ctx: &Ctx, said: &Value) -> Markup {
 fn one(ctx: &Ctx, part: &Value) -> Markup {
     let level = text(part, "/level").unwrap_or_else(|| "unknown".into());
     let trouble = if level == "degraded" { Mark::Look } else { Mark::Bad };
+    let name = text(part, "/part").unwrap_or_default();
     html! {
         li {
-            (mark(trouble, &ctx.value("level", &level))) " " code { (short(&text(part, "/part").unwrap_or_default(), 80)) }
+            (mark(trouble, &ctx.value("level", &level))) " " code { (short(&name, 80)) }
             " " (said(ctx, &text(part, "/message").unwrap_or_default()))
         }
     }
@@ -187,12 +187,6 @@ fn one(ctx: &Ctx, part: &Value) -> Markup {
 
 /// The box's own sentence; what is not known here stays as it said it.
 fn said(ctx: &Ctx, sentence: &str) -> Markup {
-    // Cut first: what is made of it takes time by its length.
-    let sentence = short(sentence, MAX_TEXT);
-    let shown = parts::said(ctx, &sentence);
-    html! { span lang=[(shown == sentence).then_some("en")] { (shown) } }
-}
-
-fn short(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
+    let shown = parts::said(ctx, sentence);
+    html! { span lang=[(shown == short(sentence, MAX_SAID)).then_some("en")] { (shown) } }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::Query;
@@ -16,7 +15,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::page::{Answer, Ctx, OrProblem};
 use super::parts::Offices;
-use super::stream::{ALIVE, LIFE_MS};
+use super::stream::{ALIVE, LIFE_MS, wait_for};
 use super::tips::CALLS;
 use crate::clock::{MonoMillis, mono_now};
 use crate::desk::access::User;
@@ -96,8 +95,8 @@ pub(crate) async fn stream(
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     super::audit::watched_of(&ctx, "", "tips.watch", "", "").await.or_problem(&ctx)?;
     let newest = ctx.room.db.newest_write().await.or_problem(&ctx)?;
-    // More than there is was told by another database.
-    let seen = query.get("seen").and_then(|n| n.parse().ok()).filter(|n| *n <= newest).unwrap_or(newest);
+    // More than there is was told by another database: it says nothing of this one.
+    let seen = query.get("seen").and_then(|n| n.parse().ok()).map_or(newest, |seen: i64| seen.min(newest));
     let reader = Reader { ctx, offices, told, since: mono_now(), seen, shown: None, due: true };
     let events = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
@@ -120,8 +119,7 @@ impl Reader {
                     }
                 }
             }
-            let left = LIFE_MS - mono_now().since(self.since);
-            let wait = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            let wait = wait_for(MonoMillis(self.since.0 + LIFE_MS));
             match tokio::time::timeout(wait, self.told.recv()).await {
                 Ok(Ok(Told::Tips) | Err(RecvError::Lagged(_))) => self.due = true,
                 Ok(Ok(Told::Alert(_) | Told::Many)) => {}

@@ -44,7 +44,10 @@ struct Known {
     place: Place,
     name: String,
     masked: bool,
-    online: bool,
+    /// Its box is in use, so that somebody chooses it.
+    used: bool,
+    /// And neither offline nor silent for long.
+    there: bool,
 }
 
 impl Known {
@@ -68,7 +71,7 @@ async fn known(ctx: &Ctx) -> Result<Vec<Known>, DbError> {
         for row in rows.iter().filter(|c| c.office == b.office && c.box_id == b.id) {
             if !here.iter().any(|k| k.place.camera == row.id) {
                 let place = Place::new(&b.office, &b.id, &row.id);
-                here.push(Known { place, name: String::new(), masked: false, online: b.online != 0 });
+                here.push(Known { place, name: String::new(), masked: false, used: b.is_used(), there: b.is_there() });
             }
         }
         here.sort_by(|a, b| a.place.camera.cmp(&b.place.camera));
@@ -83,7 +86,8 @@ fn of_birth(b: &BoxRow) -> Vec<Known> {
     let masked = |c: &Value| c["areas"].as_array().into_iter().flatten().any(|a| a["kind"] == "privacy_mask");
     let one = |c: &Value| {
         let place = Place::new(&b.office, &b.id, &text(c, "/id")?);
-        Some(Known { place, name: text(c, "/name").unwrap_or_default(), masked: masked(c), online: b.online != 0 })
+        let name = text(c, "/name").unwrap_or_default();
+        Some(Known { place, name, masked: masked(c), used: b.is_used(), there: b.is_there() })
     };
     cameras.filter_map(one).collect()
 }
@@ -108,7 +112,7 @@ pub(crate) async fn choose(
     let span = asked.unwrap_or_else(|_| Span::last(10));
     let content = html! {
         @if let Err(key) = asked { p.alarm role="alert" { (ctx.t(key)) } }
-        @if cameras.is_empty() { p.hint { (ctx.t("nothing")) } } @else { (picker(&ctx, &offices, &cameras, place.as_ref(), span)) }
+        @if !cameras.iter().any(|c| c.used) { p.hint { (ctx.t("nothing")) } } @else { (picker(&ctx, &offices, &cameras, place.as_ref(), span)) }
         h2 { (ctx.t("camera.find")) }
         form.filters method="get" action="/footage" role="search" {
             label { (ctx.t("camera.find_what")) input type="search" name="q"; }
@@ -129,17 +133,19 @@ fn found(words: &str) -> Option<String> {
 }
 
 fn picker(ctx: &Ctx, offices: &Offices, cameras: &[Known], place: Option<&Place>, span: Span) -> Markup {
-    let same_box = |a: &Known, b: &Known| a.place.office == b.place.office && a.place.box_id == b.place.box_id;
+    // Of a box out of use only the camera that is shown.
+    let chosen: Vec<&Known> = cameras.iter().filter(|c| c.used || place == Some(&c.place)).collect();
+    let same_box = |a: &&Known, b: &&Known| a.place.office == b.place.office && a.place.box_id == b.place.box_id;
     let exact = span.length() % 60_000 == 0 && MINUTES.contains(&(span.length() / 60_000));
     let minutes = if exact { span.length() / 60_000 } else { 10 };
     html! {
         form.filters method="get" action="/footage" {
             label { (ctx.t("camera")) select name="camera" required {
-                @for of_box in cameras.chunk_by(same_box) {
+                @for of_box in chosen.chunk_by(same_box) {
                     optgroup label={ (offices.name(&of_box[0].place.office)) " · " (of_box[0].place.box_id) } {
                         @for c in of_box {
                             option value=(c.place) selected[place == Some(&c.place)] { (c.place.office) " " (c.place.box_id) " – " (c.words())
-                                @if !c.online { " · " (ctx.t("device.offline")) } }
+                                @if !c.there { " · " (ctx.t(if c.used { "device.offline" } else { "device.gone" })) } }
                         }
                     }
                 } } }

@@ -118,7 +118,7 @@ fn camera(ctx: &Ctx, b: &BoxRow, birth: &Value, c: &CameraRow) -> Markup {
             td.num { @if let Some(n) = number("reconnects") { (n) } @else { "–" } }
             td.num { @if let Some(ms) = number("clock_offset_ms") { (ms) " ms" } @else { "–" } }
             td.num { @if let Some(part) = watched { (format!("{:.0} %", part * 100.0)) } @else { "–" } }
-            td { (parts::time(ctx, c.seen_ms)) }
+            td { (parts::maybe_time(ctx, Some(c.seen_ms).filter(|at| *at > 0))) }
             td.wrap { (reasons.join(" · ")) }
             @if ctx.may(Need::Footage) {
                 td { a href=(Place::new(&b.office, &b.id, &c.id).address(ctx, Span::last(10))) { (ctx.t("camera.newest")) " " (parts::duration(ctx, 600_000)) } }

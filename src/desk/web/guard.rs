@@ -67,21 +67,23 @@ pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, n
     if !user.role.may(need) {
         return Problem::denied(language).into_response();
     }
-    let calls = match shows_page(&request) {
-        true => match Glance::of(&room.db, &user).await {
-            Ok(calls) => calls,
-            Err(error) => return Problem::from_db(language, &error).into_response(),
-        },
-        false => None,
-    };
+    let calls = if shows_page(&request) { glance(&room, &user).await } else { None };
     request.extensions_mut().insert(Ctx { room, user, language, calls });
     next.run(request).await
 }
 
-/// Whether a browser wants a page to show, and not a picture or a part of a video.
+/// Whether a browser wants a page to show, and not a picture or a part of a video, nor sends a form.
 fn shows_page(request: &Request) -> bool {
     let accepted = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    accepted.is_some_and(|a| a.contains("text/html"))
+    request.method() == Method::GET && accepted.is_some_and(|a| a.contains("text/html"))
+}
+
+/// Tips that call for him. A page without their number is better than none.
+async fn glance(room: &Room, user: &User) -> Option<Glance> {
+    Glance::of(&room.db, user).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, account = user.name, "it cannot be counted which tips call");
+        None
+    })
 }
 
 /// Who the session's cookie says it is.
@@ -175,6 +177,22 @@ mod tests {
         assert_eq!(address_of(&room, None, &headers), "unknown", "no proxy is declared");
         room.config.http.behind_proxy = true;
         assert_eq!(address_of(&room, None, &headers), "192.0.2.3");
+    }
+
+    #[tokio::test]
+    async fn calls_are_counted_for_pages_that_are_shown_and_no_request_fails_with_them() {
+        let asks = |method: Method, accept: &str| {
+            let request = Request::builder().method(method).uri("/tips").header(header::ACCEPT, accept);
+            shows_page(&request.body(axum::body::Body::empty()).unwrap())
+        };
+        assert!(asks(Method::GET, "text/html,application/xhtml+xml"));
+        assert!(!asks(Method::GET, "image/avif,*/*") && !asks(Method::POST, "text/html"));
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        let user = User { role: Role::Field, ..crate::desk::access::tests::user() };
+        assert!(glance(&room, &user).await.is_some());
+        room.db.close().await;
+        assert!(glance(&room, &user).await.is_none());
     }
 
     #[tokio::test]

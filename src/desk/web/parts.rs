@@ -136,10 +136,20 @@ pub(crate) fn away(ctx: &Ctx, body: &Value) -> Markup {
     }
 }
 
-/// What a box says in words: boxes speak English, their times are UTC.
+/// Characters that are shown of what a box says in words.
+pub(crate) const MAX_SAID: usize = 400;
+
+/// What a box says in words, as much of it as is shown: boxes speak English, their times are UTC.
 pub(crate) fn said(ctx: &Ctx, sentence: &str) -> String {
+    // Cut first: what is made of it takes time by its length.
+    let sentence = short(sentence, MAX_SAID);
     let time = |at: crate::clock::UtcMillis| time_text(ctx, at.0);
     if ctx.language == "en" { sentence.to_owned() } else { crate::desk::said::vietnamese(sentence, &time) }
+}
+
+/// The first characters of a text, at most so many.
+pub(crate) fn short(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// What a thing in the picture is, as the model calls it.
@@ -267,6 +277,12 @@ mod tests {
             assert_eq!(read(text), at, "{text}");
         }
         assert_eq!((read("31/02/2026 08:05"), read("02/03/2026"), read("8 giờ")), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        assert_eq!([short("đứng", 2), short("đứng", 4), short("đứng", 9), short("", 0)], ["đứ", "đứng", "đứng", ""]);
+        assert_eq!(short("đứng", 0), "");
     }
 
     #[test]

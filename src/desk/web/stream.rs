@@ -70,6 +70,11 @@ pub(crate) async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)))
 }
 
+/// How long it is until then.
+pub(super) fn wait_for(at: MonoMillis) -> Duration {
+    Duration::from_millis(u64::try_from(at.since(mono_now())).unwrap_or(0))
+}
+
 /// The page takes its list anew, a little later: much changes, on many pages.
 fn refresh() -> Event {
     Event::default().event("refresh").data("")
@@ -95,10 +100,9 @@ impl Reader {
             return Some(missed());
         }
         loop {
-            let now = mono_now();
             let ends = MonoMillis(self.since.0 + LIFE_MS);
             let until = self.counts_at.map_or(ends, |at| at.min(ends));
-            let wait = Duration::from_millis(u64::try_from(until.since(now)).unwrap_or(0));
+            let wait = wait_for(until);
             let told = tokio::select! {
                 biased;
                 there = turned(&mut self.broker) => {
@@ -172,6 +176,7 @@ fn fits(row: &AlertRow, offices: &Offices, w: &Wanted) -> bool {
         && (w.office.is_empty() || row.office == w.office)
         && (w.duty_day.is_empty() || row.duty_day == w.duty_day)
         && (w.rule.is_empty() || row.rule == w.rule)
+        && w.after.as_ref().is_none_or(|(at_ms, id)| (row.at_ms, &row.id) < (*at_ms, id))
         && finds(&format!("{} {}", row.search, offices.search(&row.office)), &w.words)
 }
 

@@ -244,7 +244,7 @@ async fn devices(room: &Arc<Room>, said: &str, ago_ms: i64, online: bool) -> Str
     let now = utc_now().0;
     let mut tx = room.db.write().await.unwrap();
     tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), None)]), now, now).await.unwrap();
-    tx.box_online("15BB", "gate-01", online, now, now).await.unwrap();
+    tx.box_online("15BB", "gate-01", online, (now, now), now).await.unwrap();
     tx.set_box_status("15BB", "gate-01", said, Some(now - ago_ms), Some(-6_250)).await.unwrap();
     tx.commit().await.unwrap();
     page(room, "/devices", "technician-0").await

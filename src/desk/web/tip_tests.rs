@@ -387,6 +387,73 @@ async fn a_stop_goes_to_every_box_of_the_office_until_it_is_lifted() {
 }
 
 #[tokio::test]
+async fn a_stop_is_told_anew_to_a_box_in_the_place_of_another_and_to_none_out_of_use() {
+    use crate::desk::{orders, tip_measures};
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let maker = maker(&room).await;
+    // A box that connects, and by which store.
+    let born = async |epoch: i64| {
+        let mut tx = room.db.write().await.unwrap();
+        tx.boxes_seen(&[("15BB", "gate-01"), ("15BB", "gate-02")].map(|b| (b, None)).into(), 0, 0).await.unwrap();
+        tx.box_birth("15BB", "gate-01", &json!({"epoch": epoch}).to_string()).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let used = async |used: bool, at: i64| {
+        let mut tx = room.db.write().await.unwrap();
+        match used {
+            true => tx.box_online("15BB", "gate-02", true, (at, at), at).await.unwrap(),
+            false => tx.box_gone("15BB", "gate-02", at).await.unwrap(),
+        }
+        tx.commit().await.unwrap();
+    };
+    born(7).await;
+    used(false, 1).await;
+    let tip = tip_in(&room, &maker, "15BB", "checking").await;
+    tip_measures::begin(&room, &maker, &tip.id, "stop", "nghi vấn").await.unwrap();
+    // Orders of each box, and how many of them are answered.
+    let told = async |box_id: &str| {
+        tip_measures::tell_new_boxes(&room).await.unwrap();
+        let all = room.db.orders_of_tip(&tip.id).await.unwrap();
+        let of_box = || all.iter().filter(|o| o.box_id == box_id);
+        (of_box().count(), of_box().filter(|o| o.answered_ms.is_some()).count())
+    };
+    let answers = async || {
+        let all = room.db.orders_of_tip(&tip.id).await.unwrap();
+        let waits = all.iter().find(|o| o.answered_ms.is_none()).unwrap();
+        let mut tx = room.db.write().await.unwrap();
+        orders::answered(&mut tx, &waits.id, &json!({"ok": true})).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let due = async || room.db.orders_due(0).await.unwrap().len();
+    assert_eq!((told("gate-01").await, told("gate-02").await), ((1, 0), (0, 0)));
+    // Another box is there before the first one answered: it is asked without waiting.
+    assert_eq!(due().await, 0);
+    born(8).await;
+    assert_eq!((told("gate-01").await, due().await), ((1, 0), 1));
+    orders::ask_again(&room).await.unwrap();
+    assert_eq!(due().await, 0);
+    answers().await;
+    assert_eq!(told("gate-01").await, (1, 1));
+    // And another one after it answered, which knows nothing of it.
+    born(9).await;
+    for _ in 0..2 {
+        assert_eq!(told("gate-01").await, (2, 1), "once");
+    }
+    answers().await;
+    for epoch in [9, 8, 9] {
+        born(epoch).await;
+        assert_eq!(told("gate-01").await, (2, 2), "both know it");
+    }
+    used(true, 5).await;
+    assert_eq!(told("gate-02").await, (1, 0), "it is in use again");
+    used(false, 9).await;
+    let measure = room.db.measures(&tip.id).await.unwrap().remove(0);
+    tip_measures::done(&room, &maker, &tip.id, &measure.id, "đã kiểm đủ").await.unwrap();
+    assert_eq!((told("gate-01").await, told("gate-02").await), ((3, 2), (2, 0)), "who was told hears of its end");
+}
+
+#[tokio::test]
 async fn a_form_that_is_sent_twice_counts_once_and_what_is_refused_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let room = room(dir.path()).await;

@@ -19,8 +19,8 @@ pub(crate) struct Bay {
     pub box_id: String,
     pub area: String,
     pub name: String,
-    /// Whether its box is there.
-    pub online: bool,
+    /// Whether its box is there: neither offline, nor silent for long, nor out of use.
+    pub there: bool,
     /// What is known of it; `None` = no vehicle was ever reported.
     pub row: Option<BayRow>,
     /// Open alerts about it: id, rule, severity.
@@ -44,7 +44,7 @@ impl Bay {
     pub(crate) fn json(&self) -> Value {
         let body = self.body();
         json!({
-            "office": self.office, "box": self.box_id, "area": self.area, "name": self.name, "box_online": self.online,
+            "office": self.office, "box": self.box_id, "area": self.area, "name": self.name, "box_online": self.there,
             "state": self.state(), "since_ms": self.row.as_ref().map(|r| r.since_ms),
             "event_id": self.row.as_ref().and_then(|r| r.event_id.clone()), "link": body.pointer("/data/link"),
             "object": body.pointer("/data/object/label"), "alerts": self.alerts.iter().map(|(id, _, _)| id).collect::<Vec<_>>(),
@@ -81,7 +81,7 @@ pub(crate) async fn load(ctx: &Ctx) -> Result<Vec<Bay>, DbError> {
                     box_id: b.id.clone(),
                     area,
                     name,
-                    online: b.online != 0,
+                    there: b.is_there(),
                     row,
                     alerts: Vec::new(),
                 });
@@ -94,7 +94,7 @@ pub(crate) async fn load(ctx: &Ctx) -> Result<Vec<Bay>, DbError> {
             box_id: r.box_id.clone(),
             area: r.area.clone(),
             name: r.name.clone(),
-            online: b.online != 0,
+            there: b.is_there(),
             row: Some(r),
             alerts: Vec::new(),
         }));
@@ -152,7 +152,7 @@ fn card(ctx: &Ctx, b: &Bay) -> Markup {
             h3 { (b.name) small { " " (b.box_id) } }
             p.line { span.state data-state=(b.state()) { (ctx.value("bay", b.state())) }
                 @if let Some(row) = &b.row { (parts::age(ctx, row.since_ms)) small.soft { (parts::time(ctx, row.since_ms)) } } }
-            @if !b.online { p.up { (ctx.t("yard.away")) } }
+            @if !b.there { p.up { (ctx.t("yard.away")) } }
             @if occupied {
                 (declarations(ctx, &body))
                 p.line.soft { (ctx.t("bay.booking")) ": " @if let Some(id) = &booking { code { (id) } } @else { (ctx.t("none")) } }

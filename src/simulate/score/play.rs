@@ -165,8 +165,8 @@ impl<'a> Player<'a> {
         let visible = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && o.rect.area() > 64.0);
         let mut found: Vec<Detection> = visible.map(|o| Detection::whole(o.label.clone(), 0.9, o.rect)).collect();
         if self.spoil.noise {
-            let seed = self.spoil.seed;
-            let doubled = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && is_doubled(o, seed));
+            let (drill, seed) = (self.drill.name, self.spoil.seed);
+            let doubled = sample.objects.iter().filter(|o| o.occluded <= HIDDEN && is_doubled(drill, o, seed));
             found.extend(doubled.map(|o| Detection::whole(o.label.clone(), 0.9, front(&o.rect))));
             let rng = &mut self.rng;
             found.retain(|_| !rng.chance(0.05));
@@ -220,10 +220,13 @@ fn ghost(rng: &mut Rng, t: f64) -> (f64, f64, Rect) {
     (from, until, Rect { x0: x, y0: y, x1: x + 50.0, y1: y + 70.0 })
 }
 
-/// Whether a vehicle is seen as two boxes, all along.
-fn is_doubled(o: &Seen, seed: u64) -> bool {
+/// Whether a vehicle is seen as two boxes, all along. Each drill numbers its things from the start: its name is a part of
+/// the draw, or the same numbers would be doubled in all.
+fn is_doubled(drill: &str, o: &Seen, seed: u64) -> bool {
     let is_vehicle = matches!(o.label.as_str(), "car" | "bus" | "truck");
-    is_vehicle && Rng(seed.wrapping_mul(0x51_7C_C1).wrapping_add(u64::from(o.id))).chance(DOUBLED)
+    let drawn = drill.bytes().map(u64::from).chain([u64::from(o.id)]);
+    let mixed = drawn.fold(seed, |mixed, next| mixed.wrapping_mul(0x51_7C_C1).wrapping_add(next));
+    is_vehicle && Rng(mixed).chance(DOUBLED)
 }
 
 /// The second box of such a vehicle: its cab.
@@ -250,4 +253,26 @@ fn message(finding: Finding) -> EventMessage {
 
 fn linker<'r>(register: &'r RegisterSnapshot, config: &'r RegisterConfig, now: UtcMillis) -> Box<Linker<'r>> {
     Box::new(move |sought| link(register, sought, now, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Point;
+
+    #[test]
+    fn one_vehicle_in_twenty_is_doubled_and_others_in_each_drill() {
+        let rect = Rect { x0: 0.0, y0: 0.0, x1: 9.0, y1: 9.0 };
+        let (foot, at) = (Point { x: 0.0, y: 0.0 }, (0.0, 0.0));
+        let car = |id: u32| Seen { id, label: "car".into(), rect, foot, at, occluded: 0.0 };
+        let doubled = |drill: &str| -> Vec<(u64, u32)> {
+            let all = (0..100).flat_map(|seed| (1..=20).map(move |id| (seed, id)));
+            all.filter(|(seed, id)| is_doubled(drill, &car(*id), *seed)).collect()
+        };
+        let (gate, bay) = (doubled("gate"), doubled("bay"));
+        let share = |n: usize| n as f32 / 2000.0;
+        assert!([&gate, &bay].iter().all(|d| (share(d.len()) - DOUBLED).abs() < 0.02), "{} {}", gate.len(), bay.len());
+        let both = gate.iter().filter(|car| bay.contains(car)).count();
+        assert!(share(both) < 0.02, "{both} of {} are doubled in both", gate.len());
+    }
 }

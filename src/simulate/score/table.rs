@@ -136,18 +136,19 @@ pub fn table(rows: &BTreeMap<RuleKind, Row>) -> String {
     );
     let mut sum = Row::default();
     for (rule, row) in rows {
-        line(&mut out, rule.as_str(), row);
+        if row.unserved > 0 && row.happened + row.reported == 0 {
+            unserved(&mut out, rule.as_str(), row);
+        } else {
+            line(&mut out, rule.as_str(), row);
+        }
         sum.add(row);
     }
     line(&mut out, "all", &sum);
     out
 }
 
+/// The figures; and beside them what has none.
 fn line(out: &mut String, name: &str, row: &Row) {
-    if row.unserved > 0 && name != "all" {
-        let _ = writeln!(out, "{name:<26} {:>5}  not served: the model knows none of its classes", row.unserved);
-        return;
-    }
     let mut delays = row.delays.clone();
     delays.sort_unstable();
     let shown = |v: Option<&i64>| v.map_or_else(|| "-".into(), i64::to_string);
@@ -163,6 +164,33 @@ fn line(out: &mut String, name: &str, row: &Row) {
         row.swaps
     );
     if row.unserved > 0 {
-        let _ = writeln!(out, "{:<26} {:>5}  of rules that are not served", "beside them", row.unserved);
+        unserved(out, "  beside them", row);
+    }
+}
+
+fn unserved(out: &mut String, name: &str, row: &Row) {
+    let _ = writeln!(out, "{name:<26} {:>5}  not served: the model knows none of the rule's classes", row.unserved);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_some_drills_cannot_serve_shows_its_figures_beside_that() {
+        let partly = Row { happened: 4, reported: 3, matched: 3, unserved: 2, ..Row::default() };
+        let never = Row { unserved: 5, ..Row::default() };
+        let rows = BTreeMap::from([(RuleKind::Dwell, partly), (RuleKind::ObjectLeft, never)]);
+        let text = table(&rows);
+        let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().take(5).collect()).collect();
+        let want = [
+            ["rule", "truth", "reported", "recall", "precision"],
+            ["dwell", "4", "3", "0.750", "1.000"],
+            ["beside", "them", "2", "not", "served:"],
+            ["object_left", "5", "not", "served:", "the"],
+            ["all", "4", "3", "0.750", "1.000"],
+            ["beside", "them", "7", "not", "served:"],
+        ];
+        assert_eq!(lines, want, "{text}");
     }
 }
