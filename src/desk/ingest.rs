@@ -193,11 +193,16 @@ impl<'a> Word<'a> {
         Self { arrived, place, message, fact: None }
     }
 
-    /// When its box itself said it, heard as it was said. Only how a box is says so, which no broker keeps for a desk that is away:
-    /// anything else may have waited there for hours. What lies at the broker proves nothing, nor does a topic that is emptied.
+    /// When its box itself said it. How it is no broker keeps for a desk that is away; that it came may have waited there for hours, and
+    /// counts from the time that it says. What lies at the broker proves nothing, nor does a topic that is emptied.
     fn heard_ms(&self) -> Option<i64> {
         let (_, _, kind) = self.place.as_ref()?;
-        (kind.as_slice() == ["status"] && is_live(self.arrived)).then_some(self.arrived.at.0)
+        let heard = match kind.as_slice() {
+            ["status"] => Some(self.arrived.at.0),
+            ["state"] if is_online(self.arrived) => own_ms(self.arrived),
+            _ => None,
+        };
+        heard.filter(|_| is_live(self.arrived))
     }
 }
 
@@ -217,13 +222,13 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
         ["state"] => {
             let online = is_online(one);
             // That it is gone the broker says, in words that the box left there when it came.
-            let since = if online { said_ms(one) } else { one.at.0 };
+            let since = own_ms(one).filter(|_| online).unwrap_or(one.at.0);
             tx.box_online(office, box_id, online, (since, one.at.0), now).await?;
         }
         ["status"] => status::take(tx, office, box_id, one).await?,
         ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
         ["camera", camera, "state"] if is_local_id(camera) => {
-            let heard_ms = is_live(one).then(|| said_ms(one));
+            let heard_ms = is_live(one).then_some(one.at.0);
             tx.camera_state(office, box_id, camera, &json_of(one).to_string(), heard_ms).await?;
         }
         ["snapshot", event] => return picture(room, tx, event, one).await,
@@ -270,9 +275,9 @@ fn is_live(one: &Arrived) -> bool {
     !one.retained && !one.payload.is_empty()
 }
 
-/// When a box said it: as it says itself, for the broker may have kept it for a desk that was away, and never after it came.
-fn said_ms(one: &Arrived) -> i64 {
-    message::moment(&json_of(one), "/time").map_or(one.at.0, |said| said.0.min(one.at.0))
+/// When a box said it by its own word, never after it came; `None`: it does not say when.
+fn own_ms(one: &Arrived) -> Option<i64> {
+    message::moment(&json_of(one), "/time").map(|said| said.0.min(one.at.0))
 }
 
 /// Whether a state says that its box is there.
@@ -745,7 +750,10 @@ mod tests {
         assert_eq!(heard("state", r#"{"online": false}"#, 2, false).await, None, "the broker's word");
         assert_eq!(heard("state", r#"{"online": true}"#, 3, false).await, None, "it may have waited for the desk");
         assert_eq!(heard("camera/gate/state", "{}", 3, false).await, None, "so may that");
-        assert_eq!(heard("status", "", 4, false).await, None, "somebody takes it from the broker");
+        let says_when = r#"{"online": true, "time": "1970-01-01T00:00:00.002Z"}"#;
+        assert_eq!(heard("state", says_when, 3, true).await, None, "it lay at the broker");
+        assert_eq!(heard("state", says_when, 3, false).await, Some(2), "then it came");
+        assert_eq!(heard("status", "", 4, false).await, Some(2), "somebody takes it from the broker");
         assert_eq!(heard("status", "{}", 5, false).await, Some(5));
         assert_eq!(heard("status", "{}", 9, true).await, Some(5));
         assert_eq!(heard("status", "{}", 4, false).await, Some(5), "heard by a slower worker");
@@ -782,11 +790,9 @@ mod tests {
         says("camera/gate/state", json!({"state": "lost"}), came, true).await;
         assert_eq!(seen().await, 0);
         says("camera/gate/state", json!({"state": "running"}), came + 5, false).await;
-        assert_eq!(seen().await, came + 5, "it says no time");
-        says("camera/gate/state", json!({"state": "running", "time": at(came)}), came + 6, false).await;
-        assert_eq!(seen().await, came);
+        assert_eq!(seen().await, came + 5);
         says("camera/gate/state", json!({"state": "running"}), came + 7, true).await;
-        assert_eq!(seen().await, came);
+        assert_eq!(seen().await, came + 5);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //!   clock made a step, begins anew in the same way; what was noted by a clock that is ahead of it now, by more than clocks of
 //!   workers differ, counts from there.
 //! * Messages that are taken and not stored yet may be the sign that is missed: silence counts up to the oldest of them only.
-//! * A box is heard by nothing but how it says it is, as it says it: all else may have waited at the broker, for hours or for a year.
-//!   One that did not say so since it connected has no silence, and of one that never did nothing is told.
+//! * A box is heard by how it says it is, as it says it, and by its word that it came, of the time that it names: all else may have
+//!   waited at the broker, for hours or for a year. One that did not say how it is since it connected has no silence, and of one that was
+//!   never heard nothing is told.
 //! * Of an office one outage sounds in a minute, and of a box one in ten: a line takes all boxes with it, and may flutter.
 
 use std::sync::Arc;

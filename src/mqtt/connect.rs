@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::topics::Topics;
+use crate::clock::utc_now;
 use crate::config::MqttConfig;
 
 /// Where the system keeps the authorities it trusts (Debian's `ca-certificates`); `SSL_CERT_FILE` overrides it.
@@ -38,7 +39,12 @@ pub struct Identity {
 impl Identity {
     /// Payload of the retained state topic.
     pub(crate) fn state_payload(&self, online: bool) -> Vec<u8> {
-        serde_json::json!({"online": online, "epoch": self.epoch, "session": self.session}).to_string().into_bytes()
+        let mut state = serde_json::json!({"online": online, "epoch": self.epoch, "session": self.session});
+        // The broker may keep it for a desk that is away. Of its being gone the box does not know the time: the will is left beforehand.
+        if online {
+            state["time"] = utc_now().to_rfc3339().into();
+        }
+        state.to_string().into_bytes()
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gatewatch::clock::UtcMillis;
+use gatewatch::clock::{UtcMillis, utc_now};
 use gatewatch::config::{MqttConfig, SecretSource};
 use gatewatch::event::message::ModelRef;
 use gatewatch::mqtt::status::{Analysis, ClockState, DetectorState};
@@ -799,8 +799,10 @@ async fn birth_and_state_are_retained_and_a_graceful_stop_says_offline() {
     let birth: Value = serde_json::from_slice(&next(&mut births).await.payload).unwrap();
     assert_eq!(birth["version"], "test");
     let (_c, mut states) = listener(&broker.url(), "late-2", &topics().state()).await;
-    let on: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
-    assert_eq!(on, json!({"online": true, "epoch": 7, "session": "s1"}));
+    let mut on: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
+    let came = UtcMillis::parse_rfc3339(on["time"].take().as_str().unwrap()).unwrap();
+    assert!((0..60_000).contains(&utc_now().since(came)), "{came:?}");
+    assert_eq!(on, json!({"online": true, "epoch": 7, "session": "s1", "time": null}));
     rig.end().await;
     let off: Value = serde_json::from_slice(&next(&mut states).await.payload).unwrap();
     assert_eq!(off["online"], false);
@@ -1100,7 +1102,7 @@ async fn tls_with_an_own_authority_works_and_a_foreign_one_is_said() {
 
 fn event_json(seq: u64, lane: &str, sha256: &str, link: Value) -> Value {
     let id = ulid::Ulid::from_parts(1_700_000_000_000, u128::from(seq)).to_string();
-    let at = gatewatch::clock::utc_now().to_rfc3339();
+    let at = utc_now().to_rfc3339();
     let severity = if lane == "alert" { 4 } else { 1 + seq % 2 };
     json!({
         "specversion": "1.0", "id": id, "source": "/office/15BB/box/gate-01", "type": "gatewatch.event.dwell.v1",
