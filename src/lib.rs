@@ -22,6 +22,7 @@ pub mod event;
 pub mod evidence;
 pub mod footage;
 pub mod geometry;
+mod http_range;
 pub mod ids;
 pub mod mqtt;
 pub mod rules;
