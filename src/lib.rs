@@ -25,6 +25,7 @@ pub mod geometry;
 mod http_range;
 pub mod ids;
 pub mod mqtt;
+pub mod objects;
 pub mod rules;
 pub mod simulate;
 pub mod store;

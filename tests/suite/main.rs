@@ -28,6 +28,7 @@ mod evidence_tools;
 mod fetch;
 mod footage;
 mod footage_box;
+mod footage_store;
 mod health;
 mod model;
 mod mqtt;
