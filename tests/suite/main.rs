@@ -18,6 +18,7 @@ mod desk_footage;
 mod desk_ingest;
 mod desk_load;
 mod desk_shift;
+mod desk_store;
 mod desk_story;
 mod desk_workers;
 mod docs;
