@@ -21,6 +21,7 @@ use crate::camera::CameraId;
 use crate::clock::{UtcMillis, utc_now};
 use crate::footage::masked::Masked;
 use crate::footage::{ClipPlan, Footage, MAX_CLIP_MS, Manifest, Span};
+use crate::http_range;
 use crate::store::StoreError;
 
 /// Small pictures in a contact sheet.
@@ -176,7 +177,7 @@ async fn send(
     };
     let copy = if masked { Some(api_masked::copy(state, camera, plan.clone()).await?) } else { None };
     let plan = copy.as_ref().map_or(plan, |copy| copy.plan.clone());
-    let wanted = match wanted(headers, &plan) {
+    let wanted = match http_range::wanted(headers, &plan.etag, plan.bytes) {
         Ok(wanted) => wanted,
         Err(()) => {
             let mut response = refuse(StatusCode::RANGE_NOT_SATISFIABLE, "range", "the clip has fewer bytes");
@@ -331,31 +332,6 @@ async fn draw(
     Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
 }
 
-/// The one range that is asked for, if it is of this very clip; `Err` when it lies behind the end. Several ranges at once
-/// are answered with the whole, as RFC 9110 allows.
-fn wanted(headers: &HeaderMap, plan: &ClipPlan) -> Result<Option<Range<u64>>, ()> {
-    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
-    if text(header::IF_RANGE).is_some_and(|tag| tag.trim_matches('"') != plan.etag) {
-        return Ok(None);
-    }
-    text(header::RANGE).map_or(Ok(None), |range| byte_range(range, plan.bytes))
-}
-
-fn byte_range(text: &str, total: u64) -> Result<Option<Range<u64>>, ()> {
-    let Some((first, last)) = text.strip_prefix("bytes=").filter(|r| !r.contains(',')).and_then(|r| r.split_once('-'))
-    else {
-        return Ok(None);
-    };
-    let (first, last) = (first.trim(), last.trim());
-    let range = match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) if last >= first => first..last.saturating_add(1).min(total),
-        (Ok(first), Err(_)) if last.is_empty() => first..total,
-        (Err(_), Ok(count)) if first.is_empty() => total.saturating_sub(count)..total,
-        _ => return Ok(None),
-    };
-    if range.start < range.end { Ok(Some(range)) } else { Err(()) }
-}
-
 /// One fragment at a time, read when the receiver takes it. A file deleted meanwhile breaks the connection off, so that
 /// nobody takes a part for the whole. A masked copy stays until it is sent.
 fn stream_of(
@@ -374,22 +350,4 @@ fn stream_of(
         let next = if bytes.is_ok() { part + 1 } else { plan.parts() };
         Some((bytes, (plan, copy, range, next)))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_as_the_standard_says() {
-        assert_eq!(byte_range("bytes=0-9", 100), Ok(Some(0..10)));
-        assert_eq!(byte_range("bytes=90-", 100), Ok(Some(90..100)));
-        assert_eq!(byte_range("bytes=-5", 100), Ok(Some(95..100)));
-        assert_eq!(byte_range("bytes=50-500", 100), Ok(Some(50..100)));
-        assert_eq!(byte_range("bytes=100-", 100), Err(()));
-        assert_eq!(byte_range("bytes=-0", 100), Err(()));
-        for whole in ["bytes=9-3", "bytes=0-1,5-6", "lines=0-3", "bytes=a-b"] {
-            assert_eq!(byte_range(whole, 100), Ok(None), "{whole}");
-        }
-    }
 }

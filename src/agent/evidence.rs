@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::utc_now;
 use crate::evidence::custody;
+use crate::evidence::keys::{PublicKey, Signature};
 use crate::evidence::request::Request;
 use crate::evidence::signer::Signer;
 use crate::ids::IdSource;
@@ -69,6 +70,12 @@ impl Evidence {
         let last = self.store.chain_last().await?;
         let key = self.signer.as_ref().map(|s| s.public());
         Ok(json!({"key_id": key.map(|k| k.id()), "public_key": key.map(|k| k.to_pem()), "chain": last}))
+    }
+
+    /// Signs a text with the box's key; `None` while it cannot sign.
+    #[must_use]
+    pub fn sign(&self, text: &str) -> Option<(PublicKey, Signature)> {
+        self.signer.as_ref().map(|signer| signer.sign(text))
     }
 
     async fn check_tail(&self) -> Result<(), StoreError> {

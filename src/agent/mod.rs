@@ -24,6 +24,7 @@ pub mod restart;
 mod shared;
 pub mod status;
 pub mod tips;
+mod uploader;
 pub mod watch;
 pub mod windows;
 pub mod worker;
@@ -42,7 +43,6 @@ use crate::camera::{CameraHandle, CameraId};
 use crate::clock::utc_now;
 use crate::config::Config;
 use crate::event::message::ModelRef;
-use crate::footage::mask_desk::MaskDesk;
 use crate::ids::IdSource;
 use crate::mqtt::{BoxStatus, Delivery, DeliveryStatus, Identity, Presence, Topics};
 use crate::store::Store;
@@ -277,11 +277,6 @@ fn birth(config: &Config, store: &Store, model: &ModelRef) -> serde_json::Value 
     })
 }
 
-fn mask_desk(shared: &Shared) -> MaskDesk {
-    let config = &shared.config;
-    MaskDesk::new(config.store.dir.join("masked"), config.footage.reserve_bytes, Arc::clone(&shared.masks))
-}
-
 async fn serve_http(
     shared: &Shared,
     metrics: &Metrics,
@@ -304,7 +299,7 @@ async fn serve_http(
         footage: Some(Arc::clone(&shared.footage)),
         annotator: Some(Arc::clone(&shared.annotator)),
         sheets: Arc::default(),
-        masks: Some(Arc::new(mask_desk(shared))),
+        masks: Some(Arc::clone(&shared.masks)),
         views: Some(Arc::new(shared.evidence.clone())),
         tips: Some(shared.tip_desk()),
         windows: Some(Arc::clone(&shared.windows)),

@@ -1,6 +1,7 @@
 //! What all parts of a box share: configuration, topics, store and all that is kept in it, and the two signals that end
 //! them. Opened first: what the last run left open is ended here, before anything new is said.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -15,13 +16,15 @@ use super::coverage::CoverageKeeper;
 use super::evidence::Evidence;
 use super::relink::Relinker;
 use super::tips::{self, Interests, TipRunner};
+use super::uploader::Uploader;
 use super::windows::Windows;
 use super::worker::Cameras;
 use super::{camera_health, restart, status, watch as watching};
 use crate::clock::utc_now;
-use crate::config::Config;
+use crate::config::{Config, FootageStoreConfig};
 use crate::event::Annotator;
 use crate::event::health::HealthSender;
+use crate::footage::mask_desk::MaskDesk;
 use crate::footage::mask_history::MaskHistory;
 use crate::footage::{self, Footage, NoticeTarget, Taps};
 use crate::mqtt::{DeliveryStatus, Topics};
@@ -40,7 +43,7 @@ pub(super) struct Shared {
     pub footage: Arc<Footage>,
     pub annotator: Arc<Annotator>,
     /// What of old and new pictures is for everybody.
-    pub masks: Arc<MaskHistory>,
+    pub masks: Arc<MaskDesk>,
     pub windows: Arc<Windows>,
     /// Ends everything but delivery.
     pub stop: CancellationToken,
@@ -60,6 +63,7 @@ impl Shared {
         let store = Store::open(StoreOptions::of(&config, topics.alert())).await?;
         health.set("store", Level::Ok, "open");
         let masks = Arc::new(MaskHistory::note(&config.store.dir, &config.cameras, &config.digest(), utc_now()));
+        let masks = Arc::new(MaskDesk::new(config.store.dir.join("masked"), config.footage.reserve_bytes, masks));
         let evidence = Evidence::start(store.clone(), topics.clone(), Arc::clone(&health)).await?;
         restart::close_open_events(&store, &topics, config.events.alert_severity).await?;
         camera_health::close_open_conditions(&store, &health_sender(&config, &topics)).await?;
@@ -99,6 +103,9 @@ impl Shared {
         }
         let target = NoticeTarget { topic: self.topics.alert() };
         tasks.spawn(Arc::clone(&self.footage).tend(Arc::clone(&self.health), target, self.stop.clone()));
+        if let Some(config) = self.config.footage.store.clone() {
+            tasks.spawn(self.uploader(config).run(self.stop.clone()));
+        }
         tasks.spawn(Arc::clone(&self.coverage).run(cameras.clone(), self.stop.clone()));
         let heads_every = std::time::Duration::from_secs(u64::from(self.config.evidence.publish_head_every_s));
         tasks.spawn(self.evidence.clone().tend(heads_every, self.stop.clone()));
@@ -129,6 +136,19 @@ impl Shared {
         tasks.spawn(self.until_stopped(relinker.run()));
         tasks.spawn(self.until_stopped(tips.run()));
         tasks.spawn(self.until_stopped(synced));
+    }
+
+    fn uploader(&self, config: FootageStoreConfig) -> Uploader {
+        Uploader {
+            store: self.store.clone(),
+            footage: Arc::clone(&self.footage),
+            masks: Arc::clone(&self.masks),
+            evidence: self.evidence.clone(),
+            health: Arc::clone(&self.health),
+            config,
+            aside: HashMap::new(),
+            reached: false,
+        }
     }
 
     /// What holds and tips are asked of.

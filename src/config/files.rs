@@ -17,6 +17,8 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
         ("pictures.font".to_owned(), config.pictures.font.as_ref()),
     ];
     needed.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].ca_file"), c.ca_file.as_ref())));
+    let clips = config.footage.store.as_ref();
+    needed.push(("footage.store.ca_file".to_owned(), clips.and_then(|s| s.ca_file.as_ref())));
     let missing = needed.into_iter().filter_map(|(key, path)| {
         let path = path.filter(|p| !p.is_file())?;
         Some(doc.problem(&key, format!("{}; {}", no_file(path), next_step(&key)), level_of(&key)))
@@ -42,9 +44,9 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     problems
 }
 
-/// One camera that cannot be opened does not keep the others from being watched.
+/// One camera that cannot be opened does not keep the others from being watched, nor does a store of clips.
 fn level_of(key: &str) -> Level {
-    if key.starts_with("camera[") { Level::Warning } else { Level::Error }
+    if key.starts_with("camera[") || key.starts_with("footage.store.") { Level::Warning } else { Level::Error }
 }
 
 fn no_file(path: &Path) -> String {
@@ -66,6 +68,10 @@ fn secrets(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     let mut sources: Vec<(String, &SecretSource)> =
         vec![("mqtt.password".into(), &config.mqtt.password), ("http.token".into(), &config.http.token)];
     sources.extend(config.cameras.iter().enumerate().map(|(i, c)| (format!("camera[{i}].password"), &c.password)));
+    if let Some(store) = &config.footage.store {
+        sources.push(("footage.store.access_key".into(), &store.access_key));
+        sources.push(("footage.store.secret_key".into(), &store.secret_key));
+    }
     // Both sources given is said by `semantic` already.
     let single = sources.into_iter().filter(|(_, s)| s.file.is_none() || s.env.is_none());
     single.filter_map(|(key, s)| s.resolve().err().map(|e| doc.problem(&key, e, level_of(&key)))).collect()

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::FootageStoreConfig;
+
 const GB: u64 = 1_000_000_000;
 
 /// Recorded video.
@@ -47,6 +49,8 @@ pub struct FootageConfig {
     /// Beyond so many days of age of what is held the box warns.
     #[schemars(range(min = 1, max = 3650))]
     pub held_days: u32,
+    /// Where clips are kept outside the box; nowhere without it.
+    pub store: Option<FootageStoreConfig>,
 }
 
 impl Default for FootageConfig {
@@ -64,6 +68,7 @@ impl Default for FootageConfig {
             event_days: 365,
             held_max_bytes: 50 * GB,
             held_days: 365,
+            store: None,
         }
     }
 }

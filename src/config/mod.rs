@@ -9,6 +9,7 @@ mod files;
 mod footage;
 mod health;
 mod load;
+mod objects;
 mod problems;
 mod rule;
 mod semantic;
@@ -24,6 +25,7 @@ pub use evidence::EvidenceConfig;
 pub use footage::FootageConfig;
 pub use health::HealthConfig;
 pub use load::{Loaded, inspect, load, load_checked, parse, parse_as, parse_checked, schema};
+pub use objects::{FootageStoreConfig, ObjectsConfig, ObjectsPlace};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
     BayConfig, ClosedConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,

@@ -108,6 +108,9 @@ impl Checker<'_> {
                 self.warn(&format!("footage.{key}"), what);
             }
         }
+        for (key, what) in footage.store.iter().flat_map(|s| s.objects().problems()) {
+            self.error(&format!("footage.store.{key}"), what);
+        }
     }
 
     fn http(&mut self, config: &Config) {

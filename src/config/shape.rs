@@ -47,7 +47,7 @@ impl Shape {
     fn message(&self, key: &str, kind: &Kind, error: &ValidationError<'_>) -> String {
         let is = shown(key, error.instance());
         match kind {
-            Kind::Type { .. } if [".password", ".token"].iter().any(|end| key.ends_with(end)) => {
+            Kind::Type { .. } if [".password", ".token", "_key"].iter().any(|end| key.ends_with(end)) => {
                 "must be a table with `file` or `env`: secrets never stand in this file".into()
             }
             Kind::Type { .. } => format!("must be {}{is}", self.expected_type(error.schema_path().as_str())),

@@ -55,6 +55,22 @@ impl BoxError {
     }
 }
 
+impl BoxError {
+    /// Whether a clip that the box brought elsewhere may be shown instead: not where somebody must set something right, nor where
+    /// it may not be shown.
+    pub(crate) fn may_be_elsewhere(&self) -> bool {
+        match self {
+            Self::Refused | Self::MasksUnknown | Self::Range(_) => false,
+            Self::NoAddress
+            | Self::Away
+            | Self::NotRecorded
+            | Self::NoFootage(_)
+            | Self::UnknownEvent
+            | Self::Trouble => true,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Place {
     url: Url,

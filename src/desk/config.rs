@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Language, MqttConfig, Problems, SecretSource, load_checked, parse_checked};
+use crate::config::{Language, MqttConfig, ObjectsConfig, Problems, SecretSource, load_checked, parse_checked};
 
 /// Everything the desk is told. Made by [`DeskConfig::load`] or [`DeskConfig::parse`], so every value is in range.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +30,8 @@ pub struct DeskConfig {
     /// Where boxes are asked for footage. A box that is not named here shows none.
     #[serde(rename = "box")]
     pub boxes: Vec<BoxConfig>,
+    /// Where clips are that boxes brought out, for when a box cannot give its own.
+    pub store: Option<ObjectsConfig>,
     /// Names of customs offices; a code without a name is shown as it is.
     #[serde(rename = "office")]
     pub offices: Vec<OfficeConfig>,
@@ -341,6 +343,8 @@ fn check(config: &DeskConfig) -> Vec<(String, String)> {
         found.push(("mqtt.share".into(), "needs PostgreSQL in `database.url`: SQLite is one worker's".into()));
     }
     boxes(&config.boxes, &mut found);
+    let store = config.store.iter().flat_map(ObjectsConfig::problems);
+    found.extend(store.map(|(key, what)| (format!("store.{key}"), what)));
     for (i, unit) in config.desk.units.iter().enumerate().filter(|(_, unit)| !is_office(unit)) {
         found.push((format!("desk.units[{i}]"), format!("{unit:?} must be four characters 0-9 or A-Z, like \"A3K1\"")));
     }
@@ -431,5 +435,8 @@ mod tests {
             assert!(said.contains("box[0].url") && !said.contains("hunter2"), "{said}");
         }
         assert!(wrong(&named("http://a").repeat(2)).contains("named twice"));
+        assert!(wrong("[store]\nurl = \"s3://clips\"").contains("store.access_key: is needed"));
+        assert!(!wrong("[store]\nurl = \"s3://key:hunter2@clips\"").contains("hunter2"));
+        DeskConfig::parse("[store]\nurl = \"file:///srv/clips\"", "f").unwrap();
     }
 }

@@ -10,6 +10,7 @@ mod board;
 mod boxes;
 mod calls;
 mod chain;
+mod clips;
 pub mod config;
 mod db;
 mod duty;

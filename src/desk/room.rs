@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::access::Role;
 use super::boxes::Boxes;
+use super::clips::Clips;
 use super::config::DeskConfig;
 use super::db::accounts::Account;
 use super::db::audit::{Act, Checked};
@@ -83,6 +84,8 @@ pub(crate) struct Room {
     pub tally: Tally,
     /// Where boxes are asked for their footage.
     pub boxes: Boxes,
+    /// Where clips are that boxes brought out.
+    pub clips: Clips,
     /// Clips and pages that are being watched.
     pub watched: Watched,
     /// Whether this worker does what only one may do.
@@ -140,6 +143,7 @@ impl Desk {
             throttle: Throttle::default(),
             tally: Tally::default(),
             boxes: Boxes::new(&config.boxes).map_err(DeskError::Configuration)?,
+            clips: Clips::new(config.store.as_ref()).map_err(DeskError::Configuration)?,
             watched: Watched::default(),
             leads: AtomicBool::new(config.mqtt.share.is_none()),
             audited: Mutex::default(),

@@ -400,6 +400,27 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     ("{} cannot be completed: {}", "không hoàn tất được {}: {}"),
     ("{} segments of one camera start at {}", "{} đoạn của một camera cùng bắt đầu lúc {}"),
+    // The store of clips.
+    ("{} clips wait for the store", "{} video chờ đưa lên kho lưu trữ"),
+    ("{} clips wait for the store: {}", "{} video chờ đưa lên kho lưu trữ: {}"),
+    ("{} clips cannot be made; the log of the box says why", "{} video không tạo được; nhật ký của trạm ghi lý do"),
+    (
+        "{} refuses the access; check `access_key`, `secret_key` and what that key may do",
+        "{} từ chối truy cập; kiểm tra `access_key`, `secret_key` và quyền của khóa này",
+    ),
+    (
+        "{} is not there; make the bucket or mount the folder, or correct `url`",
+        "{} không có; tạo bucket hoặc gắn thư mục, hoặc sửa `url`",
+    ),
+    (
+        "{} does not do it: {}; check `endpoint`, the network and the store itself",
+        "{} không thực hiện được: {}; kiểm tra `endpoint`, mạng và chính kho lưu trữ",
+    ),
+    ("give `file` or `env`", "khai báo `file` hoặc `env`"),
+    ("no answer in time", "không trả lời kịp"),
+    ("ca_file {}: {}", "ca_file {}: {}"),
+    ("it is silent", "không phản hồi"),
+    ("{} has more than {} bytes", "{} có hơn {} byte"),
     // What operating systems say.
     ("Connection refused (os error {})", "bị từ chối kết nối (os error {})"),
     ("Connection reset by peer (os error {})", "bên kia ngắt kết nối (os error {})"),
@@ -484,6 +505,9 @@ mod tests {
         ("agent/evidence.rs", 3),
         ("agent/status.rs", 3),
         ("agent/camera_health.rs", 1),
+        ("agent/uploader.rs", 2),
+        ("objects/mod.rs", 4),
+        ("objects/line.rs", 1),
         ("footage/steward.rs", 2),
         ("footage/quota.rs", 6),
         ("footage/state.rs", 2),

@@ -367,6 +367,21 @@ const WORDS: &[(&str, &str, &str)] = &[
         "Trạm camera không gửi được video; đã ghi vào nhật ký máy chủ.",
         "The box cannot send the video; the server's log says more.",
     ),
+    ("clip.store_from", "Lấy từ kho lưu trữ, không phải từ trạm", "From the store of clips, not from the box"),
+    ("clip.store_masked", "đã che vùng riêng tư", "with privacy masks"),
+    ("clip.store_unsigned", "chưa kiểm được chữ ký của trạm", "the box's signature cannot be checked yet"),
+    ("clip.store_more", "Các video khác trong kho của thời gian này:", "Further clips of this time in the store:"),
+    ("clip.store_none", "Kho lưu trữ không có video này.", "The store of clips does not have this one."),
+    (
+        "clip.store_away",
+        "Kho lưu trữ video không trả lời; đã ghi vào nhật ký máy chủ.",
+        "The store of clips does not answer; the server's log says more.",
+    ),
+    (
+        "clip.store_wrong",
+        "Video trong kho lưu trữ không đúng mã kiểm tra của trạm nên không được phát; báo quản trị viên.",
+        "The clip in the store does not fit the box's own digests and is not played; tell the administrator.",
+    ),
     (
         "clip.unplayable",
         "Trình duyệt không phát được video này (có thể là H.265). Hãy tải tệp về.",

@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::chain::{Entry, Kind};
-use super::keys::{BoxKey, KeyError, KeyFolder, PublicKey};
+use super::keys::{BoxKey, KeyError, KeyFolder, PublicKey, Signature};
 use super::request::{Action, Request, Who};
 use super::statement::{KeyItem, SignedHead};
 use crate::clock::utc_now;
@@ -78,6 +78,13 @@ impl Signer {
     #[must_use]
     pub fn public(&self) -> PublicKey {
         self.key().public()
+    }
+
+    /// Signs a text whose first line says what it is.
+    #[must_use]
+    pub fn sign(&self, text: &str) -> (PublicKey, Signature) {
+        let key = self.key();
+        (key.public(), key.sign(text))
     }
 
     /// The key before this one was lost.

@@ -20,6 +20,7 @@ pub mod subscribe;
 pub mod topics;
 mod window;
 
+pub(crate) use backoff::Backoff;
 pub use broker::EmbeddedBroker;
 pub use connect::{Identity, Problem, ProblemKind};
 pub use deliver::{Delivery, DeliveryStatus, Presence};

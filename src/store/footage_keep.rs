@@ -107,14 +107,16 @@ impl Store {
     /// Remembers what a recorded event wants kept, in the transaction that records it; segments there become its.
     pub(super) async fn keep_footage(&self, tx: &mut SqliteConnection, event: &EventMessage) -> Result<(), StoreError> {
         let Some(footage) = &event.data.footage else { return Ok(()) };
-        let upsert = "INSERT INTO footage_event (event_id, camera, from_ms, to_ms, ended) VALUES (?1, ?2, ?3, ?4, ?5)
-                      ON CONFLICT (event_id) DO UPDATE SET from_ms = MIN(from_ms, ?3), to_ms = MAX(to_ms, ?4), ended = ?5";
+        let upsert = "INSERT INTO footage_event (event_id, camera, from_ms, to_ms, ended, severity) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                      ON CONFLICT (event_id) DO UPDATE SET from_ms = MIN(from_ms, ?3), to_ms = MAX(to_ms, ?4), ended = ?5,
+                          severity = MAX(severity, ?6)";
         let upsert = sqlx::query(upsert)
             .bind(event.id.to_string())
             .bind(&footage.camera.0)
             .bind(footage.from.0)
             .bind(footage.to.0)
-            .bind(event.data.capture.end.is_some());
+            .bind(event.data.capture.end.is_some())
+            .bind(event.data.severity);
         upsert.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
         let mark = "UPDATE segment SET class = 'event' WHERE camera = ?1 AND stream = 'main' AND class = 'ring'
                     AND start_ms <= ?3 AND start_ms >= ?2 - ?4 AND end_ms >= ?2 AND state <> 'expired' AND state <> 'lost'";
@@ -225,6 +227,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn forget_footage(&self, before: UtcMillis) -> Result<(), StoreError> {
         self.execute(sqlx::query("DELETE FROM footage_event WHERE ended = 1 AND to_ms < ?").bind(before.0)).await?;
+        let clips = "DELETE FROM stored_clip WHERE kind = 'event' AND id NOT IN (SELECT event_id FROM footage_event)";
+        self.execute(sqlx::query(clips)).await?;
         self.execute(sqlx::query("DELETE FROM segment WHERE gone_ms < ?").bind(before.0)).await.map(|_| ())
     }
 }

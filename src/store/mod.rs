@@ -38,6 +38,7 @@ mod archive;
 mod chain;
 mod chain_check;
 mod chain_items;
+mod clips;
 mod coverage;
 mod error;
 mod footage;
@@ -65,6 +66,7 @@ pub use archive::{Archive, ArchivedMessage, ArchivedPicture, ArchivedSegment};
 pub use chain::HEAD_KIND;
 pub use chain_check::{ChainCheck, remember_head};
 pub use chain_items::{HoldItem, SegmentItem};
+pub use clips::DueClip;
 pub use error::StoreError;
 pub use footage::{
     Doomed, EventRange, FootageBytes, GapReason, Gone, Segment, SegmentClass, SegmentClosed, SegmentFound,

@@ -68,6 +68,12 @@ pub const FOOTAGE_BYTES: &str = "gatewatch_footage_bytes";
 pub const FOOTAGE_FREE: &str = "gatewatch_footage_free_bytes";
 /// Bytes of video deleted, by `reason`.
 pub const FOOTAGE_DELETED: &str = "gatewatch_footage_deleted_bytes_total";
+/// Clips that are to be kept outside the box and are not there yet.
+pub const CLIPS_WAITING: &str = "gatewatch_clips_waiting";
+/// Bytes of clips that were brought there.
+pub const CLIPS_STORED_BYTES: &str = "gatewatch_clips_stored_bytes_total";
+/// Tries that failed, by `reason`: `store`, or `clip` that could not be made.
+pub const CLIPS_FAILED: &str = "gatewatch_clips_failed_total";
 /// 1, with `version` and `model`.
 pub const BUILD_INFO: &str = "gatewatch_build_info";
 /// Resident memory.
@@ -93,6 +99,8 @@ const COUNTERS: &[(&str, &str)] = &[
     (FOOTAGE_BYTES_WRITTEN, "Bytes of video written"),
     (FOOTAGE_LOST, "Pictures that came and were not recorded, by reason"),
     (FOOTAGE_DELETED, "Bytes of video deleted, by reason"),
+    (CLIPS_STORED_BYTES, "Bytes of clips brought out of the box"),
+    (CLIPS_FAILED, "Tries to bring a clip out of the box that failed, by reason"),
 ];
 
 const GAUGES: &[(&str, Unit, &str)] = &[
@@ -107,6 +115,7 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     (FEED_AGE, Unit::Seconds, "Age of the last word from the clearance feed"),
     (FOOTAGE_BYTES, Unit::Bytes, "Bytes of video kept, by class"),
     (FOOTAGE_FREE, Unit::Bytes, "Bytes free on the disk of the video"),
+    (CLIPS_WAITING, Unit::Count, "Clips that are to be kept outside the box and are not there yet"),
     (BUILD_INFO, Unit::Count, "1, labelled with version and model"),
     (PROCESS_RESIDENT, Unit::Bytes, "Resident memory"),
     (PROCESS_CPU, Unit::Seconds, "User and system CPU time since start"),

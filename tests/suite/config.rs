@@ -240,7 +240,7 @@ fn section(page: &Reference, title: &str, path: &str, property: &Value, out: &mu
         let many = p["type"] == "array";
         let inner = format!("{path}.{name}");
         let title = if many { format!("[[{inner}]]") } else { format!("[{inner}]") };
-        if !title.contains("password") && !title.contains("token") {
+        if !["password", "token", "access_key", "secret_key"].iter().any(|secret| title.contains(secret)) {
             section(page, &title, &inner, p, out);
         }
     }

@@ -16,18 +16,18 @@ use crate::support::webdriver::Chromium;
 const CAMERA: &str = "/footage/15BB/gate-01/bay";
 
 /// The duty room's time in an address.
-fn local(ms: i64) -> String {
+pub fn local(ms: i64) -> String {
     UtcMillis(ms + 7 * 3_600_000).to_rfc3339()[..19].to_owned()
 }
 
 /// As somebody types it.
-fn typed(ms: i64) -> String {
+pub fn typed(ms: i64) -> String {
     let iso = local(ms);
     let (day, time) = iso.split_once('T').unwrap();
     format!("{} {time}", day.split('-').rev().collect::<Vec<_>>().join("/"))
 }
 
-fn address(from: i64, to: i64) -> String {
+pub fn address(from: i64, to: i64) -> String {
     format!("{CAMERA}?from={}&to={}", local(from), local(to))
 }
 
@@ -265,7 +265,7 @@ async fn of_tip(browser: &Chromium, room: &Room, tip: &str, language: &str) {
     assert!(browser.complaints().await.is_empty(), "nothing that the policy refuses");
 }
 
-async fn plays(browser: &Chromium, place: &str) {
+pub async fn plays(browser: &Chromium, place: &str) {
     browser.until(&format!("document.querySelector('{place} video')")).await;
     browser.run(&format!("const v = document.querySelector('{place} video'); v.muted = true; v.play()")).await;
     browser.until(&format!("document.querySelector('{place} video').currentTime > 0.5")).await;

@@ -96,6 +96,7 @@ fn the_schemas_of_states_and_replies_are_those_of_the_types() {
         ("box_status.schema.json", schemars::schema_for!(BoxStatus)),
         ("coverage.schema.json", schemars::schema_for!(gatewatch::coverage::Answer)),
         ("evidence_manifest.schema.json", schemars::schema_for!(Manifest)),
+        ("stored_clip.schema.json", schemars::schema_for!(gatewatch::objects::clip::ClipNote)),
         ("camera_health.schema.json", schemars::schema_for!(HealthMessage)),
         ("outbox_dropped.schema.json", schemars::schema_for!(OutboxDropped)),
         ("resync_reply.schema.json", schemars::schema_for!(ResyncReply)),

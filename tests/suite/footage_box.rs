@@ -282,7 +282,7 @@ async fn a_disk_that_hangs_is_told_and_nothing_else_waits_for_it() {
 }
 
 /// The upper fifth of the picture.
-fn sky() -> AreaConfig {
+pub fn sky() -> AreaConfig {
     let corners = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.2], [0.0, 0.2]].map(Point::from).to_vec();
     AreaConfig::plain(AreaId("neighbours".into()), AreaKind::PrivacyMask, Polygon(corners))
 }
@@ -296,7 +296,7 @@ fn views(gate: &Gate) -> Vec<String> {
 }
 
 /// Whether every picture is black in its upper fifth, and whether none is.
-fn black_sky(body: &[u8], gate: &Gate) -> (bool, bool) {
+pub fn black_sky(body: &[u8], gate: &Gate) -> (bool, bool) {
     let path = gate.dir.path().join("seen.mp4");
     std::fs::write(&path, body).unwrap();
     let pictures = luminance(&path);

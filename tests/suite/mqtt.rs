@@ -1068,7 +1068,8 @@ fn openssl(dir: &Path, args: &str) {
     assert!(ok.unwrap().success(), "openssl {args}");
 }
 
-fn certificates(dir: &Path) {
+/// An authority (`ca.pem`) and what it signed for this machine (`s.pem`, `s.key`).
+pub fn certificates(dir: &Path) {
     openssl(dir, "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout DIR/ca.key -out DIR/ca.pem");
     openssl(dir, "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout DIR/s.key -out DIR/s.csr");
     std::fs::write(dir.join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();

@@ -56,6 +56,12 @@ impl Db {
         let rest = "WHERE $1 = '*' OR $1 LIKE '%,' || office || ',%' ORDER BY office, box";
         Ok(sqlx::query_as(state(rest)).bind(&scope.0).fetch_all(&self.pool).await?)
     }
+
+    /// Every key that signed a head of this box which fitted.
+    pub(crate) async fn chain_keys_of(&self, source: &str) -> Result<Vec<String>, DbError> {
+        let select = "SELECT DISTINCT signer FROM chain_head WHERE source = $1 AND fault IS NULL";
+        Ok(sqlx::query_scalar(select).bind(source).fetch_all(&self.pool).await?)
+    }
 }
 
 impl Tx {

@@ -14,15 +14,17 @@ use serde_json::Value;
 
 use super::alerts::escaped;
 use super::declaration::key_of;
-use super::footage::{Saved, gaps, handed_through, player, refused, save_form, saved};
+use super::footage::{Saved, gaps, handed_through, played, player, refused, save_form, saved, stem};
 use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts::{self, Offices};
 use super::recorded::Recorded;
 use super::span::{self, ASKED_MS, MINUTES, PLAYED_MS, Place, Span};
+use super::stored;
 use crate::clock::{UtcMillis, utc_now};
 use crate::desk::access::Need;
 use crate::desk::boxes::BoxError;
+use crate::desk::clips::Wanted;
 use crate::desk::db::DbError;
 use crate::desk::db::alerts::AlertRow;
 use crate::desk::db::orders::OrderRow;
@@ -200,6 +202,12 @@ async fn recorded(ctx: &Ctx, place: &Place, span: Span) -> Result<Recorded, BoxE
     Ok(Recorded::read(&manifests))
 }
 
+/// What is looked for in the store.
+fn wanted(place: &Place, span: Span) -> Wanted {
+    let Place { office, box_id, camera } = place.clone();
+    Wanted { office, box_id, camera, from: span.from, to: span.to, event: None }
+}
+
 /// The page of a camera and a time.
 pub(crate) async fn show(
     Extension(ctx): Extension<Ctx>,
@@ -215,6 +223,8 @@ pub(crate) async fn show(
     let cameras = known(&ctx).await.or_problem(&ctx)?;
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let there = recorded(&ctx, &place, span).await;
+    let lacks = there.as_ref().map_or_else(BoxError::may_be_elsewhere, |there| !there.any);
+    let found = stored::instead(&ctx, lacks, Some(&wanted(&place, span))).await;
     let alerts = db.alerts_between(&place.office, &place.box_id, span.from, span.to).await.or_problem(&ctx)?;
     let alerts: Vec<AlertRow> = alerts.into_iter().filter(|a| is_of(a, &place.camera)).collect();
     let given = db.holds_of(&place.office, &place.box_id, &place.camera).await.or_problem(&ctx)?;
@@ -225,7 +235,7 @@ pub(crate) async fn show(
         (picker(&ctx, &offices, &cameras, Some(&place), span))
         (shortcuts(&ctx, &place, span))
         div.detail {
-            div.main-column { (section(&ctx, &place, &name, span, &there, &alerts, masked)) }
+            div.main-column { (section(&ctx, &place, &name, span, (&there, &found), &alerts, masked)) }
             div.side-column {
                 (acts(&ctx, &place, span))
                 (now(&ctx, &place, &name))
@@ -250,7 +260,7 @@ fn section(
     place: &Place,
     name: &str,
     span: Span,
-    there: &Result<Recorded, BoxError>,
+    (there, found): (&Result<Recorded, BoxError>, &stored::Found),
     alerts: &[AlertRow],
     masked: bool,
 ) -> Markup {
@@ -277,6 +287,7 @@ fn section(
                     }
                 },
             }
+            (stored::part(ctx, place, &path, &format!("{query}&"), found))
         }
     }
 }
@@ -438,8 +449,8 @@ pub(crate) async fn clip(
     let place = place(&ctx, at).await?;
     let span = span_of(&ctx, &query)?;
     looked(&ctx, &place, "clip.view", &span.words(&ctx)).await?;
-    let (of_box, asked) = ((place.office.as_str(), place.box_id.as_str()), span.asked(&place.camera));
-    Ok(handed_through(&ctx, of_box, "/api/footage", &asked, &headers, "video/mp4").await)
+    let (asked, wanted) = (span.asked(&place.camera), wanted(&place, span));
+    Ok(played(&ctx, &wanted, ("/api/footage", &asked), stem(&query), &headers).await)
 }
 
 /// Stills of a time on one picture.
@@ -476,8 +487,13 @@ pub(crate) async fn save(at: At, Query(query): Query<HashMap<String, String>>, p
     }
     let object = place.to_string();
     let name = format!("{object}_{}", parts::address_time(ctx, span.from));
-    let about =
-        Saved { office: &place.office, box_id: &place.box_id, object: &object, name: &name, detail: span.words(ctx) };
+    let about = Saved {
+        wanted: wanted(&place, span),
+        stem: stem(&query),
+        object: &object,
+        name: &name,
+        detail: span.words(ctx),
+    };
     saved(&post, &about, "/api/footage", &span.asked(&place.camera)).await
 }
 

@@ -1,9 +1,12 @@
 //! Video handed through from the box while somebody watches or saves it, and the footage of an alert: what there is of it and
-//! why not. Nothing of it is kept here. By camera and time: `camera.rs`.
+//! why not. Nothing of it is kept here. Where the box cannot give it, the store of clips may (`stored.rs`). By camera and
+//! time: `camera.rs`.
+
+use std::collections::HashMap;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -14,8 +17,10 @@ use super::form::Post;
 use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts;
 use super::recorded::Recorded;
+use super::{span, stored};
 use crate::clock::UtcMillis;
 use crate::desk::boxes::BoxError;
+use crate::desk::clips::{ClipError, Wanted};
 use crate::desk::db::alerts::AlertRow;
 use crate::desk::message::{moment, text};
 
@@ -70,6 +75,14 @@ pub(crate) fn around(row: &AlertRow, body: &Value) -> Option<(String, UtcMillis,
     Some((camera, at.plus_ms(-AROUND_MS), end.plus_ms(AROUND_MS)))
 }
 
+/// What is looked for in the store.
+fn wanted(row: &AlertRow) -> Option<Wanted> {
+    let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
+    let (camera, from, to) = around(row, &body)?;
+    let (office, box_id, event) = (row.office.clone(), row.box_id.clone(), Some(row.id.clone()));
+    Some(Wanted { office, box_id, camera, from: from.0, to: to.0, event })
+}
+
 async fn alert(ctx: &Ctx, id: &str) -> Answer<AlertRow> {
     let found = ctx.room.db.alert(id).await.or_problem(ctx)?.filter(|a| ctx.user.scope.holds(&a.office));
     found.or_problem(ctx)
@@ -83,26 +96,36 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>)
         Some(p) => ctx.room.boxes.json(&row.office, &row.box_id, &p.manifest, &p.query).await,
         None => Err(BoxError::NotRecorded),
     };
+    let lacks = match &manifest {
+        Ok(m) => !m["found"].is_object(),
+        Err(error) => error.may_be_elsewhere(),
+    };
+    let found = stored::instead(&ctx, lacks, wanted(&row).as_ref()).await;
     let content = html! {
         p { a href={ "/alerts/" (id) } { (ctx.t("back")) } }
-        (section(&ctx, &row, &manifest))
+        (section(&ctx, &row, &manifest, &found))
     };
     Ok(page(&ctx, &format!("{} – {}", ctx.t("clip"), ctx.value("rule", &row.rule)), "/alerts", &content))
 }
 
-fn section(ctx: &Ctx, row: &AlertRow, manifest: &Result<Value, BoxError>) -> Markup {
-    let address = format!("/alerts/{}/clip", row.id);
+fn section(ctx: &Ctx, row: &AlertRow, manifest: &Result<Value, BoxError>, found_stored: &stored::Found) -> Markup {
+    let path = format!("/alerts/{}", row.id);
+    let camera = wanted(row).map_or_else(|| row.camera.clone(), |w| w.camera);
+    let place = span::Place::new(&row.office, &row.box_id, &camera);
+    let instead = |error: &BoxError| {
+        html! { (refused(ctx, error, &row.box_id)) (stored::part(ctx, &place, &path, "", found_stored)) }
+    };
     html! {
         section.footage aria-label=(ctx.t("clip")) {
             h2 { (ctx.t("clip")) " " small { (ctx.value("rule", &row.rule)) " · " (parts::time(ctx, row.at_ms)) } }
             @match manifest {
                 Ok(m) if m["found"].is_object() => {
-                    (player(ctx, &address, &row.camera))
+                    (player(ctx, &format!("{path}/clip"), &row.camera))
                     (found(ctx, m))
-                    (save_form(ctx, &format!("/alerts/{}/save", row.id)))
+                    (save_form(ctx, &format!("{path}/save")))
                 },
-                Ok(m) => (refused(ctx, &BoxError::NoFootage(m["gaps"].clone()), &row.box_id)),
-                Err(error) => (refused(ctx, error, &row.box_id)),
+                Ok(m) => (instead(&BoxError::NoFootage(m["gaps"].clone()))),
+                Err(error) => (instead(error)),
             }
         }
     }
@@ -168,29 +191,67 @@ pub(crate) fn refused(ctx: &Ctx, error: &BoxError, box_id: &str) -> Markup {
 pub(crate) async fn clip(
     Extension(ctx): Extension<Ctx>,
     Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let row = alert(&ctx, &id).await?;
     let detail = format!("{} {}", row.box_id, row.camera);
     super::audit::watched_of(&ctx, &row.office, "clip.view", &id, &detail).await.or_problem(&ctx)?;
-    let Some(place) = place(&row) else { return Ok(not_given(&ctx, &BoxError::NotRecorded)) };
-    let at = (row.office.as_str(), row.box_id.as_str());
-    Ok(handed_through(&ctx, at, &place.clip, &place.query, &headers, "video/mp4").await)
+    let (Some(place), Some(wanted)) = (place(&row), wanted(&row)) else {
+        return Ok(not_given(&ctx, &BoxError::NotRecorded));
+    };
+    Ok(played(&ctx, &wanted, (&place.clip, &place.query), stem(&query), &headers).await)
+}
+
+/// The clip of the store that is asked for by name.
+pub(crate) fn stem(query: &HashMap<String, String>) -> Option<&str> {
+    query.get("stored").map(String::as_str)
+}
+
+/// What the box gives at `(path, query)`, or what the store has of it where the box cannot; a clip of the store at once where it is
+/// named.
+pub(crate) async fn played(
+    ctx: &Ctx,
+    wanted: &Wanted,
+    (path, query): (&str, &[(&str, String)]),
+    stem: Option<&str>,
+    headers: &HeaderMap,
+) -> Response {
+    let mut why = None;
+    if stem.is_none() {
+        let answer = ctx.room.boxes.get(&wanted.office, &wanted.box_id, path, query, asked(headers)).await;
+        match answer {
+            Ok(answer) => return passed_on(answer, "video/mp4"),
+            Err(error) if error.may_be_elsewhere() => why = Some(error),
+            Err(error) => return not_given(ctx, &error),
+        }
+    }
+    match (stored::given(ctx, wanted, stem, headers).await, why) {
+        (Ok(response), _) => response,
+        (Err(ClipError::NotThere), Some(error)) => not_given(ctx, &error),
+        (Err(error), _) => stored::not_given(ctx, error),
+    }
 }
 
 /// The clip as a file, for a reason.
-pub(crate) async fn save(Path(id): Path<String>, post: Post) -> Answer<Response> {
+pub(crate) async fn save(
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    post: Post,
+) -> Answer<Response> {
     let ctx = &post.ctx;
     let row = alert(ctx, &id).await?;
     let place = place(&row).or_problem(ctx)?;
-    let about = Saved { office: &row.office, box_id: &row.box_id, object: &id, name: &id, detail: row.camera.clone() };
+    let wanted = wanted(&row).or_problem(ctx)?;
+    let about = Saved { wanted, stem: stem(&query), object: &id, name: &id, detail: row.camera.clone() };
     saved(&post, &about, &place.clip, &place.query).await
 }
 
-/// What is saved: whose it is, what the audit calls it, and the file's name without its ending.
+/// What is saved: whose it is, the clip of the store where one is named, what the audit calls it, and the file's name without its
+/// ending.
 pub(crate) struct Saved<'a> {
-    pub office: &'a str,
-    pub box_id: &'a str,
+    pub wanted: Wanted,
+    pub stem: Option<&'a str>,
     pub object: &'a str,
     pub name: &'a str,
     pub detail: String,
@@ -204,10 +265,16 @@ pub(crate) async fn saved(post: &Post, about: &Saved<'_>, path: &str, query: &[(
         return Err(Problem::refused(ctx.language, "refusal.note"));
     }
     let detail = format!("{}: {why}", about.detail);
-    super::audit::viewed_of(ctx, about.office, "clip.save", about.object, &detail).await.or_problem(ctx)?;
-    let answer = ctx.room.boxes.get(about.office, about.box_id, path, query, HeaderMap::new()).await;
-    let answer = answer.map_err(|error| Problem::refused(ctx.language, error.key()))?;
-    let mut response = passed_on(answer, "video/mp4");
+    let wanted = &about.wanted;
+    super::audit::viewed_of(ctx, &wanted.office, "clip.save", about.object, &detail).await.or_problem(ctx)?;
+    let none = HeaderMap::new();
+    let mut response = if about.stem.is_some() {
+        let given = stored::given(ctx, wanted, about.stem, &none).await;
+        given.map_err(|error| Problem::refused(ctx.language, error.key()))?
+    } else {
+        let answer = ctx.room.boxes.get(&wanted.office, &wanted.box_id, path, query, none).await;
+        passed_on(answer.map_err(|error| Problem::refused(ctx.language, error.key()))?, "video/mp4")
+    };
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
     let name: String = about.name.chars().map(plain).collect();
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.mp4\"")) {
@@ -225,16 +292,15 @@ pub(crate) async fn handed_through(
     headers: &HeaderMap,
     kind: &'static str,
 ) -> Response {
-    let mut asked = HeaderMap::new();
-    for name in ASKED {
-        if let Some(value) = headers.get(&name) {
-            asked.insert(name, value.clone());
-        }
-    }
-    match ctx.room.boxes.get(office, box_id, path, query, asked).await {
+    match ctx.room.boxes.get(office, box_id, path, query, asked(headers)).await {
         Ok(answer) => passed_on(answer, kind),
         Err(error) => not_given(ctx, &error),
     }
+}
+
+fn asked(headers: &HeaderMap) -> HeaderMap {
+    let named = |name: HeaderName| headers.get(&name).map(|value| (name, value.clone()));
+    ASKED.into_iter().filter_map(named).collect()
 }
 
 fn passed_on(answer: reqwest::Response, kind: &'static str) -> Response {

@@ -33,6 +33,7 @@ mod sheet;
 mod shift;
 mod shifts;
 mod span;
+mod stored;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -34,6 +34,7 @@ const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "si
 /// Of an open page: with the newest change that its list has.
 const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
+const CLIP: &[&str] = &["from", "to", "minutes", "stored"];
 const REPORT: &[&str] = &["period", "at", "view", "unit", "office", "suspicion", "type_code", "footage"];
 const EXPORT: &[&str] = &["note!", "period", "at", "view", "unit", "office", "suspicion", "type_code", "footage"];
 const SHIFT: &[&str] = &["from", "to", "leader", "focus", "duty0", "name0"];
@@ -66,9 +67,9 @@ const ENTRIES: &[Entry] = &[
     (
         "GET",
         "/alerts/{id}/clip",
-        "The video, handed through from the box; one byte range at a time",
+        "The video, handed through from the box, or from the store of clips where the box cannot give it (`gatewatch-footage-source`); one byte range at a time",
         Gives::File("video/mp4"),
-        &[],
+        &["stored"],
     ),
     (
         "POST",
@@ -89,9 +90,9 @@ const ENTRIES: &[Entry] = &[
     (
         "GET",
         "/footage/{office}/{box}/{camera}/clip",
-        "The video of a time, handed through from the box; one byte range at a time",
+        "The video of a time, handed through from the box, or from the store of clips where the box cannot give it; one byte range at a time",
         Gives::File("video/mp4"),
-        TIME,
+        CLIP,
     ),
     (
         "GET",
@@ -104,7 +105,7 @@ const ENTRIES: &[Entry] = &[
     (
         "POST",
         "/footage/{office}/{box}/{camera}/save",
-        "The video of the time `from` to `to` in the query as a file, for a reason",
+        "The video of the time `from` to `to` in the query as a file, for a reason; of the store with `stored` there",
         Gives::Saved("video/mp4"),
         &["note!"],
     ),

@@ -14,6 +14,7 @@ use super::router;
 use crate::clock::utc_now;
 use crate::desk::access::{Need, ROUTES, Role};
 use crate::desk::boxes::Boxes;
+use crate::desk::clips::Clips;
 use crate::desk::config::DeskConfig;
 use crate::desk::db::accounts::Account;
 use crate::desk::db::{Db, Scope};
@@ -37,6 +38,7 @@ pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
         throttle: Throttle::default(),
         tally: Tally::default(),
         boxes: Boxes::default(),
+        clips: Clips::default(),
         watched: Watched::default(),
         leads: AtomicBool::new(true),
         audited: Mutex::default(),

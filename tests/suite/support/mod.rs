@@ -4,6 +4,7 @@ pub mod desk;
 pub mod gate;
 pub mod listener;
 pub mod mosquitto;
+pub mod objects;
 pub mod postgres;
 pub mod rtsp_server;
 pub mod webdriver;
