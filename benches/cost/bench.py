@@ -211,7 +211,8 @@ class Bench:
                 event = json.loads(message.payload)
                 id, data = event["id"], event["data"]
                 # A message may come twice.
-                if data["phase"] == "new":
+                # Of rules; what a camera does to itself has none.
+                if data["phase"] == "new" and "rule" in data:
                     came.setdefault(id, (now, data))
             except (ValueError, KeyError, TypeError):
                 return
