@@ -109,12 +109,12 @@ fn with_noise_some_are_late_but_no_rule_fails_and_nothing_critical_is_missed() {
     for (nth, [rows, late]) in &measured {
         println!("{} ms apart\n{}\nwithin two:\n{}", interval_ms(*nth), table(rows), table(late));
     }
-    for ((nth, [rows, late]), precise) in measured.iter().zip([0.8, 0.8, 0.7]) {
+    for ((nth, [rows, late]), precise) in measured.iter().zip([0.8; 3]) {
         let (all, text) = (sum(rows), table(late));
-        assert!(all.recall() >= 0.94 && all.precision() >= 0.91, "{} ms apart\n{}", interval_ms(*nth), table(rows));
+        assert!(all.recall() >= 0.93 && all.precision() >= 0.91, "{} ms apart\n{}", interval_ms(*nth), table(rows));
         // A missed box at the very line makes a crossing one picture late.
         let all = sum(late);
-        assert!(all.recall() >= 0.98 && all.precision() >= 0.95, "{} ms apart\n{text}", interval_ms(*nth));
+        assert!(all.recall() >= 0.98 && all.precision() >= 0.96, "{} ms apart\n{text}", interval_ms(*nth));
         for (rule, row) in late {
             let enough = row.recall() >= 0.8 && row.precision() >= precise;
             assert!(enough, "{}, {} ms apart\n{text}", rule.as_str(), interval_ms(*nth));
