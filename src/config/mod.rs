@@ -175,7 +175,7 @@ pub struct MqttConfig {
     /// Largest packet we send; must not exceed the broker's limit.
     #[schemars(range(min = 16_384, max = 268_435_455))]
     pub max_packet_bytes: u32,
-    /// QoS 1 publishes in flight; fewer while those are more than 256 KiB together.
+    /// QoS 1 publishes in flight; fewer while those are more bytes than the line takes in half a second, 256 KiB at least and 1 MiB at most.
     #[schemars(range(min = 1, max = 1000))]
     pub window: u16,
     /// Seconds.

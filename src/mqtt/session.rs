@@ -21,7 +21,7 @@ use super::deliver::{Delivery, Ended, Rate};
 use super::inbound::{InboundHandler, Reply, Worker};
 use super::outbox::{OutboxError, OutboxItem, OutboxSource};
 use super::status_turns::{StatusDoubt, StatusTurns};
-use super::window::{What, Window};
+use super::window::{Pace, What, Window};
 use crate::camera::{CameraId, CameraStatus};
 use crate::clock::{MonoMillis, mono_now, utc_now};
 use crate::telemetry::metrics::{MQTT_ACK, MQTT_ACKED, MQTT_CONNECTS};
@@ -36,9 +36,6 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
-/// With so much in flight nothing more is sent, however few messages it is: what is more urgent waits behind it, on a
-/// line of 2 Mbit/s at most one second and one picture.
-const MAX_IN_FLIGHT_BYTES: usize = 256 * 1024;
 /// Rows read ahead of what the line takes, at once: they may be pictures, of which few are sent. At most twice as many wait.
 const AHEAD: usize = 16;
 /// Rows asked for after word of new work, which come before what was read ahead.
@@ -97,6 +94,7 @@ pub(super) struct Session<'a, S, H> {
     // own state
     carried: &'a mut Carried,
     window: Window,
+    pace: Pace,
     limit: usize,
     max_packet: usize,
     /// Nothing that came since goes before it.
@@ -137,6 +135,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             client,
             carried,
             window: Window::default(),
+            pace: Pace::new(mono_now()),
             limit,
             max_packet: d.config.max_packet_bytes as usize,
             ahead: Ahead::default(),
@@ -330,7 +329,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
 
     fn has_room(&self) -> bool {
         self.window.len() + self.carried.refused.in_a_row < self.limit
-            && self.window.bytes() < MAX_IN_FLIGHT_BYTES
+            && self.window.bytes() < self.pace.limit(mono_now())
             && self.carried.unmarked.ids().count() < MAX_UNMARKED
     }
 
@@ -458,6 +457,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn take_ack(&mut self, ack: &PubAck) {
         let Some(sent) = self.window.answered(ack.pkid) else { return };
         self.last_ack = mono_now();
+        self.pace.answered(sent.bytes, self.last_ack);
         let good = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         match sent.what {
             What::Outbox { id, lane } if good => {
