@@ -13,6 +13,7 @@ mod desk;
 mod desk_box;
 mod desk_browser;
 mod desk_chain;
+mod desk_chromium;
 mod desk_facts;
 mod desk_footage;
 mod desk_ingest;
