@@ -49,6 +49,8 @@ pub(super) struct Uploader {
     // own state
     /// Clips that could not be made, and until when they are left alone.
     pub aside: HashMap<ClipName, MonoMillis>,
+    /// Clips that the store did not take, and how often: the others go first, or one that it never takes would keep them from it.
+    pub not_taken: HashMap<ClipName, u32>,
     /// The store answered once.
     pub reached: bool,
 }
@@ -118,10 +120,11 @@ impl Uploader {
     async fn round(&mut self) -> Result<(u64, bool), (u64, Failed)> {
         let now = mono_now();
         self.aside.retain(|_, until| *until > now);
-        let limit = AT_ONCE + self.aside.len();
+        let limit = AT_ONCE + self.aside.len() + self.not_taken.len();
         let due = self.store.due_clips(utc_now(), self.config.min_severity, SETTLE_MS, limit).await;
         let (due, waiting) = due.map_err(|e| (0, e.into()))?;
-        let due: Vec<DueClip> = due.into_iter().filter(|d| !self.aside.contains_key(&d.name)).collect();
+        let mut due: Vec<DueClip> = due.into_iter().filter(|d| !self.aside.contains_key(&d.name)).collect();
+        due.sort_by_key(|d| self.not_taken.get(&d.name).copied());
         if due.is_empty() && self.reached {
             return Ok((waiting, false));
         }
@@ -143,9 +146,11 @@ impl Uploader {
                 }
                 Err(error) => {
                     metrics::counter!(CLIPS_FAILED, "reason" => "store").increment(1);
+                    *self.not_taken.entry(clip.name).or_default() += 1;
                     return Err((waiting - brought, error));
                 }
             };
+            self.not_taken.remove(&clip.name);
             self.store.clip_dealt_with(&clip.name, why_not).await.map_err(|e| (waiting - brought, e.into()))?;
             brought = waiting.min(brought + 1);
             metrics::gauge!(CLIPS_WAITING).set((waiting - brought) as f64);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gatewatch::config::{ObjectsConfig, SecretSource};
 use rustls::ServerConfig;
@@ -25,6 +26,8 @@ pub struct S3 {
     dir: tempfile::TempDir,
     /// Method and path of every request that came.
     seen: Arc<Mutex<Vec<(String, String)>>>,
+    /// What ends so is not taken.
+    unwelcome: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl S3 {
@@ -35,16 +38,30 @@ impl S3 {
         service.set_auth(SimpleAuth::from_single(KEY.0, KEY.1));
         let service = service.build();
         let seen = Arc::<Mutex<Vec<_>>>::default();
-        let log = Arc::clone(&seen);
+        let unwelcome = Arc::<Mutex<Option<&'static str>>>::default();
+        let (log, not_taken) = (Arc::clone(&seen), Arc::clone(&unwelcome));
         let answer = move |request: Request| {
-            log.lock().unwrap().push((request.method().to_string(), request.uri().path().to_owned()));
+            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+            let taken = method != "PUT" || not_taken.lock().unwrap().is_none_or(|end| !path.ends_with(end));
+            log.lock().unwrap().push((method, path));
             let service = service.clone();
-            async move { answered(service.oneshot(request).await) }
+            async move {
+                if taken {
+                    answered(service.oneshot(request).await)
+                } else {
+                    StatusCode::INSUFFICIENT_STORAGE.into_response()
+                }
+            }
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-        Self { door: Door::to(port).await, dir, seen }
+        Self { door: Door::to(port).await, dir, seen, unwelcome }
+    }
+
+    /// From now on nothing is taken whose name ends so.
+    pub fn takes_not(&self, end: Option<&'static str>) {
+        *self.unwelcome.lock().unwrap() = end;
     }
 
     /// As it stands in a configuration; secrets are files.
@@ -100,7 +117,7 @@ impl S3 {
 fn answered(answer: Result<axum::http::Response<s3s::Body>, s3s::HttpError>) -> Response {
     match answer {
         Ok(answer) => answer.map(axum::body::Body::new),
-        Err(error) => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
     }
 }
 
