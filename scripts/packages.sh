@@ -4,7 +4,7 @@
 set -eu
 
 run_packages="
-ca-certificates fonts-dejavu-core gcc libc6-dev make pkg-config python3 python3-pip
+ca-certificates cmake fonts-dejavu-core gcc libc6-dev make nasm pkg-config python3 python3-pip
 libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 "

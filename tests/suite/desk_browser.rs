@@ -118,6 +118,24 @@ async fn comes_while_the_list_is_fetched(browser: &Chromium, room: &Room) {
     browser.until("missed === null && !document.querySelector('.old')").await;
     let there = browser.run(&format!("return Boolean(document.getElementById('a-{THIRD}'))")).await;
     assert_eq!(there, true, "an alert that comes meanwhile stays on the page");
+    // So does a number that is heard meanwhile; what the page hears after it is kept out here.
+    let counts = "const real = window.fetch, hears = counted; window.shown = null;
+        window.fetch = async (...all) => { const answer = await real(...all); counted('vừa đếm');
+            counted = (words) => { if (words === heard) hears(words); }; window.fetch = real; return answer; };
+        refresh().then(() => { counted = hears; window.shown = 1; });";
+    browser.run(counts).await;
+    browser.until("window.shown === 1").await;
+    assert_eq!(browser.run("return document.getElementById('counts').textContent").await, "vừa đếm");
+    // The number of older ones may be another when one of them changes, whether or not its card fits here, and only then.
+    let older = "document.getElementById('older').hidden = false; const all = [], counts = 'vừa đếm';
+        for (const at of [Date.now() + 1e9, 1]) for (const card of [false, true]) {
+          clearTimeout(waiting); waiting = 0;
+          show({ id: 'x', at, counts, sound: false, html: card ? `<article class=alert id=a-x data-at=${at}></article>` : '' });
+          document.getElementById('a-x')?.remove();
+          all.push(waiting !== 0);
+        }
+        clearTimeout(waiting); waiting = 0; document.getElementById('older').hidden = true; return all;";
+    assert_eq!(browser.run(older).await, serde_json::json!([false, false, true, true]));
 }
 
 /// One card stands for two alerts: news of it leaves the other hidden, a decision about it does not.
@@ -338,8 +356,8 @@ fn picture() -> Vec<u8> {
         }
     }
     let mut out = Vec::new();
-    let encoder = jpeg_encoder::Encoder::new(&mut out, 85);
-    encoder.encode(&pixels, 320, 180, jpeg_encoder::ColorType::Rgb).unwrap();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, 85);
+    encoder.encode(&pixels, 320, 180, image::ExtendedColorType::Rgb8).unwrap();
     assert!(out.starts_with(&jpeg(0)[..3]));
     out
 }

@@ -1,7 +1,7 @@
 //! Pictures to JPEG, within a number of bytes.
 
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use tiny_skia::{FilterQuality, Pixmap, PixmapPaint, Transform};
+use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 use super::AnnotateError;
 
@@ -10,16 +10,24 @@ const MIN_QUALITY: u8 = 45;
 /// Narrower than this a picture says nothing any more, pixels.
 const MIN_WIDTH: u32 = 160;
 
-/// One JPEG with chroma at half resolution, as the camera had it.
+/// Longest side that the format has room for, pixels (ITU-T T.81 B.2.2).
+const MAX_SIDE: u32 = 65_535;
+
+/// One JPEG with chroma at half resolution, as the camera had it. `quality`: 1..=100.
 pub(super) fn encode(pixmap: &Pixmap, quality: u8) -> Result<Vec<u8>, AnnotateError> {
-    let too_large = |_| AnnotateError::TooLarge { width: pixmap.width(), height: pixmap.height() };
-    let width = u16::try_from(pixmap.width()).map_err(too_large)?;
-    let height = u16::try_from(pixmap.height()).map_err(too_large)?;
-    let mut bytes = Vec::with_capacity(pixmap.data().len() / 16);
-    let mut encoder = Encoder::new(&mut bytes, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    encoder.encode(pixmap.data(), width, height, ColorType::Rgba).map_err(|e| AnnotateError::Jpeg(e.to_string()))?;
-    Ok(bytes)
+    let (width, height) = (pixmap.width(), pixmap.height());
+    if width.max(height) > MAX_SIDE {
+        return Err(AnnotateError::TooLarge { width, height });
+    }
+    let (width, height) = (width as usize, height as usize);
+    let image = Image { pixels: pixmap.data(), width, pitch: width * 4, height, format: PixelFormat::RGBA };
+    let encode = || {
+        let mut compressor = Compressor::new()?;
+        compressor.set_quality(quality.into())?;
+        compressor.set_subsamp(Subsamp::Sub2x2)?;
+        compressor.compress_to_vec(image)
+    };
+    encode().map_err(|e: turbojpeg::Error| AnnotateError::Jpeg(e.to_string()))
 }
 
 /// The best JPEG of at most `max_bytes`: quality goes first, then size. If even the smallest is too large, that one.
