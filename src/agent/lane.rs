@@ -92,6 +92,10 @@ pub struct Lane {
 const CUT_ROOM: f32 = 0.6;
 /// Around what is known whole but does not fit: it moves on until the next picture.
 const WHOLE_ROOM: f32 = 0.2;
+/// Where its foot may be is taken wider by this, of its larger side: it moves on, and its whole should be known before it arrives.
+const FOOT_ROOM: f32 = 0.5;
+/// Boxes end up to this far from the border that cuts them off, pixels.
+const NEAR: f32 = 2.0;
 /// Regions looked at beside the planned ones, for what is larger than those.
 const MAX_WIDER: usize = 2;
 
@@ -124,20 +128,22 @@ impl Regions {
     }
 
     /// Looks wider at what a planned region sees a part of: boxes that it cuts off, and things found whole that reach
-    /// out of it. Only where that may matter: what is hidden ends before it comes near anything `watched` (boxes in
-    /// fractions), has its foot nowhere that a rule asks about.
+    /// out of it. Only where that may matter: whose foot is nowhere near anything `watched` (boxes in fractions), whatever is hidden of
+    /// it, is nobody that a rule asks about.
     fn widen(&mut self, cut: &[Rect], tracks: &[Track], watched: &[Rect], limits: &PlanLimits) {
         let known = tracks.iter().filter(|t| t.matched && self.reaches_out(&t.rect));
         let cut = cut.iter().filter(|r| self.reaches_out(r));
         let boxes = cut.map(|r| (*r, CUT_ROOM)).chain(known.map(|t| (t.rect, WHOLE_ROOM)));
         let (w, h) = (self.size.0.max(1) as f32, self.size.1.max(1) as f32);
+        let watched: Vec<Rect> = watched.iter().map(|b| b.scaled(w, h)).collect();
+        let boxes = boxes.filter(|(r, _)| watched.iter().any(|b| touch(b, &self.feet(r))));
         let fractions = |(r, room): (Rect, f32)| {
             let room = r.width().max(r.height()) * room;
             let wide = Rect { x0: r.x0 - room, y0: r.y0 - room, x1: r.x1 + room, y1: r.y1 + room };
             let wide = Rect { x0: wide.x0.max(0.0), y0: wide.y0.max(0.0), x1: wide.x1.min(w), y1: wide.y1.min(h) };
             Rect { x0: wide.x0 / w, y0: wide.y0 / h, x1: wide.x1 / w, y1: wide.y1 / h }
         };
-        let boxes: Vec<Rect> = boxes.map(fractions).filter(|b| watched.iter().any(|r| touch(r, b))).collect();
+        let boxes: Vec<Rect> = boxes.map(fractions).collect();
         let limits = PlanLimits { margin: 0.0, max_regions: MAX_WIDER, ..*limits };
         self.all.truncate(self.planned);
         if !boxes.is_empty() {
@@ -145,18 +151,39 @@ impl Regions {
         }
     }
 
+    /// Where the foot of a thing may be that planned regions see parts of: as far as they see it, with as much hidden as may be.
+    fn feet(&self, r: &Rect) -> Rect {
+        let (w, h, side) = (self.size.0 as f32, self.size.1 as f32, r.width().max(r.height()));
+        let (hidden, room) = (side * CUT_ROOM, side * FOOT_ROOM);
+        let behind = |is_cut: bool| if is_cut { hidden } else { 0.0 };
+        let mut feet = vec![r.foot()];
+        for b in self.planned().iter().map(Region::rect) {
+            let part = b.intersection(r);
+            if part.area() > 0.0 {
+                let whole = Rect {
+                    x0: part.x0 - behind(b.x0 > 0.0 && part.x0 <= b.x0 + NEAR),
+                    y0: part.y0,
+                    x1: part.x1 + behind(b.x1 < w && part.x1 >= b.x1 - NEAR),
+                    y1: part.y1 + behind(b.y1 < h && part.y1 >= b.y1 - NEAR),
+                };
+                feet.extend([part.foot(), whole.foot()]);
+            }
+        }
+        let Rect { x0, y0, x1, y1 } = Rect::around(&feet).unwrap_or(*r);
+        Rect { x0: x0 - room, y0: y0 - room, x1: x1 + room, y1: y1 + room }
+    }
+
     /// Some planned region sees a part of it, and none sees all.
     fn reaches_out(&self, r: &Rect) -> bool {
-        let near = 2.0;
         let (mut touched, mut whole) = (false, false);
         for region in self.planned() {
             let b = region.rect();
             let (w, h) = (self.size.0 as f32, self.size.1 as f32);
             touched |= b.intersection(r).area() > 0.0;
-            whole |= (b.x0 <= 0.0 || r.x0 > b.x0 + near)
-                && (b.y0 <= 0.0 || r.y0 > b.y0 + near)
-                && (b.x1 >= w || r.x1 < b.x1 - near)
-                && (b.y1 >= h || r.y1 < b.y1 - near);
+            whole |= (b.x0 <= 0.0 || r.x0 > b.x0 + NEAR)
+                && (b.y0 <= 0.0 || r.y0 > b.y0 + NEAR)
+                && (b.x1 >= w || r.x1 < b.x1 - NEAR)
+                && (b.y1 >= h || r.y1 < b.y1 - NEAR);
         }
         touched && !whole
     }
@@ -335,6 +362,7 @@ impl Lane {
         let mut detections = detector.detect(frame, &self.regions.all)?;
         let cut: Vec<Rect> =
             detections.iter().filter(|d| d.cut && d.score >= self.wide_score).map(|d| d.rect).collect();
+        tracing::trace!(camera = %self.camera.id, regions = ?self.regions.all, ?detections, "looked");
         // Nothing fails from here on: what ends now is said.
         let mut findings = Vec::new();
         if self.size.replace(size).is_some_and(|known| known != size) {

@@ -17,6 +17,8 @@ use crate::geometry::Polygon;
 
 /// In the store's folder.
 const FILE: &str = "privacy-masks.json";
+/// Beside it, with a time: the masks of a run that could not read it, until one can.
+const RUN: &str = "privacy-masks.run-";
 /// Masks count this long before and after they were in force, too, milliseconds: clocks are set.
 const SLACK_MS: i64 = 86_400_000;
 
@@ -36,6 +38,18 @@ struct Eras {
     known_since: Option<UtcMillis>,
     /// Of all cameras there ever were, in the order of their changes; the last is in force.
     cameras: BTreeMap<CameraId, Vec<Era>>,
+}
+
+impl Eras {
+    /// Adds the masks of a run that could not read the history: it came after all that is in it, whatever its clock said. What is in
+    /// it already was added by a start that did not come to its end.
+    fn merge(&mut self, run: Self) {
+        for (camera, more) in run.cameras {
+            let eras = self.cameras.entry(camera).or_default();
+            let more: Vec<Era> = more.into_iter().filter(|era| !eras.contains(era)).collect();
+            eras.extend(more);
+        }
+    }
 }
 
 /// Why there is no history, though there is a file of it.
@@ -80,24 +94,41 @@ pub struct MaskHistory {
 
 impl MaskHistory {
     /// Reads the history of the store in `dir` and adds what the configuration changes. For a camera that is not in it, its
-    /// masks count as those of all the time before. Never in the way of the agent: where the file is damaged, it is put aside
-    /// and a new one begun; where it cannot be read, it is left alone; in both cases old footage is for nobody without a
-    /// reason. Where it cannot be written, the next start notes the change.
+    /// masks count as those of all the time before. Never in the way of the agent: where a file is damaged, it is put aside
+    /// and a new one begun; where one cannot be read, all are left alone, and the masks of now are noted beside them; in both
+    /// cases old footage is for nobody without a reason. Where it cannot be written, the next start notes the change.
     #[must_use]
     pub fn note(dir: &Path, cameras: &[CameraConfig], config: &str, now: UtcMillis) -> Self {
-        let (mut history, may_write) = match Self::read(dir, cameras) {
-            Ok(history) => (history, true),
-            Err(error) => {
-                let eras = Eras { known_since: Some(now), ..Eras::default() };
-                (Self { eras, configured: ids(cameras) }, put_aside(&error, now))
-            }
+        // Of writes that a power cut or a full disk cut off.
+        runs(dir, ".tmp").iter().for_each(|(_, tmp)| drop(std::fs::remove_file(tmp)));
+        let runs = runs(dir, ".json");
+        let (mut is_lost, mut may_write) = (false, true);
+        let mut load = |path: &Path| {
+            load(path).inspect_err(|error| (is_lost, may_write) = (true, put_aside(error, now) && may_write)).ok()
         };
-        let before = history.eras.clone();
+        let before = load(&path(dir));
+        let mut eras = before.clone().unwrap_or_default();
+        runs.iter().filter_map(|(_, run)| load(run)).for_each(|run| eras.merge(run));
+        if !may_write {
+            eras = Eras::default();
+        }
+        if is_lost {
+            eras.known_since = Some(now);
+        }
+        let mut history = Self { eras, configured: ids(cameras) };
         history.add(cameras, config, now);
-        if may_write
-            && history.eras != before
-            && let Err(error) = history.write(dir)
-        {
+        let noted = if !may_write {
+            // What is in force now must be known once the files are read again; after what earlier runs left, whatever the clock says.
+            let number = runs.last().map_or(now.0, |(last, _)| now.0.max(last + 1));
+            history.write(&dir.join(format!("{RUN}{number}.json")))
+        } else if runs.is_empty() && before.as_ref() == Some(&history.eras) {
+            Ok(())
+        } else {
+            // They are in the history then, or aside.
+            let gone = |()| runs.iter().for_each(|(_, run)| drop(std::fs::remove_file(run)));
+            history.write(&path(dir)).map(gone)
+        };
+        if let Err(error) = noted {
             tracing::error!(%error, "which privacy masks are in force since now cannot be noted; trying again at the next start");
         }
         history
@@ -112,21 +143,19 @@ impl MaskHistory {
         }
     }
 
-    fn write(&self, dir: &Path) -> io::Result<()> {
-        write_whole(&path(dir), &serde_json::to_vec_pretty(&self.eras)?)
+    fn write(&self, file: &Path) -> io::Result<()> {
+        write_whole(file, &serde_json::to_vec_pretty(&self.eras)?)
     }
 
     /// The history as it stands. For who only reads.
     ///
     /// # Errors
-    /// When the file is there and damaged, or cannot be read.
+    /// When a file of it is there and damaged, or cannot be read.
     pub fn read(dir: &Path, cameras: &[CameraConfig]) -> Result<Self, HistoryError> {
-        let path = path(dir);
-        let eras = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| HistoryError::Damaged { path, source })?,
-            Err(e) if e.kind() == ErrorKind::NotFound => Eras::default(),
-            Err(source) => return Err(HistoryError::Unreadable { path, source }),
-        };
+        let mut eras = load(&path(dir))?;
+        for (_, run) in runs(dir, ".json") {
+            eras.merge(load(&run)?);
+        }
         Ok(Self { eras, configured: ids(cameras) })
     }
 
@@ -181,7 +210,7 @@ impl MaskHistory {
 fn put_aside(error: &HistoryError, now: UtcMillis) -> bool {
     let HistoryError::Damaged { path, .. } = error else {
         tracing::error!(%error, "old footage may have had privacy masks that only this file knows: it is given as the original \
-            only, and changes of masks are not noted; let the agent's user read the file, then restart the agent");
+            only; let the agent's user read the file, then restart the agent");
         return false;
     };
     let aside = path.with_extension(format!("damaged-{}.json", now.0));
@@ -216,6 +245,26 @@ fn ids(cameras: &[CameraConfig]) -> Vec<CameraId> {
 
 fn path(dir: &Path) -> PathBuf {
     dir.join(FILE)
+}
+
+/// What is in a file of it; nothing where there is none.
+fn load(path: &Path) -> Result<Eras, HistoryError> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|source| HistoryError::Damaged { path: path.to_owned(), source })
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Eras::default()),
+        Err(source) => Err(HistoryError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+/// What runs left that could not read the history, with their numbers and in their order.
+fn runs(dir: &Path, end: &str) -> Vec<(i64, PathBuf)> {
+    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix(RUN)?.strip_suffix(end)?.parse().ok();
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|e| e.path());
+    let mut runs: Vec<(i64, PathBuf)> = entries.filter_map(|path| Some((number(&path)?, path))).collect();
+    runs.sort_unstable();
+    runs
 }
 
 #[cfg(test)]
@@ -283,6 +332,7 @@ mod tests {
         let nowhere = MaskHistory::note(&dir.path().join("none"), &[camera(&[0.5])], "00", UtcMillis(0));
         assert_eq!(widths(&nowhere, 0, 1), [0.5]);
     }
+
     #[test]
     fn a_file_that_cannot_be_read_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
@@ -298,8 +348,69 @@ mod tests {
         assert_eq!(note(&[0.5], 110).known_since(), Some(UtcMillis(110 * DAY)));
         assert!(std::fs::symlink_metadata(&file).unwrap().is_symlink(), "nothing is written over it");
         std::fs::rename(&kept, &file).unwrap();
-        let now = note(&[0.5], 120);
-        assert_eq!((now.known_since(), widths(&now, 90, 91)), (None, vec![0.25, 0.5]));
+        // What was in force meanwhile is remembered, though it is taken away now.
+        let now = note(&[], 120);
+        assert_eq!((now.known_since(), widths(&now, 113, 115), widths(&now, 90, 91)), (None, vec![0.5], vec![0.25]));
         assert_eq!(now.ever(&CameraId("c".into())).map(|m| m.len()), Some(2));
+        assert_eq!(MaskHistory::read(dir.path(), &[camera(&[])]).unwrap(), now);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "all is in one file again");
+    }
+
+    #[test]
+    fn what_a_write_left_is_nothing_and_a_damaged_file_of_a_run_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let note =
+            |masks: &[f32], day: i64| MaskHistory::note(dir.path(), &[camera(masks)], "00", UtcMillis(day * DAY));
+        let before = note(&[0.25], 100);
+        let at = |name: &str| dir.path().join(name);
+        let names = || {
+            let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        std::fs::write(at("privacy-masks.run-7.tmp"), b"").unwrap();
+        assert_eq!(MaskHistory::read(dir.path(), &[camera(&[])]).unwrap(), before);
+        assert_eq!((note(&[0.25], 105), names()), (before, vec![FILE.into()]));
+
+        std::fs::write(at("privacy-masks.run-1.json"), b"{").unwrap();
+        assert!(matches!(MaskHistory::read(dir.path(), &[]), Err(HistoryError::Damaged { .. })));
+        for day in [130, 140] {
+            let now = note(&[], day);
+            assert_eq!(now.known_since(), Some(UtcMillis(130 * DAY)), "on day {day}");
+            assert_eq!(now.ever(&CameraId("c".into())).map(|m| m.len()), Some(1));
+            assert_eq!(MaskHistory::read(dir.path(), &[camera(&[])]).unwrap(), now);
+        }
+        let aside = format!("privacy-masks.run-1.damaged-{}.json", 130 * DAY);
+        assert_eq!(std::fs::read(at(&aside)).unwrap(), b"{");
+
+        // Both are bad; of the run beside them nothing is lost.
+        let run = MaskHistory::note(tempfile::tempdir().unwrap().path(), &[camera(&[0.75])], "00", UtcMillis(0));
+        run.write(&at("privacy-masks.run-2.json")).unwrap();
+        std::fs::write(path(dir.path()), b"{").unwrap();
+        let now = note(&[], 150);
+        assert_eq!(now.ever(&CameraId("c".into())).map(|m| m.len()), Some(1));
+        assert_eq!(names().len(), 3, "the history and what is aside: {:?}", names());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_between_runs_that_could_not_read_uncovers_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let note =
+            |masks: &[f32], day: i64| MaskHistory::note(dir.path(), &[camera(masks)], "00", UtcMillis(day * DAY));
+        note(&[0.25], 200);
+        let (file, kept) = (path(dir.path()), dir.path().join("kept"));
+        std::fs::rename(&file, &kept).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        note(&[0.5], 300);
+        note(&[], 250);
+        std::fs::rename(&kept, &file).unwrap();
+        let run = runs(dir.path(), ".json")[0].1.clone();
+        let first = std::fs::read(&run).unwrap();
+        let now = note(&[], 260);
+        assert_eq!(now.known_since(), None);
+        assert_eq!((widths(&now, 260, 290), widths(&now, 310, 320)), (vec![0.25, 0.5], vec![]));
+        // A start that could not remove it.
+        std::fs::write(&run, first).unwrap();
+        assert_eq!(note(&[], 270), now);
     }
 }

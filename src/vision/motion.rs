@@ -6,7 +6,8 @@ use crate::camera::health::luma::{HEIGHT, WIDTH, light_of};
 use crate::clock::MonoMillis;
 use crate::geometry::Rect;
 
-/// A picture is compared with one that was taken up to so long before it, milliseconds: what creeps has moved on by then.
+/// A picture is compared with the one before it, or with one that was taken up to so long before it, milliseconds: what creeps has moved on
+/// by then.
 const APART_MS: i64 = 2_000;
 /// A cell has changed when its brightness is off by more than this, levels of 256: keyframes are coded anew, and
 const LEVELS: f32 = 4.0;
