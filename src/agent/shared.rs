@@ -147,8 +147,7 @@ impl Shared {
             health: Arc::clone(&self.health),
             config,
             aside: HashMap::new(),
-            not_taken: HashMap::new(),
-            reached: false,
+            objects: None,
         }
     }
 

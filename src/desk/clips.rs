@@ -2,7 +2,7 @@
 //! camera and time, and every part of one is checked against its note before anybody sees it. Who may see which is decided where
 //! clips of boxes are asked for (`web/footage.rs`, `web/camera.rs`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use super::db::Db;
 use crate::clock::UtcMillis;
 use crate::config::ObjectsConfig;
 use crate::evidence::chain::Sum;
-use crate::objects::clip::{self, BLOCK_BYTES, ClipName, ClipNote, MAX_MS, MAX_NOTE_BYTES};
+use crate::objects::clip::{self, BLOCK_BYTES, ClipKind, ClipName, ClipNote, MAX_MS, MAX_NOTE_BYTES};
 use crate::objects::{Objects, ObjectsError};
 
 /// Clips of a camera and a day that are looked at.
@@ -56,9 +56,12 @@ impl Wanted {
         self.event.as_ref().is_some_and(|id| name.is_of_event(id))
     }
 
-    /// Whether it shows something of what is looked for.
+    /// Whether it may be given for it. Of an event its own clip, one that shows all of the time, or what somebody held; of a time alone
+    /// whatever shows something of it.
     fn fits(&self, name: &ClipName) -> bool {
-        self.is_own(name) || (name.from.0 < self.to && self.from < name.to.0)
+        let shows = name.from.0 < self.to && self.from < name.to.0;
+        let all = name.from.0 <= self.from && self.to <= name.to.0;
+        self.is_own(name) || all || (shows && (self.event.is_none() || name.kind == ClipKind::Hold))
     }
 
     fn folder(&self, day: UtcMillis) -> String {
@@ -85,35 +88,35 @@ pub(crate) struct Clip {
 #[derive(Debug, Default)]
 pub(crate) struct Clips {
     config: Option<ObjectsConfig>,
-    open: Mutex<Option<Arc<Objects>>>,
+    open: OnceLock<Arc<Objects>>,
 }
 
 impl Clips {
     /// # Errors
     /// Says which key or file cannot be used. A folder that is not mounted yet may come later.
-    pub(crate) fn new(config: Option<&ObjectsConfig>) -> Result<Self, String> {
-        let this = Self { config: config.cloned(), open: Mutex::default() };
-        match this.config.as_ref().map(|_| this.objects()) {
-            Some(Err(error @ ObjectsError::Configuration(..))) => Err(format!("store.{error}")),
+    pub(crate) async fn new(config: Option<&ObjectsConfig>) -> Result<Self, String> {
+        let this = Self { config: config.cloned(), open: OnceLock::new() };
+        match this.objects().await {
+            Err(error @ ObjectsError::Configuration(..)) => Err(format!("store.{error}")),
             _ => Ok(this),
         }
     }
 
-    fn objects(&self) -> Result<Arc<Objects>, ObjectsError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*open, &self.config) {
-            (Some(objects), _) => Ok(Arc::clone(objects)),
-            (None, Some(config)) => Ok(Arc::clone(open.insert(Arc::new(Objects::open(config, None)?)))),
-            (None, None) => Err(ObjectsError::Missing("store".into())),
+    /// `None`: there is none.
+    async fn objects(&self) -> Result<Option<Arc<Objects>>, ObjectsError> {
+        match (self.open.get(), &self.config) {
+            (Some(objects), _) => Ok(Some(Arc::clone(objects))),
+            (None, Some(config)) => {
+                let objects = Arc::new(Objects::open(config, None).await?);
+                Ok(Some(Arc::clone(self.open.get_or_init(|| objects))))
+            }
+            (None, None) => Ok(None),
         }
     }
 
     /// Clips that show something of it, the best first: the event's own, then what shows most of it.
     pub(crate) async fn find(&self, wanted: &Wanted) -> Result<Vec<ClipName>, ClipError> {
-        if self.config.is_none() {
-            return Ok(Vec::new());
-        }
-        let objects = self.objects().map_err(away)?;
+        let Some(objects) = self.objects().await.map_err(away)? else { return Ok(Vec::new()) };
         let mut found: Vec<ClipName> = Vec::new();
         let first = (wanted.from - MAX_MS).div_euclid(DAY_MS);
         for day in first..=wanted.to.div_euclid(DAY_MS) {
@@ -129,10 +132,7 @@ impl Clips {
     pub(crate) async fn open(&self, db: &Db, wanted: &Wanted, stem: &str) -> Result<Clip, ClipError> {
         let name = ClipName::of_note(&format!("{stem}.json")).filter(|n| n.stem() == stem && wanted.fits(n));
         let name = name.ok_or(ClipError::NotThere)?;
-        if self.config.is_none() {
-            return Err(ClipError::NotThere);
-        }
-        let objects = self.objects().map_err(away)?;
+        let objects = self.objects().await.map_err(away)?.ok_or(ClipError::NotThere)?;
         let path = format!("{}/{stem}", wanted.folder(name.from));
         let text = objects.read(&format!("{path}.json"), MAX_NOTE_BYTES).await.map_err(away)?;
         let note: ClipNote =
@@ -170,6 +170,9 @@ impl Clip {
 }
 
 fn away(error: ObjectsError) -> ClipError {
+    if let ObjectsError::TooLarge(_, name, _) = &error {
+        return wrong(name, &error.to_string());
+    }
     tracing::warn!(%error, "the store of clips cannot be asked");
     ClipError::Away
 }
@@ -182,7 +185,6 @@ fn wrong(path: &str, why: &str) -> ClipError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::clip::ClipKind;
 
     #[test]
     fn an_events_own_clip_is_the_first_choice_and_nothing_of_another_time_fits() {
@@ -200,6 +202,11 @@ mod tests {
         assert!(!wanted.fits(&name(ClipKind::Event, "e2", 5000, 6000)));
         assert!(!wanted.fits(&name(ClipKind::Hold, "e1", 2000, 6000)));
         assert!(wanted.fits(&name(ClipKind::Hold, "h", 1999, 6000)));
+        for (from, to, fits) in [(0, 1999, false), (1001, 3000, false), (1000, 2000, true), (0, 3000, true)] {
+            assert_eq!(wanted.fits(&name(ClipKind::Event, "e2", from, to)), fits, "another event from {from} to {to}");
+        }
+        let time = Wanted { event: None, ..wanted.clone() };
+        assert!(time.fits(&name(ClipKind::Event, "e2", 0, 1001)) && !time.fits(&name(ClipKind::Event, "e2", 0, 1000)));
         assert_eq!(wanted.shared_ms(&name(ClipKind::Hold, "h", 0, 1500)), 500);
     }
 }

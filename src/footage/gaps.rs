@@ -141,7 +141,7 @@ mod tests {
     fn what_was_deleted_is_another_answer_than_never_recorded() {
         let all = [segment(0, 9960, None, None), segment(20_000, 29_960, Some(0), None)];
         let gone =
-            [Gone { from: UtcMillis(10_000), to: UtcMillis(19_960), at: UtcMillis(50_000), why: "quota".into() }];
+            [Gone { from: UtcMillis(10_000), to: UtcMillis(19_960), at: Some(UtcMillis(50_000)), why: "quota".into() }];
         assert_eq!(told(&all, &gone, 0, 29_000), [gap(9960, 20_000, "quota")]);
     }
 

@@ -14,7 +14,7 @@ use super::mask_history::MaskHistory;
 use super::masked::{self, Masked};
 use super::{ClipPlan, Span};
 use crate::camera::{CameraId, can_recode};
-use crate::clock::{MonoMillis, UtcMillis, mono_now};
+use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::geometry::Polygon;
 
 /// The longest masked clip, milliseconds: it takes about as long to make as a machine needs to decode and encode it.
@@ -23,8 +23,8 @@ pub const MAX_MASKED_MS: i64 = 600_000;
 const MAX_WAITING: usize = 4;
 /// Kept for players that ask for parts.
 const MAX_KEPT: usize = 4;
-/// Bytes of all copies that somebody holds, beyond which none is begun: slow readers hold theirs however long they are
-/// kept here. With the one being made it is at most half as much again.
+/// Bytes of all copies that people hold, beyond which none is begun: slow readers hold theirs however long they are
+/// kept here. With the one being made it is at most half as much again, and with the one that nobody watches twice as much.
 const MAX_HELD_BYTES: u64 = 2 * masked::MAX_BYTES;
 /// Views of originals that are not written down again, and for how long.
 const MAX_VIEWS: usize = 64;
@@ -61,7 +61,7 @@ pub enum Privacy {
     Open,
     /// What its masks leave.
     Masked,
-    /// Nothing: the configuration does not have the camera, so nobody knows what its masks were.
+    /// Nothing: nobody knows what its masks were, since the configuration does not have the camera, or their history was lost.
     Unknown,
 }
 
@@ -78,7 +78,8 @@ pub struct MaskDesk {
     waiting: Arc<AtomicUsize>,
     made: AtomicU64,
     kept: Mutex<VecDeque<(String, Arc<Masked>)>>,
-    /// Every copy that somebody may still hold.
+    /// Every copy that somebody may still hold, but for those that nobody watches: there is one of them at a time, and slow as
+    /// its way to the store is, it takes no room from people.
     alive: Mutex<Vec<Weak<Masked>>>,
     views: Mutex<VecDeque<(View, MonoMillis)>>,
 }
@@ -187,6 +188,20 @@ impl MaskDesk {
         work.await.unwrap_or_else(|error| Err(MaskError::Failed(error.to_string())))
     }
 
+    /// A masked copy for one reader that nobody watches: begun only when no other is being made, neither kept nor in the place of one that
+    /// is, and gone with the reader. Whoever asks meanwhile waits until it is whole.
+    ///
+    /// # Errors
+    /// When another one is being made, when readers hold too many, or when it cannot be made.
+    pub async fn once(&self, original: ClipPlan, masks: Vec<Polygon>) -> Result<Arc<Masked>, MaskError> {
+        let key = key(&original, &masks);
+        if let Some(known) = self.known(&key) {
+            return Ok(known);
+        }
+        let _turn = self.turn.try_lock().map_err(|_| MaskError::Busy)?;
+        self.fresh(&key, original, masks).await
+    }
+
     async fn in_turn(&self, key: String, original: ClipPlan, masks: Vec<Polygon>) -> Result<Arc<Masked>, MaskError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.known(&key) {
@@ -196,15 +211,20 @@ impl MaskDesk {
         // Removing files may take its time; the new copy has their room when it is done.
         let gone = tokio::task::spawn_blocking(move || drop(gone)).await;
         gone.map_err(|error| MaskError::Failed(error.to_string()))?;
+        let made = self.fresh(&key, original, masks).await?;
+        lock(&self.alive).push(Arc::downgrade(&made));
+        lock(&self.kept).push_back((key, Arc::clone(&made)));
+        Ok(made)
+    }
+
+    async fn fresh(&self, key: &str, original: ClipPlan, masks: Vec<Polygon>) -> Result<Arc<Masked>, MaskError> {
         if self.held_bytes() > MAX_HELD_BYTES {
             return Err(MaskError::Busy);
         }
         let mut made = self.make(original, masks).await.map_err(|e| MaskError::Failed(e.to_string()))?;
-        made.plan.etag = key.chars().take(32).collect();
-        let made = Arc::new(made);
-        lock(&self.alive).push(Arc::downgrade(&made));
-        lock(&self.kept).push_back((key, Arc::clone(&made)));
-        Ok(made)
+        // The same content is encoded to other bytes the next time.
+        made.plan.etag = format!("{}-{}", key.get(..32).unwrap_or(key), utc_now().0);
+        Ok(Arc::new(made))
     }
 
     /// Bytes of all copies that are kept or still read.

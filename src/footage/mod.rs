@@ -38,7 +38,8 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use serde::Serialize;
@@ -72,6 +73,10 @@ pub struct Footage {
     looked: std::sync::Mutex<Option<Looked>>,
     writers: std::sync::Mutex<Vec<JoinHandle<()>>>,
     index: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Files without rows are still being taken in.
+    reading: Arc<AtomicBool>,
+    /// Why they were not.
+    unread: Arc<OnceLock<String>>,
 }
 
 /// Where ingest gives the units of each recorded camera.
@@ -177,26 +182,39 @@ impl Footage {
         }
         drop(told);
         let (into, folder) = (store.clone(), root.clone());
+        let reading = Arc::new(AtomicBool::new(!found.orphans.is_empty()));
+        let unread = Arc::<OnceLock<String>>::default();
+        let (read, why) = (Arc::clone(&reading), Arc::clone(&unread));
         let index = tokio::spawn(async move {
-            let adopting = reconcile::adopt(&into, &folder, found.orphans);
+            let adopting = async {
+                if let Err(error) = reconcile::adopt(&into, &folder, found.orphans).await {
+                    tracing::error!(%error, "video files without index rows could not be taken in; the next start tries again");
+                    why.get_or_init(|| error.to_string());
+                }
+                read.store(false, Ordering::Relaxed);
+            };
             let keeping = async {
                 while let Some(news) = heard.recv().await {
                     steward::index(&into, &news).await;
                 }
             };
-            if let (Err(error), ()) = tokio::join!(adopting, keeping) {
-                tracing::error!(%error, "video files without index rows could not be taken in; the next start tries again");
-            }
+            tokio::join!(adopting, keeping);
         });
         let (writers, index) = (std::sync::Mutex::new(writers), tokio::sync::Mutex::new(Some(index)));
         let looked = std::sync::Mutex::default();
-        Ok((Arc::new(Self { store, root, config, states, looked, writers, index }), taps))
+        Ok((Arc::new(Self { store, root, config, states, looked, writers, index, reading, unread }), taps))
     }
 
     /// The folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether files that the index did not know are still being read: what it lacks may be there.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.reading.load(Ordering::Relaxed)
     }
 
     /// Whether a camera is recorded.

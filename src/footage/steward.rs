@@ -68,12 +68,14 @@ impl Footage {
         }
     }
 
-    fn tell_health(&self, health: &Health, looked: Result<&Looked, &StoreError>) {
-        let problems: Vec<String> = self
-            .statuses()
-            .into_iter()
-            .filter_map(|s| s.problem.map(|p| format!("camera {} is not recorded: {p}", s.camera)))
-            .collect();
+    /// How recording stands.
+    pub(crate) fn tell_health(&self, health: &Health, looked: Result<&Looked, &StoreError>) {
+        let unread = self.unread.get();
+        let unread =
+            unread.map(|why| format!("video files of the last run are not in the index until the next start: {why}"));
+        let cameras = self.statuses().into_iter();
+        let cameras = cameras.filter_map(|s| s.problem.map(|p| format!("camera {} is not recorded: {p}", s.camera)));
+        let problems: Vec<String> = cameras.chain(unread).collect();
         let (level, text) = match looked {
             Err(error) => (Level::Degraded, format!("the room for video cannot be looked after: {error}")),
             Ok(looked) if !problems.is_empty() || looked.allowed != Allowed::All => {

@@ -55,7 +55,7 @@ pub struct ClipName {
     pub to: UtcMillis,
 }
 
-/// As a part of a name: what could be anything else there is replaced.
+/// As a part of a name, where it may come from anybody: what could be anything else there is replaced.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
 }
@@ -76,7 +76,8 @@ fn from_compact(text: &str) -> Option<UtcMillis> {
 #[must_use]
 pub fn folder(office: &str, box_id: &str, camera: &str, at: UtcMillis) -> String {
     let day = at.to_rfc3339();
-    format!("{}/{}/{}/{}", plain(office), plain(box_id), plain(camera), day.get(..10).unwrap_or_default())
+    // The camera may be what somebody typed at the desk.
+    format!("{office}/{box_id}/{}/{}", plain(camera), day.get(..10).unwrap_or_default())
 }
 
 impl ClipName {
@@ -163,11 +164,12 @@ impl ClipNote {
         let Origin { office, box_id, epoch } = &self.origin;
         let time = UtcMillis::to_rfc3339;
         let blocks = Sum::of(&self.blocks.iter().flat_map(|b| b.0).collect::<Vec<u8>>());
-        let masks = self.masks.map_or_else(|| "none".to_owned(), |m| m.to_string());
+        let or_none = |sum: Option<Sum>| sum.map_or_else(|| "none".to_owned(), |sum| sum.to_string());
+        let (gaps, masks) = (or_none(gaps_digest(&self.gaps)), or_none(self.masks));
         format!(
             "gatewatch stored clip v1\noffice {office}\nbox {box_id}\nepoch {epoch}\ncamera {}\n{} {}\nfrom {}\nto {}\nfirst {}\nlast {}\n\
-             masks {masks}\nbytes {}\nsha256 {}\nblocks {blocks}\nat {}\n",
-            plain(&self.camera),
+             gaps {gaps}\nmasks {masks}\nbytes {}\nsha256 {}\nblocks {blocks}\nat {}\n",
+            self.camera,
             self.kind.as_str(),
             plain(&self.id),
             time(self.from),
@@ -192,8 +194,7 @@ impl ClipNote {
         keys: &[String],
     ) -> Result<(), String> {
         let named = ClipName { kind: self.kind, id: plain(&self.id), from: self.from, to: self.to };
-        if (self.origin.office.as_str(), self.origin.box_id.as_str(), plain(&self.camera))
-            != (office, box_id, plain(camera))
+        if (self.origin.office.as_str(), self.origin.box_id.as_str(), self.camera.as_str()) != (office, box_id, camera)
         {
             return Err("it is of another camera".into());
         }
@@ -202,6 +203,10 @@ impl ClipNote {
         }
         if self.bytes == 0 || self.blocks.len() as u64 != self.bytes.div_ceil(BLOCK_BYTES) {
             return Err("its digests are not those of so many bytes".into());
+        }
+        // Or one of them could be written as several, with the same digest.
+        if self.gaps.iter().any(|g| !g.reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')) {
+            return Err("its gaps have reasons that no box names".into());
         }
         match (&self.key, &self.signature) {
             (Some(key), Some(signature)) if !key.verify(&self.statement(), &signature.0) => {
@@ -215,6 +220,11 @@ impl ClipNote {
             _ => Err("it is not signed".into()),
         }
     }
+}
+
+fn gaps_digest(gaps: &[ClipGap]) -> Option<Sum> {
+    let text = |g: &ClipGap| format!("{} {} {}\n", g.from.to_rfc3339(), g.to.to_rfc3339(), g.reason);
+    (!gaps.is_empty()).then(|| Sum::of(gaps.iter().map(text).collect::<String>().as_bytes()))
 }
 
 /// Digest of masks as they are burnt in.
@@ -354,6 +364,19 @@ mod tests {
         assert!(changed.check(place, &name(), &[]).is_err());
         assert!(refused(&good, ("15BB", "gate-02", "bay"), &name()).contains("another camera"));
         assert!(refused(&good, place, &ClipName { id: "2".into(), ..name() }).contains("another clip"));
-        assert!(refused(&ClipNote { blocks: Vec::new(), ..good }, place, &name()).contains("so many bytes"));
+        assert!(refused(&ClipNote { blocks: Vec::new(), ..good.clone() }, place, &name()).contains("so many bytes"));
+
+        // What is missing is signed too.
+        let gap = |reason: &str| ClipGap { from: UtcMillis(1000), to: UtcMillis(2000), reason: reason.into() };
+        let lacking = signed(ClipNote { gaps: vec![gap("quota"), gap("other_coding")], ..note() }, &key);
+        assert_eq!(lacking.check(place, &name(), &known), Ok(()));
+        let gaps = [vec![], vec![gap("quota")], vec![gap("restart"), gap("other_coding")]];
+        for gaps in gaps {
+            assert!(refused(&ClipNote { gaps, ..lacking.clone() }, place, &name()).contains("signature"));
+        }
+        let one = format!("quota\n{0} {0} other_coding", UtcMillis(1000).to_rfc3339());
+        assert!(refused(&ClipNote { gaps: vec![gap(&one)], ..lacking }, place, &name()).contains("reasons"));
+        let digest = gaps_digest(&[gap("quota")]).unwrap();
+        assert_eq!(digest, Sum::of(b"1970-01-01T00:00:01.000Z 1970-01-01T00:00:02.000Z quota\n"), "as documented");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
@@ -24,8 +24,8 @@ use crate::clock::{mono_now, precise_now};
 const CHUNK: usize = 16 * 1024;
 /// A store that does not take the connection within this is away.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A store that takes nothing, or says nothing, for this long is away, milliseconds.
-const SILENT_MS: i64 = 30_000;
+/// A store that takes nothing, or says nothing, for this long is away.
+const SILENT: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -62,6 +62,8 @@ impl Pace {
 pub(super) struct Line {
     client: reqwest::Client,
     pace: Arc<Pace>,
+    /// [`SILENT`], but for tests.
+    silent: Duration,
 }
 
 impl Line {
@@ -77,7 +79,7 @@ impl Line {
             client = client.add_root_certificate(reqwest::Certificate::from_pem(&pem).map_err(|e| bad(&e))?);
         }
         let client = client.build().map_err(|e| e.to_string())?;
-        Ok(Self { client, pace: Arc::new(pace) })
+        Ok(Self { client, pace: Arc::new(pace), silent: SILENT })
     }
 
     /// The body in small pieces, each when it may go; `moved` is told the time of each.
@@ -125,16 +127,23 @@ impl HttpService for Line {
             tokio::select! {
                 answer = &mut answer => break answer.map_err(told)?,
                 () = tokio::time::sleep(LOOK) => {
-                    if mono_now().0 - moved.load(Ordering::Relaxed) > SILENT_MS {
-                        let silent = io::Error::new(io::ErrorKind::TimedOut, "it is silent");
-                        return Err(HttpError::new(HttpErrorKind::Timeout, silent));
+                    let quiet_ms = mono_now().0 - moved.load(Ordering::Relaxed);
+                    if u128::try_from(quiet_ms).is_ok_and(|ms| ms > self.silent.as_millis()) {
+                        return Err(silence());
                     }
                 }
             }
         };
         let (parts, body) = axum::http::Response::<reqwest::Body>::from(answer).into_parts();
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(told))))
+        // Also between the head and the end of an answer.
+        let pieces = tokio_stream::StreamExt::timeout(BodyStream::new(body.map_err(told)), self.silent);
+        let pieces = pieces.map(|piece| piece.unwrap_or_else(|_| Err(silence())));
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(StreamBody::new(pieces))))
     }
+}
+
+fn silence() -> HttpError {
+    HttpError::new(HttpErrorKind::Timeout, io::Error::new(io::ErrorKind::TimedOut, "it is silent"))
 }
 
 fn told(error: reqwest::Error) -> HttpError {
@@ -154,12 +163,39 @@ impl HttpConnector for Line {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    fn line(bytes_per_s: Option<u64>, silent: Duration) -> Line {
+        Line { client: reqwest::Client::new(), pace: Arc::new(Pace::new(bytes_per_s)), silent }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_stops_on_the_way_is_given_up() {
+        crate::install_crypto();
+        let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", peer.local_addr().unwrap());
+        let answered = tokio::spawn(async move {
+            let (mut stream, _) = peer.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            let _ = stream.read(&mut asked).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+            stream
+        });
+        let request = axum::http::Request::get(address).body(Bytes::new().into()).unwrap();
+        let answer = line(None, Duration::from_millis(100)).call(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let read = tokio::time::timeout(Duration::from_secs(20), answer.into_body().bytes()).await;
+        let error = read.expect("it does not wait for ever").unwrap_err();
+        assert_eq!(error.kind(), HttpErrorKind::Timeout, "{error}");
+        drop(answered.await.unwrap());
+    }
 
     #[tokio::test]
     async fn what_is_sent_is_spread_evenly_over_time() {
         crate::install_crypto();
-        let line = Line { client: reqwest::Client::new(), pace: Arc::new(Pace::new(Some(1 << 20))) };
+        let line = line(Some(1 << 20), SILENT);
         let body = Bytes::from(vec![7; 256 * 1024]).into();
         let started = precise_now();
         let pieces: Vec<_> = line.paced(body, Arc::default()).collect().await;

@@ -5,6 +5,7 @@ pub mod clip;
 mod line;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub enum ObjectsError {
     /// There is no such bucket or folder.
     #[error("{0} is not there; make the bucket or mount the folder, or correct `url`")]
     Missing(String),
+    /// An object has more bytes than anything of ours.
+    #[error("{0}: {1} has more than {2} bytes")]
+    TooLarge(String, String, u64),
     /// Anything else.
     #[error("{0} does not do it: {1}; check `endpoint`, the network and the store itself")]
     Trouble(String, String),
@@ -52,6 +56,7 @@ pub struct Objects {
     place: String,
     /// Of a folder; a line has its own.
     pace: Pace,
+    folder: Option<PathBuf>,
 }
 
 impl Objects {
@@ -59,7 +64,12 @@ impl Objects {
     ///
     /// # Errors
     /// When keys, authority or folder are not there.
-    pub fn open(config: &ObjectsConfig, bytes_per_s: Option<u64>) -> Result<Self, ObjectsError> {
+    pub async fn open(config: &ObjectsConfig, bytes_per_s: Option<u64>) -> Result<Self, ObjectsError> {
+        let (place, config) = (config.url.clone(), config.clone());
+        blocking(&place, move || Self::opened(&config, bytes_per_s)).await?
+    }
+
+    fn opened(config: &ObjectsConfig, bytes_per_s: Option<u64>) -> Result<Self, ObjectsError> {
         let bad = |key: &'static str| move |why: String| ObjectsError::Configuration(key, why);
         let place = config.url.clone();
         match config.place().map_err(bad("url"))? {
@@ -69,7 +79,8 @@ impl Objects {
                     return Err(ObjectsError::Missing(place));
                 }
                 let store = LocalFileSystem::new_with_prefix(&dir).map_err(|e| explained(&place, &e))?.with_fsync(true);
-                Ok(Self { store: Arc::new(store), prefix: Path::default(), place, pace: Pace::new(bytes_per_s) })
+                let (prefix, pace) = (Path::default(), Pace::new(bytes_per_s));
+                Ok(Self { store: Arc::new(store), prefix, place, pace, folder: Some(dir) })
             }
             ObjectsPlace::Bucket { bucket, prefix } => {
                 let secret = |source: &crate::config::SecretSource, key| {
@@ -92,7 +103,8 @@ impl Objects {
                     builder = builder.with_endpoint(endpoint);
                 }
                 let store = builder.build().map_err(|e| explained(&place, &e))?;
-                Ok(Self { store: Arc::new(store), prefix: Path::from(prefix), place, pace: Pace::new(None) })
+                let (prefix, pace) = (Path::from(prefix), Pace::new(None));
+                Ok(Self { store: Arc::new(store), prefix, place, pace, folder: None })
             }
         }
     }
@@ -113,7 +125,7 @@ impl Objects {
     /// When the store cannot be asked.
     pub async fn has(&self, name: &str) -> Result<bool, ObjectsError> {
         let path = self.path(name);
-        Ok(self.in_time(async { found(self.store.head(&path).await) }).await?.is_some())
+        Ok(self.ask(async { self.store.head(&path).await }).await?.is_some())
     }
 
     /// A small object as a whole; `None`: it is not there.
@@ -122,9 +134,9 @@ impl Objects {
     /// When the store cannot be asked, or the object has more than `limit` bytes.
     pub async fn read(&self, name: &str, limit: u64) -> Result<Option<Bytes>, ObjectsError> {
         let path = self.path(name);
-        let Some(result) = self.in_time(async { found(self.store.get(&path).await) }).await? else { return Ok(None) };
+        let Some(result) = self.ask(async { self.store.get(&path).await }).await? else { return Ok(None) };
         if result.meta.size > limit {
-            return Err(ObjectsError::Trouble(self.place.clone(), format!("{name} has more than {limit} bytes")));
+            return Err(ObjectsError::TooLarge(self.place.clone(), name.to_owned(), limit));
         }
         self.in_time(result.bytes()).await.map(Some)
     }
@@ -135,7 +147,7 @@ impl Objects {
     /// When the store cannot be asked.
     pub async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>, ObjectsError> {
         let path = self.path(name);
-        self.in_time(async { found(self.store.get_range(&path, range).await) }).await
+        self.ask(async { self.store.get_range(&path, range).await }).await
     }
 
     /// Names of the objects in a folder, `limit` at most, in no order.
@@ -145,7 +157,10 @@ impl Objects {
     pub async fn names(&self, folder: &str, limit: usize) -> Result<Vec<String>, ObjectsError> {
         let prefix = self.path(folder);
         let all = self.store.list(Some(&prefix)).take(limit).try_collect::<Vec<_>>();
-        let all = self.in_time(async { found(all.await) }).await?.unwrap_or_default();
+        let all = self.ask(all).await?.unwrap_or_default();
+        if all.is_empty() {
+            self.there().await?;
+        }
         Ok(all.into_iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
     }
 
@@ -155,6 +170,7 @@ impl Objects {
     /// When the store does not take it.
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ObjectsError> {
         self.pace.take(bytes.len()).await;
+        self.there().await?;
         let done = self.store.put(&self.path(name), bytes.into()).await;
         done.map(drop).map_err(|e| explained(&self.place, &e))
     }
@@ -164,13 +180,36 @@ impl Objects {
     /// # Errors
     /// When the store does not take it.
     pub async fn begin(&self, name: &str) -> Result<Parts<'_>, ObjectsError> {
+        self.there().await?;
         let upload = self.store.put_multipart(&self.path(name)).await.map_err(|e| explained(&self.place, &e))?;
         Ok(Parts { objects: self, upload })
     }
 
+    /// A folder that was taken away, which may be a disk, is no empty one, and is not made anew on the disk below; a bucket
+    /// says so itself.
+    async fn there(&self) -> Result<(), ObjectsError> {
+        let Some(dir) = self.folder.clone() else { return Ok(()) };
+        let there = blocking(&self.place, move || dir.is_dir()).await?;
+        if there { Ok(()) } else { Err(ObjectsError::Missing(self.place.clone())) }
+    }
+
+    /// `None` for what is not there, though the store is.
+    async fn ask<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, ObjectsError> {
+        let found = async {
+            match work.await {
+                Err(Error::NotFound { .. }) => Ok(None),
+                other => other.map(Some),
+            }
+        };
+        let found = self.in_time(found).await?;
+        if found.is_none() {
+            self.there().await?;
+        }
+        Ok(found)
+    }
+
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, ObjectsError> {
-        let silent = |_| ObjectsError::Trouble(self.place.clone(), "no answer in time".to_owned());
-        let done = tokio::time::timeout(READ, work).await.map_err(silent)?;
+        let done = tokio::time::timeout(READ, work).await.map_err(|_| silent(&self.place))?;
         done.map_err(|e| explained(&self.place, &e))
     }
 }
@@ -216,12 +255,17 @@ impl Parts<'_> {
     }
 }
 
-/// `None` for what is not there.
-fn found<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
-    match result {
-        Err(Error::NotFound { .. }) => Ok(None),
-        other => other.map(Some),
-    }
+/// What hangs where a share does not answer.
+async fn blocking<T: Send + 'static>(
+    place: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ObjectsError> {
+    let done = tokio::time::timeout(READ, tokio::task::spawn_blocking(work)).await.map_err(|_| silent(place))?;
+    Ok(done.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())))
+}
+
+fn silent(place: &str) -> ObjectsError {
+    ObjectsError::Trouble(place.to_owned(), "no answer in time".to_owned())
 }
 
 fn explained(place: &str, error: &Error) -> ObjectsError {

@@ -152,8 +152,8 @@ pub struct Gone {
     pub from: UtcMillis,
     /// End of the last picture.
     pub to: UtcMillis,
-    /// When it went.
-    pub at: UtcMillis,
+    /// When it went; `None`: it is chosen to go, and comes back where that was cut off.
+    pub at: Option<UtcMillis>,
     /// `expired`, `quota`, `reserve` or `missing`.
     pub why: String,
 }

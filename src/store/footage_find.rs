@@ -60,16 +60,16 @@ impl Store {
         from: UtcMillis,
         to: UtcMillis,
     ) -> Result<Vec<Gone>, StoreError> {
-        let select = "SELECT start_ms, end_ms, COALESCE(gone_ms, 0), COALESCE(gone_why, 'expired') FROM segment
+        let select = "SELECT start_ms, end_ms, gone_ms, COALESCE(gone_why, 'expired') FROM segment
                       WHERE camera = ?1 AND stream = 'main' AND start_ms <= ?3 AND start_ms >= ?2 - ?4 AND end_ms >= ?2
                         AND state IN ('expired', 'lost') ORDER BY start_ms";
         let select = sqlx::query_as(select).bind(&camera.0).bind(from.0).bind(to.0).bind(LONGEST_MS);
-        let rows: Vec<(i64, i64, i64, String)> =
+        let rows: Vec<(i64, i64, Option<i64>, String)> =
             select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         let each = rows.into_iter().map(|(from, to, at, why)| Gone {
             from: UtcMillis(from),
             to: UtcMillis(to),
-            at: UtcMillis(at),
+            at: at.map(UtcMillis),
             why,
         });
         Ok(each.collect())

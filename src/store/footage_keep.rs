@@ -109,7 +109,7 @@ impl Store {
         let Some(footage) = &event.data.footage else { return Ok(()) };
         let upsert = "INSERT INTO footage_event (event_id, camera, from_ms, to_ms, ended, severity) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                       ON CONFLICT (event_id) DO UPDATE SET from_ms = MIN(from_ms, ?3), to_ms = MAX(to_ms, ?4), ended = ?5,
-                          severity = MAX(severity, ?6)";
+                          severity = MAX(severity, ?6), clips_done = MIN(clips_done, from_ms <= ?3, to_ms >= ?4)";
         let upsert = sqlx::query(upsert)
             .bind(event.id.to_string())
             .bind(&footage.camera.0)

@@ -158,8 +158,8 @@ impl Store {
         }
         let touches = |r: &&Row| r.released_ms.is_none() && r.from_ms <= to && from <= r.to_ms;
         if let Some(row) = known.iter().filter(|_| new.tip_id.is_some()).find(touches) {
-            let grow =
-                "UPDATE hold SET from_ms = MIN(from_ms, ?), to_ms = MAX(to_ms, ?), state = 'requested' WHERE id = ?";
+            let grow = "UPDATE hold SET from_ms = MIN(from_ms, ?), to_ms = MAX(to_ms, ?), state = 'requested',
+                            clips_done = 0 WHERE id = ?";
             let grow = sqlx::query(grow).bind(from).bind(to).bind(&row.id);
             grow.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
             self.chain_hold(tx, &row.id).await?;

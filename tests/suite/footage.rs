@@ -396,6 +396,7 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
     let later = Arc::new(MaskDesk::new(dir.path().join("later"), 1_000_000, bare));
     let privacy = [START, START + 2 * WEEK].map(|from| later.privacy(&camera(), span(from)));
     assert_eq!(privacy, [Privacy::Masked, Privacy::Open]);
+    let masks = desk.masks(&camera(), span(START)).unwrap();
     // Ten at once: one is made, four wait, the others are sent away.
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..10i64 {
@@ -406,7 +407,12 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
     while let Some(done) = asked.join_next().await {
         match done.unwrap() {
             Ok(pictures) => made += usize::from(pictures > 0),
-            Err(MaskError::Busy) => busy += 1,
+            Err(MaskError::Busy) => {
+                busy += 1;
+                // A copy that nobody watches waits for none of those.
+                let once = desk.once(clip(&footage, START, START).await.unwrap(), masks.clone()).await;
+                assert!(busy > 1 || matches!(once, Err(MaskError::Busy)), "{once:?}");
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -422,6 +428,15 @@ async fn masked_copies_are_bounded_and_leave_the_reserve_alone() {
     let folders = std::fs::read_dir(dir.path().join("masked")).unwrap().map(|e| e.unwrap().file_name());
     let newest = folders.map(|n| n.to_string_lossy().parse::<u32>().unwrap()).max();
     assert_eq!(newest, Some(5), "the sixth, made once");
+    // Copies that nobody watches put none of those out, and stay no longer than they are read.
+    let kept = walk(&dir.path().join("masked"));
+    for i in 0..4 {
+        let plan = clip(&footage, START + i * 1000, START + i * 1000 + 500).await.unwrap();
+        assert!(desk.once(plan, masks.clone()).await.unwrap().plan.pictures > 0);
+    }
+    assert_eq!(walk(&dir.path().join("masked")), kept);
+    let plan = clip(&footage, START + 1000, START + 8000).await.unwrap();
+    assert!(Arc::ptr_eq(&made, &desk.clip(&camera, plan).await.unwrap()));
     // A disk that is nearly full.
     let plan = clip(&footage, START, START + 5000).await.unwrap();
     let mut masked = gate::camera("bay", "rtsp://127.0.0.1/none".into());

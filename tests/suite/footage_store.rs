@@ -8,7 +8,7 @@ use gatewatch::clock::utc_now;
 use gatewatch::config::{FootageStoreConfig, ObjectsConfig};
 use gatewatch::evidence::chain::Sum;
 use gatewatch::objects::clip::{ClipKind, ClipName, ClipNote};
-use gatewatch::objects::{Objects, PART_BYTES};
+use gatewatch::objects::{Objects, ObjectsError, PART_BYTES};
 use gatewatch::simulate::ServerOptions;
 use serde_json::{Value, json};
 
@@ -66,16 +66,21 @@ async fn hold(gate: &Gate, id: &str, ago: i64, seconds: i64) {
     assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
 }
 
-/// Whether a note is right: whose, for what, signed, and true of the clip.
-fn checked(note: &ClipNote, clip: &[u8], kind: ClipKind, id: &str) {
+/// The key that signs the box's chain, as it says over MQTT.
+async fn key_of(listener: &Listener) -> String {
+    let head = until("the head of the chain", async || listener.notices("head").pop()).await;
+    head["data"]["head"]["key"].as_str().unwrap().to_owned()
+}
+
+/// Whether a note is right: whose, for what, signed with the box's `key`, and true of the clip.
+fn checked(note: &ClipNote, clip: &[u8], (kind, id): (ClipKind, &str), key: &str) {
     assert_eq!((note.kind, note.id.as_str(), note.camera.as_str()), (kind, id, "bay"));
     assert_eq!((note.bytes, note.sha256), (clip.len() as u64, Sum::of(clip)));
     let blocks: Vec<Sum> = clip.chunks(1 << 20).map(Sum::of).collect();
     assert_eq!(note.blocks, blocks);
     assert!(note.first <= note.last && note.from < note.to, "{note:?}");
     let name = ClipName { kind, id: id.to_owned(), from: note.from, to: note.to };
-    let key = note.key.expect("it is signed").to_string();
-    assert_eq!(note.check(("15BB", "gate-01", "bay"), &name, &[key]), Ok(()));
+    assert_eq!(note.check(("15BB", "gate-01", "bay"), &name, &[key.to_owned()]), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,9 +97,9 @@ async fn grave_events_and_holds_are_brought_out_masked_each_once_whatever_happen
     gate.config.footage.store = Some(told(&store, 1));
     gate.start();
     let event = listener.until_event("an event that has ended", |e| e.data.capture.end.is_some()).await;
-    let id = event.id.to_string();
+    let (id, key) = (event.id.to_string(), key_of(&listener).await);
     let (name, note, clip) = stored(&store, &id).await;
-    checked(&note, &clip, ClipKind::Event, &id);
+    checked(&note, &clip, (ClipKind::Event, &id), &key);
     assert!(note.masks.is_some() && black_sky(&clip, &gate) == (true, false), "masked");
     let day = &note.from.to_rfc3339()[..10];
     assert!(name.starts_with(&format!("15BB/gate-01/bay/{day}/")), "{name}");
@@ -112,7 +117,7 @@ async fn grave_events_and_holds_are_brought_out_masked_each_once_whatever_happen
     until("further events", async || (listener.events().len() > before).then_some(())).await;
     store.door.open();
     let (_, note, clip) = stored(&store, "held-1").await;
-    checked(&note, &clip, ClipKind::Hold, "held-1");
+    checked(&note, &clip, (ClipKind::Hold, "held-1"), &key);
     until("the end of it", async || part(&gate).await.filter(|p| p["level"] == "ok")).await;
 
     // One that the store never takes keeps no other from it, though it is the oldest.
@@ -122,8 +127,11 @@ async fn grave_events_and_holds_are_brought_out_masked_each_once_whatever_happen
     hold(&gate, "held-3", 5, 5).await;
     stored(&store, "held-3").await;
     assert!(!store.objects().iter().any(|(n, _)| n.contains("held-0")));
+    let said = until("the word of it", async || part(&gate).await.filter(|p| p["level"] == "degraded")).await;
+    let text = said["message"].as_str().unwrap();
+    assert!(text.starts_with("1 clips") && text.contains("not taken"), "{text}");
+    assert!(store.writes("held-0.mp4") <= 2, "it is left alone, not tried again and again");
     store.takes_not(None);
-    stored(&store, "held-0").await;
 
     // Killed on the way: that clip begins again, and no other.
     assert!(gate.terminate().success());
@@ -131,6 +139,7 @@ async fn grave_events_and_holds_are_brought_out_masked_each_once_whatever_happen
     gate.config.footage.store = Some(slow);
     gate.start();
     gate.until_ready().await;
+    stored(&store, "held-0").await;
     let recorded = utc_now();
     until("half a minute of video", async || (utc_now().since(recorded) > 25_000).then_some(())).await;
     hold(&gate, "held-2", 3, 20).await;
@@ -140,11 +149,16 @@ async fn grave_events_and_holds_are_brought_out_masked_each_once_whatever_happen
     gate.config.footage.store = Some(told(&store, 4));
     gate.start();
     let (_, note, clip) = stored(&store, "held-2").await;
-    checked(&note, &clip, ClipKind::Hold, "held-2");
+    checked(&note, &clip, (ClipKind::Hold, "held-2"), &key);
     until("nothing that waits", async || (metric(&gate, "gatewatch_clips_waiting").await? == 0.0).then_some(())).await;
     assert!(gate.terminate().success());
     gate.start();
     until("a look at what is due", async || part(&gate).await.filter(|p| p["level"] == "ok")).await;
+    // A time that was never recorded: the store is not even asked.
+    hold(&gate, "held-none", 86_400, 5).await;
+    let none = "1 clips wait for the store; of 1 there is no footage now";
+    until("the word of it", async || part(&gate).await.filter(|p| p["message"] == none && p["level"] == "ok")).await;
+    assert_eq!(store.asked("held-none"), 0);
     // Each is there once, by its note. Begun anew was only what the door, the stop or the kill cut off.
     let objects = store.objects();
     let ends = objects.iter().filter_map(|(name, _)| name.rsplit('/').next());
@@ -163,7 +177,7 @@ async fn large_objects_go_in_parts_and_are_there_when_they_are_complete() {
     let (s3, folder) = (S3::start().await, tempfile::tempdir().unwrap());
     let url = format!("file://{}", folder.path().display());
     for config in [s3.config(), ObjectsConfig { url, ..ObjectsConfig::default() }] {
-        let objects = Objects::open(&config, None).unwrap();
+        let objects = Objects::open(&config, None).await.unwrap();
         let large: Vec<u8> = (0..12_000_000_u32).map(|i| i.to_le_bytes()[1]).collect();
         let large = Bytes::from(large);
         let mut parts = objects.begin("a/large.mp4").await.unwrap();
@@ -185,11 +199,33 @@ async fn large_objects_go_in_parts_and_are_there_when_they_are_complete() {
         let end = objects.read_range("a/large.mp4", 11_999_999..12_000_999).await.unwrap().unwrap();
         assert_eq!(end, large.slice(11_999_999..));
         assert_eq!(objects.read("a/small.json", 9).await.unwrap().unwrap(), "{}");
-        assert!(objects.read("a/large.mp4", 9).await.is_err(), "more than asked");
+        let large = objects.read("a/large.mp4", 9).await;
+        assert!(matches!(large, Err(ObjectsError::TooLarge(..))), "more than asked");
         assert_eq!(objects.read("a/none", 9).await.unwrap(), None);
         assert_eq!(objects.read_range("a/none", 0..9).await.unwrap(), None);
     }
     assert_eq!(s3.writes("large.mp4"), 3);
+
+    // A folder that is taken away is not an empty one, and not made anew.
+    let (here, away) = (folder.path().join("here"), folder.path().join("away"));
+    std::fs::create_dir(&here).unwrap();
+    let objects = ObjectsConfig { url: format!("file://{}", here.display()), ..ObjectsConfig::default() };
+    let objects = Objects::open(&objects, None).await.unwrap();
+    std::fs::rename(&here, &away).unwrap();
+    let small = Bytes::from_static(b"{}");
+    let answers = [
+        objects.has("a/small.json").await.map(drop),
+        objects.read("a/small.json", 9).await.map(drop),
+        objects.read_range("a/small.json", 0..1).await.map(drop),
+        objects.names("a", 9).await.map(drop),
+        objects.put("a/small.json", small.clone()).await,
+        objects.begin("a/large.mp4").await.map(drop),
+    ];
+    assert!(answers.iter().all(|a| matches!(a, Err(ObjectsError::Missing(_)))), "{answers:?}");
+    assert!(!here.exists());
+    std::fs::rename(&away, &here).unwrap();
+    objects.put("a/small.json", small).await.unwrap();
+    assert!(objects.has("a/small.json").await.unwrap(), "the same store, when it is back");
 
     // Over TLS with an authority of its own, and not with another one.
     let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -201,15 +237,15 @@ async fn large_objects_go_in_parts_and_are_there_when_they_are_complete() {
         allow_http: false,
         ..s3.config()
     };
-    assert!(Objects::open(&over(&own), None).unwrap().has("a/small.json").await.unwrap());
-    let refused = Objects::open(&over(&other), None).unwrap().has("a/small.json").await.unwrap_err();
+    assert!(Objects::open(&over(&own), None).await.unwrap().has("a/small.json").await.unwrap());
+    let refused = Objects::open(&over(&other), None).await.unwrap().has("a/small.json").await.unwrap_err();
     assert!(refused.to_string().contains("certificate"), "{refused}");
-    let limited = Objects::open(&over(&own), Some(1_000_000)).unwrap();
+    let limited = Objects::open(&over(&own), Some(1_000_000)).await.unwrap();
     let started = Instant::now();
     limited.put("a/paced", Bytes::from(vec![7; 1_500_000])).await.unwrap();
     assert!(started.elapsed() > Duration::from_millis(1_400), "{:?}", started.elapsed());
     s3.door.shut();
-    let gone = Objects::open(&s3.config(), None).unwrap().has("a/small.json").await.unwrap_err();
+    let gone = Objects::open(&s3.config(), None).await.unwrap().has("a/small.json").await.unwrap_err();
     assert!(gone.to_string().contains("s3://clips/border does not do it"), "{gone}");
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Path(id): Path<String>)
         Ok(m) => !m["found"].is_object(),
         Err(error) => error.may_be_elsewhere(),
     };
-    let found = stored::instead(&ctx, lacks, wanted(&row).as_ref()).await;
+    let found = stored::instead(&ctx, lacks, wanted(&row).as_ref(), None).await;
     let content = html! {
         p { a href={ "/alerts/" (id) } { (ctx.t("back")) } }
         (section(&ctx, &row, &manifest, &found))
@@ -187,7 +187,7 @@ pub(crate) fn refused(ctx: &Ctx, error: &BoxError, box_id: &str) -> Markup {
     }
 }
 
-/// The clip. Written down as a view once in a while, not with every piece that the player asks for.
+/// The clip.
 pub(crate) async fn clip(
     Extension(ctx): Extension<Ctx>,
     Path(id): Path<String>,
@@ -195,12 +195,11 @@ pub(crate) async fn clip(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let row = alert(&ctx, &id).await?;
-    let detail = format!("{} {}", row.box_id, row.camera);
-    super::audit::watched_of(&ctx, &row.office, "clip.view", &id, &detail).await.or_problem(&ctx)?;
     let (Some(place), Some(wanted)) = (place(&row), wanted(&row)) else {
         return Ok(not_given(&ctx, &BoxError::NotRecorded));
     };
-    Ok(played(&ctx, &wanted, (&place.clip, &place.query), stem(&query), &headers).await)
+    let detail = format!("{} {}", row.box_id, row.camera);
+    played(&ctx, &wanted, (&place.clip, &place.query), stem(&query), &headers, (&id, &detail)).await
 }
 
 /// The clip of the store that is asked for by name.
@@ -209,28 +208,41 @@ pub(crate) fn stem(query: &HashMap<String, String>) -> Option<&str> {
 }
 
 /// What the box gives at `(path, query)`, or what the store has of it where the box cannot; a clip of the store at once where it is
-/// named.
+/// named. `look` says for the audit what is asked for, and of what: written down once in a while, not with every piece that the player
+/// asks for, and again with the clip of the store, which may show more.
 pub(crate) async fn played(
     ctx: &Ctx,
     wanted: &Wanted,
     (path, query): (&str, &[(&str, String)]),
     stem: Option<&str>,
     headers: &HeaderMap,
-) -> Response {
+    (object, asked_for): (&str, &str),
+) -> Answer<Response> {
+    let written = async |detail: &str| {
+        super::audit::watched_of(ctx, &wanted.office, "clip.view", object, detail).await.or_problem(ctx)
+    };
     let mut why = None;
     if stem.is_none() {
+        written(asked_for).await?;
         let answer = ctx.room.boxes.get(&wanted.office, &wanted.box_id, path, query, asked(headers)).await;
         match answer {
-            Ok(answer) => return passed_on(answer, "video/mp4"),
+            Ok(answer) => return Ok(passed_on(answer, "video/mp4")),
             Err(error) if error.may_be_elsewhere() => why = Some(error),
-            Err(error) => return not_given(ctx, &error),
+            Err(error) => return Ok(not_given(ctx, &error)),
         }
     }
-    match (stored::given(ctx, wanted, stem, headers).await, why) {
+    let given = match stored::open(ctx, wanted, stem).await {
+        Ok(clip) => {
+            written(&stored::said(ctx, asked_for, &clip)).await?;
+            stored::given(clip, headers).await
+        }
+        Err(error) => Err(error),
+    };
+    Ok(match (given, why) {
         (Ok(response), _) => response,
         (Err(ClipError::NotThere), Some(error)) => not_given(ctx, &error),
         (Err(error), _) => stored::not_given(ctx, error),
-    }
+    })
 }
 
 /// The clip as a file, for a reason.
@@ -264,13 +276,18 @@ pub(crate) async fn saved(post: &Post, about: &Saved<'_>, path: &str, query: &[(
     if why.is_empty() {
         return Err(Problem::refused(ctx.language, "refusal.note"));
     }
-    let detail = format!("{}: {why}", about.detail);
     let wanted = &about.wanted;
+    let refused = |error: ClipError| Problem::refused(ctx.language, error.key());
+    let clip = match about.stem {
+        Some(_) => Some(stored::open(ctx, wanted, about.stem).await.map_err(refused)?),
+        None => None,
+    };
+    let given = clip.as_ref().map_or_else(|| about.detail.clone(), |clip| stored::said(ctx, &about.detail, clip));
+    let detail = format!("{given}: {why}");
     super::audit::viewed_of(ctx, &wanted.office, "clip.save", about.object, &detail).await.or_problem(ctx)?;
     let none = HeaderMap::new();
-    let mut response = if about.stem.is_some() {
-        let given = stored::given(ctx, wanted, about.stem, &none).await;
-        given.map_err(|error| Problem::refused(ctx.language, error.key()))?
+    let mut response = if let Some(clip) = clip {
+        stored::given(clip, &none).await.map_err(refused)?
     } else {
         let answer = ctx.room.boxes.get(&wanted.office, &wanted.box_id, path, query, none).await;
         passed_on(answer.map_err(|error| Problem::refused(ctx.language, error.key()))?, "video/mp4")

@@ -19,33 +19,67 @@ use crate::objects::clip::ClipName;
 
 /// Further clips named on a page.
 const SHOWN: usize = 20;
+/// Clips that are opened in search of a sound one.
+const TRIED: usize = 10;
 /// Where a clip comes from, where it is not the box.
 const SOURCE: HeaderName = HeaderName::from_static("gatewatch-footage-source");
 
-/// The best clip of the store, and the names of others.
-pub(crate) type Found = Result<(Clip, Vec<ClipName>), ClipError>;
+/// The best clip of the store that is sound, and the names of others.
+pub(crate) struct Best {
+    clip: Clip,
+    others: Vec<ClipName>,
+    /// A better one is not what the box put there.
+    wrong: bool,
+}
 
-/// What the store has, where the box `lacks` it.
-pub(crate) async fn instead(ctx: &Ctx, lacks: bool, wanted: Option<&Wanted>) -> Found {
+/// What is found.
+pub(crate) type Found = Result<Best, ClipError>;
+
+/// What the store has, where the box `lacks` it: the clip `stem` before all others.
+pub(crate) async fn instead(ctx: &Ctx, lacks: bool, wanted: Option<&Wanted>, stem: Option<&str>) -> Found {
     match wanted.filter(|_| lacks) {
-        Some(wanted) => find(ctx, wanted).await,
+        Some(wanted) => find(ctx, wanted, stem).await,
         None => Err(ClipError::NotThere),
     }
 }
 
-async fn find(ctx: &Ctx, wanted: &Wanted) -> Found {
+/// One that is damaged hides no sound one.
+async fn find(ctx: &Ctx, wanted: &Wanted, stem: Option<&str>) -> Found {
     let clips = &ctx.room.clips;
-    let mut names = clips.find(wanted).await?.into_iter();
-    let best = names.next().ok_or(ClipError::NotThere)?;
-    let clip = clips.open(&ctx.room.db, wanted, &best.stem()).await?;
-    Ok((clip, names.collect()))
+    let mut names = clips.find(wanted).await?;
+    // In order otherwise.
+    names.sort_by_key(|name| stem != Some(name.stem().as_str()));
+    let (mut names, mut wrong) = (names.into_iter(), false);
+    for name in names.by_ref().take(TRIED) {
+        match clips.open(&ctx.room.db, wanted, &name.stem()).await {
+            Ok(clip) => return Ok(Best { clip, others: names.collect(), wrong }),
+            Err(ClipError::Wrong) => wrong = true,
+            Err(ClipError::NotThere) => {}
+            Err(ClipError::Away) => return Err(ClipError::Away),
+        }
+    }
+    Err(if wrong { ClipError::Wrong } else { ClipError::NotThere })
+}
+
+/// The clip `stem`, or the best there is.
+pub(crate) async fn open(ctx: &Ctx, wanted: &Wanted, stem: Option<&str>) -> Result<Clip, ClipError> {
+    match stem {
+        Some(stem) => ctx.room.clips.open(&ctx.room.db, wanted, stem).await,
+        None => find(ctx, wanted, None).await.map(|best| best.clip),
+    }
+}
+
+/// For the audit: what was asked for, and which clip with which time is given, since all of it can be seen.
+pub(crate) fn said(ctx: &Ctx, asked: &str, clip: &Clip) -> String {
+    let (first, last) = (parts::time_text(ctx, clip.note.first.0), parts::time_text(ctx, clip.note.last.0));
+    format!("{asked} [{}: {first} – {last}]", clip.name.stem())
 }
 
 /// A clip of the store with its player, below the word of why it is not the box's. `path` ends where `clip` and `save` begin;
 /// `query` ends with `&` or is empty.
 pub(crate) fn part(ctx: &Ctx, place: &Place, path: &str, query: &str, found: &Found) -> Markup {
-    let (clip, others) = match found {
-        Ok(found) => found,
+    let Best { clip, others, wrong } = match found {
+        Ok(best) => best,
         Err(ClipError::NotThere) => return html! {},
         Err(error) => return html! { p.alarm role="alert" { (ctx.t(error.key())) } },
     };
@@ -53,6 +87,7 @@ pub(crate) fn part(ctx: &Ctx, place: &Place, path: &str, query: &str, found: &Fo
     let lacking: Vec<_> = note.gaps.iter().map(|g| json!({"from": g.from, "to": g.to, "reason": g.reason})).collect();
     let stem = clip.name.stem();
     html! {
+        @if *wrong { p.alarm role="alert" { (ctx.t("clip.store_wrong_too")) } }
         p.line.stored role="status" { span.good { (ctx.t("clip.store_from")) } " "
             span { (parts::time(ctx, note.first.0)) " " (ctx.t("until")) " " (parts::time(ctx, note.last.0)) }
             @if note.masks.is_some() { span.state { (ctx.t("clip.store_masked")) } }
@@ -64,24 +99,15 @@ pub(crate) fn part(ctx: &Ctx, place: &Place, path: &str, query: &str, found: &Fo
         @if !others.is_empty() {
             p.hint { (ctx.t("clip.store_more")) }
             ul { @for other in others.iter().take(SHOWN) {
-                li { a href=(place.address(ctx, Span::new(other.from.0, other.to.0))) data-footage="" {
+                li { a href={ (place.address(ctx, Span::new(other.from.0, other.to.0))) "&stored=" (other.stem()) } data-footage="" {
                     (parts::time(ctx, other.from.0)) " – " (parts::time(ctx, other.to.0)) } }
             } @if others.len() > SHOWN { li { "+ " (others.len() - SHOWN) } } }
         }
     }
 }
 
-/// The clip `stem`, or the best there is.
-pub(crate) async fn given(
-    ctx: &Ctx,
-    wanted: &Wanted,
-    stem: Option<&str>,
-    headers: &HeaderMap,
-) -> Result<Response, ClipError> {
-    let clip = match stem {
-        Some(stem) => ctx.room.clips.open(&ctx.room.db, wanted, stem).await?,
-        None => find(ctx, wanted).await?.0,
-    };
+/// A clip as a player asks for it.
+pub(crate) async fn given(clip: Clip, headers: &HeaderMap) -> Result<Response, ClipError> {
     let total = clip.note.bytes;
     let Ok(range) = http_range::wanted(headers, &clip.etag(), total) else {
         let range = HeaderValue::from_str(&format!("bytes */{total}"));

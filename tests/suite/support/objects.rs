@@ -108,6 +108,11 @@ impl S3 {
         files(&self.dir.path().join("store").join(BUCKET).join("border"))
     }
 
+    /// How often anything was asked or sent whose name has this in it.
+    pub fn asked(&self, part: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|(_, path)| path.contains(part)).count()
+    }
+
     /// How often something that ends so was written.
     pub fn writes(&self, end: &str) -> usize {
         self.seen.lock().unwrap().iter().filter(|(m, p)| m == "PUT" && p.ends_with(end)).count()
