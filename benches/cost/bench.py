@@ -210,9 +210,9 @@ class Bench:
             try:
                 event = json.loads(message.payload)
                 id, data = event["id"], event["data"]
-                # A message may come twice.
                 # Of rules; what a camera does to itself has none.
                 if data["phase"] == "new" and "rule" in data:
+                    # A message may come twice.
                     came.setdefault(id, (now, data))
             except (ValueError, KeyError, TypeError):
                 return

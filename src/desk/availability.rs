@@ -106,8 +106,8 @@ mod tests {
         says(&room, "gate", 1.0, EIGHT - 30_000).await;
         let mut tx = room.db.write().await.unwrap();
         let body = json!({"state": "running", "coverage": {"last_hour": 1.0}}).to_string();
-        tx.camera_state("15BB", "gate-01", "bay", &body, None).await.unwrap();
-        tx.camera_state("15BB", "gate-01", "gate", &body, None).await.unwrap();
+        tx.camera_state("15BB", "gate-01", "bay", &body, None, EIGHT).await.unwrap();
+        tx.camera_state("15BB", "gate-01", "gate", &body, None, EIGHT).await.unwrap();
         tx.commit().await.unwrap();
         assert!(note(&room, EIGHT, EIGHT + 1000).await.unwrap());
         let heard = [("gate".into(), 1, 1000)];
@@ -119,7 +119,7 @@ mod tests {
         tx.boxes_seen(&BTreeMap::from([(("15BB", "gate-01"), Some(heard_ms))]), heard_ms, heard_ms).await.unwrap();
         tx.box_birth("15BB", "gate-01", r#"{"cameras": [{"id": "gate"}, {"id": "bay"}]}"#).await.unwrap();
         let body = json!({"state": "running", "coverage": {"last_hour": last_hour}}).to_string();
-        tx.camera_state("15BB", "gate-01", camera, &body, Some(heard_ms)).await.unwrap();
+        tx.camera_state("15BB", "gate-01", camera, &body, Some(heard_ms), heard_ms).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -113,7 +113,7 @@ async fn store_all(room: &Room, batch: &[Arrived]) {
 }
 
 /// One transaction for all of them.
-async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
+pub(super) async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
     let words: Vec<Word> = batch.iter().map(|one| Word::of(room, one)).collect();
     let messages: Vec<&Message> = words.iter().filter_map(|w| w.message.as_ref()).collect();
     let mut boxes: BTreeMap<_, Option<i64>> = BTreeMap::new();
@@ -193,16 +193,18 @@ impl<'a> Word<'a> {
         Self { arrived, place, message, fact: None }
     }
 
-    /// When its box itself said it. How it is no broker keeps for a desk that is away; that it came may have waited there for hours, and
-    /// counts from the time that it says. What lies at the broker proves nothing, nor does a topic that is emptied.
+    /// When its box itself said it. Its status no broker keeps for a desk that is away. All else may have waited there for hours, or is sent
+    /// again, and counts from the time that it says. What lies at the broker proves nothing, nor does a topic that is emptied.
     fn heard_ms(&self) -> Option<i64> {
-        let (_, _, kind) = self.place.as_ref()?;
-        let heard = match kind.as_slice() {
-            ["status"] => Some(self.arrived.at.0),
-            ["state"] if is_online(self.arrived) => own_ms(self.arrived),
+        let one = self.arrived;
+        let (_, _, kind) = self.place.as_ref().filter(|_| is_live(one))?;
+        match (kind.as_slice(), &self.message) {
+            (["status"], _) => Some(one.at.0),
+            (["state"], _) if is_online(one) => own_ms(one, &json_of(one)),
+            (["camera", camera, "state"], _) if is_local_id(camera) => own_ms(one, &json_of(one)),
+            (_, Some(m)) => own_ms(one, &m.body),
             _ => None,
-        };
-        heard.filter(|_| is_live(self.arrived))
+        }
     }
 }
 
@@ -222,14 +224,21 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
         ["state"] => {
             let online = is_online(one);
             // That it is gone the broker says, in words that the box left there when it came.
-            let since = own_ms(one).filter(|_| online).unwrap_or(one.at.0);
-            tx.box_online(office, box_id, online, (since, one.at.0), now).await?;
+            let since = own_ms(one, &json_of(one)).filter(|_| online).unwrap_or(one.at.0);
+            let turned = tx.box_online(office, box_id, online, (since, one.at.0), now).await?;
+            if turned && online && is_live(one) {
+                tx.box_came(office, box_id, one.at.0).await?;
+            }
         }
         ["status"] => status::take(tx, office, box_id, one).await?,
         ["birth"] => tx.box_birth(office, box_id, &json_of(one).to_string()).await?,
         ["camera", camera, "state"] if is_local_id(camera) => {
-            let heard_ms = is_live(one).then_some(one.at.0);
-            tx.camera_state(office, box_id, camera, &json_of(one).to_string(), heard_ms).await?;
+            let body = json_of(one);
+            // It may have waited at the broker: of when it is, only the box knows, by a clock that may be known to be off.
+            let said_ms = message::moment(&body, "/time").filter(|_| is_live(one)).map(|said| said.0);
+            let off_ms = if said_ms.is_some() { tx.box_clock(office, box_id).await? } else { 0 };
+            let heard_ms = said_ms.map(|said| said.saturating_sub(off_ms).min(one.at.0));
+            tx.camera_state(office, box_id, camera, &body.to_string(), heard_ms, now).await?;
         }
         ["snapshot", event] => return picture(room, tx, event, one).await,
         _ => {}
@@ -276,8 +285,8 @@ fn is_live(one: &Arrived) -> bool {
 }
 
 /// When a box said it by its own word, never after it came; `None`: it does not say when.
-fn own_ms(one: &Arrived) -> Option<i64> {
-    message::moment(&json_of(one), "/time").map(|said| said.0.min(one.at.0))
+fn own_ms(one: &Arrived, body: &Value) -> Option<i64> {
+    message::moment(body, "/time").map(|said| said.0.min(one.at.0))
 }
 
 /// Whether a state says that its box is there.
@@ -787,12 +796,70 @@ mod tests {
         says("state", json!({"online": true, "time": at(came + 9_000)}), came + 2, false).await;
         assert_eq!(since().await, came + 2, "its clock is ahead");
         let seen = async || room.db.cameras(&scope).await.unwrap()[0].seen_ms;
-        says("camera/gate/state", json!({"state": "lost"}), came, true).await;
+        let camera = |time: i64| json!({"state": "running", "time": at(time)});
+        says("camera/gate/state", camera(said), came, true).await;
         assert_eq!(seen().await, 0);
-        says("camera/gate/state", json!({"state": "running"}), came + 5, false).await;
+        says("camera/gate/state", json!({"state": "lost"}), came, false).await;
+        assert_eq!(seen().await, 0, "of a box that does not say when");
+        says("camera/gate/state", camera(said), came, false).await;
+        assert_eq!(seen().await, said, "it waited for the desk");
+        says("camera/gate/state", camera(came + 9_000), came + 5, false).await;
+        assert_eq!(seen().await, came + 5, "its clock is ahead");
+        says("camera/gate/state", camera(came + 6), came + 7, true).await;
         assert_eq!(seen().await, came + 5);
-        says("camera/gate/state", json!({"state": "running"}), came + 7, true).await;
-        assert_eq!(seen().await, came + 5);
+        says("camera/gate/state", json!({"state": "lost", "time": at(said)}), came + 8, false).await;
+        let known = room.db.cameras(&scope).await.unwrap().remove(0);
+        assert!(known.seen_ms == came + 5 && known.body.contains("running"), "another worker was slower: {known:?}");
+        // Its clock is ten minutes behind, as its status shows.
+        says("status", json!({"time": at(came - 600_000)}), came, false).await;
+        says("camera/gate/state", camera(came - 600_000 + 8), came + 10, false).await;
+        assert_eq!(seen().await, came + 8);
+    }
+
+    #[tokio::test]
+    async fn a_box_is_heard_by_its_messages_of_when_it_said_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let came = 1_772_430_000_000;
+        let at = |ms: i64| crate::clock::UtcMillis(ms);
+        let mut seq = 0;
+        let mut heard = async |kind: &str, time: i64, historical: bool, retained: bool| {
+            seq += 1;
+            let mut one = said(kind, "gate-01", &format!("E{seq}"), seq, 1, 2);
+            let mut body: Value = serde_json::from_slice(&one.payload).unwrap();
+            body["time"] = json!(at(time));
+            body["data"]["sequence"]["historical"] = historical.into();
+            one.payload = body.to_string().into_bytes().into();
+            (one.at, one.retained) = (at(came), retained);
+            store(&room, &[one]).await.unwrap();
+            room.db.presences().await.unwrap()[0].heard_ms
+        };
+        assert_eq!(heard("alert", came - 9, false, true).await, None, "it lay at the broker");
+        assert_eq!(heard("alert", came - 3_600_000, true, false).await, Some(came - 3_600_000), "sent again");
+        for (n, kind) in ["alert", "gate_out", "correlation", "chain"].into_iter().enumerate() {
+            let time = came - 100 + i64::try_from(n).unwrap();
+            assert_eq!(heard(kind, time, false, false).await, Some(time), "{kind}");
+        }
+        assert_eq!(heard("alert", came - 3_600_000, true, false).await, Some(came - 97), "no later by what is old");
+        assert_eq!(heard("alert", came + 9_000, false, false).await, Some(came), "its clock is ahead");
+    }
+
+    #[tokio::test]
+    async fn what_a_box_said_before_it_was_put_out_of_use_puts_it_into_no_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let came = 1_772_430_000_000;
+        let says = async |kind: &str, body: &str, came: i64| {
+            let mut one = Arrived::unheard(&format!("gatewatch/v1/15BB/gate-01/{kind}"), body.as_bytes().to_vec());
+            one.at = crate::clock::UtcMillis(came);
+            store(&room, &[one]).await.unwrap();
+            room.db.presences().await.unwrap()[0].gone_ms
+        };
+        says("status", "{}", came - 60_000).await;
+        assert_eq!(says("state", "", came).await, Some(came));
+        let camera = |ms: i64| json!({"state": "lost", "time": crate::clock::UtcMillis(ms)}).to_string();
+        assert_eq!(says("camera/gate/state", &camera(came - 9_000), came + 5).await, Some(came), "it waited");
+        assert_eq!(says("camera/gate/state", &camera(came + 9_000), came + 10_000).await, None);
     }
 
     #[test]

@@ -8,9 +8,11 @@
 //!   clock made a step, begins anew in the same way; what was noted by a clock that is ahead of it now, by more than clocks of
 //!   workers differ, counts from there.
 //! * Messages that are taken and not stored yet may be the sign that is missed: silence counts up to the oldest of them only.
-//! * A box is heard by how it says it is, as it says it, and by its word that it came, of the time that it names: all else may have
-//!   waited at the broker, for hours or for a year. One that did not say how it is since it connected has no silence, and of one that was
+//! * A box is heard by how it says it is, as it says it, and by all else that it says, of the time that it names: that may have waited at
+//!   the broker, for hours or for a year. One that did not say how it is since it connected has no silence, and of one that was
 //!   never heard nothing is told.
+//! * Of one that does not say how it is any more and whose clock is behind by longer than a box may be silent, what it names is too old
+//!   to show that it is there: it is told, once. What it says does not end that, but that it turns online after the broker lost it does.
 //! * Of an office one outage sounds in a minute, and of a box one in ten: a line takes all boxes with it, and may flutter.
 
 use std::sync::Arc;
@@ -101,11 +103,15 @@ fn turn(p: &Presence, listened: bool, look: Look) -> Option<Turn> {
     }
 }
 
-/// Its own word after it went away, heard as it was said: that it is online may have lain at the broker.
+/// Its own word after it went away, of the time that it names, or else that it turned online: its clock may be behind. That it is
+/// online may have lain at the broker.
 fn back(p: &Presence, from: i64, look: Look) -> Option<i64> {
     // It went by a clock that is set back since: what came after that counts.
     let from = if look.is_ahead(from) { look.linked_since } else { from };
-    p.heard_ms.filter(|at| p.online != 0 && *at > from && !look.is_ahead(*at))
+    let since = |at: &i64| *at > from && !look.is_ahead(*at);
+    let sign = p.heard_ms.filter(since).or(p.came_ms.filter(since));
+    // What is so old that it would be told anew is no return.
+    sign.filter(|_| p.online != 0 && away(p, look).is_none())
 }
 
 fn away(p: &Presence, look: Look) -> Option<Turn> {
@@ -116,8 +122,12 @@ fn away(p: &Presence, look: Look) -> Option<Turn> {
     if silent && !reports {
         return None;
     }
-    let (since, may) = if silent { (heard.max(p.changed_ms), look.silent_ms) } else { (p.changed_ms, look.offline_ms) };
-    let since = if look.is_ahead(since) { look.linked_since } else { since };
+    // Not before it came: that would end what is told here at once.
+    let signs = if silent { [Some(p.changed_ms), Some(heard), p.came_ms] } else { [Some(p.changed_ms), None, None] };
+    let may = if silent { look.silent_ms } else { look.offline_ms };
+    // A sign by a clock that was set back since counts from the link; it hides none by the clock of now.
+    let signs = signs.into_iter().flatten();
+    let since = signs.map(|at| if look.is_ahead(at) { look.linked_since } else { at }).max()?;
     let lasts = look.heard_to - since.max(look.linked_since);
     (lasts >= may).then_some(Turn::Away { since, silent })
 }
@@ -264,6 +274,8 @@ mod tests {
     use super::*;
     use crate::desk::db::Scope;
     use crate::desk::db::alerts::{AlertRow, Wanted};
+    use crate::desk::ingest;
+    use crate::mqtt::desk::Arrived;
 
     const NOW: i64 = 1_772_420_000_000;
     const LIMIT: i64 = 120_000;
@@ -275,6 +287,7 @@ mod tests {
             online,
             changed_ms,
             heard_ms,
+            came_ms: None,
             status_ms: Some(changed_ms),
             gone_ms: None,
             alert_id: None,
@@ -347,6 +360,34 @@ mod tests {
     }
 
     #[test]
+    fn a_box_whose_clock_is_behind_is_back_when_it_turns_online_and_is_not_told_over_and_over() {
+        // Half an hour behind, and without a status: what it says is of before it went.
+        let old = Presence { from_ms: Some(NOW), status_ms: None, ..presence(1, NOW, Some(NOW - 1_800_000)) };
+        assert_eq!(judged(&old, at(NOW + LIMIT)), None, "online may have lain at the broker");
+        let came = |at: i64| Presence { came_ms: Some(at), ..old.clone() };
+        assert_eq!(judged(&came(NOW - 5), at(NOW + LIMIT)), None, "it came before it went");
+        assert_eq!(judged(&came(NOW + 7), at(NOW + LIMIT)), Some(Turn::Back { at: NOW + 7 }));
+        assert_eq!(judged(&Presence { online: 0, ..came(NOW + 7) }, at(NOW + LIMIT)), None);
+        assert_eq!(judged(&came(NOW + 90_000_000), at(NOW + LIMIT)), None, "a clock was set back");
+
+        // It said how it is once, is not heard so any more, and what else it says is five minutes old by its clock.
+        let behind = |heard: i64| presence(1, NOW - 900_000, Some(heard));
+        let late = NOW + 600_000;
+        assert!(matches!(judged(&behind(late - 300_000), at(late)), Some(Turn::Away { .. })));
+        let told = Presence { from_ms: Some(NOW), ..behind(late - 300_000) };
+        assert_eq!(judged(&told, at(late)), None, "it would be told anew with the next look");
+        let told = Presence { from_ms: Some(NOW), ..behind(late - 9_000) };
+        assert_eq!(judged(&told, at(late)), Some(Turn::Back { at: late - 9_000 }));
+        // A status overtook the state by which it came: what ends an outage is not older than the outage.
+        let overtaken = Presence { came_ms: Some(NOW + 40), ..presence(1, NOW - 9_000, Some(NOW)) };
+        assert_eq!(
+            judged(&overtaken, at(NOW + 2 * LIMIT)),
+            Some(Turn::Away { since: NOW + 40, silent: true }),
+            "else it would end at once"
+        );
+    }
+
+    #[test]
     fn a_desk_that_stood_still_or_whose_clock_was_set_begins_anew() {
         let clocks = |wall: i64, mono: i64| (UtcMillis(NOW + wall), MonoMillis(mono));
         for (wall, mono, is) in [
@@ -379,6 +420,14 @@ mod tests {
             let Some(Turn::Away { since, .. }) = judged(&p, look(LIMIT + SAYS_EVERY_MS)) else { panic!("{p:?}") };
             assert_eq!(since, back);
         }
+        // One that turned by the old clock and says by the new one how it is, is there.
+        let late = look(10 * LIMIT);
+        let says =
+            Presence { status_ms: Some(late.now - 5_000), ..presence(1, back - 900_000, Some(late.now - 5_000)) };
+        assert_eq!(judged(&Presence { came_ms: Some(NOW), ..says.clone() }, late), None);
+        assert_eq!(judged(&Presence { changed_ms: NOW, ..says.clone() }, late), None);
+        let told = Presence { from_ms: Some(back), came_ms: Some(NOW), ..says };
+        assert_eq!(judged(&told, late), Some(Turn::Back { at: late.now - 5_000 }), "nor is it away for ever");
         // One that went by the old clock is back by the new one, and not by a word of before.
         let p = |heard| Presence { from_ms: Some(NOW), ..presence(1, NOW, Some(heard)) };
         assert_eq!(judged(&p(back - 5), look(90_000)), None);
@@ -534,6 +583,79 @@ mod tests {
         sqlx::query_scalar(rings).fetch_one(&room.db.pool).await.unwrap()
     }
 
+    /// A word of the box of `GATE` comes at a time.
+    async fn comes(room: &Room, kind: &str, body: Value, at: i64, retained: bool) {
+        let topic = format!("gatewatch/v1/{}/{}/{kind}", GATE.0, GATE.1);
+        let mut one = Arrived::unheard(&topic, body.to_string().into_bytes());
+        (one.at, one.retained) = (UtcMillis(at), retained);
+        ingest::store(room, &[one]).await.unwrap();
+    }
+
+    /// Says something of its own sequence, by its own clock.
+    async fn reports(room: &Room, seq: i64, at: i64, clock_ms: i64) {
+        let mut body = message::tests::body(&format!("E{seq}"), seq, 1, 1);
+        body["type"] = "gatewatch.event.gate_out.v1".into();
+        body["time"] = UtcMillis(at + clock_ms).to_rfc3339().into();
+        comes(room, "event", body, at, false).await;
+    }
+
+    #[tokio::test]
+    async fn a_box_whose_status_does_not_come_through_is_there_while_it_says_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        comes(&room, "status", json!({}), NOW, false).await;
+        for n in 1..30 {
+            reports(&room, n, NOW + n * 60_000, 0).await;
+            tell(&room, at(NOW + n * 60_000 + 59_000)).await.unwrap();
+        }
+        assert!(told(&room, "*").await.is_empty());
+        // Of its cameras it says something all the time, however quiet the gate is.
+        let last = NOW + 60 * 60_000;
+        comes(&room, "camera/gate/state", json!({"state": "running", "time": UtcMillis(last)}), last + 9, false).await;
+        tell(&room, at(last + LIMIT + SAYS_EVERY_MS - 1)).await.unwrap();
+        assert!(told(&room, "*").await.is_empty());
+        tell(&room, at(last + LIMIT + SAYS_EVERY_MS)).await.unwrap();
+        assert_eq!(told(&room, "*").await[0].at_ms, last, "and is missed once it says nothing");
+    }
+
+    #[tokio::test]
+    async fn the_last_will_of_a_box_whose_status_the_desk_may_not_read_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        comes(&room, "state", json!({"online": true, "time": UtcMillis(NOW - 900_000)}), NOW, true).await;
+        reports(&room, 1, NOW + 5_000, 0).await;
+        comes(&room, "state", json!({"online": false}), NOW + 9_000, false).await;
+        tell(&room, at(NOW + 9_000 + LIMIT)).await.unwrap();
+        assert_eq!(told(&room, "*").await.iter().map(|a| a.at_ms).collect::<Vec<_>>(), [NOW + 9_000]);
+    }
+
+    #[tokio::test]
+    async fn an_outage_of_a_box_without_a_status_whose_clock_is_behind_ends_when_it_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let behind = -1_800_000;
+        let online = |at: i64| json!({"online": true, "time": UtcMillis(at + behind)});
+        comes(&room, "state", online(NOW - 900_000), NOW - 900_000, false).await;
+        reports(&room, 1, NOW - 9_000, behind).await;
+        comes(&room, "state", json!({"online": false}), NOW, false).await;
+        tell(&room, at(NOW + LIMIT)).await.unwrap();
+        assert_eq!(told(&room, "*").await[0].phase, "new");
+        // What lies at the broker ends nothing; what it says itself does.
+        let later = NOW + 2 * LIMIT;
+        comes(&room, "state", online(NOW - 900_000), later, true).await;
+        comes(&room, "state", json!({"online": false}), later + 1, false).await;
+        tell(&room, at(later + 2_000)).await.unwrap();
+        assert_eq!(told(&room, "*").await[0].phase, "new");
+        comes(&room, "state", online(later + 5_000), later + 5_000, false).await;
+        reports(&room, 2, later + 6_000, behind).await;
+        for n in 0..9 {
+            tell(&room, at(later + 7_000 + n * LIMIT)).await.unwrap();
+        }
+        let all = told(&room, "*").await;
+        assert_eq!((all.len(), all[0].phase.as_str()), (1, "end"));
+        assert_eq!(message::parsed(&all[0].body)["data"]["dwell_ms"], 2 * LIMIT + 5_000);
+    }
+
     #[tokio::test]
     async fn a_line_that_takes_a_whole_office_sounds_once_and_is_one_situation() {
         let dir = tempfile::tempdir().unwrap();
@@ -600,7 +722,7 @@ mod tests {
         assert!(!known.is_there() && !known.is_used());
         assert!(!open_boxes(&room).await.contains(&"gate-01".to_owned()), "nor is it handed over");
         let mut tx = room.db.write().await.unwrap();
-        tx.camera_state(GATE.0, GATE.1, "gate", r#"{"state": "lost"}"#, None).await.unwrap();
+        tx.camera_state(GATE.0, GATE.1, "gate", r#"{"state": "lost"}"#, None, NOW).await.unwrap();
         tx.commit().await.unwrap();
         let open = super::super::shift::open_items(&room.db).await.unwrap();
         assert!(open.items.iter().all(|i| i.kind != "camera"), "nor are its cameras: {open:?}");
@@ -640,8 +762,22 @@ mod tests {
         };
         assert_eq!(heard(Some(NOW), NOW).await, Some(NOW));
         assert_eq!(heard(Some(NOW - 5), NOW + 5).await, Some(NOW), "a worker that is behind");
+        for behind in [5, STEP_MS] {
+            assert_eq!(
+                heard(Some(NOW - 3_600_000), NOW - behind).await,
+                Some(NOW),
+                "its clock is, and it is sent again"
+            );
+        }
+        let mut tx = room.db.write().await.unwrap();
+        tx.box_gone(GATE.0, GATE.1, NOW).await.unwrap();
+        tx.commit().await.unwrap();
+        heard(Some(NOW - 3_600_000), NOW - 5).await;
+        let gone = async || room.db.presences().await.unwrap()[0].gone_ms;
+        assert_eq!(gone().await, Some(NOW), "nor is it in use by that");
         assert_eq!(heard(None, NOW - 3_600_000).await, Some(NOW));
         assert_eq!(heard(Some(NOW - 3_600_000), NOW - 3_600_000).await, Some(NOW - 3_600_000));
+        assert_eq!(gone().await, None);
     }
 
     #[tokio::test]

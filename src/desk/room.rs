@@ -143,7 +143,7 @@ impl Desk {
             throttle: Throttle::default(),
             tally: Tally::default(),
             boxes: Boxes::new(&config.boxes).map_err(DeskError::Configuration)?,
-            clips: Clips::new(config.store.as_ref()).map_err(DeskError::Configuration)?,
+            clips: Clips::new(config.store.as_ref()).await.map_err(DeskError::Configuration)?,
             watched: Watched::default(),
             leads: AtomicBool::new(config.mqtt.share.is_none()),
             audited: Mutex::default(),

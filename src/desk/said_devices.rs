@@ -403,7 +403,11 @@ const SENTENCES: &[(&str, &str)] = &[
     // The store of clips.
     ("{} clips wait for the store", "{} video chờ đưa lên kho lưu trữ"),
     ("{} clips wait for the store: {}", "{} video chờ đưa lên kho lưu trữ: {}"),
-    ("{} clips cannot be made; the log of the box says why", "{} video không tạo được; nhật ký của trạm ghi lý do"),
+    ("of {} there is no footage now", "{} video hiện không có hình ghi"),
+    (
+        "{} clips cannot be made or are not taken, as the log of the box says",
+        "{} video không tạo được hoặc kho không nhận, nhật ký của trạm ghi lý do",
+    ),
     (
         "{} refuses the access; check `access_key`, `secret_key` and what that key may do",
         "{} từ chối truy cập; kiểm tra `access_key`, `secret_key` và quyền của khóa này",

@@ -29,7 +29,8 @@ impl Tally {
         }
         let counts = Arc::new(db.alert_counts(scope).await?);
         kept.retain(|_, (at, _)| now.since(*at) < 60 * GOOD_MS);
-        kept.insert(scope.0.clone(), (mono_now(), Arc::clone(&counts)));
+        // As old as when it was asked for: what changed meanwhile may be missing in it.
+        kept.insert(scope.0.clone(), (now, Arc::clone(&counts)));
         Ok(counts)
     }
 }

@@ -64,6 +64,7 @@ pub(crate) const RESULTS: [&str; 3] = ["violation", "no_violation", "undetermine
 pub(crate) const SUSPICIONS: [&str; 8] =
     ["name_code", "quantity", "value", "origin", "prohibited", "unreleased", "route_seal", "other"];
 /// What the addressed office did or is asked to do. `release` lifts a stop: it ends that measure and is none of its own.
+#[cfg(test)]
 pub(crate) const ACTIONS: [&str; 7] =
     ["request_channel", "request_sample", "stop", "release", "inspect", "lab", "comment"];
 /// Measures to begin with; a `comment` is done when it is written.

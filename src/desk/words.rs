@@ -369,6 +369,11 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     ("clip.store_from", "Lấy từ kho lưu trữ, không phải từ trạm", "From the store of clips, not from the box"),
     ("clip.store_masked", "đã che vùng riêng tư", "with privacy masks"),
+    (
+        "clip.store_wrong_too",
+        "Một video khác trong kho lưu trữ không đúng mã kiểm tra của trạm nên không được phát; báo quản trị viên.",
+        "Another clip in the store does not fit the box's own digests and is not played; tell the administrator.",
+    ),
     ("clip.store_unsigned", "chưa kiểm được chữ ký của trạm", "the box's signature cannot be checked yet"),
     ("clip.store_more", "Các video khác trong kho của thời gian này:", "Further clips of this time in the store:"),
     ("clip.store_none", "Kho lưu trữ không có video này.", "The store of clips does not have this one."),
@@ -588,16 +593,32 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("step.cancel", "Hủy tin báo", "Cancel the tip"),
     ("step.merge", "Gộp vào tin báo khác", "Merge into another tip"),
     ("step.merge_into", "Số tin báo giữ lại", "Number of the tip that stays"),
-    ("step.create", "lập bản nháp", "drafted"),
-    ("step.edit", "sửa bản nháp", "changed the draft"),
-    ("step.money", "ghi số tiền", "entered money"),
-    ("step.reverse", "đảo bút toán", "reversed an entry"),
-    ("step.sample", "lấy mẫu", "took a sample"),
-    ("step.file", "đính kèm tệp", "attached a file"),
-    ("step.file_withdraw", "rút tệp", "withdrew a file"),
-    ("step.sample_result", "kết quả phân tích", "laboratory result"),
+    ("tip_did.issue", "phát tin báo", "issued the tip"),
+    ("tip_did.receive", "tiếp nhận", "received it"),
+    ("tip_did.start", "bắt đầu kiểm tra", "started checking"),
+    ("tip_did.report", "báo cáo kết quả", "reported the result"),
+    ("tip_did.return", "trả lại để kiểm tra tiếp", "returned it for more checking"),
+    ("tip_did.settle", "thanh khoản tin báo", "settled the tip"),
+    ("tip_did.reopen", "mở lại", "reopened it"),
+    ("tip_did.cancel", "hủy tin báo", "cancelled the tip"),
+    ("tip_did.merge", "gộp vào tin báo khác", "merged it into another tip"),
+    ("tip_did.request_channel", "yêu cầu chuyển luồng", "asked for another channel"),
+    ("tip_did.request_sample", "yêu cầu lấy mẫu", "asked for a sample"),
+    ("tip_did.stop", "dừng đưa hàng qua KVGS", "stopped goods at the exit"),
+    ("tip_did.release", "bỏ dừng đưa hàng qua KVGS", "lifted the stop"),
+    ("tip_did.inspect", "cho kiểm tra thực tế hàng hóa", "ordered a physical inspection"),
+    ("tip_did.lab", "gửi phân tích, kiểm định", "sent to the laboratory"),
+    ("tip_did.comment", "ghi chú", "commented"),
+    ("tip_did.create", "lập bản nháp", "drafted"),
+    ("tip_did.edit", "sửa bản nháp", "changed the draft"),
+    ("tip_did.money", "ghi số tiền", "entered money"),
+    ("tip_did.reverse", "đảo bút toán", "reversed an entry"),
+    ("tip_did.sample", "lấy mẫu", "took a sample"),
+    ("tip_did.file", "đính kèm tệp", "attached a file"),
+    ("tip_did.file_withdraw", "rút tệp", "withdrew a file"),
+    ("tip_did.sample_result", "ghi kết quả phân tích", "entered a laboratory result"),
     (
-        "step.late",
+        "tip_did.late",
         "quá hạn chưa tiếp nhận, đã báo lãnh đạo hai bên",
         "not received in time: leaders of both sides were told",
     ),
@@ -611,9 +632,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("calls", "Tin báo đang chờ", "Tips that wait"),
     ("calls.count", "Tin báo đang chờ đơn vị của bạn", "Tips that wait for your offices"),
     ("calls.close", "Đóng", "Close"),
-    ("step.merged_in", "nhận gộp tin báo", "took in another tip"),
-    ("step.done", "đã thực hiện", "has done"),
-    ("step.release_hold", "bỏ giữ hình ảnh", "released a hold"),
+    ("tip_did.merged_in", "nhận gộp tin báo", "took in another tip"),
+    ("tip_did.done", "đã thực hiện", "has done"),
+    ("tip_did.release_hold", "bỏ giữ hình ảnh", "released a hold"),
     ("suspicion.name_code", "Tên hàng, mã số", "Description or tariff code"),
     ("suspicion.quantity", "Số lượng, trọng lượng", "Quantity or weight"),
     ("suspicion.value", "Trị giá", "Value"),
@@ -1230,7 +1251,9 @@ mod tests {
         keys.extend(alert::State::ALL.iter().map(|s| format!("state.{}", s.as_str())));
         keys.extend(alert::REASONS.iter().map(|r| format!("dismiss.{r}")));
         keys.extend(tip::State::ALL.iter().map(|s| format!("tip_state.{}", s.as_str())));
-        keys.extend(tip::State::ALL.iter().flat_map(|s| tip::steps(*s)).map(|s| format!("step.{s}")));
+        let steps = || tip::State::ALL.iter().flat_map(|s| tip::steps(*s));
+        keys.extend(steps().flat_map(|s| [format!("step.{s}"), format!("tip_did.{s}")]));
+        keys.extend(tip::ACTIONS.iter().map(|a| format!("tip_did.{a}")));
         keys.extend(tip::RESULTS.iter().map(|r| format!("result.{r}")));
         keys.extend(tip::SUSPICIONS.iter().map(|s| format!("suspicion.{s}")));
         keys.extend(tip::ACTIONS.iter().map(|a| format!("action.{a}")));
@@ -1274,7 +1297,9 @@ mod tests {
         );
         keys.extend(["two_wheeler", "container", "forklift"].map(|l| format!("label.{l}")));
         keys.extend(crate::vision::labels::coco(80).unwrap().iter().map(|l| format!("label.{l}")));
-        keys.extend(["merged_in", "done", "release_hold", "late"].map(|s| format!("step.{s}")));
+        let own = ["create", "edit", "money", "reverse", "sample", "sample_result", "file", "file_withdraw"];
+        let more = ["merged_in", "done", "release_hold", "late"];
+        keys.extend(own.iter().chain(&more).map(|s| format!("tip_did.{s}")));
         keys.extend(tip::Call::ALL.map(|c| format!("call.{}", c.as_str())));
         keys.extend(["complete", "partial", "none", "unanswered"].map(|f| format!("footage.{f}")));
         keys.extend(crate::desk::report::Span::ALL.map(|s| format!("report.{}", s.as_str())));

@@ -71,23 +71,26 @@ impl Listening {
         let given = |n: usize| matches!(codes.get(n), Some(SubscribeReasonCode::Success(_)));
         let mut granted = true;
         for (n, topic) in all.filter(|(n, _)| !given(*n)) {
-            let code = codes.get(n);
+            let (code, lacks) = (codes.get(n), self.lacks(n));
             if n < self.filters.len() {
                 granted = false;
-                tracing::error!(
-                    topic,
-                    ?code,
-                    "the broker refused a subscription: alerts will not arrive; allow this user to read it"
-                );
+                tracing::error!(topic, ?code, "the broker refused a subscription: {lacks}; allow this user to read it");
             } else {
-                tracing::warn!(
-                    topic,
-                    ?code,
-                    "the broker refused a subscription: pages lack what is said there; allow this user to read it"
-                );
+                tracing::warn!(topic, ?code, "the broker refused a subscription: {lacks}; allow this user to read it");
             }
         }
         granted
+    }
+
+    /// What comes of it that the broker refuses the topic with this number.
+    fn lacks(&self, n: usize) -> &'static str {
+        if n < self.filters.len() {
+            "alerts will not arrive"
+        } else if n < self.filters.len() + self.also.len() {
+            "pages lack what is said there"
+        } else {
+            "pages lack what is said there, and that boxes are away is told less surely"
+        }
     }
 }
 
@@ -184,5 +187,7 @@ mod tests {
         let given = Success(QoS::AtLeastOnce);
         assert!(listening.is_granted(&[given; 3]) && listening.is_granted(&[given, NotAuthorized, NotAuthorized]));
         assert!(!listening.is_granted(&[NotAuthorized, given, given]) && !listening.is_granted(&[]));
+        let says = [0, 1, 2].map(|n| listening.lacks(n).contains("away is told less surely"));
+        assert_eq!(says, [false, false, true], "boxes are heard by their status above all");
     }
 }

@@ -23,7 +23,7 @@ use super::outbox::{OutboxError, OutboxItem, OutboxSource};
 use super::status_turns::{StatusDoubt, StatusTurns};
 use super::window::{Pace, What, Window};
 use crate::camera::{CameraId, CameraStatus};
-use crate::clock::{MonoMillis, mono_now, utc_now};
+use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::telemetry::metrics::{MQTT_ACK, MQTT_ACKED, MQTT_CONNECTS};
 
 /// A broker that leaves a publish unanswered this long is treated as gone.
@@ -278,7 +278,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
                 differs(old, &status) || (*old != status && now.since(*at) >= CAMERA_REFRESH_MS)
             });
             if due {
-                let payload = serde_json::to_vec(&status).map_err(|e| self.lost(&e.to_string()))?;
+                let payload = camera_payload(&status, utc_now()).map_err(|e| self.lost(&e.to_string()))?;
                 self.say(self.d.who.topics.camera_state(&id), payload, What::Presence)?;
                 self.said.insert(id, (status, now));
             }
@@ -299,8 +299,9 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
             self.status_turns.put_off(now);
             return Ok(());
         }
+        self.publish(topic, true, payload, properties, What::Status)?;
         self.status_turns.sent(status, now);
-        self.publish(topic, true, payload, properties, What::Status)
+        Ok(())
     }
 
     /// Why a message can never be sent on this connection, or `None`.
@@ -693,6 +694,13 @@ async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, Conn
     }
 }
 
+/// Payload of a camera's retained state: with when it is said, since the broker may keep it for a receiver that is away.
+fn camera_payload(status: &CameraStatus, now: UtcMillis) -> serde_json::Result<Vec<u8>> {
+    let mut said = serde_json::to_value(status)?;
+    said["time"] = now.to_rfc3339().into();
+    serde_json::to_vec(&said)
+}
+
 /// Something but the counters changed.
 fn differs(old: &CameraStatus, new: &CameraStatus) -> bool {
     let mut same_counters = CameraStatus {
@@ -728,4 +736,20 @@ fn cannot_be_sent(topic: &str, properties: &PublishProperties, size: usize, max:
     let too_long = |s: &String| s.len() > usize::from(u16::MAX);
     let bad = properties.user_properties.iter().any(|(k, v)| too_long(k) || too_long(v));
     bad.then(|| "a user property is longer than 65,535 bytes".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cameras_state_says_when_it_is_said() {
+        let status = serde_json::json!({"camera": "gate", "state": "running", "width": 0, "height": 0, "received": 7,
+            "decoded": 0, "reconnects": 0});
+        let status: CameraStatus = serde_json::from_value(status).unwrap();
+        let said: serde_json::Value =
+            serde_json::from_slice(&camera_payload(&status, UtcMillis(1000)).unwrap()).unwrap();
+        assert_eq!((&said["time"], &said["received"]), (&"1970-01-01T00:00:01.000Z".into(), &7.into()));
+        assert_eq!(serde_json::from_value::<CameraStatus>(said).unwrap(), status, "and nothing else is added");
+    }
 }

@@ -103,9 +103,11 @@ async fn what_is_held_plays_from_the_store_when_its_box_is_away() {
     officer.post(&save, &[]).await.expect_status(409);
     officer.get(&page).await;
     officer.post(&save, &[("note", "kèm biên bản số 7")]).await.expect_status(200);
+    let stem = name.rsplit('/').next().unwrap().strip_suffix(".json").unwrap();
     for action in ["clip.view", "clip.save"] {
         let written = auditor.get(&format!("/audit?q={action}")).await;
         assert!(written.has(&format!("<code>{action}</code>")) && written.has("15BB/gate-01/bay"), "{action}");
+        assert!(written.has(&format!("[{stem}: ")), "{action}: which clip, with all of its time: {}", written.text);
     }
     seen(&room, &page).await;
     // Nothing is shown of a time that nobody held.
@@ -229,5 +231,74 @@ async fn a_clip_is_given_in_any_part_and_refused_where_it_is_not_the_boxs() {
     assert!(!page.has("<video"), "{}", page.text);
     put(folder.path(), &name(ClipKind::Event, second), &clip, |note| note.last = UtcMillis(0));
     assert!(officer.get(&format!("/alerts/{second}/footage")).await.has("không đúng mã kiểm tra"), "signed otherwise");
+    room.desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_belongs_to_what_is_asked_and_a_damaged_one_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room::start(DatabaseConfig::default(), |c| {
+        let url = format!("file://{}", folder.path().display());
+        c.store = Some(ObjectsConfig { url, ..ObjectsConfig::default() });
+    })
+    .await;
+    let mut admin = room.administrator().await;
+    let mut officer = room.account(&mut admin, "an", "officer", "15BB").await;
+    let mut auditor = room.account(&mut admin, "dung", "auditor", "*").await;
+    let (id, other) = ("01JC0000000000000000000001", "01JC0000000000000000000002");
+    room.say(vec![alert("15BB", id, 1, 3, None), alert("15BB", other, 2, 3, None)]).await;
+    let footage = format!("/alerts/{id}/footage");
+    officer.sees(&footage, "Chưa khai báo địa chỉ của trạm").await;
+    let at = utc_now();
+    let name = |kind, id: &str, from: i64, to: i64| ClipName {
+        kind,
+        id: id.into(),
+        from: at.plus_ms(from * 1000),
+        to: at.plus_ms(to * 1000),
+    };
+    // Another event's, of which this alert's time has a part.
+    let theirs = name(ClipKind::Event, other, 5, 40);
+    put(folder.path(), &theirs, b"another truck", |_| {});
+    assert!(!officer.get(&footage).await.has("<video"), "not by this alert's id");
+    for path in [format!("/alerts/{id}/clip"), format!("/alerts/{id}/clip?stored={}", theirs.stem())] {
+        assert_eq!(played(&officer, &path, "").await.0, 404, "{path}");
+    }
+    // By camera and time it is given, and it is written down that all of it was.
+    let second = address(at.plus_ms(8000).0, at.plus_ms(9000).0).replace("/bay?", "/gate?");
+    assert_eq!(played(&officer, &second.replace('?', "/clip?"), "").await.2, b"another truck");
+    let written = auditor.get("/audit?q=clip.view").await;
+    let until = typed(theirs.to.0);
+    assert!(written.has(&format!("[{}: ", theirs.stem())) && written.has(&format!("– {until}]")), "{}", written.text);
+
+    // What somebody held is given, and one that is damaged is told beside it.
+    let held = name(ClipKind::Hold, "h", -5, 60);
+    put(folder.path(), &held, b"what somebody held", |_| {});
+    let own = name(ClipKind::Event, id, -20, 20);
+    put(folder.path(), &own, b"its own", |note| note.camera = "other".into());
+    let page = officer.get(&footage).await;
+    assert!(page.has("<video") && page.has("Một video khác trong kho lưu trữ không đúng mã kiểm tra"), "{}", page.text);
+    assert!(page.has(&sha256(b"what somebody held")), "{}", page.text);
+    assert_eq!(played(&officer, &format!("/alerts/{id}/clip"), "").await.2, b"what somebody held");
+    // Nor does one with a note that is larger than any.
+    let note = files(folder.path()).into_iter().find(|(n, _)| n.ends_with(&format!("{}.json", own.stem()))).unwrap().1;
+    std::fs::File::options().write(true).open(note).unwrap().set_len((4 << 20) + 1).unwrap();
+    let page = officer.get(&footage).await;
+    assert!(page.has("<video") && page.has("Một video khác trong kho lưu trữ không đúng mã kiểm tra"), "{}", page.text);
+    put(folder.path(), &own, b"its own", |_| {});
+    let page = officer.get(&footage).await;
+    assert!(page.has(&sha256(b"its own")) && !page.has("không đúng mã kiểm tra"), "{}", page.text);
+
+    // Of clips of one time each link leads to its own.
+    let page = officer.get(&second).await;
+    assert!(page.has(&sha256(b"another truck")), "the shorter one is the better one: {}", page.text);
+    let links: Vec<&str> = page.text.split("href=\"").filter_map(|l| l.split('"').next()).collect();
+    let link = links.into_iter().find(|l| l.contains(&format!("stored={}", held.stem())));
+    let link = link.unwrap_or_else(|| panic!("{}", page.text)).replace("&amp;", "&");
+    let page = officer.get(&link).await.expect_status(200);
+    assert!(
+        page.has(&sha256(b"what somebody held")) && page.has(&format!("stored={}", theirs.stem())),
+        "{}",
+        page.text
+    );
     room.desk.stop().await;
 }

@@ -439,17 +439,23 @@ async fn what_was_acknowledged_and_not_marked_is_not_sent_again_on_the_next_conn
     assert_eq!((outbox.left(), &*outbox.delivered.lock().unwrap()), (0, &vec![1, 2]));
 }
 
+/// A delivery with a window of four on a line that takes nothing, which has read so many rows.
+async fn read_ahead(broker: &Mosquitto, rows: i64) -> (Rig, watch::Sender<Line>) {
+    let (url, line) = line_to(broker.port).await;
+    let mut rig = deliver(MqttConfig { window: 4, ..config(url) }, Arc::default());
+    rig.until("connected", |s| s.connected).await;
+    line.send_replace(Line::Held);
+    rig.outbox.add_all(1..=rows);
+    rig.outbox.until_given(rows).await;
+    (rig, line)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_the_full_outbox_dropped_are_not_sent_though_they_were_read_ahead() {
     let broker = Mosquitto::open();
     let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
-    let (url, line) = line_to(broker.port).await;
-    let outbox = Arc::new(MemoryOutbox::default());
-    let mut rig = deliver(MqttConfig { window: 4, ..config(url) }, outbox.clone());
-    rig.until("connected", |s| s.connected).await;
-    line.send_replace(Line::Held);
-    outbox.add_all(1..=20);
-    outbox.until_given(20).await;
+    let (mut rig, line) = read_ahead(&broker, 20).await;
+    let outbox = rig.outbox.clone();
     outbox.drop_rows(&(11..=16));
     // The store says in a message of its own what it dropped.
     outbox.add(99, 0, &topics().event(), b"99".to_vec());
@@ -470,13 +476,8 @@ async fn rows_that_the_full_outbox_dropped_are_not_sent_though_they_were_read_ah
 async fn what_was_read_long_ago_is_read_again_before_it_is_sent() {
     let broker = Mosquitto::open();
     let (_client, mut rx) = listener(&broker.url(), "watch", &topics().event()).await;
-    let (url, line) = line_to(broker.port).await;
-    let outbox = Arc::new(MemoryOutbox::default());
-    let mut rig = deliver(MqttConfig { window: 4, ..config(url) }, outbox.clone());
-    rig.until("connected", |s| s.connected).await;
-    line.send_replace(Line::Held);
-    outbox.add_all(1..=10);
-    outbox.until_given(10).await;
+    let (mut rig, line) = read_ahead(&broker, 10).await;
+    let outbox = rig.outbox.clone();
     let read = Instant::now();
     outbox.turn_historical();
     outbox.drop_rows(&(10..=10));

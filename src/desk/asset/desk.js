@@ -93,13 +93,25 @@ function place(card) {
   const later = [...list.children].find((other) => at(other) <= at(card));
   list.insertBefore(card, later || null);
 }
+// How many are open, as it was heard last since the list was asked for; null = nothing was.
+let heard = null;
+function counted(words) {
+  heard = words;
+  document.getElementById("counts").textContent = words;
+}
+// What changed and is not on this page may be one of the older ones that it says the number of.
+function elsewhere(change) {
+  const cards = [...list.children];
+  const oldest = cards.length ? at(cards[cards.length - 1]) : 0;
+  if (!document.getElementById("older").hidden && change.at <= oldest) later();
+}
 function show(change) {
-  const counts = document.getElementById("counts");
-  if (counts) counts.textContent = change.counts;
+  counted(change.counts);
   const old = document.getElementById("a-" + change.id);
   const had = old && old.contains(document.activeElement);
   // "+4" stands for cards that are not on the page: it stays as long as their situation is this card's, else they are fetched.
   const more = old?.querySelector(".more");
+  if (!old) elsewhere(change);
   if (!change.html) {
     if (had) (old.nextElementSibling || old.previousElementSibling)?.focus();
     old?.remove();
@@ -135,7 +147,7 @@ function listen() {
     missed?.push(change);
     show(change);
   });
-  stream.addEventListener("counts", (event) => { document.getElementById("counts").textContent = event.data; });
+  stream.addEventListener("counts", (event) => counted(event.data));
   stream.addEventListener("refresh", later);
   stream.addEventListener("missed", refresh);
   stream.addEventListener("broker", (event) => lamp(event.data === "1"));
@@ -163,6 +175,7 @@ let missed = null;
 async function refresh() {
   if (missed) { later(); return; }
   missed = [];
+  heard = null;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok || answer.redirected) { location.reload(); return; }
@@ -182,7 +195,10 @@ async function refresh() {
     const loud = [...list.children].filter((card) => call(card) > (known.get(card.id) ?? since));
     if (loud.length) ring(loud.reduce((worst, card) => (card.dataset.severity > worst.dataset.severity ? card : worst)));
     // They have sounded already.
+    const last = heard;
     for (const change of missed) show({ ...change, sound: false });
+    // So is a number that was heard meanwhile, after whichever of them.
+    if (last !== null) counted(last);
   } catch {
     later();
   } finally {

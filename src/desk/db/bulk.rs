@@ -9,6 +9,7 @@ use super::alerts::{self, AlertRow, LinkRow};
 use super::messages::Message;
 use super::{DbError, Query, Tx};
 use crate::desk::message::happened;
+use crate::desk::outage::STEP_MS;
 
 /// Rows of one statement. Few sizes, so that the driver keeps all of them prepared.
 const SIZES: [usize; 5] = [128, 32, 8, 2, 1];
@@ -91,7 +92,8 @@ impl Tx {
     }
 
     /// Boxes say something, for each when it was heard from itself; an office that nobody named is called by its code. Each box
-    /// once. What was heard after `now_ms` is of a clock that was set back since. `first_ms`: since when one that is new is there.
+    /// once. What was heard after `now_ms`, by more than clocks of workers differ, is of a clock that was set back since; what was said before it was put out of use and came late
+    /// puts it into no use. `first_ms`: since when one that is new is there.
     pub(crate) async fn boxes_seen(
         &mut self,
         boxes: &BTreeMap<(&str, &str), Option<i64>>,
@@ -103,13 +105,17 @@ impl Tx {
         let name = ("INSERT INTO office (code, name_vi, name_en) VALUES", 3, "ON CONFLICT DO NOTHING");
         self.many(name, &offices, |q, office| q.bind(*office).bind(*office).bind(*office)).await?;
         let head = "INSERT INTO box (office, id, online, changed_ms, seen_ms, heard_ms) VALUES";
-        let tail = "ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms, heard_ms =
+        let tail = format!(
+            "ON CONFLICT (office, id) DO UPDATE SET seen_ms = excluded.seen_ms, heard_ms =
                       CASE WHEN excluded.heard_ms > COALESCE(box.heard_ms, 0)
-                             OR (excluded.heard_ms IS NOT NULL AND box.heard_ms > excluded.seen_ms)
+                             OR (excluded.heard_ms IS NOT NULL AND box.heard_ms > excluded.seen_ms + {STEP_MS})
                            THEN excluded.heard_ms ELSE box.heard_ms END,
-                      gone_ms = CASE WHEN excluded.heard_ms IS NULL THEN box.gone_ms END";
+                      gone_ms = CASE WHEN excluded.heard_ms > box.gone_ms
+                             OR (excluded.heard_ms IS NOT NULL AND box.gone_ms > excluded.seen_ms + {STEP_MS})
+                           THEN NULL ELSE box.gone_ms END"
+        );
         let boxes: Vec<_> = boxes.iter().collect();
-        self.many((head, 6, tail), &boxes, |q, ((office, id), heard_ms)| {
+        self.many((head, 6, &tail), &boxes, |q, ((office, id), heard_ms)| {
             q.bind(*office).bind(*id).bind(1_i64).bind(first_ms).bind(now_ms).bind(**heard_ms)
         })
         .await

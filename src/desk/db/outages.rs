@@ -12,8 +12,10 @@ pub(crate) struct Presence {
     pub online: i64,
     /// When `online` became what it is.
     pub changed_ms: i64,
-    /// Its own last word that was heard as it was said.
+    /// The time of its own last word: when its status came, or the one that anything else names.
     pub heard_ms: Option<i64>,
+    /// When its word came by which it turned online, whatever time that says.
+    pub came_ms: Option<i64>,
     /// When it said how it is, which it then does every minute.
     pub status_ms: Option<i64>,
     /// Its state was taken from the broker then: it is out of use.
@@ -27,7 +29,7 @@ pub(crate) struct Presence {
 fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
     // Only texts of this file are put together.
     sqlx::AssertSqlSafe(format!(
-        "SELECT b.office, b.id AS box, b.online, b.changed_ms, b.heard_ms, b.status_ms, b.gone_ms, o.alert_id, o.from_ms
+        "SELECT b.office, b.id AS box, b.online, b.changed_ms, b.heard_ms, b.came_ms, b.status_ms, b.gone_ms, o.alert_id, o.from_ms
          FROM box b LEFT JOIN box_outage o ON o.office = b.office AND o.box = b.id AND o.to_ms IS NULL {rest}"
     ))
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Db, DbError, Scope, Tx, indexed};
 use crate::desk::config::OfficeConfig;
 use crate::desk::message::parsed;
+use crate::desk::outage::STEP_MS;
 
 /// A box.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -53,7 +54,7 @@ pub(crate) struct CameraRow {
     pub box_id: String,
     pub id: String,
     pub body: String,
-    /// When its box said so last; 0 = only what lay at the broker was ever heard.
+    /// When its box said so last; 0 = it said no time, or only what lay at the broker was ever heard.
     pub seen_ms: i64,
 }
 
@@ -134,7 +135,7 @@ impl Tx {
     }
 
     /// What its state said, which came at `at`, unless a newer one is known: another worker may be behind. One of after `now` is of a
-    /// clock that was set back since. `since`: when that became so, which is not before it was last otherwise.
+    /// clock that was set back since. `since`: when that became so, which is not before it was last otherwise. Whether that changed it.
     pub(crate) async fn box_online(
         &mut self,
         office: &str,
@@ -142,14 +143,27 @@ impl Tx {
         online: bool,
         (since, at): (i64, i64),
         now: i64,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
         let update = "UPDATE box SET online = $3, gone_ms = NULL, changed_ms =
                         CASE WHEN online <> $3 AND ($6 > changed_ms OR changed_ms > $5) THEN $6 ELSE changed_ms END
                       WHERE office = $1 AND id = $2 AND (online <> $3 OR gone_ms IS NOT NULL)
                         AND (changed_ms <= $4 OR changed_ms > $5)";
         let query = sqlx::query(update).bind(office).bind(box_id).bind(i64::from(online)).bind(at).bind(now);
-        query.bind(since).execute(&mut **self).await?;
+        Ok(query.bind(since).execute(&mut **self).await?.rows_affected() > 0)
+    }
+
+    /// It turned online by its own word, which came then.
+    pub(crate) async fn box_came(&mut self, office: &str, box_id: &str, at: i64) -> Result<(), DbError> {
+        let update = "UPDATE box SET came_ms = $3 WHERE office = $1 AND id = $2";
+        sqlx::query(update).bind(office).bind(box_id).bind(at).execute(&mut **self).await?;
         Ok(())
+    }
+
+    /// How far the box's clock is ahead of the desk's, milliseconds; 0 where that is not known.
+    pub(crate) async fn box_clock(&mut self, office: &str, box_id: &str) -> Result<i64, DbError> {
+        let select = "SELECT clock_ms FROM box WHERE office = $1 AND id = $2";
+        let query = sqlx::query_scalar::<_, Option<i64>>(select).bind(office).bind(box_id);
+        Ok(query.fetch_optional(&mut **self).await?.flatten().unwrap_or(0))
     }
 
     /// Its state was taken from the broker: it is out of use until it says something again.
@@ -194,7 +208,9 @@ impl Tx {
         Ok(())
     }
 
-    /// State of a camera. `heard_ms`: when its box said it; `None` = it lay at the broker, of when nobody knows.
+    /// State of a camera, unless a newer one is known: another worker may be behind. One of after `now`, by more than clocks of workers
+    /// differ, is of a clock that was set back since. `heard_ms`: when its box said it; `None` = nobody knows: it lay at the broker, or
+    /// does not say when.
     pub(crate) async fn camera_state(
         &mut self,
         office: &str,
@@ -202,12 +218,14 @@ impl Tx {
         camera: &str,
         body: &str,
         heard_ms: Option<i64>,
+        now: i64,
     ) -> Result<(), DbError> {
         let upsert = "INSERT INTO camera (office, box, id, body, seen_ms) VALUES ($1, $2, $3, $4, $5)
                       ON CONFLICT (office, box, id) DO UPDATE SET body = excluded.body,
-                        seen_ms = CASE WHEN excluded.seen_ms > 0 THEN excluded.seen_ms ELSE camera.seen_ms END";
+                        seen_ms = CASE WHEN excluded.seen_ms > 0 THEN excluded.seen_ms ELSE camera.seen_ms END
+                      WHERE excluded.seen_ms = 0 OR excluded.seen_ms >= camera.seen_ms OR camera.seen_ms > $6";
         let query = sqlx::query(upsert).bind(office).bind(box_id).bind(camera).bind(body).bind(heard_ms.unwrap_or(0));
-        query.execute(&mut **self).await?;
+        query.bind(now + STEP_MS).execute(&mut **self).await?;
         Ok(())
     }
 }

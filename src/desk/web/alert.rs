@@ -227,10 +227,27 @@ fn history_list(ctx: &Ctx, history: &[ActionRow]) -> Markup {
         @if history.is_empty() { p.hint { (ctx.t("none")) } }
         ol.history { @for a in history {
             li { (parts::time(ctx, a.at_ms)) " · "
+                @let (about, note) = about(a);
                 strong { @if a.account.is_empty() { (ctx.t("desk_itself")) } @else { (a.account) } } " " (ctx.value("did", &a.action))
+                @match (a.action.as_str(), about) {
+                    ("hold", Some(camera)) => { " · " (ctx.t("camera")) " " code { (camera) } },
+                    (_, Some(key)) => { " " (parts::declaration(key)) },
+                    (_, None) => {},
+                }
                 @if !a.reason.is_empty() { " · " (ctx.value("dismiss", &a.reason)) }
-                @if !a.note.is_empty() { " · " q { (a.note) } } }
+                @if !note.is_empty() { " · " q { (note) } } }
         } }
+    }
+}
+
+/// What an order is about, as far as it tells a reader something, and what its officer wrote: `orders::ask` puts the one before the other.
+/// The hold that is released is named by its id alone.
+fn about(a: &ActionRow) -> (Option<&str>, &str) {
+    let (first, rest) = a.note.split_once(' ').unwrap_or((&a.note, ""));
+    match a.action.as_str() {
+        "bind" | "reject_decl" | "hold" => (Some(first), rest),
+        "release" => (None, rest),
+        _ => (None, &a.note),
     }
 }
 
@@ -256,4 +273,48 @@ pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Po
     duty::alert_step(&ctx.room, &ctx.user, &id, &step, known).await.or_problem(ctx)?;
     let back = if post.get("back") == "list" { "/alerts".to_owned() } else { format!("/alerts/{id}") };
     Ok(Redirect::to(&back).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{page, room, sign_in_as};
+    use crate::desk::access::Role;
+    use crate::desk::alert::Entry;
+
+    #[tokio::test]
+    async fn the_history_quotes_what_an_officer_wrote_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        sign_in_as(&room, Role::Auditor, "dung", 0).await;
+        let body = crate::desk::message::tests::body("E1", 1, 1, 4).to_string();
+        let m = crate::desk::message::read(body.as_bytes(), "15BB", "gate-01").unwrap();
+        let mut tx = room.db.write().await.unwrap();
+        tx.add_alert(&crate::desk::message::alert(&m, &room.zone, m.at_ms, 60_000)).await.unwrap();
+        let did = [
+            ("hold", "bay nghi vấn hàng hóa"),
+            ("bind", "10000001234"),
+            ("reject_decl", "20000001234 nhầm tờ khai"),
+            ("release", "01JHOLD đã xong"),
+            ("escalate", "bay vào xem"),
+        ];
+        for (n, (action, note)) in did.into_iter().enumerate() {
+            let entry = Entry { action, reason: String::new(), note: note.into() };
+            tx.add_alert_action(&format!("a{n}"), "E1", 5, "an", &entry).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let shown = page(&room, "/alerts/E1", "dung").await;
+        for line in [
+            "giữ hình ảnh · Camera <code>bay</code> · <q>nghi vấn hàng hóa</q>",
+            "bác bỏ tờ khai <",
+            " · <q>nhầm tờ khai</q>",
+            "bỏ giữ hình ảnh · <q>đã xong</q>",
+            "chuyển cấp trên · <q>bay vào xem</q>",
+        ] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+        assert!(
+            !shown.contains("01JHOLD") && !shown.contains("<q>10000001234") && !shown.contains("<q>2000"),
+            "{shown}"
+        );
+    }
 }

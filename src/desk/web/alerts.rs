@@ -59,14 +59,15 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
     let rows = ctx.room.db.alerts(&ctx.user.scope, &wanted).await.or_problem(&ctx)?;
     let counts = ctx.room.tally.counts(&ctx.room.db, &ctx.user.scope).await.or_problem(&ctx)?;
     super::audit::viewed(&ctx, "alerts.list", "", &wanted.words).await.or_problem(&ctx)?;
-    super::assets::note_shown(&ctx);
     let cut = i64::try_from(rows.len()) == Ok(LIMIT);
     let older = older(&wanted, &rows);
     let hidden = match &older {
         Some(older) => ctx.room.db.alerts_wanted(&ctx.user.scope, older).await.or_problem(&ctx)?,
         None => 0,
     };
-    let single = query.get("similar").is_some_and(|s| s == "show");
+    let single = is_single(&query);
+    let cards = grouped(rows, single);
+    ctx.room.watched.shows(&ctx.user.name, ids(&cards));
     let content = html! {
         (filters(&ctx, &offices, &wanted, single))
         div.bar {
@@ -74,15 +75,15 @@ pub(crate) async fn list(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
         }
         p.hint { (ctx.t("alerts.keys")) }
         @if cut { p.up { (ctx.t("alerts.limit")) } }
-        @if wanted.after.is_some() { p.up { a href={ "/alerts?" (address(&Wanted { after: None, ..wanted.clone() })) } { (ctx.t("alerts.newest")) } } }
+        @if wanted.after.is_some() { p.up { a href={ "/alerts?" (address(&Wanted { after: None, ..wanted.clone() }, single)) } { (ctx.t("alerts.newest")) } } }
         p #older .up hidden[hidden == 0] {
             @if let Some(older) = older.as_ref().filter(|_| hidden > 0) {
-                a href={ "/alerts?" (address(older)) } { (parts::grouped(hidden)) " " (ctx.t("alerts.older")) }
+                a href={ "/alerts?" (address(older, single)) } { (parts::grouped(hidden)) " " (ctx.t("alerts.older")) }
             }
         }
         p #say .unseen aria-live="assertive" {}
-        section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted)) "&seen=" (seen) } {
-            @for (row, similar) in &grouped(rows, single) { (card(&ctx, &offices, row, *similar, true)) }
+        section #alerts aria-label=(ctx.t("alerts")) data-units=(units(&ctx)) data-stream={ "/alerts/stream?" (address(&wanted, single)) "&seen=" (seen) } {
+            @for (row, similar) in &cards { (card(&ctx, &offices, row, *similar, true)) }
         }
         p #empty .hint { (ctx.t("nothing")) " " (ctx.t("alerts.new_from_now")) }
         (dialogs(&ctx))
@@ -95,8 +96,18 @@ pub(crate) fn units(ctx: &Ctx) -> String {
     ["unit.day", "unit.hour", "unit.minute", "unit.second"].map(|key| ctx.t(key)).join("|")
 }
 
+/// Whether each alert has a card of its own.
+pub(crate) fn is_single(query: &HashMap<String, String>) -> bool {
+    query.get("similar").is_some_and(|s| s == "show")
+}
+
+/// Of which alerts these are cards.
+pub(crate) fn ids(cards: &[(AlertRow, usize)]) -> impl Iterator<Item = &str> {
+    cards.iter().map(|(row, _)| row.id.as_str())
+}
+
 /// The filters as in an address.
-fn address(w: &Wanted) -> String {
+fn address(w: &Wanted, single: bool) -> String {
     let after = w.after.as_ref().map(|(at_ms, id)| format!("{at_ms} {id}")).unwrap_or_default();
     let pairs = [
         ("view", w.view.as_str()),
@@ -106,6 +117,7 @@ fn address(w: &Wanted) -> String {
         ("q", &w.words),
         ("rule", &w.rule),
         ("after", &after),
+        ("similar", if single { "show" } else { "" }),
     ]
     .map(|(k, v)| format!("{k}={}", escaped(v)));
     pairs.join("&")
@@ -118,7 +130,7 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 /// Newest of each situation with how many more there are. It stands for none that is graver than itself.
-fn grouped(rows: Vec<AlertRow>, single: bool) -> Vec<(AlertRow, usize)> {
+pub(crate) fn grouped(rows: Vec<AlertRow>, single: bool) -> Vec<(AlertRow, usize)> {
     let mut out: Vec<(AlertRow, usize, i64)> = Vec::new();
     for row in rows {
         let open = row.state != State::Closed.as_str();
@@ -330,6 +342,12 @@ mod tests {
         let older = get(&link).await;
         assert!(older.contains("a-OLD-1") && older.contains("a-OLD-2"), "{older}");
         assert!(!older.contains("a-OLD-3") && !older.contains("a-NEW-0") && older.contains("về danh sách mới nhất"));
+        // Who looks at each alert by itself does so behind the link too, and on the way back.
+        let single = get("/alerts?similar=show").await;
+        let links = |page: &str| page.matches("similar=show\"").count();
+        assert_eq!((links(&single), links(&newest)), (1, 0), "{single}");
+        let back = get(&format!("{link}show")).await;
+        assert_eq!(links(&back), 1, "{back}");
         let behind = Wanted { after: Some((5, "OLD-2".into())), ..wanted(&HashMap::new()) };
         let rows = room.db.alerts(&crate::desk::db::Scope::all(), &behind).await.unwrap();
         assert_eq!(rows.iter().map(|a| a.id.as_str()).collect::<Vec<_>>(), ["OLD-1"]);

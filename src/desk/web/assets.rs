@@ -21,17 +21,10 @@ pub(crate) async fn asset(Path(name): Path<String>) -> Response {
     ([(header::CONTENT_TYPE, found.0), (header::CACHE_CONTROL, "no-cache")], found.1).into_response()
 }
 
-/// What the audit remembers of somebody who was shown a list of alerts.
-const SHOWN: &str = "alerts shown";
-
-/// A list of alerts is shown to somebody, and that is written down: the small pictures on its cards belong to it.
-pub(crate) fn note_shown(ctx: &Ctx) {
-    ctx.room.watched.note(&ctx.user.name, SHOWN);
-}
-
 /// A picture of an alert that the reader may see. Only one that a message of the event names is shown at all. Who looks at it is
-/// written down, once in a while; but as a part of a list (`list`) only where he was shown none. A browser keeps it no longer than that
-/// holds, so that who looks again later asks again.
+/// written down, once in a while; as a part of a list (`list`) that is written down itself it is not, where it is the newest, which the card
+/// of that very alert shows that he was shown just now. A browser keeps what was written down no longer than that holds, so that who looks again later asks again; the
+/// small picture of a list it keeps for a day, since each list that shows it is written down.
 pub(crate) async fn picture(
     Extension(ctx): Extension<Ctx>,
     Path((event, sha256)): Path<(String, String)>,
@@ -45,8 +38,9 @@ pub(crate) async fn picture(
     let named = newest || ctx.room.db.names_picture(&event, &sha256).await.or_problem(&ctx)?;
     named.then_some(()).or_problem(&ctx)?;
     let file = tokio::fs::read(pictures::path(&ctx.room.config.desk.dir, &sha256)).await.ok().or_problem(&ctx)?;
-    let in_list = query.contains_key("list");
-    if !(in_list && ctx.room.watched.knows(&ctx.user.name, SHOWN)) {
+    // The mark is the browser's word: what was shown, the desk knows itself.
+    let in_list = newest && query.contains_key("list") && ctx.room.watched.showed(&ctx.user.name, &event);
+    if !in_list {
         super::audit::watched_of(&ctx, &alert.office, "picture.view", &event, &sha256).await.or_problem(&ctx)?;
     }
     let kept = if in_list { "private, max-age=86400, immutable" } else { "private, max-age=600, immutable" };

@@ -127,6 +127,7 @@ mod tests {
         crate::desk::pictures::write(&room.config.desk.dir, &sha256, &picture).await.unwrap();
         let mut tx = room.db.write().await.unwrap();
         tx.add_alert(&crate::desk::message::alert(&m, &room.zone, m.at_ms, 60_000)).await.unwrap();
+        tx.add_messages(&[&m], 0).await.unwrap();
         tx.keep_picture("E1", &sha256, 4, 0).await.unwrap();
         tx.commit().await.unwrap();
         format!("/pictures/E1/{sha256}")
@@ -150,10 +151,10 @@ mod tests {
         assert_eq!(did(&room, "an").await, [format!("picture.view E1 {}", picture.rsplit('/').next().unwrap())]);
         // With a list whose cards show it, small; and a page that stays open.
         let small = format!("{picture}?list");
-        for path in ["/alerts?q=xe", &small, "/alerts/stream?q=xe", "/alerts/stream?q=xe"] {
+        for path in ["/alerts?q=cong", &small, "/alerts/stream?q=cong", "/alerts/stream?q=cong"] {
             get("binh", path).await;
         }
-        assert_eq!(did(&room, "binh").await, ["alerts.list  xe", "alerts.watch open xe"]);
+        assert_eq!(did(&room, "binh").await, ["alerts.list  cong", "alerts.watch open cong"]);
         // By itself, or on the alert's page, it is a look of its own.
         let look = format!("picture.view E1 {}", picture.rsplit('/').next().unwrap());
         for path in [&*picture, "/alerts/E1", &picture] {
@@ -164,11 +165,27 @@ mod tests {
         // A list's picture without the list.
         sign_in_as(&room, Role::Officer, "dung", 0).await;
         get("dung", &small).await;
-        assert_eq!(did(&room, "dung").await, [look]);
+        assert_eq!(did(&room, "dung").await, std::slice::from_ref(&look));
+        // With a list and an open page that do not show it.
+        sign_in_as(&room, Role::Officer, "em", 0).await;
+        for path in ["/alerts?q=khong-co", "/alerts/stream?view=open", &small] {
+            get("em", path).await;
+        }
+        assert_eq!(did(&room, "em").await, ["alerts.list  khong-co", "alerts.watch open", &*look]);
         for path in ["/alerts/E1/footage", "/tips/new?alert=E1"] {
             get("chi", path).await;
         }
         assert_eq!(did(&room, "chi").await, ["footage.view E1", "tip.new E1"]);
+        // With a list whose card shows a newer one by now.
+        let mut tx = room.db.write().await.unwrap();
+        tx.keep_picture("E1", &"7".repeat(64), 5, 1).await.unwrap();
+        sqlx::query("UPDATE alert SET picture = $1").bind("7".repeat(64)).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        sign_in_as(&room, Role::Officer, "giang", 0).await;
+        for path in ["/alerts?q=cong", &small] {
+            get("giang", path).await;
+        }
+        assert_eq!(did(&room, "giang").await, ["alerts.list  cong", &*look]);
     }
 
     #[tokio::test]

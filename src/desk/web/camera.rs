@@ -224,7 +224,7 @@ pub(crate) async fn show(
     let offices = Offices::load(&ctx).await.or_problem(&ctx)?;
     let there = recorded(&ctx, &place, span).await;
     let lacks = there.as_ref().map_or_else(BoxError::may_be_elsewhere, |there| !there.any);
-    let found = stored::instead(&ctx, lacks, Some(&wanted(&place, span))).await;
+    let found = stored::instead(&ctx, lacks, Some(&wanted(&place, span)), stem(&query)).await;
     let alerts = db.alerts_between(&place.office, &place.box_id, span.from, span.to).await.or_problem(&ctx)?;
     let alerts: Vec<AlertRow> = alerts.into_iter().filter(|a| is_of(a, &place.camera)).collect();
     let given = db.holds_of(&place.office, &place.box_id, &place.camera).await.or_problem(&ctx)?;
@@ -448,9 +448,9 @@ pub(crate) async fn clip(
 ) -> Answer<Response> {
     let place = place(&ctx, at).await?;
     let span = span_of(&ctx, &query)?;
-    looked(&ctx, &place, "clip.view", &span.words(&ctx)).await?;
     let (asked, wanted) = (span.asked(&place.camera), wanted(&place, span));
-    Ok(played(&ctx, &wanted, ("/api/footage", &asked), stem(&query), &headers).await)
+    let look = (&*place.to_string(), &*span.words(&ctx));
+    played(&ctx, &wanted, ("/api/footage", &asked), stem(&query), &headers, look).await
 }
 
 /// Stills of a time on one picture.

@@ -26,13 +26,14 @@ enum Gives {
     Text,
 }
 
-/// Method, path, what it is, what it gives, names in the query or of the form's fields; `!` = it may not be left out.
+/// Method, path, what it is, what it gives, names in the query or of the form's fields; `!` = it may not be left out, `?` = of a form
+/// too it stands in the query.
 type Entry = (&'static str, &'static str, &'static str, Gives, &'static [&'static str]);
 
 const SPREADSHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
-const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "similar"];
+const FILTERS: &[&str] = &["view", "severity", "office", "day", "q", "rule", "after", "similar"];
 /// Of an open page: with the newest change that its list has.
-const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "seen"];
+const STREAM: &[&str] = &["view", "severity", "office", "day", "q", "rule", "after", "similar", "seen"];
 const TIME: &[&str] = &["from", "to", "minutes"];
 const CLIP: &[&str] = &["from", "to", "minutes", "stored"];
 const REPORT: &[&str] = &["period", "at", "view", "unit", "office", "suspicion", "type_code", "footage"];
@@ -54,7 +55,13 @@ const ENTRIES: &[Entry] = &[
     ("POST", "/logout", "Ends the session", Gives::Form, &[]),
     ("GET", "/password", "Page to choose a password", Gives::Page, &[]),
     ("POST", "/password", "Changes the password", Gives::Form, &["now", "new", "again"]),
-    ("GET", "/alerts", "Alerts, newest first", Gives::Page, FILTERS),
+    (
+        "GET",
+        "/alerts",
+        "Alerts, newest first; `after`: only those older than the alert with this time and id, `MILLISECONDS ID`",
+        Gives::Page,
+        FILTERS,
+    ),
     (
         "GET",
         "/alerts/stream",
@@ -78,7 +85,13 @@ const ENTRIES: &[Entry] = &[
         Gives::Form,
         &["reason", "note", "facts", "back", "decl", "action", "visit", "from", "to", "hold"],
     ),
-    ("POST", "/alerts/{id}/save", "The video as a file, for a reason", Gives::Saved("video/mp4"), &["note!"]),
+    (
+        "POST",
+        "/alerts/{id}/save",
+        "The video as a file, for a reason; of the store with `stored`",
+        Gives::Saved("video/mp4"),
+        &["note!", "stored?"],
+    ),
     (
         "GET",
         "/footage",
@@ -86,7 +99,7 @@ const ENTRIES: &[Entry] = &[
         Gives::Page,
         &["camera", "from", "to", "minutes", "q"],
     ),
-    ("GET", "/footage/{office}/{box}/{camera}", "What a box has of a camera and a time", Gives::Page, TIME),
+    ("GET", "/footage/{office}/{box}/{camera}", "What a box has of a camera and a time", Gives::Page, CLIP),
     (
         "GET",
         "/footage/{office}/{box}/{camera}/clip",
@@ -105,9 +118,9 @@ const ENTRIES: &[Entry] = &[
     (
         "POST",
         "/footage/{office}/{box}/{camera}/save",
-        "The video of the time `from` to `to` in the query as a file, for a reason; of the store with `stored` there",
+        "The video of the time `from` to `to` as a file, for a reason; of the store with `stored`",
         Gives::Saved("video/mp4"),
-        &["note!"],
+        &["note!", "from?", "to?", "minutes?", "stored?"],
     ),
     (
         "POST",
@@ -222,9 +235,9 @@ const ENTRIES: &[Entry] = &[
     (
         "GET",
         "/api/alerts",
-        "Alerts, newest first",
+        "Alerts, newest first; `after` is `at_ms` and `id` of one, with a space between: those that are older",
         Gives::Json,
-        &["view", "severity", "office", "day", "q", "rule", "limit"],
+        &["view", "severity", "office", "day", "q", "rule", "after", "limit"],
     ),
     ("GET", "/api/alerts/{id}", "One alert with message, history and orders", Gives::Json, &[]),
     ("GET", "/api/tips", "Tips, newest first", Gives::Json, &["view", "office", "q", "limit"]),
@@ -256,7 +269,7 @@ pub fn api_document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "gatewatch desk", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit; a picture is by itself where its reader was shown no alerts within ten minutes."
+            "description": "Pages and JSON of the duty room. Everything but signing in needs the session's cookie; every form needs the session's token in the field `csrf`. What an account may reach is its role's (`x-roles`), which rows it sees its offices'. Every request that shows or changes something is in the audit; a picture is by itself where its reader was shown no list with it within ten minutes."
         },
         "paths": paths,
         "components": {"securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gw-session",
@@ -273,10 +286,11 @@ fn operation((method, path, summary, gives, names): &Entry) -> Value {
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
         .collect();
     let mut out = json!({"summary": summary, "responses": responses(*gives, need, *method == "POST")});
-    if *method == "GET" {
-        parameters.extend(names.iter().map(|n| json!({"name": n, "in": "query", "schema": {"type": "string"}})));
-    } else {
-        out["requestBody"] = form_body(*gives, need, names);
+    let (query, fields): (Vec<&str>, Vec<&str>) = names.iter().partition(|n| *method == "GET" || n.ends_with('?'));
+    let query = query.iter().map(|n| n.trim_end_matches('?'));
+    parameters.extend(query.map(|n| json!({"name": n, "in": "query", "schema": {"type": "string"}})));
+    if *method != "GET" {
+        out["requestBody"] = form_body(*gives, need, &fields);
     }
     if !parameters.is_empty() {
         out["parameters"] = parameters.into();
@@ -373,6 +387,16 @@ mod tests {
             let export = form(path, "application/x-www-form-urlencoded");
             assert_eq!(export["required"], json!(["csrf", "note"]), "{path}: what leaves the desk needs a reason");
             assert!(document["paths"][path].get("get").is_none(), "{path}");
+        }
+        for (path, asked) in [
+            ("/alerts/{id}/save", &["stored"][..]),
+            ("/footage/{office}/{box}/{camera}/save", &["from", "to", "minutes", "stored"]),
+        ] {
+            let all = document["paths"][path]["post"]["parameters"].as_array().unwrap().iter();
+            let query: Vec<&str> = all.filter(|p| p["in"] == "query").filter_map(|p| p["name"].as_str()).collect();
+            assert_eq!(query, asked, "{path}");
+            let fields = form(path, "application/x-www-form-urlencoded")["properties"].clone();
+            assert_eq!(fields.as_object().unwrap().len(), 2, "{path}: {fields}");
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn time(ctx: &Ctx, ms: i64) -> Markup {
     html! { time datetime=(exact) { (local(ctx, ms, "%d/%m/%Y %H:%M:%S")) } }
 }
 
-/// `2026-03-02` as `02/03/2026`.
+/// A day or a period as people here write it: `2026-03-02` as `02/03/2026`, `2026-03` as `03/2026`, `2026-Q1` as `Q1/2026`, `2026` as it is.
 pub(crate) fn day(iso: &str) -> String {
     iso.split('-').rev().collect::<Vec<_>>().join("/")
 }
@@ -277,6 +277,14 @@ mod tests {
             assert_eq!(read(text), at, "{text}");
         }
         assert_eq!((read("31/02/2026 08:05"), read("02/03/2026"), read("8 giờ")), (None, None, None));
+    }
+
+    #[test]
+    fn days_and_periods_are_written_as_people_here_write_them() {
+        let written = [("2026-03-02", "02/03/2026"), ("2026-03", "03/2026"), ("2026-Q1", "Q1/2026"), ("2026", "2026")];
+        for (name, words) in written {
+            assert_eq!(day(name), words);
+        }
     }
 
     #[test]

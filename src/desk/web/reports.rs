@@ -124,7 +124,7 @@ impl Asked {
         let of = [self.unit.as_str(), self.office.as_str()].join(" ");
         let value = |family: &str, value: &str| if value.is_empty() { String::new() } else { ctx.value(family, value) };
         let parts = [
-            format!("{} {}", ctx.value("report", self.span.as_str()), self.period.name),
+            format!("{} {}", ctx.value("report", self.span.as_str()), parts::day(&self.period.name)),
             of.trim().to_owned(),
             value("suspicion", &self.suspicion),
             value("type_code", &self.type_code),

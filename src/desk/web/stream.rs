@@ -1,6 +1,6 @@
 //! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone. A card is made once
 //! for all who see it alike, so it has no token of a session: the page's script has one. Numbers of open alerts come with
-//! them, or a moment later. So does whether the broker is there: a page that stays open must not look calm without it.
+//! them, and once more a moment later. So does whether the broker is there: a page that stays open must not look calm without it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::watch;
 
-use super::alerts::{card, count_words, wanted};
+use super::alerts::{card, count_words, grouped, ids, is_single, wanted};
 use super::page::{Answer, Ctx, OrProblem};
 use super::parts::Offices;
 use crate::clock::{MonoMillis, mono_now};
@@ -58,11 +58,14 @@ pub(crate) async fn stream(
     };
     let wanted = wanted(&query);
     super::audit::watched_of(&ctx, "", "alerts.watch", &wanted.view, &wanted.words).await.or_problem(&ctx)?;
-    super::assets::note_shown(&ctx);
+    let listed = ctx.room.db.alerts(&ctx.user.scope, &wanted).await.or_problem(&ctx)?;
+    ctx.room.watched.still_shows(&ctx.user.name, ids(&grouped(listed, is_single(&query))));
     let mut broker = ctx.room.connected.clone();
     // The page may be older than what is so now.
     broker.mark_changed();
-    let reader = Reader { ctx, offices, wanted, told, broker, since: mono_now(), counts_at: None, behind };
+    // The numbers of the list may have been counted before its last change.
+    let reader =
+        Reader { ctx, offices, wanted, told, broker, since: mono_now(), counts_at: Some(counted_anew()), behind };
     let events = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
@@ -73,6 +76,11 @@ pub(crate) async fn stream(
 /// How long it is until then.
 pub(super) fn wait_for(at: MonoMillis) -> Duration {
     Duration::from_millis(u64::try_from(at.since(mono_now())).unwrap_or(0))
+}
+
+/// From when on numbers are of after this moment, whoever else asks for them meanwhile.
+fn counted_anew() -> MonoMillis {
+    MonoMillis(mono_now().0 + GOOD_MS + 50)
 }
 
 /// The page takes its list anew, a little later: much changes, on many pages.
@@ -114,7 +122,10 @@ impl Reader {
                 Ok(Ok(Told::Alert(card))) if self.ctx.user.scope.holds(&card.row.office) => self.alert(&card).await,
                 Ok(Ok(Told::Alert(_) | Told::Tips)) => continue,
                 // Much at once, or more than this page could follow.
-                Ok(Ok(Told::Many) | Err(RecvError::Lagged(_))) => return Some(refresh()),
+                Ok(Ok(Told::Many) | Err(RecvError::Lagged(_))) => {
+                    self.counts_at = Some(counted_anew());
+                    return Some(refresh());
+                }
                 Ok(Err(RecvError::Closed)) => return None,
                 Err(_) if until < ends => self.counts().await,
                 Err(_) => return None,
@@ -143,11 +154,13 @@ impl Reader {
     async fn alert(&mut self, told: &Card) -> Result<Event, DbError> {
         let row = &told.row;
         let counts = json!(self.words().await?);
-        self.counts_at.get_or_insert(MonoMillis(mono_now().0 + GOOD_MS + 50));
+        // After the last change. While they go on each brings numbers that are a second old at most.
+        self.counts_at = Some(counted_anew());
         let shown = fits(row, &self.offices, &self.wanted);
         let sound = shown && told.fresh && row.severity >= 3 && row.state != State::Closed.as_str();
         let said = if shown {
             let look = (self.ctx.language, self.ctx.may(Need::ActAlerts));
+            self.ctx.room.watched.shows(&self.ctx.user.name, [row.id.as_str()]);
             told.made(look, || self.said(row, &card(&self.ctx, &self.offices, row, 0, false).into_string()))
         } else {
             self.said(row, "").into()
@@ -214,7 +227,10 @@ mod tests {
         sign_in_as(&room, Role::Officer, "an", 0).await;
         let mut page = open(&room, "").await;
         let mut hears = async |what: &str| {
-            let said = page.next().await.unwrap();
+            let mut said = page.next().await.unwrap();
+            while said.starts_with("event: counts") {
+                said = page.next().await.unwrap();
+            }
             assert_eq!(said.trim(), format!("event: broker\ndata: {what}"));
         };
         hears("1").await;
@@ -238,5 +254,62 @@ mod tests {
         tx.touch("E1", true).await.unwrap();
         tx.commit().await.unwrap();
         assert!(open(&room, &seen).await.next().await.unwrap().starts_with("event: missed"));
+    }
+
+    /// An alert of the office that every page of the tests sees.
+    fn row(room: &Room) -> AlertRow {
+        let m = crate::desk::message::tests::body("E1", 1, 1, 4);
+        let m = crate::desk::message::read(m.to_string().as_bytes(), "15BB", "gate-01").unwrap();
+        crate::desk::message::alert(&m, &room.zone, m.at_ms, 60_000)
+    }
+
+    #[tokio::test]
+    async fn a_page_comes_to_show_how_many_are_open_whenever_they_were_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        sign_in_as(&room, Role::Officer, "an", 0).await;
+        // Another page had them counted just before.
+        assert!(room.tally.counts(&room.db, &crate::desk::db::Scope::all()).await.unwrap().is_empty());
+        let mut tx = room.db.write().await.unwrap();
+        tx.add_alert(&row(&room)).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut page = open(&room, "").await;
+        let counted = async {
+            loop {
+                let said = page.next().await.unwrap();
+                if let Some(said) = said.strip_prefix("event: counts") {
+                    return said.to_owned();
+                }
+            }
+        };
+        let said = tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap();
+        assert!(said.starts_with("\ndata: Mới: 1 "), "{said}");
+    }
+
+    #[tokio::test]
+    async fn numbers_are_counted_after_the_last_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        let (tell, told) = tokio::sync::broadcast::channel(9);
+        let user = crate::desk::access::tests::user();
+        let ctx = Ctx { room: room.clone(), user, language: "vi", calls: None };
+        let soon = MonoMillis(mono_now().0 + 5);
+        let mut reader = Reader {
+            offices: Offices::load(&ctx).await.unwrap(),
+            wanted: wanted(&HashMap::new()),
+            broker: room.connected.clone(),
+            since: mono_now(),
+            counts_at: Some(soon),
+            behind: false,
+            told,
+            ctx,
+        };
+        let counted_at = |reader: &Reader| reader.counts_at.unwrap().since(mono_now());
+        drop(reader.alert(&Card::new(row(&room), true)).await.unwrap());
+        assert!(counted_at(&reader) > GOOD_MS / 2, "not those of before it");
+        reader.counts_at = None;
+        tell.send(Told::Many).unwrap();
+        assert!(reader.next().await.is_some());
+        assert!(counted_at(&reader) > GOOD_MS / 2);
     }
 }

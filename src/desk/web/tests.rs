@@ -102,7 +102,7 @@ pub(crate) async fn ask(
 }
 
 /// What a page shows to somebody.
-async fn page(room: &Arc<Room>, path: &str, token: &str) -> String {
+pub(super) async fn page(room: &Arc<Room>, path: &str, token: &str) -> String {
     let request = Request::builder().uri(path).header(header::COOKIE, format!("gw-session={token}"));
     let response = router(room.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);

@@ -18,7 +18,7 @@ use crate::desk::access::Need;
 use crate::desk::db::tips::{Sample, TipAction, TipRow};
 use crate::desk::duty::DutyError;
 use crate::desk::room::new_id;
-use crate::desk::tip::{self, ACTIONS, MONEY, Money, RESULTS, State, Step};
+use crate::desk::tip::{self, MONEY, Money, RESULTS, State, Step};
 use crate::desk::tip_measures as measures;
 use crate::desk::tips_duty::{self, Draft, enters, is_seen, may_step};
 
@@ -307,31 +307,37 @@ fn money_form(ctx: &Ctx, t: &TipRow) -> Markup {
 }
 
 fn history_part(ctx: &Ctx, history: &[TipAction]) -> Markup {
-    let word = |action: &str| {
-        let family = if ACTIONS.contains(&action) { "action" } else { "step" };
-        ctx.value(family, action)
-    };
     html! {
         h2 { (ctx.t("history")) }
         ol.history { @for a in history {
-            li { (parts::time(ctx, a.at_ms)) " · " strong { @if a.account.is_empty() { (ctx.t("desk_itself")) } @else { (a.account) } } " " (word(&a.action)) @if !a.note.is_empty() { " · " q { (note(ctx, a)) } } }
+            @let (about, note) = note(ctx, a);
+            li { (parts::time(ctx, a.at_ms)) " · " strong { @if a.account.is_empty() { (ctx.t("desk_itself")) } @else { (a.account) } } " " (ctx.value("tip_did", &a.action))
+                @if !about.is_empty() { " · " (about) }
+                @if !note.is_empty() { " · " q { (note) } } }
         } }
     }
 }
 
-/// The note of a history line as people say it: where one begins with values of the desk, with their words.
-fn note(ctx: &Ctx, a: &TipAction) -> String {
+/// The note of a history line: where it begins with values of the desk, those in words, and what somebody wrote.
+fn note<'a>(ctx: &Ctx, a: &'a TipAction) -> (String, &'a str) {
     let (first, rest) = a.note.split_once(' ').unwrap_or((&a.note, ""));
-    let said = |family: &str, rest: &str| format!("{} {rest}", ctx.value(family, first)).trim_end().to_owned();
     match a.action.as_str() {
-        "settle" => said("result", rest),
-        "done" => said("action", rest),
+        "settle" => (ctx.value("result", first), rest),
+        "done" => (ctx.value("action", first), rest),
         "money" | "reverse" => {
             let (amount, rest) = rest.split_once(' ').unwrap_or((rest, ""));
             let amount = amount.parse().map_or_else(|_| amount.to_owned(), parts::grouped);
-            said("money", format!("{amount} {rest}").trim())
+            (format!("{} {amount}", ctx.value("money", first)).trim_end().to_owned(), rest)
         }
-        _ => a.note.clone(),
+        // The hold is named by its id alone, which tells a reader nothing.
+        "release_hold" => (first.to_owned(), rest.split_once(' ').map_or("", |(_, note)| note)),
+        "file" | "file_withdraw" => {
+            let note =
+                a.note.split_once(" SHA-256 ").and_then(|(_, rest)| rest.split_once(' ')).map_or("", |(_, note)| note);
+            (a.note.strip_suffix(note).unwrap_or(&a.note).trim_end().to_owned(), note)
+        }
+        "merge" | "merged_in" => (a.note.clone(), ""),
+        _ => (String::new(), &a.note),
     }
 }
 

@@ -206,7 +206,8 @@ async fn who_reported_does_not_settle() {
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert!(refused.text.contains("không tự thanh khoản"), "{}", refused.text);
     assert_eq!(post(&room, "second", &path, &form).await.status, StatusCode::SEE_OTHER);
-    assert!(get(&room, "second", &format!("/tips/{}", tip.id)).await.text.contains("Có vi phạm Điều 9"), "no code");
+    let page = get(&room, "second", &format!("/tips/{}", tip.id)).await.text;
+    assert!(page.contains("Có vi phạm · <q>Điều 9"), "no code");
 }
 
 #[tokio::test]
@@ -312,9 +313,9 @@ async fn a_merge_is_into_what_stands_now_and_loses_no_money() {
     refused(&b, &a.number, "không gộp được").await;
     let history = async |tip: &TipRow| get(&room, "maker", &format!("/tips/{}", tip.id)).await.text;
     let (of_a, of_b) = (history(&a).await, history(&b).await);
-    assert!(of_b.contains("nhận gộp tin báo") && of_b.contains(&a.number), "{of_b}");
-    assert!(of_a.contains(&format!("<q>{}</q>", b.number)), "by its number: {of_a}");
-    assert!(of_a.contains("Truy thu thuế 5.000.000 12/QĐ"), "in words: {of_a}");
+    assert!(of_b.contains(&format!("nhận gộp tin báo · {}<", a.number)), "{of_b}");
+    assert!(of_a.contains(&format!(" · {}<", b.number)), "by its number: {of_a}");
+    assert!(of_a.contains("Truy thu thuế 5.000.000 · <q>12/QĐ</q>"), "in words: {of_a}");
 }
 
 #[tokio::test]
@@ -402,7 +403,7 @@ async fn a_stop_is_told_anew_to_a_box_in_the_place_of_another_and_to_none_out_of
     let used = async |used: bool, at: i64| {
         let mut tx = room.db.write().await.unwrap();
         match used {
-            true => tx.box_online("15BB", "gate-02", true, (at, at), at).await.unwrap(),
+            true => drop(tx.box_online("15BB", "gate-02", true, (at, at), at).await.unwrap()),
             false => tx.box_gone("15BB", "gate-02", at).await.unwrap(),
         }
         tx.commit().await.unwrap();
@@ -501,7 +502,7 @@ async fn what_is_asked_for_is_done_with_an_outcome() {
     let form = [("measure", measures[0].id.as_str()), ("outcome", "M-01 và M-02")];
     assert_eq!(post(&room, "field", &done, &form).await.status, StatusCode::SEE_OTHER);
     let page = get(&room, "maker", &format!("/tips/{}", tip.id)).await.text;
-    assert!(page.contains("Yêu cầu lấy mẫu M-01 và M-02") && !page.contains("chưa thực hiện"), "{page}");
+    assert!(page.contains("Yêu cầu lấy mẫu · <q>M-01 và M-02</q>") && !page.contains("chưa thực hiện"), "{page}");
 }
 
 #[tokio::test]
@@ -618,5 +619,50 @@ async fn plates_offices_and_words_in_any_order_find_an_alert_and_its_page_speaks
         "xe tải 90 %",
     ] {
         assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_history_of_a_tip_says_what_was_done_and_quotes_only_what_somebody_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let maker = maker(&room).await;
+    let tip = tip_in(&room, &maker, "15BB", "settled").await;
+    let mut tx = room.db.write().await.unwrap();
+    let digest = "7".repeat(64);
+    let (file, withdrawn) = (format!("Biên bản 1.pdf SHA-256 {digest}"), format!("Ảnh.jpg SHA-256 {digest} nhầm tệp"));
+    let ours = [
+        ("money", "fine 2500000 QĐ 12"),
+        ("release_hold", "gate-01 01JHOLD hết nghi vấn"),
+        ("inspect", "mở cont"),
+        ("merged_in", "TB-2"),
+        ("file", &*file),
+        ("file_withdraw", &*withdrawn),
+    ];
+    for (n, (action, note)) in ours.into_iter().enumerate() {
+        tx.add_tip_action(&format!("a{n}"), &tip.id, 5, "maker", action, note).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let shown =
+        |page: String| page.split("class=\"history\"").nth(1).unwrap().split("</ol>").next().unwrap().to_owned();
+    let history = shown(get(&room, "maker", &format!("/tips/{}", tip.id)).await.text);
+    for line in [
+        "</strong> phát tin báo<",
+        "</strong> báo cáo kết quả · <q>lý do</q>",
+        "</strong> thanh khoản tin báo · Có vi phạm · <q>",
+        " 2.500.000 · <q>QĐ 12</q>",
+        "</strong> bỏ giữ hình ảnh · gate-01 · <q>hết nghi vấn</q>",
+        "</strong> cho kiểm tra thực tế hàng hóa · <q>mở cont</q>",
+        "</strong> nhận gộp tin báo · TB-2</li>",
+        &format!(" · {file}</li>"),
+        &format!(" · Ảnh.jpg SHA-256 {digest} · <q>nhầm tệp</q>"),
+    ] {
+        assert!(history.contains(line), "{line}: {history}");
+    }
+    assert!(!history.contains("Phát tin báo"), "the button's label: {history}");
+    let english = Request::get(format!("/tips/{}", tip.id)).header(header::COOKIE, "gw-language=en");
+    let english = shown(send(&room, "maker", english, String::new()).await.text);
+    for line in ["</strong> issued the tip<", "</strong> settled the tip · ", "</strong> received it<"] {
+        assert!(english.contains(line), "{line}: {english}");
     }
 }
