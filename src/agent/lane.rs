@@ -92,7 +92,7 @@ pub struct Lane {
 const CUT_ROOM: f32 = 0.6;
 /// Around what is known whole but does not fit: it moves on until the next picture.
 const WHOLE_ROOM: f32 = 0.2;
-/// Where its foot may be is taken wider by this, of its larger side: it moves on, and its whole should be known before it arrives.
+/// Where its foot may be is taken wider by this, of its width: its whole should be known before it arrives.
 const FOOT_ROOM: f32 = 0.5;
 /// Boxes end up to this far from the border that cuts them off, pixels.
 const NEAR: f32 = 2.0;
@@ -154,7 +154,8 @@ impl Regions {
     /// Where the foot of a thing may be that planned regions see parts of: as far as they see it, with as much hidden as may be.
     fn feet(&self, r: &Rect) -> Rect {
         let (w, h, side) = (self.size.0 as f32, self.size.1 as f32, r.width().max(r.height()));
-        let (hidden, room) = (side * CUT_ROOM, side * FOOT_ROOM);
+        let (hidden, moved) = (side * CUT_ROOM, side * WHOLE_ROOM);
+        let beside = moved + r.width() * FOOT_ROOM;
         let behind = |is_cut: bool| if is_cut { hidden } else { 0.0 };
         let mut feet = vec![r.foot()];
         for b in self.planned().iter().map(Region::rect) {
@@ -170,7 +171,7 @@ impl Regions {
             }
         }
         let Rect { x0, y0, x1, y1 } = Rect::around(&feet).unwrap_or(*r);
-        Rect { x0: x0 - room, y0: y0 - room, x1: x1 + room, y1: y1 + room }
+        Rect { x0: x0 - beside, y0: y0 - moved, x1: x1 + beside, y1: y1 + moved }
     }
 
     /// Some planned region sees a part of it, and none sees all.

@@ -347,8 +347,10 @@ fn what_is_cut_off_is_looked_at_only_where_it_may_reach_an_area_and_the_worker_l
         (detector.looked, lane.asked_wider())
     };
     let far = Rect { x0: 710.0, y0: 300.0, x1: 730.0, y1: 340.0 };
-    let near = Rect { x0: 710.0, y0: 440.0, x1: 730.0, y1: 540.0 };
-    assert_eq!([look(far, true), look(near, true)], [(1, 0), (2, 1)]);
+    let near = Rect { x0: 710.0, y0: 440.0, x1: 750.0, y1: 540.0 };
+    // His head is beside the area, his foot is not, however much of him is hidden.
+    let beside = Rect { x0: 710.0, y0: 440.0, x1: 725.0, y1: 540.0 };
+    assert_eq!([look(far, true), look(beside, true), look(near, true)], [(1, 0), (1, 0), (2, 1)]);
     assert_eq!(look(near, false), (1, 1), "what would be looked at is known");
 }
 
