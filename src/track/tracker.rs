@@ -23,6 +23,11 @@ const IOU_GATE: f32 = 0.15;
 const STRICT_IOU: f32 = 0.4;
 /// Two tracks that overlap so much are one thing.
 const SAME_IOU: f32 = 0.8;
+/// Long vehicles, whose cab or trailer detectors see once more.
+const ARTICULATED: [&str; 2] = ["truck", "bus"];
+/// So much of a part's box is inside the whole's, and its score so much lower: one in front of another is seen well, one behind it looks out.
+const PART_INSIDE: f32 = 0.9;
+const PART_SCORE: f32 = 1.5;
 /// A track not believed yet is given up after this, milliseconds.
 const DOUBTFUL_MS: i64 = 1000;
 /// No track is given up before so many frames could have shown it, however far apart they are.
@@ -260,9 +265,9 @@ impl Tracker {
         thin(&mut track.path);
     }
 
-    /// A new track, unless the thing has one already under another class.
+    /// A new track, unless the thing has one already under another class, or it is a part of one.
     fn start(&mut self, time: &FrameTime, d: &Detection) {
-        let known = |t: &Track| t.matched && t.rect.iou(&d.rect) > SAME_IOU;
+        let known = |t: &Track| t.matched && (t.rect.iou(&d.rect) > SAME_IOU || is_part(d, t));
         if self.tracks.iter().any(known) {
             return;
         }
@@ -303,6 +308,11 @@ impl Tracker {
             }
         }
     }
+}
+
+fn is_part(d: &Detection, of: &Track) -> bool {
+    let inside = of.rect.intersection(&d.rect).area() >= PART_INSIDE * d.rect.area();
+    inside && d.label == of.label && ARTICULATED.contains(&d.label.as_str()) && of.score >= PART_SCORE * d.score
 }
 
 impl State {
@@ -365,6 +375,22 @@ mod tests {
 
     fn confirmed(t: &[Track]) -> Vec<TrackId> {
         t.iter().filter(|t| t.confirmed).map(|t| t.id).collect()
+    }
+
+    #[test]
+    fn a_truck_within_a_truck_is_its_cab_unless_it_is_seen_well_or_looks_out() {
+        let tracks = |label: &str, score: f32, inner: [f32; 4]| {
+            let mut t = tracker();
+            let boxes = [(0.8, [100.0, 100.0, 500.0, 220.0]), (score, inner)];
+            let seen = boxes.map(|(score, r)| Detection::whole(label.into(), score, Rect::from(r)));
+            (0..10).map(|i| t.update(time(i * 200), &seen).len()).last()
+        };
+        let (cab, out) = ([380.0, 110.0, 495.0, 218.0], [380.0, 60.0, 495.0, 218.0]);
+        assert_eq!(
+            [tracks("truck", 0.5, cab), tracks("truck", 0.6, cab), tracks("truck", 0.5, out)],
+            [1, 2, 2].map(Some)
+        );
+        assert_eq!(tracks("person", 0.5, cab), Some(2), "people have no parts");
     }
 
     #[test]
