@@ -379,6 +379,10 @@ const SENTENCES: &[(&str, &str)] = &[
         "khóa {} thay khóa {} mà không có chữ ký của khóa đó, vì khóa đó đã mất",
     ),
     // Video.
+    (
+        "video files of the last run are not in the index until the next start: {}",
+        "các tệp video của lần chạy trước chưa vào danh mục cho đến lần khởi động sau: {}",
+    ),
     ("camera {} is not recorded: {}", "camera {} không được ghi: {}"),
     ("the room for video cannot be looked after: {}", "không quản lý được chỗ chứa video: {}"),
     ("it does not answer", "không trả lời"),
