@@ -90,8 +90,11 @@ pub struct Lane {
 
 /// Room around what is cut off by a region, fraction of its larger side: about as much again may be hidden.
 const CUT_ROOM: f32 = 0.6;
-/// Around what is known whole but does not fit: it moves on until the next picture.
-const WHOLE_ROOM: f32 = 0.2;
+/// Around what is known whole but does not fit, which moves on until the next picture: small detectors find both ends of what
+/// fills up to two thirds of a region, and of a truck that fills five sixths of it the trailer alone.
+const WHOLE_ROOM: f32 = 0.35;
+/// What is known moves on until the next picture by so much of its larger side at most.
+const MOVED: f32 = 0.2;
 /// Where its foot may be is taken wider by this, of its width: its whole should be known before it arrives.
 const FOOT_ROOM: f32 = 0.5;
 /// Boxes end up to this far from the border that cuts them off, pixels.
@@ -154,7 +157,7 @@ impl Regions {
     /// Where the foot of a thing may be that planned regions see parts of: as far as they see it, with as much hidden as may be.
     fn feet(&self, r: &Rect) -> Rect {
         let (w, h, side) = (self.size.0 as f32, self.size.1 as f32, r.width().max(r.height()));
-        let (hidden, moved) = (side * CUT_ROOM, side * WHOLE_ROOM);
+        let (hidden, moved) = (side * CUT_ROOM, side * MOVED);
         let beside = moved + r.width() * FOOT_ROOM;
         let behind = |is_cut: bool| if is_cut { hidden } else { 0.0 };
         let mut feet = vec![r.foot()];

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::assign::assign;
 use super::kalman::{Motion, size};
 use super::{PathPoint, Track, TrackId};
-use crate::clock::FrameTime;
+use crate::clock::{FrameTime, MonoMillis};
 use crate::config::{DetectorConfig, TrackerConfig};
 use crate::geometry::Rect;
 use crate::ids::IdSource;
@@ -28,6 +28,12 @@ const ARTICULATED: [&str; 2] = ["truck", "bus"];
 /// So much of a part's box is inside the whole's, and its score so much lower: one in front of another is seen well, one behind it looks out.
 const PART_INSIDE: f32 = 0.9;
 const PART_SCORE: f32 = 1.5;
+/// A box that overlaps the one before so much stands still; what stood for so many boxes has a place, and is looked for there
+/// for so long after it was seen there last, milliseconds: what drives past in front of it spoils its boxes, and none
+/// parks there within that.
+const STILL_IOU: f32 = 0.85;
+const STILL_HITS: u32 = 10;
+const PLACE_MS: i64 = 2000;
 /// A track not believed yet is given up after this, milliseconds.
 const DOUBTFUL_MS: i64 = 1000;
 /// No track is given up before so many frames could have shown it, however far apart they are.
@@ -44,6 +50,30 @@ struct State {
     hits: u32,
     scores: VecDeque<f32>,
     votes: Vec<(Label, f32)>,
+    place: Place,
+}
+
+/// Where a thing stands, or stood.
+#[derive(Debug)]
+struct Place {
+    rect: Rect,
+    hits: u32,
+    last: MonoMillis,
+}
+
+impl Place {
+    fn see(&mut self, rect: &Rect, at: MonoMillis) {
+        if self.rect.iou(rect) >= STILL_IOU {
+            (self.hits, self.last) = (self.hits + 1, at);
+        } else if !self.counts(at) {
+            *self = Self { rect: *rect, hits: 1, last: at };
+        }
+    }
+
+    /// Whether the thing may be there again.
+    fn counts(&self, at: MonoMillis) -> bool {
+        self.hits >= STILL_HITS && at.since(self.last) <= PLACE_MS
+    }
 }
 
 /// Follows the objects of one camera.
@@ -104,7 +134,8 @@ impl Tracker {
     pub fn update(&mut self, time: FrameTime, detections: &[Detection]) -> &[Track] {
         self.ended.clear();
         let time = self.advance(time);
-        let counted = (0..detections.len()).filter(|&d| detections[d].score >= self.config.low_score);
+        let counted = (0..detections.len())
+            .filter(|&d| detections[d].score >= self.config.low_score && !is_second_name(detections, d));
         let (strong, weak) = counted.partition(|&d| self.is_strong(&detections[d]));
         let believed: Vec<usize> = (0..self.tracks.len()).filter(|&i| self.tracks[i].confirmed).collect();
         let doubtful: Vec<usize> = (0..self.tracks.len()).filter(|&i| !self.tracks[i].confirmed).collect();
@@ -217,8 +248,9 @@ impl Tracker {
     /// frames, the distance in sizes, within what a thing can move in the time since it was last seen: from where it is
     /// guessed to be, or, when it has turned or stopped, from where it was.
     fn similarity(&self, time: &FrameTime, t: usize, d: &Detection, strict: bool) -> f32 {
-        let track = &self.tracks[t];
-        let iou = track.rect.iou(&d.rect);
+        let (track, place) = (&self.tracks[t], &self.states[t].place);
+        let guessed = track.rect.iou(&d.rect);
+        let iou = if place.counts(time.mono) { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
         if strict || !same_class {
             let weight = if same_class { 1.0 } else { 0.5 };
@@ -251,6 +283,7 @@ impl Tracker {
         state.motion.update(&d.rect, d.score);
         state.hits += 1;
         state.see(d);
+        state.place.see(&d.rect, time.mono);
         track.rect = state.motion.rect();
         state.seen = track.rect;
         track.label = state.label();
@@ -272,7 +305,8 @@ impl Tracker {
             return;
         }
         let motion = Motion::new(&d.rect);
-        let mut state = State { motion, seen: d.rect, hits: 1, scores: VecDeque::new(), votes: Vec::new() };
+        let place = Place { rect: d.rect, hits: 1, last: time.mono };
+        let mut state = State { motion, seen: d.rect, hits: 1, scores: VecDeque::new(), votes: Vec::new(), place };
         state.see(d);
         self.states.push(state);
         self.tracks.push(Track {
@@ -308,6 +342,16 @@ impl Tracker {
             }
         }
     }
+}
+
+/// The same box is there under another class, which is believed more. (Two things of one class may well stand one behind the other.)
+fn is_second_name(detections: &[Detection], d: usize) -> bool {
+    let this = &detections[d];
+    let first = |(i, other): (usize, &Detection)| {
+        let more = (other.score, d) > (this.score, i);
+        other.label != this.label && more && other.rect.iou(&this.rect) > SAME_IOU
+    };
+    detections.iter().enumerate().any(first)
 }
 
 fn is_part(d: &Detection, of: &Track) -> bool {
@@ -391,6 +435,48 @@ mod tests {
             [1, 2, 2].map(Some)
         );
         assert_eq!(tracks("person", 0.5, cab), Some(2), "people have no parts");
+    }
+
+    #[test]
+    fn what_is_seen_under_two_names_at_one_place_is_what_it_is_more_likely() {
+        let mut t = tracker();
+        // The wrong name is a little stronger at first; then both are there, the right one stronger.
+        t.update(time(0), &[seen("two_wheeler", 80.0, 0.42)]);
+        for i in 1..8 {
+            let x = 100.0 + i as f32 * 10.0;
+            t.update(time(i * 200), &[seen("person", x, 0.64), seen("two_wheeler", x + 1.0, 0.5)]);
+        }
+        let labels: Vec<_> = t.tracks().iter().filter(|t| t.confirmed).map(|t| t.label.to_string()).collect();
+        assert_eq!(labels, ["person"]);
+    }
+
+    #[test]
+    fn what_stands_keeps_its_name_when_something_drives_past_in_front_of_it() {
+        let mut t = tracker();
+        let standing = Rect::from([556.0, 243.0, 678.0, 295.0]);
+        let car = |score: f32, r: [f32; 4]| Detection::whole("car".into(), score, Rect::from(r));
+        let stands = |score: f32| Detection::whole("car".into(), score, standing);
+        let id = (0..20).map(|i| t.update(time(i * 200), &[stands(0.88)])[0].id).last().unwrap();
+        // What a detector made of a car that passes one of the same colour, a picture every 200 ms.
+        let past: [&[Detection]; 7] = [
+            &[car(0.82, [510.0, 242.0, 660.0, 330.0]), car(0.31, [527.0, 244.0, 679.0, 301.0])],
+            &[car(0.85, [536.0, 241.0, 676.0, 330.0])],
+            &[car(0.86, [553.0, 241.0, 694.0, 329.0])],
+            &[car(0.79, [597.0, 249.0, 739.0, 327.0]), car(0.58, [553.0, 242.0, 706.0, 299.0])],
+            &[
+                car(0.86, [621.0, 263.0, 763.0, 328.0]),
+                car(0.49, [544.0, 240.0, 731.0, 318.0]),
+                car(0.73, [556.0, 243.0, 681.0, 294.0]),
+            ],
+            &[car(0.88, [647.0, 269.0, 788.0, 329.0]), car(0.81, [556.0, 243.0, 680.0, 294.0])],
+            &[car(0.86, [665.0, 271.0, 811.0, 328.0]), stands(0.87)],
+        ];
+        for (i, seen) in (20..).zip(past) {
+            t.update(time(i * 200), seen);
+        }
+        let there: Vec<_> =
+            t.tracks().iter().filter(|t| t.matched && t.rect.iou(&standing) > 0.8).map(|t| t.id).collect();
+        assert_eq!(there, [id], "{:?}", t.tracks());
     }
 
     #[test]

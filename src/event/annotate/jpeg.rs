@@ -1,69 +1,100 @@
 //! Pictures to JPEG, within a number of bytes.
 
-use tiny_skia::{FilterQuality, Pixmap, PixmapPaint, Transform};
-use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
+use turbojpeg::Compressor;
 
 use super::AnnotateError;
+use super::picture::Picture;
 
 /// Below this quality, size is given up instead.
 const MIN_QUALITY: u8 = 45;
+/// Quality given up at a time.
+const STEP: u8 = 15;
 /// Narrower than this a picture says nothing any more, pixels.
-const MIN_WIDTH: u32 = 160;
+const MIN_WIDTH: usize = 160;
 
 /// Longest side that the format has room for, pixels (ITU-T T.81 B.2.2).
-const MAX_SIDE: u32 = 65_535;
+const MAX_SIDE: usize = 65_535;
 
 /// One JPEG with chroma at half resolution, as the camera had it. `quality`: 1..=100.
-pub(super) fn encode(pixmap: &Pixmap, quality: u8) -> Result<Vec<u8>, AnnotateError> {
-    let (width, height) = (pixmap.width(), pixmap.height());
+pub(super) fn encode(picture: &Picture, quality: u8) -> Result<Vec<u8>, AnnotateError> {
+    let (width, height) = (picture.width(), picture.height());
     if width.max(height) > MAX_SIDE {
-        return Err(AnnotateError::TooLarge { width, height });
+        return Err(too_large((width, height)));
     }
-    let (width, height) = (width as usize, height as usize);
-    let image = Image { pixels: pixmap.data(), width, pitch: width * 4, height, format: PixelFormat::RGBA };
     let encode = || {
         let mut compressor = Compressor::new()?;
         compressor.set_quality(quality.into())?;
-        compressor.set_subsamp(Subsamp::Sub2x2)?;
-        compressor.compress_to_vec(image)
+        compressor.compress_yuv_to_vec(picture.yuv())
     };
     encode().map_err(|e: turbojpeg::Error| AnnotateError::Jpeg(e.to_string()))
 }
 
+/// For a picture of so many pixels.
+pub(super) fn too_large((width, height): (usize, usize)) -> AnnotateError {
+    let number = |side| u32::try_from(side).unwrap_or(u32::MAX);
+    AnnotateError::TooLarge { width: number(width), height: number(height) }
+}
+
 /// The best JPEG of at most `max_bytes`: quality goes first, then size. If even the smallest is too large, that one.
-pub(super) fn encode_within(pixmap: Pixmap, quality: u8, max_bytes: usize) -> Result<Vec<u8>, AnnotateError> {
-    let mut pixmap = pixmap;
+/// `like`: bytes of a JPEG of much the same picture at this quality, where there is one; it saves what cannot fit.
+pub(super) fn encode_within(
+    picture: Picture,
+    quality: u8,
+    max_bytes: usize,
+    like: Option<usize>,
+) -> Result<Vec<u8>, AnnotateError> {
+    let mut picture = picture;
+    let mut at = like.map_or(quality, |bytes| promising(quality, bytes, max_bytes));
     loop {
-        let mut quality = quality;
         loop {
-            let bytes = encode(&pixmap, quality)?;
+            let bytes = encode(&picture, at)?;
             if bytes.len() <= max_bytes {
                 return Ok(bytes);
             }
-            if quality <= MIN_QUALITY {
+            if at <= MIN_QUALITY {
                 break;
             }
-            quality = quality.saturating_sub(15).max(MIN_QUALITY);
+            at = at.saturating_sub(STEP).max(MIN_QUALITY);
         }
-        match smaller(&pixmap) {
-            Some(next) => pixmap = next,
-            None => return encode(&pixmap, MIN_QUALITY / 2),
+        match smaller(&picture) {
+            Some(next) => (picture, at) = (next, quality),
+            None => return encode(&picture, MIN_QUALITY / 2),
         }
     }
 }
 
+/// The first quality at which something of `bytes` at `quality` may have `max_bytes`: bytes shrink less than the steps of
+/// quantisation grow.
+fn promising(quality: u8, bytes: usize, max_bytes: usize) -> u8 {
+    // Percent of the standard's tables (libjpeg's `jpeg_quality_scaling`).
+    let steps =
+        |quality: u8| if quality < 50 { 5000 / usize::from(quality.max(1)) } else { 200 - 2 * usize::from(quality) };
+    let mut at = quality;
+    while at > MIN_QUALITY && bytes * steps(quality).max(1) / steps(at).max(1) > max_bytes {
+        at = at.saturating_sub(STEP).max(MIN_QUALITY);
+    }
+    at
+}
+
 /// Three quarters of the size; `None` when it would be too small to be of use.
-fn smaller(pixmap: &Pixmap) -> Option<Pixmap> {
-    let width = pixmap.width() * 3 / 4;
-    let height = (pixmap.height() * 3 / 4).max(1);
+fn smaller(picture: &Picture) -> Option<Picture> {
+    let width = picture.width() * 3 / 4;
     if width < MIN_WIDTH {
         return None;
     }
-    let mut out = Pixmap::new(width, height)?;
-    let scale = Transform::from_scale(width as f32 / pixmap.width() as f32, height as f32 / pixmap.height() as f32);
-    let paint = PixmapPaint { quality: FilterQuality::Bilinear, ..PixmapPaint::default() };
-    // The border is blended with nothing: fill first, so that the picture stays opaque.
-    out.fill(tiny_skia::Color::BLACK);
-    out.draw_pixmap(0, 0, pixmap.as_ref(), &paint, scale, None);
-    Some(out)
+    picture.scaled(width, (picture.height() * 3 / 4).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_not_tried() {
+        assert_eq!(promising(90, 500, 500), 90);
+        assert_eq!(promising(90, 600, 500), 75);
+        // A fifth of the bytes at 60, at most, is more than that.
+        assert_eq!(promising(90, 3000, 500), 45);
+        assert_eq!(promising(30, 3000, 500), 30);
+    }
 }

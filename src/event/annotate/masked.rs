@@ -1,7 +1,9 @@
 //! A kept picture with privacy masks burnt in, for a copy that may be shown to third parties.
 
-use tiny_skia::{ColorU8, Pixmap};
+use tiny_skia::ColorU8;
 
+use super::picture::Picture;
+use super::shapes::Layer;
 use super::{AnnotateError, jpeg, shapes};
 use crate::geometry::{Point, Polygon};
 
@@ -16,28 +18,39 @@ pub fn masked(picture: &[u8], masks: &[Polygon]) -> Result<Vec<u8>, AnnotateErro
     let unreadable = |e: image::ImageError| AnnotateError::Jpeg(format!("it cannot be read: {e}"));
     let rgb = image::load_from_memory_with_format(picture, image::ImageFormat::Jpeg).map_err(unreadable)?.to_rgb8();
     let (width, height) = rgb.dimensions();
-    let mut pixmap = Pixmap::new(width, height).ok_or(AnnotateError::TooLarge { width, height })?;
-    for (out, p) in pixmap.pixels_mut().iter_mut().zip(rgb.pixels()) {
-        *out = ColorU8::from_rgba(p.0[0], p.0[1], p.0[2], 255).premultiply();
+    let (wide, high) = (width as usize, height as usize);
+    let mut layer = Layer::whole((wide, high)).ok_or(AnnotateError::TooLarge { width, height })?;
+    for y in 0..height.next_multiple_of(2) {
+        for x in 0..width.next_multiple_of(2) {
+            let [r, g, b] = rgb.get_pixel(x.min(width - 1), y.min(height - 1)).0;
+            if let Some(pixel) = layer.pixel(x as i32, y as i32) {
+                *pixel = ColorU8::from_rgba(r, g, b, 255).premultiply();
+            }
+        }
     }
-    for mask in masks {
-        let scaled = |p: &Point| Point { x: p.x * width as f32, y: p.y * height as f32 };
-        let corners: Vec<Point> = mask.0.iter().map(scaled).collect();
-        shapes::cover(&mut pixmap, &corners);
-    }
-    jpeg::encode(&pixmap, QUALITY)
+    cover(&mut layer, (width, height), masks);
+    let mut picture = Picture::black(wide, high);
+    picture.lay(&layer, 0);
+    jpeg::encode(&picture, QUALITY)
 }
 
 /// Which pixels of a picture of this size `masks` cover, row by row; `None` when there can be no such picture.
 #[must_use]
 pub fn covered(width: u32, height: u32, masks: &[Polygon]) -> Option<Vec<bool>> {
-    let mut pixmap = Pixmap::new(width, height)?;
+    let (wide, high) = (width as usize, height as usize);
+    let mut layer = Layer::whole((wide, high))?;
+    cover(&mut layer, (width, height), masks);
+    let rows = layer.pixels().chunks_exact(layer.columns()).take(high);
+    Some(rows.flat_map(|row| row[..wide].iter().map(|p| p.alpha() > 0)).collect())
+}
+
+/// Blackens masks of fractions of a picture.
+pub(super) fn cover(layer: &mut Layer, (width, height): (u32, u32), masks: &[Polygon]) {
     for mask in masks {
         let scaled = |p: &Point| Point { x: p.x * width as f32, y: p.y * height as f32 };
         let corners: Vec<Point> = mask.0.iter().map(scaled).collect();
-        shapes::cover(&mut pixmap, &corners);
+        shapes::cover(layer, &corners);
     }
-    Some(pixmap.pixels().iter().map(|p| p.alpha() > 0).collect())
 }
 
 #[cfg(test)]

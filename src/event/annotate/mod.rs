@@ -4,7 +4,7 @@
 
 mod jpeg;
 mod masked;
-mod rgb;
+mod picture;
 mod shapes;
 mod sheet;
 mod text;
@@ -13,7 +13,7 @@ mod words;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use tiny_skia::{Color, Pixmap};
+use tiny_skia::Color;
 
 pub use masked::{covered, masked};
 
@@ -23,7 +23,8 @@ use crate::camera::{CameraId, Frame};
 use crate::config::{AreaKind, CameraConfig, Language, PicturesConfig, SiteConfig};
 use crate::geometry::{Line, Point, Polygon, Rect};
 use crate::track::Track;
-use shapes::color;
+use picture::Picture;
+use shapes::{Layer, color};
 use text::Text;
 
 /// Why no picture could be made.
@@ -79,11 +80,11 @@ pub struct Annotated {
     pub annotated_jpeg: Vec<u8>,
 }
 
-/// A frame in RGB and as JPEG, made once for all findings that show it.
+/// A frame in the colours of JPEG and as one, made once for all findings that show it.
 pub struct Base {
     camera: CameraId,
     number: u64,
-    picture: Pixmap,
+    picture: Picture,
     clean_jpeg: Vec<u8>,
 }
 
@@ -120,7 +121,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(picture: &Pixmap) -> Self {
+    fn of(picture: &Picture) -> Self {
         let size = (picture.height().min(picture.width())) as f32;
         Self { line: (size / 360.0).clamp(1.8, 5.0), text: (size / 36.0).clamp(14.0, 56.0) }
     }
@@ -158,7 +159,7 @@ impl Annotator {
     /// # Errors
     /// As [`Annotator::draw`].
     pub fn base(&self, frame: &Frame) -> Result<Base, AnnotateError> {
-        let picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
+        let picture = whole(frame)?;
         let clean_jpeg = jpeg::encode(&picture, self.quality)?;
         Ok(Base { camera: frame.camera.clone(), number: frame.number, picture, clean_jpeg })
     }
@@ -168,17 +169,24 @@ impl Annotator {
     /// # Errors
     /// When the picture is too large for JPEG.
     pub fn draw_on(&self, base: &Base, event: &EventMessage) -> Result<Annotated, AnnotateError> {
-        let mut picture = base.picture.clone();
+        let size = (base.picture.width(), base.picture.height());
+        let scale = Scale::of(&base.picture);
+        let bar = self.bar(event, size, scale)?;
+        let above = bar.height();
+        let mut picture = base.picture.with_room_above(above);
+        picture.lay(&bar, 0);
         // Only what leaves the box is masked: the picture kept on it is the evidence.
-        for mask in self.privacy.get(&event.data.camera.id).into_iter().flatten() {
-            let (w, h) = (picture.width() as f32, picture.height() as f32);
-            let corners: Vec<Point> = mask.0.iter().map(|p| Point { x: p.x * w, y: p.y * h }).collect();
-            shapes::cover(&mut picture, &corners);
+        let masks = self.privacy.get(&event.data.camera.id).filter(|masks| !masks.is_empty());
+        if let Some((masks, mut layer)) = masks.zip(Layer::whole(size)) {
+            masked::cover(&mut layer, (size.0 as u32, size.1 as u32), masks);
+            picture.lay(&layer, above);
         }
-        let scale = Scale::of(&picture);
-        self.draw_scene(&mut picture, event, scale);
-        let whole = self.with_bar(&picture, event, scale)?;
-        let annotated_jpeg = jpeg::encode_within(whole, self.quality, self.max_bytes)?;
+        if let Some(scene) = self.scene(event, size, scale) {
+            picture.lay(&scene, above);
+        }
+        // With masks there may be much less in it.
+        let like = masks.is_none().then_some(base.clean_jpeg.len());
+        let annotated_jpeg = jpeg::encode_within(picture, self.quality, self.max_bytes, like)?;
         Ok(Annotated { clean_jpeg: base.clean_jpeg.clone(), annotated_jpeg })
     }
 
@@ -187,14 +195,17 @@ impl Annotator {
     /// # Errors
     /// When the frame is not whole or too large for JPEG.
     pub fn boxes(&self, frame: &Frame, boxes: &[(Rect, String)]) -> Result<Vec<u8>, AnnotateError> {
-        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
+        let mut picture = whole(frame)?;
         let scale = Scale::of(&picture);
+        let size = (picture.width(), picture.height());
+        let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
         let yellow = color(PATH[0], PATH[1], PATH[2]);
         for (r, label) in boxes {
             let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
-            shapes::polyline(&mut picture, &corners.map(Point::from), true, scale.line, yellow);
-            self.draw_label(&mut picture, r, label, yellow, scale);
+            shapes::polyline(&mut layer, &corners.map(Point::from), true, scale.line, yellow);
+            self.draw_label(&mut layer, r, label, yellow, scale);
         }
+        picture.lay(&layer, 0);
         jpeg::encode(&picture, self.quality)
     }
 
@@ -209,82 +220,113 @@ impl Annotator {
         camera: &CameraConfig,
         tracks: Option<&[Track]>,
     ) -> Result<Vec<u8>, AnnotateError> {
-        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
-        let (w, h) = (picture.width() as f32, picture.height() as f32);
-        let pixels = |p: &Point| Point { x: p.x * w, y: p.y * h };
-        for mask in camera.privacy_masks() {
-            let corners: Vec<Point> = mask.0.iter().map(pixels).collect();
-            shapes::cover(&mut picture, &corners);
+        let mut picture = whole(frame)?;
+        let (size, scale) = ((picture.width(), picture.height()), Scale::of(&picture));
+        let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
+        masked::cover(&mut layer, (frame.width, frame.height), &camera.privacy_masks());
+        if let Some(tracks) = tracks {
+            self.draw_view(&mut layer, size, camera, tracks, scale);
         }
-        let Some(tracks) = tracks else { return jpeg::encode_within(picture, self.quality, self.max_bytes) };
-        let (scale, blue) = (Scale::of(&picture), color(AREA[0], AREA[1], AREA[2]));
+        picture.lay(&layer, 0);
+        jpeg::encode_within(picture, self.quality, self.max_bytes, None)
+    }
+
+    /// Areas and lines with their names, and what is followed.
+    fn draw_view(
+        &self,
+        layer: &mut Layer,
+        size: (usize, usize),
+        camera: &CameraConfig,
+        tracks: &[Track],
+        scale: Scale,
+    ) {
+        let pixels = |p: &Point| Point { x: p.x * size.0 as f32, y: p.y * size.1 as f32 };
+        let blue = color(AREA[0], AREA[1], AREA[2]);
         for area in camera.areas.iter().filter(|a| a.kind != AreaKind::PrivacyMask) {
             let corners: Vec<Point> = area.polygon.0.iter().map(pixels).collect();
-            shapes::polyline(&mut picture, &corners, true, scale.line, blue);
+            shapes::polyline(layer, &corners, true, scale.line, blue);
             let name = if area.name.is_empty() { &area.id.0 } else { &area.name };
-            self.name(&mut picture, &corners, name, scale);
+            self.name(layer, &corners, name, scale);
         }
         for line in &camera.lines {
             let ends = [pixels(&line.points.from), pixels(&line.points.to)];
-            shapes::polyline(&mut picture, &ends, false, scale.line * 1.5, blue);
-            self.name(&mut picture, &ends, if line.name.is_empty() { &line.id.0 } else { &line.name }, scale);
+            shapes::polyline(layer, &ends, false, scale.line * 1.5, blue);
+            self.name(layer, &ends, if line.name.is_empty() { &line.id.0 } else { &line.name }, scale);
         }
         let yellow = color(PATH[0], PATH[1], PATH[2]);
         for track in tracks.iter().filter(|t| t.confirmed && t.matched) {
             let r = track.rect;
             let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
-            shapes::polyline(&mut picture, &corners.map(Point::from), true, scale.line, yellow);
-            shapes::dot(&mut picture, r.foot(), scale.line * 2.0, yellow);
+            shapes::polyline(layer, &corners.map(Point::from), true, scale.line, yellow);
+            shapes::dot(layer, r.foot(), scale.line * 2.0, yellow);
             let label = words::seen(track.label.as_str(), track.median_score, self.language);
-            self.draw_label(&mut picture, &r, &label, yellow, scale);
+            self.draw_label(layer, &r, &label, yellow, scale);
         }
-        jpeg::encode_within(picture, self.quality, self.max_bytes)
     }
 
     /// Beside the highest of some points.
-    fn name(&self, picture: &mut Pixmap, points: &[Point], name: &str, scale: Scale) {
+    fn name(&self, layer: &mut Layer, points: &[Point], name: &str, scale: Scale) {
         let Some(top) = points.iter().min_by(|a, b| a.y.total_cmp(&b.y)) else { return };
         let at = Rect { x0: top.x, y0: top.y, x1: top.x, y1: top.y };
-        self.draw_label(picture, &at, name, color(AREA[0], AREA[1], AREA[2]), scale);
+        self.draw_label(layer, &at, name, color(AREA[0], AREA[1], AREA[2]), scale);
     }
 
-    /// Area, path, box and label.
-    fn draw_scene(&self, picture: &mut Pixmap, event: &EventMessage, scale: Scale) {
-        let (w, h) = (picture.width() as f32, picture.height() as f32);
+    /// Area, path, box and label; `None` when nothing of them is in the picture.
+    fn scene(&self, event: &EventMessage, size: (usize, usize), scale: Scale) -> Option<Layer> {
+        let (w, h) = (size.0 as f32, size.1 as f32);
         let pixels = |p: Point| Point { x: p.x * w, y: p.y * h };
         let data = &event.data;
         let outline: Vec<Point> = data.area.outline.0.iter().copied().map(pixels).collect();
-        let area = color(AREA[0], AREA[1], AREA[2]);
-        match outline[..] {
-            [from, to] => shapes::crossed_line(picture, Line { from, to }, data.direction, scale.line * 1.5, area),
-            _ => shapes::area(picture, &outline, scale.line, area),
-        }
         let path: Vec<Point> = data.object.path.iter().map(|p| pixels(p.p)).collect();
-        let yellow = color(PATH[0], PATH[1], PATH[2]);
-        if path.len() > 1 {
-            shapes::polyline(picture, &path, false, scale.line, yellow);
-        }
         let rect = data.object.box_frac.scaled(w, h);
-        let corners = [[rect.x0, rect.y0], [rect.x1, rect.y0], [rect.x1, rect.y1], [rect.x0, rect.y1]];
+        let corners = [[rect.x0, rect.y0], [rect.x1, rect.y0], [rect.x1, rect.y1], [rect.x0, rect.y1]].map(Point::from);
+        let word = words::object(data, self.language);
+        let [x, y, wide, high] = self.label_place(&rect, &word, scale, w);
+        let label = [[x, y], [x + wide, y + high]].map(Point::from);
+
+        // The arrow over a line is the longest thing beside the points.
+        let beside = scale.line * if outline.len() == 2 { 24.0 } else { 6.0 };
+        let all = || outline.iter().chain(&path).chain(&corners).chain(&label);
+        let low = |of: fn(&Point) -> f32| all().map(of).fold(f32::MAX, f32::min) - beside;
+        let up = |of: fn(&Point) -> f32| all().map(of).fold(f32::MIN, f32::max) + beside;
+        let mut layer = Layer::new([low(|p| p.x), low(|p| p.y), up(|p| p.x), up(|p| p.y)], size)?;
+
+        let (area, yellow) = (color(AREA[0], AREA[1], AREA[2]), color(PATH[0], PATH[1], PATH[2]));
+        match outline[..] {
+            [from, to] => {
+                shapes::crossed_line(&mut layer, Line { from, to }, data.direction, scale.line * 1.5, area);
+            }
+            _ => shapes::polyline(&mut layer, &outline, true, scale.line, area),
+        }
+        if path.len() > 1 {
+            shapes::polyline(&mut layer, &path, false, scale.line, yellow);
+        }
         let severity = severity_color(data.severity);
-        shapes::polyline(picture, &corners.map(Point::from), true, scale.line * 1.3, severity);
-        shapes::dot(picture, rect.foot(), scale.line * 2.5, yellow);
-        self.draw_label(picture, &rect, &words::object(data, self.language), severity, scale);
+        shapes::polyline(&mut layer, &corners, true, scale.line * 1.3, severity);
+        shapes::dot(&mut layer, rect.foot(), scale.line * 2.5, yellow);
+        self.draw_label(&mut layer, &rect, &word, severity, scale);
+        Some(layer)
     }
 
-    /// Class and score over the box, or in it where there is no room above.
-    fn draw_label(&self, picture: &mut Pixmap, rect: &Rect, label: &str, back: Color, scale: Scale) {
-        let pad = scale.text * 0.3;
-        let (w, h) = (self.text.width(label, scale.text) + 2.0 * pad, scale.text * 1.25);
-        let x = rect.x0.min(picture.width() as f32 - w).max(0.0);
+    /// Left, top, width and height of a label over a box, or in it where there is no room above.
+    fn label_place(&self, rect: &Rect, label: &str, scale: Scale, picture_width: f32) -> [f32; 4] {
+        let (w, h) = (self.text.width(label, scale.text) + 2.0 * scale.text * 0.3, scale.text * 1.25);
+        let x = rect.x0.min(picture_width - w).max(0.0);
         let y = if rect.y0 >= h { rect.y0 - h } else { rect.y0.max(0.0) };
-        shapes::fill(picture, [x, y, w, h], back);
-        self.text.draw(picture, label, (x + pad, y + scale.text * 0.1), scale.text, Color::BLACK);
+        [x, y, w, h]
     }
 
-    /// The picture under a bar that says what it shows.
-    fn with_bar(&self, picture: &Pixmap, event: &EventMessage, scale: Scale) -> Result<Pixmap, AnnotateError> {
-        let (width, data) = (picture.width() as f32, &event.data);
+    /// Class and score.
+    fn draw_label(&self, layer: &mut Layer, rect: &Rect, label: &str, back: Color, scale: Scale) {
+        let place = self.label_place(rect, label, scale, layer.picture_width());
+        shapes::fill(layer, place, back);
+        let at = (place[0] + scale.text * 0.3, place[1] + scale.text * 0.1);
+        self.text.draw(layer, label, at, scale.text, Color::BLACK);
+    }
+
+    /// The bar that says what the picture of this size under it shows.
+    fn bar(&self, event: &EventMessage, size: (usize, usize), scale: Scale) -> Result<Layer, AnnotateError> {
+        let (width, data) = (size.0 as f32, &event.data);
         let (pad, line) = (scale.text * 0.5, scale.text * 1.35);
         let room = width - 2.0 * pad;
         let place = format!("{} · {}", data.camera.name, data.area.name);
@@ -293,40 +335,43 @@ impl Annotator {
         // Place and time share a line where both fit.
         let shared = self.text.width(&place, scale.text) + gap + self.text.width(&time, scale.text) <= room;
         let lines = if shared { 3.0 } else { 4.0 };
-        let bar = (lines * line + pad).ceil();
-        let too_large = || AnnotateError::TooLarge { width: picture.width(), height: picture.height() };
-        let mut whole = Pixmap::new(picture.width(), picture.height() + bar as u32).ok_or_else(too_large)?;
-        whole.fill(color(18, 22, 28));
-        // Rows of both are packed and as wide; drawing would blend pixel by pixel.
-        whole.data_mut()[bar as usize * picture.width() as usize * 4..].copy_from_slice(picture.data());
+        let height = ((lines * line + pad).ceil() as usize).next_multiple_of(2);
+        let mut bar = Layer::whole((size.0, height)).ok_or_else(|| jpeg::too_large(size))?;
+        let all = [0.0, 0.0, bar.columns() as f32, height as f32];
+        shapes::fill(&mut bar, all, color(18, 22, 28));
 
         let (white, soft) = (color(255, 255, 255), color(200, 208, 216));
         let mut y = pad * 0.5;
-        self.text.draw(&mut whole, &self.text.fit(&place, scale.text, room), (pad, y), scale.text, white);
+        self.text.draw(&mut bar, &self.text.fit(&place, scale.text, room), (pad, y), scale.text, white);
         let time_x = if shared { width - pad - self.text.width(&time, scale.text) } else { pad };
         if !shared {
             y += line;
         }
-        self.text.draw(&mut whole, &self.text.fit(&time, scale.text, room), (time_x, y), scale.text, soft);
+        self.text.draw(&mut bar, &self.text.fit(&time, scale.text, room), (time_x, y), scale.text, soft);
         y += line;
-        let used = self.draw_chip(&mut whole, event, (pad, y), scale);
+        let used = self.draw_chip(&mut bar, event, (pad, y), scale);
         let rule = self.text.fit(&words::rule(data, self.language), scale.text, room - used);
-        self.text.draw(&mut whole, &rule, (pad + used, y), scale.text, white);
+        self.text.draw(&mut bar, &rule, (pad + used, y), scale.text, white);
         y += line;
         let declarations = self.text.fit(&words::declarations(event, self.language), scale.text, room);
-        self.text.draw(&mut whole, &declarations, (pad, y), scale.text, color(255, 232, 150));
-        Ok(whole)
+        self.text.draw(&mut bar, &declarations, (pad, y), scale.text, color(255, 232, 150));
+        Ok(bar)
     }
 
     /// The severity on its colour; returns the width used, with the gap behind it.
-    fn draw_chip(&self, whole: &mut Pixmap, event: &EventMessage, (x, y): (f32, f32), scale: Scale) -> f32 {
+    fn draw_chip(&self, bar: &mut Layer, event: &EventMessage, (x, y): (f32, f32), scale: Scale) -> f32 {
         let word = words::severity(event.data.severity, self.language);
         let pad = scale.text * 0.3;
         let width = self.text.width(word, scale.text) + 2.0 * pad;
-        shapes::fill(whole, [x, y - scale.text * 0.08, width, scale.text * 1.2], severity_color(event.data.severity));
-        self.text.draw(whole, word, (x + pad, y), scale.text, Color::BLACK);
+        shapes::fill(bar, [x, y - scale.text * 0.08, width, scale.text * 1.2], severity_color(event.data.severity));
+        self.text.draw(bar, word, (x + pad, y), scale.text, Color::BLACK);
         width + scale.text * 0.5
     }
+}
+
+/// All of a frame.
+fn whole(frame: &Frame) -> Result<Picture, AnnotateError> {
+    Picture::of(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))
 }
 
 /// Bright enough for black letters, all four.

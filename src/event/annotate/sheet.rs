@@ -1,10 +1,12 @@
 //! Contact sheets: small pictures of a time side by side, each with its time of day, so that a person finds the moment.
 
-use tiny_skia::{Color, FilterQuality, Pixmap, PixmapPaint, Transform};
+use tiny_skia::Color;
 
-use super::{AnnotateError, Annotator, jpeg, rgb, shapes};
+use super::picture::Picture;
+use super::shapes::Layer;
+use super::{AnnotateError, Annotator, jpeg, masked, shapes};
 use crate::camera::Frame;
-use crate::geometry::{Point, Polygon};
+use crate::geometry::Polygon;
 
 /// JPEG quality of small pictures.
 const QUALITY: u8 = 80;
@@ -23,46 +25,41 @@ impl Annotator {
         width: u32,
     ) -> Result<Vec<u8>, AnnotateError> {
         let first = frames.first().ok_or_else(|| AnnotateError::BadFrame("none".into()))?;
-        let columns = columns.clamp(1, u32::try_from(frames.len()).unwrap_or(1));
-        let height = (u64::from(width) * u64::from(first.height) / u64::from(first.width.max(1))).max(1);
-        let height = u32::try_from(height).unwrap_or(u32::MAX);
-        let rows = u32::try_from(frames.len()).unwrap_or(u32::MAX).div_ceil(columns);
-        let size = (width.saturating_mul(columns), height.saturating_mul(rows));
-        let too_large = || AnnotateError::TooLarge { width: size.0, height: size.1 };
-        if size.0 > u32::from(u16::MAX) || size.1 > u32::from(u16::MAX) {
-            return Err(too_large());
+        let count = frames.len();
+        let columns = (columns as usize).clamp(1, count);
+        // Even, so that every picture begins with a pair of pixels.
+        let width = (width as usize).next_multiple_of(2);
+        let height = (width as u64 * u64::from(first.height) / u64::from(first.width.max(1))).max(1);
+        let height = usize::try_from(height).unwrap_or(usize::MAX - 1).next_multiple_of(2);
+        let size = (width.saturating_mul(columns), height.saturating_mul(count.div_ceil(columns)));
+        if size.0 > usize::from(u16::MAX) || size.1 > usize::from(u16::MAX) {
+            return Err(jpeg::too_large(size));
         }
-        let mut sheet = Pixmap::new(size.0, size.1).ok_or_else(too_large)?;
-        sheet.fill(Color::BLACK);
-        for (i, frame) in (0..).zip(frames) {
-            let at = ((i % columns) * width, (i / columns) * height);
-            self.put(&mut sheet, frame, masks, at, (width, height))?;
+        let mut sheet = Picture::black(size.0, size.1);
+        for (i, frame) in frames.iter().enumerate() {
+            sheet.put(&self.small(frame, masks, (width, height))?, (i % columns * width, i / columns * height));
         }
         jpeg::encode(&sheet, QUALITY)
     }
 
-    fn put(
-        &self,
-        sheet: &mut Pixmap,
-        frame: &Frame,
-        masks: &[Polygon],
-        (x, y): (u32, u32),
-        (width, height): (u32, u32),
-    ) -> Result<(), AnnotateError> {
-        let mut picture = rgb::to_pixmap(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))?;
-        let (w, h) = (picture.width() as f32, picture.height() as f32);
-        for mask in masks {
-            let corners: Vec<Point> = mask.0.iter().map(|p| Point { x: p.x * w, y: p.y * h }).collect();
-            shapes::cover(&mut picture, &corners);
+    fn small(&self, frame: &Frame, masks: &[Polygon], size: (usize, usize)) -> Result<Picture, AnnotateError> {
+        let bad = || AnnotateError::BadFrame(format!("{frame:?}"));
+        let mut picture = Picture::of(frame).ok_or_else(bad)?;
+        if !masks.is_empty()
+            && let Some(mut layer) = Layer::whole((picture.width(), picture.height()))
+        {
+            masked::cover(&mut layer, (frame.width, frame.height), masks);
+            picture.lay(&layer, 0);
         }
-        let place = Transform::from_scale(width as f32 / w, height as f32 / h).post_translate(x as f32, y as f32);
-        let paint = PixmapPaint { quality: FilterQuality::Bilinear, ..PixmapPaint::default() };
-        sheet.draw_pixmap(0, 0, picture.as_ref(), &paint, place, None);
-        let size = (width as f32 / 18.0).clamp(10.0, 20.0);
-        let label = self.text.fit(&self.zone.label(frame.time.utc), size, width as f32 - 6.0);
-        let room = [x as f32, y as f32, self.text.width(&label, size) + 6.0, size * 1.25];
-        shapes::fill(sheet, room, Color::BLACK);
-        self.text.draw(sheet, &label, (x as f32 + 3.0, y as f32 + size * 0.1), size, Color::WHITE);
-        Ok(())
+        let mut small = picture.scaled(size.0, size.1).ok_or_else(bad)?;
+        let text = (size.0 as f32 / 18.0).clamp(10.0, 20.0);
+        let label = self.text.fit(&self.zone.label(frame.time.utc), text, size.0 as f32 - 6.0);
+        let (width, height) = (self.text.width(&label, text) + 6.0, text * 1.25);
+        if let Some(mut layer) = Layer::new([0.0, 0.0, width, height], size) {
+            shapes::fill(&mut layer, [0.0, 0.0, width, height], Color::BLACK);
+            self.text.draw(&mut layer, &label, (3.0, text * 0.1), text, Color::WHITE);
+            small.lay(&layer, 0);
+        }
+        Ok(small)
     }
 }

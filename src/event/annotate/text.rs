@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use ab_glyph::{Font, FontVec, PxScale, ScaleFont, point};
-use tiny_skia::{Color, ColorU8, Pixmap, PremultipliedColorU8};
+use tiny_skia::{Color, ColorU8, PremultipliedColorU8};
 use unicode_normalization::UnicodeNormalization;
 
 use super::AnnotateError;
+use super::shapes::Layer;
 
 /// Where Debian's package fonts-dejavu-core puts it.
 const DEFAULT_FONT: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
@@ -49,8 +50,8 @@ impl Text {
         String::new()
     }
 
-    /// Draws with the top left of the line at `x`, `y`; what falls outside the picture is left out.
-    pub fn draw(&self, pixmap: &mut Pixmap, text: &str, (x, y): (f32, f32), size: f32, color: Color) {
+    /// Draws with the top left of the line at `x`, `y`; what falls outside the layer is left out.
+    pub fn draw(&self, layer: &mut Layer, text: &str, (x, y): (f32, f32), size: f32, color: Color) {
         let ascent = self.font.as_scaled(PxScale::from(size)).ascent();
         let color = color.to_color_u8();
         for (id, dx) in self.layout(text, size).0 {
@@ -58,7 +59,9 @@ impl Text {
             let Some(outline) = self.font.outline_glyph(glyph) else { continue };
             let origin = outline.px_bounds().min;
             outline.draw(|px, py, coverage| {
-                blend(pixmap, (origin.x as i32 + px as i32, origin.y as i32 + py as i32), color, coverage);
+                if let Some(pixel) = layer.pixel(origin.x as i32 + px as i32, origin.y as i32 + py as i32) {
+                    *pixel = blended(*pixel, color, coverage);
+                }
             });
         }
     }
@@ -80,21 +83,16 @@ impl Text {
     }
 }
 
-fn blend(pixmap: &mut Pixmap, (x, y): (i32, i32), color: ColorU8, coverage: f32) {
-    let (w, h) = (pixmap.width() as i32, pixmap.height() as i32);
-    if x < 0 || y < 0 || x >= w || y >= h {
-        return;
-    }
-    let pixel = &mut pixmap.pixels_mut()[(y * w + x) as usize];
+/// A colour without transparency over so much of a pixel.
+fn blended(pixel: PremultipliedColorU8, color: ColorU8, coverage: f32) -> PremultipliedColorU8 {
     let mix = |under: u8, over: u8| {
         let under = f32::from(under);
         (under + (f32::from(over) - under) * coverage.clamp(0.0, 1.0)).round() as u8
     };
-    let (r, g, b) = (mix(pixel.red(), color.red()), mix(pixel.green(), color.green()), mix(pixel.blue(), color.blue()));
-    // The picture is opaque everywhere, so every colour is valid.
-    if let Some(mixed) = PremultipliedColorU8::from_rgba(r, g, b, 255) {
-        *pixel = mixed;
-    }
+    let (red, green) = (mix(pixel.red(), color.red()), mix(pixel.green(), color.green()));
+    let (blue, alpha) = (mix(pixel.blue(), color.blue()), mix(pixel.alpha(), 255));
+    // No colour is more than its alpha, before and after.
+    PremultipliedColorU8::from_rgba(red, green, blue, alpha).unwrap_or(pixel)
 }
 
 #[cfg(test)]
@@ -105,10 +103,9 @@ mod tests {
     fn composed_and_decomposed_vietnamese_are_the_same_on_the_picture() {
         let text = Text::load(None).unwrap();
         let picture = |s: &str| {
-            let mut pixmap = Pixmap::new(300, 40).unwrap();
-            pixmap.fill(Color::BLACK);
-            text.draw(&mut pixmap, s, (2.0, 2.0), 24.0, Color::WHITE);
-            pixmap.data().to_vec()
+            let mut layer = Layer::whole((300, 40)).unwrap();
+            text.draw(&mut layer, s, (2.0, 2.0), 24.0, Color::WHITE);
+            layer.pixels().to_vec()
         };
         let composed = "chưa gắn tờ khai";
         let decomposed: String = composed.nfd().collect();
