@@ -183,7 +183,7 @@ impl Wired {
         for _ in 0..25 * seconds {
             let (keyframe, now) = (self.now_ms % 4000 == 0, MonoMillis(self.now_ms));
             let time = frame(self.now_ms, (320, 180)).time;
-            let unit = AccessUnit { data: vec![0; 300].into(), codec: Codec::H264, keyframe, pts_ns: 0, time };
+            let unit = AccessUnit { data: vec![0; 300].into(), codec: Codec::H265, keyframe, pts_ns: 0, time };
             self.gate.offer(&unit, now);
             woke = woke.or(self.gate.take_woke());
             while let Some((unit, _)) = self.gate.take_ready() {

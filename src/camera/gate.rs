@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::effort::Effort;
 use super::stir::Sizes;
 use super::{AccessUnit, Attention, Idled, Lull};
 use crate::clock::MonoMillis;
@@ -68,10 +69,11 @@ pub struct Gate {
     waiting: bool,
     /// Awake until then; always, in a mode that never idles.
     awake_until: Option<MonoMillis>,
+    effort: Effort,
     sizes: Sizes,
     flow: Flow,
-    /// The sizes of this stream have told of something that was tracked, and have missed nothing since. An encoder that
-    /// fills its bit rate whatever happens never proves itself, and its camera never idles.
+    /// The sizes of this stream have told of something that was tracked, and have missed nothing since. An encoder of which they
+    /// tell nothing never proves itself, and its camera never idles.
     proven: bool,
     held: Held,
     ready: Waiting,
@@ -176,6 +178,7 @@ impl Gate {
             attention,
             waiting: true,
             awake_until: None,
+            effort: Effort::default(),
             sizes: Sizes::default(),
             flow: Flow::default(),
             proven: false,
@@ -190,7 +193,7 @@ impl Gate {
     /// Decides about the next unit; `now` is the box's monotonic clock. What is to be decoded comes out of
     /// [`Gate::take_ready`].
     pub fn offer(&mut self, unit: &AccessUnit, now: MonoMillis) -> Decision {
-        let stirs = self.mode == DecodeMode::Adaptive && !unit.keyframe && self.sizes.take(unit.data.len());
+        let stirs = self.mode == DecodeMode::Adaptive && self.stirs(unit);
         self.flow.see(unit.time.mono);
         if unit.keyframe {
             self.waiting = false;
@@ -206,6 +209,12 @@ impl Gate {
             }
             DecodeMode::Adaptive => self.adapt(unit, now, stirs),
         }
+    }
+
+    /// Keyframes cost what they cost, but hold what is needed to read the others.
+    fn stirs(&mut self, unit: &AccessUnit) -> bool {
+        let effort = self.effort.of(unit);
+        !unit.keyframe && self.sizes.take(effort)
     }
 
     fn adapt(&mut self, unit: &AccessUnit, now: MonoMillis, stirs: bool) -> Decision {

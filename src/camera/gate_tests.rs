@@ -6,7 +6,8 @@ use crate::clock::FrameTime;
 
 fn unit(keyframe: bool, ms: i64, bytes: usize) -> AccessUnit {
     let time = FrameTime::arrived(ms);
-    AccessUnit { data: vec![0; bytes].into(), codec: Codec::H264, keyframe, pts_ns: 0, time }
+    // Of this coding sizes count as they are.
+    AccessUnit { data: vec![0; bytes].into(), codec: Codec::H265, keyframe, pts_ns: 0, time }
 }
 
 /// A camera of 25 pictures a second and a decoder that takes everything at once.

@@ -3,6 +3,7 @@
 
 mod attention;
 mod decoder;
+mod effort;
 mod elements;
 mod error;
 mod file;

@@ -35,6 +35,18 @@ fn nals(unit: &[u8], codec: Codec) -> impl Iterator<Item = (usize, Kind)> + '_ {
     })
 }
 
+/// The NAL units of an Annex B unit, without start codes and without the zeros that may follow them; none is empty.
+pub(super) fn units(unit: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let codes = unit.windows(3).enumerate().filter(|(_, w)| *w == [0, 0, 1]).map(|(at, _)| at);
+    let ends = codes.clone().skip(1).chain([unit.len()]);
+    codes.zip(ends).filter_map(move |(at, end)| {
+        let nal = &unit[at + 3..end];
+        // The last byte of a NAL unit is never zero (ITU-T H.264 7.4.1).
+        let end = nal.iter().rposition(|b| *b != 0)?;
+        Some(&nal[..=end])
+    })
+}
+
 fn kind(header: u8, codec: Codec) -> Kind {
     match codec {
         Codec::H264 => match header & 0x1f {
@@ -68,6 +80,13 @@ mod tests {
         assert!(!has_picture(&unit(&[0x40, 0x42, 0x44, 0x46]), Codec::H265));
         assert!(has_picture(&unit(&[0x40, 0x42, 0x44, 0x26]), Codec::H265));
         assert!(!has_picture(&[], Codec::H264));
+    }
+
+    #[test]
+    fn units_come_without_what_separates_them() {
+        let stream = [0, 0, 0, 1, 9, 16, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x65, 0, 0, 3, 1, 7, 0, 0, 0, 1];
+        assert_eq!(units(&stream).collect::<Vec<_>>(), [&[9, 16][..], &[0x67, 1], &[0x65, 0, 0, 3, 1, 7]]);
+        assert_eq!(units(&[0, 0]).count() + units(&[]).count(), 0);
     }
 
     #[test]

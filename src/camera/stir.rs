@@ -1,5 +1,5 @@
-//! Whether something stirs in a stream that is not decoded, by the sizes of its predicted pictures: a coder spends bits
-//! on what changes. Pure; compares a moment with what was usual in the last minute, so that noise, rain and encoders that
+//! Whether something stirs in a stream that is not decoded, by the sizes of its predicted pictures, or what they would be at one quantiser
+//! (`effort`): a coder spends bits on what changes. Pure; compares a moment with what was usual in the last minute, so that noise, rain and encoders that
 //! hold their bit rate become usual too.
 
 use std::collections::VecDeque;
