@@ -91,7 +91,7 @@ pub struct Lane {
 /// Room around what is cut off by a region, fraction of its larger side: about as much again may be hidden.
 const CUT_ROOM: f32 = 0.6;
 /// Around what is known whole but does not fit, which moves on until the next picture: small detectors find both ends of what
-/// fills up to two thirds of a region, and of a truck that fills five sixths of it the trailer alone.
+/// fills some two thirds of a region, and of a truck that fills five sixths of it the trailer alone.
 const WHOLE_ROOM: f32 = 0.35;
 /// What is known moves on until the next picture by so much of its larger side at most.
 const MOVED: f32 = 0.2;

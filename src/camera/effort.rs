@@ -12,6 +12,9 @@ use super::{AccessUnit, Codec, nal};
 /// The quantiser at which a byte counts as one; the steps double every six (ITU-T H.264 8.5.9).
 const REFERENCE: i32 = 26;
 const DOUBLES: f32 = 6.0;
+/// Finer quantisers count as this one: a step of less than a grey level codes the noise of the sensor, and the bits do not
+/// double with it any more. A camera that fills its rate gets there in a still picture, and to and fro with every keyframe.
+const FINEST: i32 = 4;
 
 /// Reads the pictures of one connection.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ impl Effort {
                 }
                 Ok(UnitType::SliceLayerWithoutPartitioningNonIdr | UnitType::SliceLayerWithoutPartitioningIdr) => {
                     self.quantiser = self.quantiser_of(&nal).or(self.quantiser);
-                    let steps = self.quantiser.map_or(0.0, |q| (q - REFERENCE) as f32 / DOUBLES);
+                    let steps = self.quantiser.map_or(0.0, |q| (q.max(FINEST) - REFERENCE) as f32 / DOUBLES);
                     effort += bytes.len() as f32 * steps.exp2();
                 }
                 _ => {}

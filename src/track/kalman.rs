@@ -90,6 +90,11 @@ impl Motion {
         self.h.at = self.h.at.max(1.0);
     }
 
+    /// How fast its middle moves, pixels a second.
+    pub(super) fn speed(&self) -> f32 {
+        self.x.speed.hypot(self.y.speed)
+    }
+
     /// The box as the filter sees it.
     pub(super) fn rect(&self) -> Rect {
         let (w, h) = (self.w.at / 2.0, self.h.at / 2.0);

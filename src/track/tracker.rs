@@ -28,12 +28,13 @@ const ARTICULATED: [&str; 2] = ["truck", "bus"];
 /// So much of a part's box is inside the whole's, and its score so much lower: one in front of another is seen well, one behind it looks out.
 const PART_INSIDE: f32 = 0.9;
 const PART_SCORE: f32 = 1.5;
-/// A box that overlaps the one before so much stands still; what stood for so many boxes has a place, and is looked for there
-/// for so long after it was seen there last, milliseconds: what drives past in front of it spoils its boxes, and none
-/// parks there within that.
+/// A box that overlaps the first at a place so much is still there; what stood for so many boxes is looked for there for so long
+/// after it was seen there last, milliseconds: what drives past in front of it spoils its boxes.
 const STILL_IOU: f32 = 0.85;
 const STILL_HITS: u32 = 10;
 const PLACE_MS: i64 = 2000;
+/// Unless it moves, by more of its size a second than this: then whoever is seen at its place is somebody else.
+const PLACE_SPEED: f32 = 0.3;
 /// A track not believed yet is given up after this, milliseconds.
 const DOUBTFUL_MS: i64 = 1000;
 /// No track is given up before so many frames could have shown it, however far apart they are.
@@ -134,12 +135,14 @@ impl Tracker {
     pub fn update(&mut self, time: FrameTime, detections: &[Detection]) -> &[Track] {
         self.ended.clear();
         let time = self.advance(time);
-        let counted = (0..detections.len())
-            .filter(|&d| detections[d].score >= self.config.low_score && !is_second_name(detections, d));
-        let (strong, weak) = counted.partition(|&d| self.is_strong(&detections[d]));
+        let counted = (0..detections.len()).filter(|&d| detections[d].score >= self.config.low_score);
+        let (strong, weak): (Vec<usize>, Vec<usize>) = counted.partition(|&d| self.is_strong(&detections[d]));
+        let names = first_names(detections, &strong);
         let believed: Vec<usize> = (0..self.tracks.len()).filter(|&i| self.tracks[i].confirmed).collect();
         let doubtful: Vec<usize> = (0..self.tracks.len()).filter(|&i| !self.tracks[i].confirmed).collect();
-        let left = self.associate(&time, detections, &believed, strong, false);
+        let mut left = self.associate(&time, detections, &believed, strong, false);
+        // A second name continues what is known by it, but makes nothing believed.
+        left.retain(|d| names.contains(d));
         let left = self.associate(&time, detections, &doubtful, left, false);
         self.associate(&time, detections, &believed, weak, true);
         for d in left {
@@ -250,7 +253,8 @@ impl Tracker {
     fn similarity(&self, time: &FrameTime, t: usize, d: &Detection, strict: bool) -> f32 {
         let (track, place) = (&self.tracks[t], &self.states[t].place);
         let guessed = track.rect.iou(&d.rect);
-        let iou = if place.counts(time.mono) { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
+        let is_still = self.states[t].motion.speed() < PLACE_SPEED * size(&track.rect);
+        let iou = if is_still && place.counts(time.mono) { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
         if strict || !same_class {
             let weight = if same_class { 1.0 } else { 0.5 };
@@ -344,14 +348,20 @@ impl Tracker {
     }
 }
 
-/// The same box is there under another class, which is believed more. (Two things of one class may well stand one behind the other.)
-fn is_second_name(detections: &[Detection], d: usize) -> bool {
-    let this = &detections[d];
-    let first = |(i, other): (usize, &Detection)| {
-        let more = (other.score, d) > (this.score, i);
-        other.label != this.label && more && other.rect.iou(&this.rect) > SAME_IOU
-    };
-    detections.iter().enumerate().any(first)
+/// Without those whose box is there under another class that is believed more. (Two things of one class may well stand one behind
+/// the other.)
+fn first_names(detections: &[Detection], strong: &[usize]) -> Vec<usize> {
+    let mut ranked = strong.to_vec();
+    ranked.sort_by(|&a, &b| detections[b].score.total_cmp(&detections[a].score));
+    let mut names: Vec<usize> = Vec::with_capacity(ranked.len());
+    for d in ranked {
+        let this = &detections[d];
+        let same = |&n: &usize| detections[n].label != this.label && detections[n].rect.iou(&this.rect) > SAME_IOU;
+        if !names.iter().any(same) {
+            names.push(d);
+        }
+    }
+    names
 }
 
 fn is_part(d: &Detection, of: &Track) -> bool {
@@ -448,6 +458,60 @@ mod tests {
         }
         let labels: Vec<_> = t.tracks().iter().filter(|t| t.confirmed).map(|t| t.label.to_string()).collect();
         assert_eq!(labels, ["person"]);
+    }
+
+    #[test]
+    fn a_name_that_may_not_start_a_track_takes_none_from_one_that_may() {
+        let detector = DetectorConfig {
+            min_score: 0.4,
+            class_min_score: BTreeMap::from([("truck".into(), 0.7)]),
+            ..DetectorConfig::default()
+        };
+        let mut t = tracker().with_minimum(&detector);
+        for i in 0..10 {
+            t.update(time(i * 200), &[seen("car", 100.0, 0.55), seen("truck", 101.0, 0.6)]);
+        }
+        let labels: Vec<_> = t.tracks().iter().filter(|t| t.confirmed).map(|t| t.label.to_string()).collect();
+        assert_eq!(labels, ["car"]);
+    }
+
+    #[test]
+    fn a_name_that_counts_for_nothing_itself_takes_none_from_another() {
+        let mut t = tracker();
+        let at = |label: &str, x: f32, score: f32| {
+            Detection::whole(label.into(), score, Rect::from([x, 100.0, x + 200.0, 200.0]))
+        };
+        t.update(time(0), &[at("truck", 100.0, 0.8), at("bus", 120.0, 0.7), at("car", 140.0, 0.6)]);
+        let labels: Vec<_> = t.tracks().iter().map(|t| t.label.to_string()).collect();
+        assert_eq!(labels, ["truck", "car"]);
+    }
+
+    #[test]
+    fn who_is_known_as_a_person_stays_one_when_a_second_name_is_stronger() {
+        let mut t = tracker();
+        (0..15).for_each(|i| _ = t.update(time(i * 200), &[seen("person", 100.0, 0.7)]));
+        for i in 15..40 {
+            t.update(time(i * 200), &[seen("person", 100.0, 0.7), seen("two_wheeler", 101.0, 0.75)]);
+        }
+        let labels: Vec<_> = t.tracks().iter().map(|t| t.label.to_string()).collect();
+        assert_eq!(labels, ["person"]);
+    }
+
+    #[test]
+    fn who_is_seen_where_somebody_stood_who_has_walked_off_is_somebody_else() {
+        let person = |x: f32| Detection::whole("person".into(), 0.8, Rect::from([x, 100.0, x + 50.0, 250.0]));
+        for behind in [0.0, 10.0, 25.0] {
+            let mut t = tracker();
+            let id = (0..20).map(|i| t.update(time(i * 200), &[person(200.0)])[0].id).last().unwrap();
+            for i in 1..8 {
+                let walks = 200.0 + 20.0 * i as f32;
+                // Who stood behind is found once half of him shows.
+                let found = [person(walks), person(200.0 - behind)];
+                t.update(time((19 + i) * 200), if walks < 230.0 { &found[..1] } else { &found });
+            }
+            let walked = t.tracks().iter().find(|t| t.matched && t.rect.x0 > 300.0).map(|t| t.id);
+            assert_eq!(walked, Some(id), "{behind}: {:?}", t.tracks());
+        }
     }
 
     #[test]

@@ -63,14 +63,14 @@ pub(super) fn encode_within(
     }
 }
 
-/// The first quality at which something of `bytes` at `quality` may have `max_bytes`: bytes shrink less than the steps of
-/// quantisation grow.
+/// The first quality at which something of `bytes` at `quality` may well have `max_bytes`: bytes shrink less than the steps of
+/// quantisation grow, but for weak noise a little more.
 fn promising(quality: u8, bytes: usize, max_bytes: usize) -> u8 {
     // Percent of the standard's tables (libjpeg's `jpeg_quality_scaling`).
     let steps =
         |quality: u8| if quality < 50 { 5000 / usize::from(quality.max(1)) } else { 200 - 2 * usize::from(quality) };
     let mut at = quality;
-    while at > MIN_QUALITY && bytes * steps(quality).max(1) / steps(at).max(1) > max_bytes {
+    while at > MIN_QUALITY && bytes * 4 / 5 * steps(quality).max(1) / steps(at).max(1) > max_bytes {
         at = at.saturating_sub(STEP).max(MIN_QUALITY);
     }
     at
@@ -92,9 +92,10 @@ mod tests {
     #[test]
     fn what_cannot_fit_is_not_tried() {
         assert_eq!(promising(90, 500, 500), 90);
-        assert_eq!(promising(90, 600, 500), 75);
-        // A fifth of the bytes at 60, at most, is more than that.
-        assert_eq!(promising(90, 3000, 500), 45);
+        assert_eq!(promising(90, 600, 500), 90, "weak noise");
+        assert_eq!(promising(90, 700, 500), 75);
+        assert_eq!(promising(90, 2400, 500), 60);
+        assert_eq!(promising(90, 9000, 500), 45);
         assert_eq!(promising(30, 3000, 500), 30);
     }
 }

@@ -177,7 +177,8 @@ impl Annotator {
         picture.lay(&bar, 0);
         // Only what leaves the box is masked: the picture kept on it is the evidence.
         let masks = self.privacy.get(&event.data.camera.id).filter(|masks| !masks.is_empty());
-        if let Some((masks, mut layer)) = masks.zip(Layer::whole(size)) {
+        if let Some(masks) = masks {
+            let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
             masked::cover(&mut layer, (size.0 as u32, size.1 as u32), masks);
             picture.lay(&layer, above);
         }

@@ -175,7 +175,7 @@ impl Picture {
         let (cbs, crs) = chroma.split_at(luma / 4);
         for ((to, from), part) in self.split().into_iter().zip([ys, cbs, crs]).zip([1, 2, 2]) {
             let (x, y, width) =
-                (x / part, y / part, (from_columns / part).min((columns / part).saturating_sub(x / part)));
+                (x.min(columns) / part, y / part, (from_columns / part).min((columns / part).saturating_sub(x / part)));
             let rows = to.chunks_exact_mut(columns / part).take(rows / part).skip(y);
             for (to, from) in rows.zip(from.chunks_exact(from_columns / part)) {
                 to[x..x + width].copy_from_slice(&from[..width]);
@@ -197,7 +197,14 @@ impl Picture {
             let end = begin + w as usize * h as usize;
             let plane: image::ImageBuffer<image::Luma<u8>, &[u8]> =
                 image::ImageBuffer::from_raw(w, h, self.planes.get(begin..end)?)?;
-            scaled.planes.extend(image::imageops::thumbnail(&plane, new_w, new_h).into_raw());
+            // Far smaller, whole pixels may be averaged; else that is uneven.
+            let (far, filter) = (2 * new_w <= w && 2 * new_h <= h, image::imageops::FilterType::Triangle);
+            let small = if far {
+                image::imageops::thumbnail(&plane, new_w, new_h)
+            } else {
+                image::imageops::resize(&plane, new_w, new_h, filter)
+            };
+            scaled.planes.extend(small.into_raw());
             begin = end;
         }
         Some(scaled)

@@ -22,9 +22,11 @@ impl Layer {
         let even = |size: usize| size.next_multiple_of(2) as u32;
         let (width, height) = (width as u32, height as u32);
         let (columns, rows) = (even(width as usize), even(height as usize));
-        // A conversion of what is negative gives 0.
-        let origin = (left.floor() as u32 & !1, top.floor() as u32 & !1);
-        let (right, bottom) = (even(right.ceil() as usize).min(columns), even(bottom.ceil() as usize).min(rows));
+        // What is negative or no number is 0.
+        let within = |at: f32, most: u32| at.clamp(0.0, most as f32);
+        let origin = (within(left, columns).floor() as u32 & !1, within(top, rows).floor() as u32 & !1);
+        let right = even(within(right, columns).ceil() as usize);
+        let bottom = even(within(bottom, rows).ceil() as usize);
         let pixmap = Pixmap::new(right.checked_sub(origin.0)?, bottom.checked_sub(origin.1)?)?;
         Some(Self { pixmap, origin, picture_width: width })
     }

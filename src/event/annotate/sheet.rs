@@ -45,9 +45,9 @@ impl Annotator {
     fn small(&self, frame: &Frame, masks: &[Polygon], size: (usize, usize)) -> Result<Picture, AnnotateError> {
         let bad = || AnnotateError::BadFrame(format!("{frame:?}"));
         let mut picture = Picture::of(frame).ok_or_else(bad)?;
-        if !masks.is_empty()
-            && let Some(mut layer) = Layer::whole((picture.width(), picture.height()))
-        {
+        if !masks.is_empty() {
+            let size = (picture.width(), picture.height());
+            let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
             masked::cover(&mut layer, (frame.width, frame.height), masks);
             picture.lay(&layer, 0);
         }

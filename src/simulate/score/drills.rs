@@ -80,9 +80,7 @@ fn scene(scripts: Vec<Script>) -> Scene {
 }
 
 fn script(kind: Kind, keys: &[Key]) -> Script {
-    // A small detector does not tell people from the side of a vehicle in the colour of their clothes.
-    let colour = if kind == Kind::Person { [0.16, 0.3, 0.6] } else { [0.7, 0.2, 0.2] };
-    Script { kind, colour, second: [0.3; 3], keys: keys.to_vec(), open: Vec::new(), rest: 0.0 }
+    Script { kind, colour: [0.7, 0.2, 0.2], second: [0.3; 3], keys: keys.to_vec(), open: Vec::new(), rest: 0.0 }
 }
 
 /// Along the lane: (seconds, metres from the middle).
@@ -255,7 +253,11 @@ fn inspection() -> Drill {
         (80.0, 1.0),
         (81.0, 0.0),
     ];
-    let visit = |from: f32, to: f32| walk(&[(from - 6.0, -15.0), (from, -4.0), (to, -4.0), (to + 6.0, -15.0)]);
+    // The delivered detector does not find people in front of a vehicle in the colour of their clothes.
+    let visit = |from: f32, to: f32| Script {
+        colour: [0.16, 0.3, 0.6],
+        ..walk(&[(from - 6.0, -15.0), (from, -4.0), (to, -4.0), (to + 6.0, -15.0)])
+    };
     let scripts = vec![truck, visit(14.0, 25.0), visit(46.0, 60.0), visit(90.0, 98.0)];
     let rules = json!({"person_without_inspection": {}, "opened_without_inspection": {"classes": ["open_doors"]}});
     let mut d = drill("inspection", 120, scripts, &rules, &Value::Null);
