@@ -42,6 +42,17 @@ const FRAMES_MISSED: f32 = 2.5;
 /// Frames further apart than this are a break and say nothing about the camera's pace, milliseconds.
 const BREAK_MS: i64 = 30_000;
 
+/// What a detection and a track need to be the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Terms {
+    /// Some overlap, or a short way; more overlap for another class.
+    Usual,
+    /// Much overlap.
+    Strict,
+    /// Much overlap, and the same class.
+    SameClass,
+}
+
 /// A track with what only the tracker needs.
 #[derive(Debug)]
 struct State {
@@ -140,11 +151,19 @@ impl Tracker {
         let names = first_names(detections, &strong);
         let believed: Vec<usize> = (0..self.tracks.len()).filter(|&i| self.tracks[i].confirmed).collect();
         let doubtful: Vec<usize> = (0..self.tracks.len()).filter(|&i| !self.tracks[i].confirmed).collect();
-        let mut left = self.associate(&time, detections, &believed, strong, false);
+        let mut left = self.associate(&time, detections, &believed, strong, Terms::Usual);
         // A second name continues what is known by it, but makes nothing believed.
         left.retain(|d| names.contains(d));
-        let left = self.associate(&time, detections, &doubtful, left, false);
-        self.associate(&time, detections, &believed, weak, true);
+        let left = self.associate(&time, detections, &doubtful, left, Terms::Usual);
+        // The rear of a bus that was called a car before all of it showed is no car that goes on.
+        let part = |&d: &usize| {
+            names
+                .iter()
+                .any(|&n| is_part(&detections[d], &detections[n].label, detections[n].score, &detections[n].rect))
+        };
+        let (parts, weak): (Vec<usize>, Vec<usize>) = weak.into_iter().partition(part);
+        self.associate(&time, detections, &believed, weak, Terms::Strict);
+        self.associate(&time, detections, &believed, parts, Terms::SameClass);
         for d in left {
             self.start(&time, &detections[d]);
         }
@@ -235,10 +254,10 @@ impl Tracker {
         detections: &[Detection],
         tracks: &[usize],
         offered: Vec<usize>,
-        strict: bool,
+        terms: Terms,
     ) -> Vec<usize> {
         let open: Vec<usize> = tracks.iter().copied().filter(|&i| !self.tracks[i].matched).collect();
-        let row = |&t: &usize| offered.iter().map(|&d| self.similarity(time, t, &detections[d], strict)).collect();
+        let row = |&t: &usize| offered.iter().map(|&d| self.similarity(time, t, &detections[d], terms)).collect();
         let pairs = assign(&open.iter().map(row).collect::<Vec<Vec<f32>>>());
         for &(t, d) in &pairs {
             self.matched(open[t], time, &detections[offered[d]]);
@@ -250,13 +269,16 @@ impl Tracker {
     /// 0 = cannot be the same thing, up to 1. Overlap first; for boxes that moved further than their size between two
     /// frames, the distance in sizes, within what a thing can move in the time since it was last seen: from where it is
     /// guessed to be, or, when it has turned or stopped, from where it was.
-    fn similarity(&self, time: &FrameTime, t: usize, d: &Detection, strict: bool) -> f32 {
+    fn similarity(&self, time: &FrameTime, t: usize, d: &Detection, terms: Terms) -> f32 {
         let (track, place) = (&self.tracks[t], &self.states[t].place);
         let guessed = track.rect.iou(&d.rect);
         let is_still = self.states[t].motion.speed() < PLACE_SPEED * size(&track.rect);
         let iou = if is_still && place.counts(time.mono) { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
-        if strict || !same_class {
+        if terms == Terms::SameClass && !same_class {
+            return 0.0;
+        }
+        if terms != Terms::Usual || !same_class {
             let weight = if same_class { 1.0 } else { 0.5 };
             return if iou >= STRICT_IOU { iou * weight } else { 0.0 };
         }
@@ -304,7 +326,7 @@ impl Tracker {
 
     /// A new track, unless the thing has one already under another class, or it is a part of one.
     fn start(&mut self, time: &FrameTime, d: &Detection) {
-        let known = |t: &Track| t.matched && (t.rect.iou(&d.rect) > SAME_IOU || is_part(d, t));
+        let known = |t: &Track| t.matched && (t.rect.iou(&d.rect) > SAME_IOU || is_part(d, &t.label, t.score, &t.rect));
         if self.tracks.iter().any(known) {
             return;
         }
@@ -364,9 +386,10 @@ fn first_names(detections: &[Detection], strong: &[usize]) -> Vec<usize> {
     names
 }
 
-fn is_part(d: &Detection, of: &Track) -> bool {
-    let inside = of.rect.intersection(&d.rect).area() >= PART_INSIDE * d.rect.area();
-    inside && d.label == of.label && ARTICULATED.contains(&d.label.as_str()) && of.score >= PART_SCORE * d.score
+/// Whether `d` is a part of a thing of this label, score and box.
+fn is_part(d: &Detection, label: &Label, score: f32, rect: &Rect) -> bool {
+    let inside = rect.intersection(&d.rect).area() >= PART_INSIDE * d.rect.area();
+    inside && d.label == *label && ARTICULATED.contains(&d.label.as_str()) && score >= PART_SCORE * d.score
 }
 
 impl State {
@@ -458,6 +481,34 @@ mod tests {
         }
         let labels: Vec<_> = t.tracks().iter().filter(|t| t.confirmed).map(|t| t.label.to_string()).collect();
         assert_eq!(labels, ["person"]);
+    }
+
+    #[test]
+    fn the_rear_of_a_bus_that_was_a_car_at_first_does_not_go_on_as_one() {
+        let mut t = tracker();
+        let at = |label: &str, score: f32, [x0, y0, x1, y1]: [u16; 4]| {
+            Detection::whole(label.into(), score, Rect::from([x0, y0, x1, y1].map(f32::from)))
+        };
+        let shows = [at("car", 0.56, [252, 201, 299, 291]), at("car", 0.54, [252, 200, 319, 292])];
+        t.update(time(0), &shows[..1]);
+        t.update(time(200), &[at("bus", 0.84, [66, 197, 315, 300]), shows[1].clone()]);
+        t.update(time(400), &[at("car", 0.45, [255, 199, 340, 294]), at("bus", 0.82, [23, 199, 337, 299])]);
+        // As it was seen: the whole bus, and its rear with a low score.
+        let drives = [
+            ([50, 197, 350, 300], 0.20, [111, 210, 335, 281]),
+            ([67, 196, 374, 300], 0.21, [114, 207, 360, 283]),
+            ([86, 197, 392, 298], 0.14, [196, 196, 389, 290]),
+            ([106, 196, 413, 299], 0.15, [161, 209, 397, 281]),
+            ([126, 192, 432, 301], 0.15, [148, 207, 356, 283]),
+            ([148, 192, 449, 298], 0.12, [163, 204, 376, 286]),
+            ([168, 192, 475, 300], 0.10, [190, 205, 395, 285]),
+            ([189, 192, 495, 300], 0.10, [211, 204, 414, 284]),
+        ];
+        for (i, (whole, score, rear)) in (3..).zip(drives) {
+            t.update(time(i * 200), &[at("bus", 0.81, whole), at("bus", score, rear)]);
+        }
+        let seen: Vec<_> = t.tracks().iter().filter(|t| t.matched).map(|t| t.label.to_string()).collect();
+        assert_eq!(seen, ["bus"], "{:?}", t.tracks());
     }
 
     #[test]
