@@ -39,12 +39,12 @@ impl Effort {
         for bytes in nal::units(&unit.data) {
             let nal = RefNal::new(bytes, &[], true);
             match nal.header().map(|h| h.nal_unit_type()) {
-                Ok(UnitType::SeqParameterSet) if unit.keyframe => {
+                Ok(UnitType::SeqParameterSet) => {
                     if let Ok(set) = SeqParameterSet::from_bits(nal.rbsp_bits()) {
                         self.sets.put_seq_param_set(set);
                     }
                 }
-                Ok(UnitType::PicParameterSet) if unit.keyframe => {
+                Ok(UnitType::PicParameterSet) => {
                     if let Ok(set) = PicParameterSet::from_bits(&self.sets, nal.rbsp_bits()) {
                         self.sets.put_pic_param_set(set);
                     }
@@ -64,7 +64,7 @@ impl Effort {
     fn quantiser_of(&self, nal: &RefNal<'_>) -> Option<i32> {
         let header = nal.header().ok()?;
         let (slice, _, set) = SliceHeader::from_bits(&self.sets, &mut nal.rbsp_bits(), header, None).ok()?;
-        let quantiser = REFERENCE + set.pic_init_qp_minus26 + slice.slice_qp_delta;
+        let quantiser = set.pic_init_qp_minus26.saturating_add(slice.slice_qp_delta).saturating_add(26);
         Some(quantiser.clamp(0, 51))
     }
 }
@@ -138,6 +138,18 @@ mod tests {
         // At coarse steps a coder leaves out more than their width says.
         assert!(ratio(many.0, few.0) > 5.0, "{few:?} {many:?}");
         assert!(ratio(many.1, few.1) < ratio(many.0, few.0) / 3.0, "{few:?} {many:?}");
+    }
+
+    #[test]
+    fn steps_of_less_than_a_grey_level_count_as_one() {
+        let factor = |q: i32| {
+            let (bytes, effort, last) = predicted(&noise(&format!("tune=zerolatency pass=quant quantizer={q}")));
+            assert_eq!(last, Some(q));
+            effort as f32 / bytes as f32
+        };
+        let (finer, finest, coarser) = (factor(1), factor(FINEST), factor(FINEST + 6));
+        assert!((finer / finest - 1.0).abs() < 0.01, "{finer} {finest}");
+        assert!((coarser / finest - 2.0).abs() < 0.02, "{coarser} {finest}");
     }
 
     #[test]
