@@ -114,7 +114,38 @@ fn random_scene(rng: &mut Rng) -> Scene {
     let light = Light::of(hour, rng.range(0.0, TAU), lamps);
     let paved = [rng.range(-40.0, -12.0), -30.0, rng.range(12.0, 40.0), rng.range(35.0, 80.0)];
     let rain = rng.chance(0.15);
-    Scene { mount, light, rain, props, markings, paved, scripts, period: 1.0, zones: Vec::new(), seed: rng.bits() }
+    let seed = rng.bits();
+    let beside: Vec<Script> = scripts.iter().filter_map(|s| beside(rng, s)).collect();
+    scripts.extend(beside);
+    Scene { mount, light, rain, props, markings, paved, scripts, period: 1.0, zones: Vec::new(), seed }
+}
+
+/// Half the length and half the width of what people work at, metres.
+fn half_size(kind: Kind) -> Option<(f32, f32)> {
+    match kind {
+        Kind::Truck => Some((6.3, 1.25)),
+        Kind::Bus => Some((5.6, 1.25)),
+        Kind::Container => Some((3.0, 1.22)),
+        Kind::Car => Some((2.2, 0.9)),
+        _ => None,
+    }
+}
+
+/// Somebody close to the side of a vehicle or container: an inspection is nothing else, and a detector that never saw it takes
+/// legs for a part of the wheels.
+fn beside(rng: &mut Rng, at: &Script) -> Option<Script> {
+    let (length, width) = half_size(at.kind)?;
+    if !rng.chance(0.6) {
+        return None;
+    }
+    let kind = if rng.chance(0.85) { Kind::Person } else { [Kind::TwoWheeler, Kind::Forklift][rng.below(2)] };
+    let gap = if kind == Kind::Forklift { rng.range(1.0, 2.5) } else { rng.range(0.35, 1.6) };
+    let (along, aside) = (rng.range(-length, length), (width + gap) * if rng.chance(0.5) { 1.0 } else { -1.0 });
+    let (_, x, y) = at.keys[0];
+    let (sin, cos) = at.rest.sin_cos();
+    let (x, y) = (x + along * cos - aside * sin, y + along * sin + aside * cos);
+    // Not in the camera's face.
+    (y > 3.5).then(|| standing(rng, kind, x, y))
 }
 
 fn standing(rng: &mut Rng, kind: Kind, x: f32, y: f32) -> Script {
@@ -150,4 +181,28 @@ fn stripe(rng: &mut Rng) -> Marking {
 #[must_use]
 pub fn prop(kind: Kind, at: (f32, f32), heading: f32, colour: Rgb) -> Actor {
     Actor { id: 0, kind, at, heading, colour, second: [0.35, 0.36, 0.4], phase: 0.0, open: 0.0, scale: 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_seen_close_to_vehicles_in_some_pictures() {
+        let scenes: Vec<Scene> = (0..200).map(|n| random_scene(&mut Rng(n))).collect();
+        let near = |s: &Scene| {
+            let vehicles = s.scripts.iter().filter(|v| matches!(v.kind, Kind::Truck | Kind::Bus));
+            let close = |v: &Script| {
+                let people = s.scripts.iter().filter(|p| p.kind == Kind::Person);
+                let (sin, cos) = v.rest.sin_cos();
+                people.map(|p| (p.keys[0].1 - v.keys[0].1, p.keys[0].2 - v.keys[0].2)).any(|(dx, dy)| {
+                    let (along, aside) = (dx * cos + dy * sin, dy * cos - dx * sin);
+                    along.abs() < 8.0 && (1.2..5.0).contains(&aside.abs())
+                })
+            };
+            vehicles.into_iter().any(close)
+        };
+        let with = scenes.iter().filter(|s| near(s)).count();
+        assert!(with > 40, "{with} of 200");
+    }
 }
