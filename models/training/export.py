@@ -1,4 +1,4 @@
-"""A checkpoint's averaged weights as ONNX: YOLOX columns, facts in the metadata.
+"""A checkpoint's averaged weights as ONNX: YOLOX columns, facts in the metadata; and back, to train on from a delivered file.
 
 Input `images` [1, 3, S, S] f32 BGR 0..255; output `output` [1, cells, 5 + classes].
 Refuses to write a file whose answers differ from the network's.
@@ -70,6 +70,34 @@ def write(model, size, path, facts):
     onnx.checker.check_model(doc)
     onnx.save(doc, path)
     return agree(path, probe.numpy(), reference)
+
+
+@torch.no_grad()
+def read(path):
+    """The weights of a file that `write` made, by the names of the network. Both run through their convolutions in the same order."""
+    graph = onnx.load(path).graph
+    values = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    # What is the same twice is there once, and called by another name.
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
+    nodes = [n for n in graph.node if n.op_type == "Conv"]
+    model, met = Detector().eval(), []
+    convs = {m: name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    hooks = [m.register_forward_hook(lambda m, *_: met.append(m)) for m in convs]
+    model(torch.zeros(1, 3, 64, 64))
+    for hook in hooks:
+        hook.remove()
+    if len(met) != len(nodes):
+        raise SystemExit(f"{path} has {len(nodes)} convolutions, this network {len(met)}: it is not of this network")
+    state = {}
+    for conv, node in zip(met, nodes):
+        weight, bias = (values[name] for name in node.input[1:3])
+        if weight.shape != conv.weight.shape:
+            raise SystemExit(f"{path}: {convs[conv]} is {tuple(weight.shape)}, not {tuple(conv.weight.shape)}: it is not of this network")
+        state[f"{convs[conv]}.weight"] = weight * SCALE if conv is model.backbone.stem.conv else weight
+        state[f"{convs[conv]}.bias"] = bias
+    return state
 
 
 def agree(path, probe, reference):

@@ -290,6 +290,23 @@ class Export(unittest.TestCase):
             with self.assertRaises(SystemExit):
                 export.agree(path, probe.numpy(), np.ones((1, 189, 12), np.float32) * 3)
 
+    def test_an_exported_file_gives_its_weights_back(self):
+        model = Detector().eval()
+        before = {name: weight.clone() for name, weight in model.state_dict().items()}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "x.onnx")
+            export.write(model, 96, path, {"layout": "yolox"})
+            again = export.read(path)
+        self.assertEqual(sorted(again), sorted(before))
+        for name, weight in before.items():
+            torch.testing.assert_close(again[name], weight)
+
+    def test_the_delivered_files_are_of_this_network(self):
+        folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+        a, b = (export.read(os.path.join(folder, name)) for name in ("gate.onnx", "gate-320.onnx"))
+        for name, weight in a.items():
+            torch.testing.assert_close(weight, b[name])
+
 
 if __name__ == "__main__":
     unittest.main()

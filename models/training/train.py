@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 import data
+import export
 from augment import training_input
 from loss import Likeness, answers_loss, detection_loss
 from model import Conv, Detector, calibrate, grid
@@ -174,9 +175,12 @@ class Run:
         images, _, taught = batch
         theirs = taught_planes(taught) if taught else {}
         if path:
-            c = torch.load(path, weights_only=True)
-            self.model.load_state_dict(c["average"])
-            self.likeness.load_state_dict(c["likeness"])
+            if path.endswith(".onnx"):
+                self.model.load_state_dict(export.read(path))
+            else:
+                c = torch.load(path, weights_only=True)
+                self.model.load_state_dict(c["average"])
+                self.likeness.load_state_dict(c["likeness"])
             if theirs and not self.late:
                 print("channels revived:", revive(self.model, images[taught.rows], theirs), flush=True)
         else:
@@ -340,7 +344,7 @@ def arguments():
     ap.add_argument("--data", required=True, help="folder with annotations.json and images/")
     ap.add_argument("--sim", help="folder with the simulator's annotations.json and pictures")
     ap.add_argument("--teacher", help="YOLOX-nano as ONNX; stage `blocks` is nothing without it")
-    ap.add_argument("--begin", help="checkpoint of an earlier run whose weights to begin with")
+    ap.add_argument("--begin", help="checkpoint of an earlier run, or exported file, whose weights to begin with")
     ap.add_argument("--out", required=True)
     ap.add_argument("--minutes", type=float, default=60)
     ap.add_argument("--late", type=float, default=0.0, help="share of the schedule (but the rate's) to leave out: for trained chains")
