@@ -25,21 +25,24 @@ pub(crate) fn late_delimiter(unit: &[u8], codec: Codec) -> Option<usize> {
     head.find(|(_, kind)| *kind == Kind::Delimiter).map(|(at, _)| at).filter(|&at| at > 0)
 }
 
+/// Offset of each start code of three bytes.
+fn starts(unit: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    memchr::memmem::find_iter(unit, &[0, 0, 1])
+}
+
 /// Offset of each start code, and what follows it.
 fn nals(unit: &[u8], codec: Codec) -> impl Iterator<Item = (usize, Kind)> + '_ {
-    let codes = unit.windows(4).enumerate().filter(|(_, w)| w[..3] == [0, 0, 1]);
-    codes.map(move |(at, w)| {
+    starts(unit).filter_map(move |at| {
         // A fourth byte of zero in front belongs to the start code.
         let start = if at > 0 && unit[at - 1] == 0 { at - 1 } else { at };
-        (start, kind(w[3], codec))
+        Some((start, kind(*unit.get(at + 3)?, codec)))
     })
 }
 
 /// The NAL units of an Annex B unit, without start codes and without the zeros that may follow them; none is empty.
 pub(super) fn units(unit: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let codes = unit.windows(3).enumerate().filter(|(_, w)| *w == [0, 0, 1]).map(|(at, _)| at);
-    let ends = codes.clone().skip(1).chain([unit.len()]);
-    codes.zip(ends).filter_map(move |(at, end)| {
+    let ends = starts(unit).skip(1).chain([unit.len()]);
+    starts(unit).zip(ends).filter_map(move |(at, end)| {
         let nal = &unit[at + 3..end];
         // The last byte of a NAL unit is never zero (ITU-T H.264 7.4.1).
         let end = nal.iter().rposition(|b| *b != 0)?;
