@@ -163,7 +163,9 @@ class Head(nn.Module):
             at(f"{name}.{kind}", tower[1](at(f"{name}.{kind}.mid", tower[0](x))))
             for kind, tower in (("cls", self.cls_tower), ("box", self.box_tower))
         )
-        return torch.cat((self.box(box), self.cls(torch.cat((cls, box), 1))), 1)
+        with torch.autocast("cpu", enabled=False):  # an answer's last digits matter
+            cls, box = cls.float(), box.float()
+            return torch.cat((self.box(box), self.cls(torch.cat((cls, box), 1))), 1)
 
 
 class Detector(nn.Module):

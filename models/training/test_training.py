@@ -4,6 +4,7 @@ Run with `python -m unittest` in this folder; needs no data set.
 """
 import os
 import tempfile
+import argparse
 import unittest
 
 import numpy as np
@@ -242,6 +243,23 @@ class Steps(unittest.TestCase):
         for group in (*both.muon.param_groups, *both.adam.param_groups):
             every += [id(p) for p in group["params"]]
         self.assertEqual(sorted(every), sorted(id(p) for p in model.parameters()))
+
+
+class Half(unittest.TestCase):
+    def test_steps_in_half_precision_go_the_same_way(self):
+        def slope(half, done):
+            torch.manual_seed(3)
+            args = argparse.Namespace(seed=3, stage="whole", late=0.0, lr=0.004, half=half)
+            run, images = train.Run(args), torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+            target = (torch.tensor([[8.0, 8.0, 56.0, 60.0]]), torch.tensor([2]), torch.zeros(0, 4 + len(CLASSES)))
+            sum(run.learn_whole(images, [target, target], None, done)[:1]).backward()
+            return torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None])
+
+        exact, half, late = slope(False, 0.5), slope(True, 0.5), slope(True, 0.9)
+        self.assertGreater(torch.cosine_similarity(exact, half, 0).item(), 0.98)
+        self.assertFalse(torch.equal(exact, half))
+        torch.testing.assert_close(exact, slope(False, 0.9))
+        torch.testing.assert_close(exact, late)
 
 
 class Fast(unittest.TestCase):

@@ -37,6 +37,8 @@ HINTS = 40.0, 5.0  # weight of the teacher's planes in stage `whole`, at the sta
 HINTS_ALONE = 0.15  # share of the time the chain settles before labels pull at it
 SCENES_FROM = 0.3  # share of the time after which simulator scenes join in
 WORKER_NICE = 10  # the learner should not wait for the core its helpers sit on
+EXACT_FROM = 0.85  # share of the time from which `--half` is f32 again: the last steps are small
+PAUSE = 30.0  # a step takes no longer, seconds: the process was stopped, and that is no training
 OUTPUTS = tuple(f"head{s}.{kind}" for s in (8, 16, 32) for kind in ("cls", "box"))
 
 
@@ -152,7 +154,7 @@ class Run:
 
     def __init__(self, args):
         torch.manual_seed(args.seed)
-        self.stage, self.late = args.stage, args.late
+        self.stage, self.late, self.half = args.stage, args.late, args.half
         self.model = Detector().to(memory_format=torch.channels_last)
         self.likeness = Likeness({name: c for name, (_, _, c) in BOUNDARIES.items()})
         self.optim, self.lr, self.spent, self.step = None, args.lr, 0.0, 0
@@ -207,10 +209,11 @@ class Run:
         mine, like = {}, torch.zeros(())
 
         def at(name, plane):
-            mine[name] = plane
+            mine[name] = plane.float()
             return plane
 
-        raw = self.model(pixels(images), at)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half and done < EXACT_FROM):
+            raw = self.model(pixels(images), at)
         cls, box, _ = detection_loss(raw, targets, *grid(images.shape[1:3]), taught)
         if taught:
             # The logarithm keeps planes that are still far off from drowning the others.
@@ -321,7 +324,7 @@ def work(args):
         sums += run.learn(float(clock), *batch)
         average.update(run.model)
         now = time.monotonic()
-        run.spent, tick = run.spent + now - tick, now
+        run.spent, tick = run.spent + min(now - tick, PAUSE), now
         if run.step % 25 == 0:
             cls, box, like = sums / 25
             at = f"step {run.step} {run.spent / 60:.1f} min (waited {waited:.0f} s)"
@@ -353,6 +356,7 @@ def arguments():
     ap.add_argument("--lr", type=float, help="peak rate; by default what suits the stage")
     ap.add_argument("--workers", type=int, default=1)
     ap.add_argument("--seed", type=int, default=7)
+    ap.add_argument("--half", action="store_true", help="stage `whole` in bfloat16, but for its outputs and the end of the run")
     ap.add_argument("--save-minutes", type=float, default=3)
     ap.add_argument("--resume", action="store_true")
     args = ap.parse_args()
