@@ -246,12 +246,12 @@ fn unconfirmed_tracks_are_never_reported() {
 }
 
 #[test]
-fn a_line_is_crossed_once_with_its_direction_and_the_time_of_the_first_sight_beyond() {
+fn a_line_is_crossed_once_with_its_direction_and_the_time_at_which_it_was_reached() {
     let mut scene = Scene::new(200);
     let events = scene.walk([700., 740., 780., 820., 860., 900.]);
     assert_eq!(brief(&events), [(RuleKind::LineCross, Phase::New)]);
     assert_eq!(events[0].direction, Some(CrossDirection::LeftToRight));
-    assert_eq!((events[0].start, events[0].end), (UtcMillis(T0 + 600), Some(UtcMillis(T0 + 600))));
+    assert_eq!((events[0].start, events[0].end), (UtcMillis(T0 + 500), Some(UtcMillis(T0 + 500))));
     assert_eq!(events[0].dwell_ms, None);
 }
 

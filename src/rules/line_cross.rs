@@ -14,23 +14,36 @@ const SETTLE_MS: i64 = 400;
 /// above the rounding of `f32`.
 const ON_LINE: f32 = 2.5e-5;
 
+/// Between two sights at most this far apart, milliseconds, the foot is taken to have moved steadily, and to have crossed when
+/// it reached the line so; over longer gaps nothing is known but the first sight beyond.
+const STEADY_MS: i64 = 1000;
+
 /// State of the rule for one track at one line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LineCross {
     /// The side it counts as standing on: the sign of the distance.
     settled: Option<bool>,
     /// Latest point beside the line.
-    beside: Option<Point>,
+    beside: Option<Mark>,
     /// Latest point on the line since `beside`.
-    touching: Option<Point>,
+    touching: Option<Mark>,
     /// It is seen on the other side.
     pending: Option<Pending>,
+}
+
+/// Where the foot was, and when.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    foot: Point,
+    at: Sight,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     /// First sight on the other side.
     first: Sight,
+    /// When it reached the line.
+    reached: Sight,
     /// The movement there went through the segment and was plausible.
     crossed: bool,
 }
@@ -41,19 +54,20 @@ impl LineCross {
     pub fn see(&mut self, line: &Line, foot: Point, now: Sight, jumped: bool) -> Option<Crossing> {
         let distance = line.signed_distance(foot);
         if distance.abs() < ON_LINE {
-            self.touching = if jumped { None } else { Some(foot) };
+            self.touching = if jumped { None } else { Some(Mark { foot, at: now }) };
             return None;
         }
         let right = distance > 0.0;
         let through = !jumped && self.went_through(line, foot);
-        self.beside = Some(foot);
+        let reached = self.reached(line, distance, now);
+        self.beside = Some(Mark { foot, at: now });
         self.touching = None;
         let settled = *self.settled.get_or_insert(right);
         if right == settled {
             self.pending = None;
             return None;
         }
-        let pending = *self.pending.get_or_insert(Pending { first: now, crossed: through });
+        let pending = *self.pending.get_or_insert(Pending { first: now, reached, crossed: through });
         if jumped {
             self.pending = Some(Pending { crossed: false, ..pending });
         }
@@ -75,24 +89,35 @@ impl LineCross {
         let to_right = !self.settled?;
         self.settled = Some(to_right);
         let direction = if to_right { CrossDirection::LeftToRight } else { CrossDirection::RightToLeft };
-        pending.crossed.then_some(Crossing { at: pending.first, direction })
+        pending.crossed.then_some(Crossing { at: pending.reached, direction })
     }
 
     /// Whether the way from the latest point beside the line to `foot` leads through the segment; over the point
     /// where it touched the line, if it did.
     fn went_through(&self, line: &Line, foot: Point) -> bool {
         match (self.beside, self.touching) {
-            (Some(_), Some(touched)) => line.spans(touched),
-            (Some(before), None) => line.crossed_by(before, foot).is_some(),
+            (Some(_), Some(touched)) => line.spans(touched.foot),
+            (Some(before), None) => line.crossed_by(before.foot, foot).is_some(),
             (None, _) => false,
         }
+    }
+
+    /// When a foot that is `distance` beyond the line at `now` reached it.
+    fn reached(&self, line: &Line, distance: f32, now: Sight) -> Sight {
+        let Some(before) = self.touching.or(self.beside) else { return now };
+        let gap = now.mono.since(before.at.mono);
+        let (behind, beyond) = (line.signed_distance(before.foot).abs(), distance.abs());
+        if gap > STEADY_MS || behind + beyond <= 0.0 {
+            return now;
+        }
+        now.earlier((gap as f32 * beyond / (behind + beyond)).round() as i64)
     }
 }
 
 /// A foot has moved through a line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Crossing {
-    /// First sight on the new side.
+    /// When its foot reached the line, taken to have moved steadily from the last sight before it to the first beyond.
     pub at: Sight,
     /// Which way.
     pub direction: CrossDirection,
@@ -138,10 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn a_crossing_is_dated_when_the_line_was_reached() {
+        use CrossDirection::LeftToRight;
+        assert_eq!(walk(&[(0.4, 0.8), (0.45, 0.8), (0.6, 0.8)], 300), [(400, LeftToRight)]);
+        assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.6, 0.8)], 300), [(300, LeftToRight)], "it was seen on the line");
+        assert_eq!(walk(&[(0.4, 0.8), (0.6, 0.8)], 1001), [(1001, LeftToRight)], "nobody knows how it moved");
+    }
+
+    #[test]
     fn a_foot_that_stops_exactly_on_the_line_counts_when_it_goes_on_either_way() {
         use CrossDirection::{LeftToRight, RightToLeft};
-        assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.5, 0.8), (0.6, 0.8)], 200), [(600, LeftToRight)]);
-        assert_eq!(walk(&[(0.6, 0.8), (0.5, 0.8), (0.4, 0.8)], 200), [(400, RightToLeft)]);
+        assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.5, 0.8), (0.6, 0.8)], 200), [(400, LeftToRight)]);
+        assert_eq!(walk(&[(0.6, 0.8), (0.5, 0.8), (0.4, 0.8)], 200), [(200, RightToLeft)]);
         assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.4, 0.8)], 200), [], "touched and went back");
         assert_eq!(walk(&[(0.5, 0.8), (0.6, 0.8)], 200), [], "nobody saw where it came from");
     }
@@ -151,7 +184,7 @@ mod tests {
         assert_eq!(walk(&[(0.4, 0.4), (0.6, 0.4), (0.6, 0.4), (0.6, 0.4)], 200), []);
         assert_eq!(walk(&[(0.4, 0.4), (0.5, 0.4), (0.6, 0.4)], 200), [], "over the line's extension");
         let around_and_through = [(0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.6, 0.8), (0.4, 0.8)];
-        assert_eq!(walk(&around_and_through, 200), [(800, CrossDirection::RightToLeft)]);
+        assert_eq!(walk(&around_and_through, 200), [(700, CrossDirection::RightToLeft)]);
     }
 
     #[test]
@@ -159,14 +192,14 @@ mod tests {
         let mut steps = vec![(0.4, 0.8)];
         steps.extend((0..40).map(|i| (if i % 2 == 0 { 0.501 } else { 0.499 }, 0.8)));
         steps.extend([(0.51, 0.8), (0.55, 0.8), (0.6, 0.8)]);
-        assert_eq!(walk(&steps, 200), [(41 * 200, CrossDirection::LeftToRight)]);
+        assert_eq!(walk(&steps, 200), [(40 * 200 + 18, CrossDirection::LeftToRight)]);
     }
 
     #[test]
     fn two_real_crossings_are_two() {
         let steps = [(0.4, 0.8), (0.6, 0.8), (0.6, 0.8), (0.6, 0.8), (0.4, 0.8), (0.4, 0.8), (0.4, 0.8)];
         let found = walk(&steps, 200);
-        assert_eq!(found, [(200, CrossDirection::LeftToRight), (800, CrossDirection::RightToLeft)]);
+        assert_eq!(found, [(100, CrossDirection::LeftToRight), (700, CrossDirection::RightToLeft)]);
     }
 
     #[test]

@@ -12,6 +12,13 @@ pub(super) struct Sight {
     pub mono: MonoMillis,
 }
 
+impl Sight {
+    /// The moment `ms` before it, by the monotonic clock.
+    pub fn earlier(self, ms: i64) -> Self {
+        Self { utc: self.utc.plus_ms(-ms), mono: MonoMillis(self.mono.0 - ms) }
+    }
+}
+
 /// How a track stands to an area after a sight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Standing {
