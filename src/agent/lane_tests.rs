@@ -183,7 +183,8 @@ impl Wired {
         for _ in 0..25 * seconds {
             let (keyframe, now) = (self.now_ms % 4000 == 0, MonoMillis(self.now_ms));
             let time = frame(self.now_ms, (320, 180)).time;
-            let unit = AccessUnit { data: vec![0; 300].into(), codec: Codec::H265, keyframe, pts_ns: 0, time };
+            let slice: Vec<u8> = [0, 0, 1, 2, 1].into_iter().chain([1; 295]).collect();
+            let unit = AccessUnit { data: slice.into(), codec: Codec::H265, keyframe, pts_ns: 0, time };
             self.gate.offer(&unit, now);
             woke = woke.or(self.gate.take_woke());
             while let Some((unit, _)) = self.gate.take_ready() {

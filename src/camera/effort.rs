@@ -7,9 +7,9 @@ use h264_reader::nal::slice::SliceHeader;
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal, UnitType};
 
-use super::{AccessUnit, Codec, nal};
+use super::{AccessUnit, Codec, h265, nal};
 
-/// The quantiser at which a byte counts as one; the steps double every six (ITU-T H.264 8.5.9).
+/// The quantiser at which a byte counts as one; the steps double every six (ITU-T H.264 8.5.9, H.265 8.6.3).
 const REFERENCE: i32 = 26;
 const DOUBLES: f32 = 6.0;
 /// Finer quantisers count as this one: a step of less than a grey level codes the noise of the sensor, and the bits do not
@@ -19,53 +19,55 @@ const FINEST: i32 = 4;
 /// Reads the pictures of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Effort {
-    sets: Context,
+    h264: Context,
+    h265: h265::Sets,
     /// Of the latest slice that could be read; none before, and for codings that are not read.
     quantiser: Option<i32>,
 }
 
 impl Effort {
     /// Bytes that the unit would take at the reference quantiser, by the size of each slice and the quantiser it begins with. What
-    /// fills a rate without coding anything is not counted. Of H.265, and where nothing can be read, the bytes it has.
+    /// fills a rate without coding anything is not counted. Where no quantiser can be read, the bytes of the slices.
     pub fn of(&mut self, unit: &AccessUnit) -> usize {
-        match unit.codec {
-            Codec::H265 => unit.data.len(),
-            Codec::H264 => self.of_h264(unit),
-        }
-    }
-
-    fn of_h264(&mut self, unit: &AccessUnit) -> usize {
         let mut effort = 0.0;
         for bytes in nal::units(&unit.data) {
-            let nal = RefNal::new(bytes, &[], true);
-            match nal.header().map(|h| h.nal_unit_type()) {
-                Ok(UnitType::SeqParameterSet) => {
-                    if let Ok(set) = SeqParameterSet::from_bits(nal.rbsp_bits()) {
-                        self.sets.put_seq_param_set(set);
-                    }
-                }
-                Ok(UnitType::PicParameterSet) => {
-                    if let Ok(set) = PicParameterSet::from_bits(&self.sets, nal.rbsp_bits()) {
-                        self.sets.put_pic_param_set(set);
-                    }
-                }
-                Ok(UnitType::SliceLayerWithoutPartitioningNonIdr | UnitType::SliceLayerWithoutPartitioningIdr) => {
-                    self.quantiser = self.quantiser_of(&nal).or(self.quantiser);
-                    let steps = self.quantiser.map_or(0.0, |q| (q.max(FINEST) - REFERENCE) as f32 / DOUBLES);
-                    effort += bytes.len() as f32 * steps.exp2();
-                }
-                _ => {}
+            let (is_slice, quantiser) = match unit.codec {
+                Codec::H264 => self.read_h264(bytes),
+                Codec::H265 => self.h265.read(bytes),
+            };
+            if is_slice {
+                self.quantiser = quantiser.map(|q| q.clamp(0, 51)).or(self.quantiser);
+                let steps = self.quantiser.map_or(0.0, |q| (q.max(FINEST) - REFERENCE) as f32 / DOUBLES);
+                effort += bytes.len() as f32 * steps.exp2();
             }
         }
         effort as usize
     }
 
-    /// Of the slice; per picture it may differ from block to block, which is not read.
-    fn quantiser_of(&self, nal: &RefNal<'_>) -> Option<i32> {
-        let header = nal.header().ok()?;
-        let (slice, _, set) = SliceHeader::from_bits(&self.sets, &mut nal.rbsp_bits(), header, None).ok()?;
-        let quantiser = set.pic_init_qp_minus26.saturating_add(slice.slice_qp_delta).saturating_add(26);
-        Some(quantiser.clamp(0, 51))
+    /// Whether the NAL unit is a slice, and its quantiser; keeps what later ones need. Per slice it may differ from block to
+    /// block, which is not read.
+    fn read_h264(&mut self, bytes: &[u8]) -> (bool, Option<i32>) {
+        let nal = RefNal::new(bytes, &[], true);
+        let Ok(header) = nal.header() else { return (false, None) };
+        match header.nal_unit_type() {
+            UnitType::SeqParameterSet => {
+                if let Ok(set) = SeqParameterSet::from_bits(nal.rbsp_bits()) {
+                    self.h264.put_seq_param_set(set);
+                }
+            }
+            UnitType::PicParameterSet => {
+                if let Ok(set) = PicParameterSet::from_bits(&self.h264, nal.rbsp_bits()) {
+                    self.h264.put_pic_param_set(set);
+                }
+            }
+            UnitType::SliceLayerWithoutPartitioningNonIdr | UnitType::SliceLayerWithoutPartitioningIdr => {
+                let read = SliceHeader::from_bits(&self.h264, &mut nal.rbsp_bits(), header, None);
+                let sum = |set: i32, slice: i32| set.saturating_add(slice).saturating_add(26);
+                return (true, read.ok().map(|(slice, _, set)| sum(set.pic_init_qp_minus26, slice.slice_qp_delta)));
+            }
+            _ => {}
+        }
+        (false, None)
     }
 }
 
@@ -79,12 +81,16 @@ mod tests {
     use crate::clock::FrameTime;
 
     /// Two seconds of noise, coded as told.
-    fn noise(coder: &str) -> Vec<AccessUnit> {
+    fn noise(codec: Codec, options: &str) -> Vec<AccessUnit> {
         elements::init().unwrap();
+        let (coder, parser, form) = match codec {
+            Codec::H264 => ("x264enc threads=1", "h264parse", "video/x-h264"),
+            Codec::H265 => ("x265enc log-level=none", "h265parse", "video/x-h265"),
+        };
         let text = format!(
             "videotestsrc pattern=snow num-buffers=50 ! video/x-raw,format=I420,width=320,height=180,framerate=25/1
-            ! x264enc threads=1 speed-preset=ultrafast key-int-max=25 {coder} ! h264parse config-interval=-1
-            ! video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=out sync=false max-buffers=0"
+            ! {coder} speed-preset=ultrafast key-int-max=25 {options} ! {parser} config-interval=-1
+            ! {form},stream-format=byte-stream,alignment=au ! appsink name=out sync=false max-buffers=0"
         );
         let pipeline = gstreamer::parse::launch(&text).unwrap().downcast::<gstreamer::Pipeline>().unwrap();
         let out = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
@@ -115,35 +121,56 @@ mod tests {
     #[test]
     fn the_quantiser_of_every_form_of_slice_header_is_read() {
         let forms = [
-            "tune=zerolatency option-string=no-mbtree",
-            "tune=zerolatency sliced-threads=true option-string=slices=4:weightp=2",
-            "bframes=2 b-adapt=false cabac=true dct8x8=true option-string=no-mbtree:weightp=2:ref=3",
-            "tune=zerolatency interlaced=true",
+            (Codec::H264, "tune=zerolatency option-string=no-mbtree"),
+            (Codec::H264, "tune=zerolatency sliced-threads=true option-string=slices=4:weightp=2"),
+            (Codec::H264, "bframes=2 b-adapt=false cabac=true dct8x8=true option-string=no-mbtree:weightp=2:ref=3"),
+            (Codec::H264, "tune=zerolatency interlaced=true"),
+            (Codec::H265, "tune=zerolatency"),
+            (Codec::H265, "tune=zerolatency option-string=slices=3:ref=4:weightp=1"),
+            (Codec::H265, "option-string=bframes=3:b-adapt=0:b-pyramid=1:ref=3:weightb=1:open-gop=1"),
+            (Codec::H265, "option-string=wpp=1:sao=1:temporal-mvp=1:ctu=16:max-merge=3:cbqpoffs=2"),
         ];
-        for form in forms {
-            let units = noise(&format!("pass=quant quantizer=33 {form}"));
+        for (codec, form) in forms {
+            let fixed = match codec {
+                Codec::H264 => "pass=quant quantizer=33",
+                Codec::H265 => "qp=33",
+            };
+            let units = noise(codec, &format!("{fixed} {form}"));
             assert_eq!(units.len(), 50, "{form}");
-            let last = predicted(&units).2.unwrap();
-            // Pictures that nothing refers to may be coarser.
-            assert!((33..=35).contains(&last), "{form}: {last}");
+            let mut effort = Effort::default();
+            for (n, unit) in units.iter().enumerate() {
+                let (cost, bytes) = (effort.of(unit), unit.data.len());
+                let last = effort.quantiser.unwrap();
+                // Keyframes may be finer, pictures that nothing refers to coarser.
+                assert!((30..=36).contains(&last), "{form}: {last} in picture {n}");
+                assert!(cost > bytes, "{form}: {cost} of {bytes} bytes in picture {n}");
+            }
         }
     }
 
     #[test]
     fn the_same_picture_costs_far_less_different_than_the_rates_it_is_held_to() {
-        let of =
-            |rate: u32| predicted(&noise(&format!("tune=zerolatency pass=cbr bitrate={rate} vbv-buf-capacity=400")));
-        let (few, many) = (of(500), of(4000));
-        let ratio = |a: usize, b: usize| a as f32 / b as f32;
-        // At coarse steps a coder leaves out more than their width says.
-        assert!(ratio(many.0, few.0) > 5.0, "{few:?} {many:?}");
-        assert!(ratio(many.1, few.1) < ratio(many.0, few.0) / 3.0, "{few:?} {many:?}");
+        let held = |codec: Codec, rate: u32| match codec {
+            Codec::H264 => format!("tune=zerolatency pass=cbr bitrate={rate} vbv-buf-capacity=400"),
+            Codec::H265 => {
+                format!("tune=zerolatency bitrate={rate} option-string=vbv-maxrate={rate}:vbv-bufsize={rate}")
+            }
+        };
+        for codec in [Codec::H264, Codec::H265] {
+            let of = |rate: u32| predicted(&noise(codec, &held(codec, rate)));
+            let (few, many) = (of(500), of(4000));
+            let ratio = |a: usize, b: usize| a as f32 / b as f32;
+            // At coarse steps a coder leaves out more than their width says.
+            assert!(ratio(many.0, few.0) > 5.0, "{codec:?} {few:?} {many:?}");
+            assert!(ratio(many.1, few.1) < ratio(many.0, few.0) / 3.0, "{codec:?} {few:?} {many:?}");
+        }
     }
 
     #[test]
     fn steps_of_less_than_a_grey_level_count_as_one() {
         let factor = |q: i32| {
-            let (bytes, effort, last) = predicted(&noise(&format!("tune=zerolatency pass=quant quantizer={q}")));
+            let (bytes, effort, last) =
+                predicted(&noise(Codec::H264, &format!("tune=zerolatency pass=quant quantizer={q}")));
             assert_eq!(last, Some(q));
             effort as f32 / bytes as f32
         };
@@ -154,15 +181,44 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_counts_its_bytes_and_what_only_fills_does_not() {
-        let unit = |data: &[u8]| AccessUnit {
+        let unit = |codec: Codec, data: &[u8]| AccessUnit {
             data: data.to_vec().into(),
-            codec: Codec::H264,
+            codec,
             keyframe: false,
             pts_ns: 0,
             time: FrameTime::arrived(0),
         };
         let mut effort = Effort::default();
-        assert_eq!(effort.of(&unit(&[0, 0, 0, 1, 0x41, 0x9a, 1, 2, 3, 0, 0, 1, 12, 255, 255, 255, 128])), 5);
-        assert_eq!(effort.of(&unit(&[])), 0);
+        let h264 = [0, 0, 0, 1, 0x41, 0x9a, 1, 2, 3, 0, 0, 1, 12, 255, 255, 255, 128];
+        assert_eq!(effort.of(&unit(Codec::H264, &h264)), 5);
+        let h265 = [0, 0, 0, 1, 0x02, 0x01, 0xd0, 1, 2, 3, 0, 0, 1, 38 << 1, 1, 255, 255, 255, 128];
+        assert_eq!(effort.of(&unit(Codec::H265, &h265)), 6);
+        assert_eq!(effort.of(&unit(Codec::H264, &[])), 0);
+    }
+
+    #[test]
+    fn damaged_units_are_survived() {
+        for codec in [Codec::H264, Codec::H265] {
+            let units = noise(codec, "");
+            let mut effort = Effort::default();
+            for round in 0..40_usize {
+                for (n, unit) in units.iter().enumerate() {
+                    let mut data = unit.data.to_vec();
+                    // Heads hold what is read.
+                    for k in 0..4 {
+                        let at = (round * 7919 + n * 131 + k * 37) % data.len().min(160);
+                        data[at] ^= 1 << ((round + k) % 8);
+                    }
+                    data.truncate(if round % 3 == 0 { 40 + n } else { usize::MAX });
+                    effort.of(&AccessUnit {
+                        data: data.into(),
+                        codec,
+                        keyframe: unit.keyframe,
+                        pts_ns: 0,
+                        time: FrameTime::arrived(0),
+                    });
+                }
+            }
+        }
     }
 }

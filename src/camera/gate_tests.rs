@@ -4,10 +4,15 @@ use super::*;
 use crate::camera::Codec;
 use crate::clock::FrameTime;
 
+/// One slice.
+fn slice(bytes: usize) -> Vec<u8> {
+    [0, 0, 1, 2, 1].into_iter().chain(std::iter::repeat(1)).take(bytes).collect()
+}
+
 fn unit(keyframe: bool, ms: i64, bytes: usize) -> AccessUnit {
     let time = FrameTime::arrived(ms);
-    // Of this coding sizes count as they are.
-    AccessUnit { data: vec![0; bytes].into(), codec: Codec::H265, keyframe, pts_ns: 0, time }
+    // Without parameter sets sizes count as they are.
+    AccessUnit { data: slice(bytes).into(), codec: Codec::H265, keyframe, pts_ns: 0, time }
 }
 
 /// A camera of 25 pictures a second and a decoder that takes everything at once.

@@ -9,6 +9,7 @@ mod error;
 mod file;
 pub mod frame;
 mod gate;
+mod h265;
 pub mod health;
 mod ingest;
 mod mailbox;

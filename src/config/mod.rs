@@ -184,7 +184,8 @@ pub struct MqttConfig {
     /// Seconds the broker waits before it announces a lost box (last will delay).
     #[schemars(range(max = 600))]
     pub will_delay_s: u32,
-    /// Address of a broker inside the agent, e.g. `127.0.0.1:1883`; `None` = use another one.
+    /// Address of a broker inside the agent, e.g. `127.0.0.1:1883`; `None` = use another one. To try things out: it forgets everything with the
+    /// agent, and in days of many events takes some hundred MiB.
     pub embedded_listen: Option<std::net::SocketAddr>,
 }
 

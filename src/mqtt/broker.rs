@@ -1,4 +1,4 @@
-//! A broker inside the process, for the demo and for a box that stands alone. Any MQTT 5 broker by URL serves as well.
+//! A broker inside the process, for the demo and for trying a box out. A gate has a broker of its own, by URL.
 //!
 //! `rumqttd` blocks the thread that starts it and has no way to stop: the broker lives until the process ends, and so
 //! does its port. It keeps retained messages and unread messages in memory only. It grants whatever will delay is
@@ -15,8 +15,8 @@ const MAX_PACKET_BYTES: usize = 4 * 1024 * 1024;
 /// Clients at once.
 const MAX_CONNECTIONS: usize = 200;
 /// Bytes of one segment of a topic's log, and segments kept: what a subscriber may be behind, some 1,000 events or 40 pictures.
-/// Memory is more than that: a small message keeps the whole buffer that it was read into, and that often held a picture. With
-/// 8 MiB here the demo grew by 17 MB a minute, to an expected 1.5 GB.
+/// Memory is more than that: a small message keeps the whole buffer that it was read into, and that often held a picture. The demo
+/// grows by 17 MB a minute until its events fill this; what is seldom said goes on to keep a buffer each.
 const SEGMENT_BYTES: usize = 1024 * 1024;
 /// See [`SEGMENT_BYTES`].
 const SEGMENTS: usize = 4;
