@@ -16,18 +16,22 @@ const DOUBLES: f32 = 6.0;
 /// double with it any more. A camera that fills its rate gets there in a still picture, and to and fro with every keyframe.
 const FINEST: i32 = 4;
 
+/// A slice's header is no longer than this, bytes; what follows is not given to a parser that may keep what it reads.
+const HEAD: usize = 2048;
+
 /// Reads the pictures of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Effort {
     h264: Context,
     h265: h265::Sets,
-    /// Of the latest slice that could be read; none before, and for codings that are not read.
+    /// Of the latest slice that could be read.
     quantiser: Option<i32>,
 }
 
 impl Effort {
     /// Bytes that the unit would take at the reference quantiser, by the size of each slice and the quantiser it begins with. What
-    /// fills a rate without coding anything is not counted. Where no quantiser can be read, the bytes of the slices.
+    /// fills a rate without coding anything is not counted. What cannot be read has
+    /// the quantiser before it; before the first, bytes count as they are.
     pub fn of(&mut self, unit: &AccessUnit) -> usize {
         let mut effort = 0.0;
         for bytes in nal::units(&unit.data) {
@@ -61,7 +65,8 @@ impl Effort {
                 }
             }
             UnitType::SliceLayerWithoutPartitioningNonIdr | UnitType::SliceLayerWithoutPartitioningIdr => {
-                let read = SliceHeader::from_bits(&self.h264, &mut nal.rbsp_bits(), header, None);
+                let head = RefNal::new(&bytes[..bytes.len().min(HEAD)], &[], true);
+                let read = SliceHeader::from_bits(&self.h264, &mut head.rbsp_bits(), header, None);
                 let sum = |set: i32, slice: i32| set.saturating_add(slice).saturating_add(26);
                 return (true, read.ok().map(|(slice, _, set)| sum(set.pic_init_qp_minus26, slice.slice_qp_delta)));
             }

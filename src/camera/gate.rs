@@ -211,10 +211,10 @@ impl Gate {
         }
     }
 
-    /// Keyframes cost what they cost, but hold what is needed to read the others.
+    /// Keyframes cost what they cost, but hold what is needed to read the others: nothing before the first counts.
     fn stirs(&mut self, unit: &AccessUnit) -> bool {
         let effort = self.effort.of(unit);
-        !unit.keyframe && self.sizes.take(effort)
+        !unit.keyframe && !self.waiting && self.sizes.take(effort)
     }
 
     fn adapt(&mut self, unit: &AccessUnit, now: MonoMillis, stirs: bool) -> Decision {

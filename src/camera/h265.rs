@@ -1,6 +1,6 @@
 //! The quantiser that a slice of H.265 begins with: its header and the parameter sets, read as far as that (ITU-T H.265 (08/2021)
-//! 7.3). Pure. What cannot be read, since it is damaged or of an extension (layers, screen content), gives nothing; nothing that
-//! a stream says can panic here or make it large.
+//! 7.3). Pure. What cannot be read, since it is damaged or of another layer, gives nothing; streams of screen content may be misread. Nothing
+//! that a stream says can panic here or make it large.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -16,7 +16,7 @@ const ON_LINE: f32 = 2.5e-5;
 
 /// Between two sights at most this far apart, milliseconds, the foot is taken to have moved steadily, and to have crossed when
 /// it reached the line so; over longer gaps nothing is known but the first sight beyond.
-const STEADY_MS: i64 = 1000;
+const STEADY_MS: i64 = 1500;
 
 /// State of the rule for one track at one line.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,8 @@ impl LineCross {
     pub fn see(&mut self, line: &Line, foot: Point, now: Sight, jumped: bool) -> Option<Crossing> {
         let distance = line.signed_distance(foot);
         if distance.abs() < ON_LINE {
-            self.touching = if jumped { None } else { Some(Mark { foot, at: now }) };
+            self.touching = (!jumped).then_some(Mark { foot, at: now });
+            self.beside = self.beside.filter(|_| !jumped);
             return None;
         }
         let right = distance > 0.0;
@@ -107,7 +108,8 @@ impl LineCross {
         let Some(before) = self.touching.or(self.beside) else { return now };
         let gap = now.mono.since(before.at.mono);
         let (behind, beyond) = (line.signed_distance(before.foot).abs(), distance.abs());
-        if gap > STEADY_MS || behind + beyond <= 0.0 {
+        // A clock that was put right may have gone back.
+        if !(0..=STEADY_MS).contains(&gap) || behind + beyond <= 0.0 {
             return now;
         }
         now.earlier((gap as f32 * beyond / (behind + beyond)).round() as i64)
@@ -167,7 +169,19 @@ mod tests {
         use CrossDirection::LeftToRight;
         assert_eq!(walk(&[(0.4, 0.8), (0.45, 0.8), (0.6, 0.8)], 300), [(400, LeftToRight)]);
         assert_eq!(walk(&[(0.4, 0.8), (0.5, 0.8), (0.6, 0.8)], 300), [(300, LeftToRight)], "it was seen on the line");
-        assert_eq!(walk(&[(0.4, 0.8), (0.6, 0.8)], 1001), [(1001, LeftToRight)], "nobody knows how it moved");
+        assert_eq!(walk(&[(0.4, 0.8), (0.6, 0.8)], 1501), [(1501, LeftToRight)], "nobody knows how it moved");
+        assert_eq!(walk(&[(0.4, 0.8), (0.6, 0.8), (0.7, 0.8)], -200), [(-200, LeftToRight)], "the clock went back");
+    }
+
+    #[test]
+    fn a_jump_onto_the_line_is_no_way_through_it() {
+        let mut state = LineCross::default();
+        let steps = [(0.4, false), (0.5, true), (0.6, false), (0.6, false), (0.6, false)];
+        for (i, (x, jumped)) in steps.into_iter().enumerate() {
+            let ms = i as i64 * 300;
+            let sight = Sight { utc: UtcMillis(ms), mono: MonoMillis(ms) };
+            assert_eq!(state.see(&UP, Point { x, y: 0.8 }, sight, jumped), None);
+        }
     }
 
     #[test]
