@@ -19,8 +19,9 @@ const PATH: usize = 64;
 const SCORES: usize = 10;
 /// Overlap from which a pair is judged by it; below, by distance.
 const IOU_GATE: f32 = 0.15;
-/// Overlap a weak detection, or one of another class, needs.
-const STRICT_IOU: f32 = 0.4;
+/// Overlap that a detection of another class needs, and a weak one.
+const OTHER_IOU: f32 = 0.4;
+const WEAK_IOU: f32 = 0.5;
 /// Two tracks that overlap so much are one thing.
 const SAME_IOU: f32 = 0.8;
 /// Long vehicles, whose cab or trailer detectors see once more.
@@ -47,10 +48,11 @@ const BREAK_MS: i64 = 30_000;
 enum Terms {
     /// Some overlap, or a short way; more overlap for another class.
     Usual,
-    /// Much overlap.
-    Strict,
-    /// Much overlap, and the same class.
-    SameClass,
+    /// Much overlap with what was matched in the frame before, or stands: where a thing is only guessed to be, something weak
+    /// is found soon, and leads its track away.
+    Weak,
+    /// The same, and the same class.
+    WeakSameClass,
 }
 
 /// A track with what only the tracker needs.
@@ -162,8 +164,8 @@ impl Tracker {
                 .any(|&n| is_part(&detections[d], &detections[n].label, detections[n].score, &detections[n].rect))
         };
         let (parts, weak): (Vec<usize>, Vec<usize>) = weak.into_iter().partition(part);
-        self.associate(&time, detections, &believed, weak, Terms::Strict);
-        self.associate(&time, detections, &believed, parts, Terms::SameClass);
+        self.associate(&time, detections, &believed, weak, Terms::Weak);
+        self.associate(&time, detections, &believed, parts, Terms::WeakSameClass);
         for d in left {
             self.start(&time, &detections[d]);
         }
@@ -273,14 +275,19 @@ impl Tracker {
         let (track, place) = (&self.tracks[t], &self.states[t].place);
         let guessed = track.rect.iou(&d.rect);
         let is_still = self.states[t].motion.speed() < PLACE_SPEED * size(&track.rect);
-        let iou = if is_still && place.counts(time.mono) { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
+        let stands = is_still && place.counts(time.mono);
+        let iou = if stands { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
-        if terms == Terms::SameClass && !same_class {
+        let since_ms = time.mono.since(track.last_seen).max(0);
+        let is_fresh = since_ms <= self.step_ms;
+        let weak = terms != Terms::Usual;
+        if weak && !is_fresh && !stands || terms == Terms::WeakSameClass && !same_class {
             return 0.0;
         }
-        if terms != Terms::Usual || !same_class {
+        if weak || !same_class {
+            let least = if weak { WEAK_IOU } else { OTHER_IOU };
             let weight = if same_class { 1.0 } else { 0.5 };
-            return if iou >= STRICT_IOU { iou * weight } else { 0.0 };
+            return if iou >= least { iou * weight } else { 0.0 };
         }
         if iou >= IOU_GATE {
             return iou;
@@ -289,11 +296,9 @@ impl Tracker {
         if a.max(b) > 1.6 * a.min(b) {
             return 0.0;
         }
-        let since_ms = time.mono.since(track.last_seen).max(0);
         let is_new = self.states[t].hits < 3;
         let (pace, most) = if is_new { (2.5, 2.0) } else { (1.0, 1.5) };
         // Of a thing that was hidden for a while the old place says nothing, and others are about.
-        let is_fresh = since_ms <= self.step_ms;
         let size = f32::midpoint(a, b);
         let side = if is_fresh { f32::midpoint(pace_size(&track.rect), pace_size(&d.rect)) } else { size };
         let reach = (0.3 * size + pace * side * since_ms as f32 / 1000.0).min(most * side);
@@ -725,6 +730,14 @@ mod tests {
             t.update(time(i * 200), &[seen("car", 0.0, 0.8)]);
         }
         assert!(t.update(time(1000), &[seen("car", 2.0, 0.2)])[0].matched);
+        assert!(!t.update(time(1200), &[seen("car", 24.0, 0.2)])[0].matched, "too far off");
+        assert!(!t.update(time(1400), &[seen("car", 2.0, 0.2)])[0].matched, "it is only guessed to be there");
+        assert!(t.update(time(1600), &[seen("car", 2.0, 0.8)])[0].matched);
+        for i in 9..20 {
+            t.update(time(i * 200), &[seen("car", 0.0, 0.8)]);
+        }
+        t.update(time(4000), &[]);
+        assert!(t.update(time(4200), &[seen("car", 2.0, 0.2)])[0].matched, "it stood for long enough");
     }
 
     #[test]
