@@ -168,7 +168,7 @@ fn store() -> (tempfile::TempDir, tokio::runtime::Runtime, Store) {
 
 /// So many new events with a picture of 60 kB each.
 fn messages(n: usize, noise: &mut Noise) -> Vec<NewMessage> {
-    let picture = noise.bytes(60_000);
+    let picture = bytes::Bytes::from(noise.bytes(60_000));
     let one = |_| {
         let mut event = event();
         event.id = gatewatch::event::EventId(ulid::Ulid::generate());

@@ -381,7 +381,9 @@ impl Lane {
             // The first picture after an idle time has a long pause in front of it too.
             self.tracker.set_sparse(idle || idled);
         }
-        let tracks = self.tracker.update(frame.time, &detections);
+        self.motion.take(frame);
+        let unchanged = |rect: &Rect, since| !self.motion.changed(rect, size, since);
+        let tracks = self.tracker.update_where(frame.time, &detections, unchanged);
         let limits = limits(size, self.input, &self.analysis);
         self.regions.widen(&cut, tracks, &self.watched, &limits);
         self.asked_wider = self.regions.wider();
@@ -390,10 +392,6 @@ impl Lane {
         }
         self.filled = largest(tracks, size);
         if self.attention.is_some() {
-            // Where something critical may happen every new track counts, and nobody asks for the pixels.
-            if !self.critical {
-                self.motion.take(frame);
-            }
             let changed = |rect: &Rect, since| self.motion.changed(rect, size, since);
             let stirs = self.rest.stirs(frame.time.mono, tracks, changed).then_some(TRACK);
             self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));

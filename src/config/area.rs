@@ -284,7 +284,8 @@ pub struct LineConfig {
     /// Report a second thing on one opening.
     #[serde(default)]
     pub tailgating: Option<TailgatingConfig>,
-    /// Crossings in `direction` leave the supervised area: compare with the declarations.
+    /// Crossings in `direction` leave the supervised area: compare with the declarations. People count only where `classes`
+    /// names them; otherwise theirs are plain crossings.
     #[serde(default)]
     pub gate_out: Option<GateOutConfig>,
 }

@@ -19,6 +19,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("{}: taken for storage at {}", "{}: đưa về bảo quản lúc {}"),
     ("{}: not released, stored or cleared", "{}: chưa giải phóng, chưa đưa về bảo quản, chưa thông quan"),
     ("booking {} of {} is active", "lịch đặt {} của {} đang mở kiểm tra"),
+    (
+        "booking {} of {} was active; the clearance feed is stale",
+        "lịch đặt {} của {} đã mở kiểm tra; dữ liệu thông quan đã cũ",
+    ),
     ("no booking of {} is active", "không lịch đặt nào của {} đang mở kiểm tra"),
     (
         "no booking of {} covers this time, and nothing was read there",

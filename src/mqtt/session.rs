@@ -43,6 +43,9 @@ const URGENT: usize = 8;
 /// With so many acknowledged and not yet marked, nothing more is sent: a store that cannot mark must not have the box
 /// send for ever.
 const MAX_UNMARKED: usize = 512;
+/// Acknowledged rows are marked at once when there are so many, or none in flight; else after so long, milliseconds.
+const MARK_ROWS: usize = 64;
+const MARK_AFTER_MS: i64 = 25;
 /// Silence, due messages and health are looked at this often.
 const LOOK_EVERY_MS: i64 = 1000;
 /// Camera counters alone are published this often at most.
@@ -63,6 +66,8 @@ pub(super) struct Carried {
 #[derive(Default)]
 struct Unmarked {
     acked: Vec<i64>,
+    /// When the first of these was acknowledged.
+    since: Option<MonoMillis>,
     /// Being marked.
     marking: Option<Task<Vec<i64>, ()>>,
 }
@@ -70,6 +75,17 @@ struct Unmarked {
 impl Unmarked {
     fn ids(&self) -> impl Iterator<Item = i64> + '_ {
         self.acked.iter().chain(self.marking.iter().flat_map(|m| &m.about)).copied()
+    }
+
+    fn len(&self) -> usize {
+        self.acked.len() + self.marking.as_ref().map_or(0, |m| m.about.len())
+    }
+
+    /// Whether it is time to mark. While more is on its way, a few are marked together: each transaction costs a write that
+    /// reaches the disk.
+    fn is_due(&self, more_to_come: bool, now: MonoMillis) -> bool {
+        let waited = self.since.is_some_and(|since| now.since(since) >= MARK_AFTER_MS);
+        !self.acked.is_empty() && (!more_to_come || self.acked.len() >= MARK_ROWS || waited)
     }
 }
 
@@ -331,7 +347,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn has_room(&self) -> bool {
         self.window.len() + self.carried.refused.in_a_row < self.limit
             && self.window.bytes() < self.pace.limit(mono_now())
-            && self.carried.unmarked.ids().count() < MAX_UNMARKED
+            && self.carried.unmarked.len() < MAX_UNMARKED
     }
 
     /// Something may be in the outbox that goes before what was read ahead.
@@ -458,13 +474,14 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn take_ack(&mut self, ack: &PubAck) {
         let Some(sent) = self.window.answered(ack.pkid) else { return };
         self.last_ack = mono_now();
-        self.pace.answered(sent.bytes, self.last_ack);
+        self.pace.answered(sent.bytes, sent.at, self.last_ack);
         let good = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
         match sent.what {
             What::Outbox { id, lane } if good => {
                 self.carried.refused.waits.remove(&id);
                 self.carried.refused.in_a_row = 0;
                 self.carried.unmarked.acked.push(id);
+                self.carried.unmarked.since.get_or_insert(self.last_ack);
                 let lane = lane.to_string();
                 metrics::counter!(MQTT_ACKED, "lane" => lane).increment(1);
                 metrics::histogram!(MQTT_ACK).record(mono_now().since(sent.at) as f64 / 1000.0);
@@ -528,10 +545,12 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
         self.publish(reply.topic, false, short, properties, What::Reply)
     }
 
-    /// Marks what was acknowledged, beside what is sent, as many rows in a transaction as came during the one before.
+    /// Marks what was acknowledged, beside what is sent, as many rows in a transaction as came during the one before, and no
+    /// few of them alone.
     fn begin_marking(&mut self) {
         let unmarked = &mut self.carried.unmarked;
-        if unmarked.marking.is_none() && !unmarked.acked.is_empty() {
+        if unmarked.marking.is_none() && unmarked.is_due(self.window.len() > 0, mono_now()) {
+            unmarked.since = None;
             let (source, about) = (self.d.source.clone(), std::mem::take(&mut unmarked.acked));
             let ids = about.clone();
             let task = tokio::spawn(async move { source.delivered(&ids).await });
@@ -542,6 +561,7 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     fn marked(&mut self, (ids, done): (Vec<i64>, Result<(), OutboxError>)) -> Result<(), Problem> {
         if let Err(e) = done {
             self.carried.unmarked.acked.extend(ids);
+            self.carried.unmarked.since.get_or_insert(mono_now());
             return Err(outbox_problem(e));
         }
         // Not before: a store that cannot mark would have the same messages sent again and again without a pause.
@@ -559,6 +579,8 @@ impl<'a, S: OutboxSource, H: InboundHandler> Session<'a, S, H> {
     /// Marks everything that was acknowledged, and waits for it, though not for ever: on a disk that hangs the box is to
     /// connect again, or to stop.
     async fn mark_the_rest(&mut self) -> Result<(), Problem> {
+        // Nothing in flight will be answered on this connection.
+        self.window = Window::default();
         let rest = async {
             loop {
                 self.begin_marking();

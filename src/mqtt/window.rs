@@ -95,6 +95,8 @@ const LEAST_BYTES: usize = 256 * 1024;
 const MOST_BYTES: usize = 1024 * 1024;
 /// The line is measured over at least this long.
 const MEASURED_MS: i64 = 250;
+/// What is answered within this time, milliseconds, was sent on a line that takes at least five times as much as was in flight.
+const FAST_MS: i64 = 100;
 /// And that is believed so long.
 const REMEMBERED_MS: i64 = 2_000;
 
@@ -115,14 +117,18 @@ impl Pace {
         Self { since: now, answered: 0, limit: LEAST_BYTES }
     }
 
-    /// A publish of so many bytes was answered.
-    pub(crate) fn answered(&mut self, bytes: usize, now: MonoMillis) {
+    /// A publish of so many bytes, queued at that time, was answered. Fast answers let more out at once, as TCP begins; the
+    /// measure follows.
+    pub(crate) fn answered(&mut self, bytes: usize, queued: MonoMillis, now: MonoMillis) {
         let ms = now.since(self.since);
         if ms >= MEASURED_MS {
             let half_a_second = self.answered * 500 / usize::try_from(ms).unwrap_or(usize::MAX);
             *self = Self { since: now, answered: 0, limit: half_a_second.clamp(LEAST_BYTES, MOST_BYTES) };
         }
         self.answered += bytes;
+        if now.since(queued) < FAST_MS {
+            self.limit = (self.limit + bytes).min(MOST_BYTES);
+        }
     }
 
     /// With so many in flight nothing more is sent. What the line took some time ago says nothing of it now.
@@ -156,15 +162,18 @@ mod tests {
         let limit = |pace: &Pace, at: i64| pace.limit(MonoMillis(at));
         assert_eq!(limit(&pace, 0), LEAST_BYTES);
         // 100 kB every 50 ms are 2 MB a second.
-        (0..=5).for_each(|i| pace.answered(100_000, MonoMillis(i * 50)));
+        (0..=5).for_each(|i| pace.answered(100_000, MonoMillis(i * 50 - 200), MonoMillis(i * 50)));
         assert_eq!(limit(&pace, 250), 500_000 * 500 / 250);
         // 10 kB every 50 ms.
-        (6..=15).for_each(|i| pace.answered(10_000, MonoMillis(i * 50)));
+        (6..=15).for_each(|i| pace.answered(10_000, MonoMillis(0), MonoMillis(i * 50)));
         assert_eq!(limit(&pace, 750), LEAST_BYTES);
-        (16..=100).for_each(|i| pace.answered(10_000_000, MonoMillis(i * 50)));
+        (16..=100).for_each(|i| pace.answered(10_000_000, MonoMillis(0), MonoMillis(i * 50)));
         assert_eq!(limit(&pace, 5_000), MOST_BYTES);
         assert_eq!(limit(&pace, 3_600_000), LEAST_BYTES, "that was an hour ago");
-        pace.answered(1, MonoMillis(3_600_000));
+        pace.answered(1, MonoMillis(0), MonoMillis(3_600_000));
         assert_eq!(limit(&pace, 3_600_000), LEAST_BYTES, "little in an hour");
+        // Whatever is answered at once makes room for as much again.
+        (1..=10).for_each(|i| pace.answered(100_000, MonoMillis(3_600_000 + i), MonoMillis(3_600_001 + i)));
+        assert_eq!(limit(&pace, 3_600_011), MOST_BYTES);
     }
 }

@@ -43,8 +43,45 @@ pub(super) struct Who<'a> {
 }
 
 impl Who<'_> {
-    fn is_of(self, classes: &[Label]) -> bool {
-        self.counts && (classes.is_empty() || classes.contains(self.label))
+    fn is_of(self, classes: &[Label], names: &Names) -> bool {
+        self.counts && (classes.is_empty() || classes.contains(self.label) || names.are_of(classes))
+    }
+}
+
+/// A thing that was called something for so long, milliseconds, remains that until it has left: votes turn.
+const NAMED_MS: i64 = 2000;
+
+/// What a thing was called during its stay.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    now: Option<(Label, Sight)>,
+    kept: Vec<Label>,
+}
+
+impl Names {
+    /// Takes what it is called now, and whether it is inside.
+    pub fn see(&mut self, label: &Label, standing: &Standing, now: Sight) {
+        match standing {
+            Standing::Outside => *self = Self::default(),
+            Standing::Left(_) => {}
+            Standing::Inside { .. } => match &self.now {
+                Some((name, since)) if name == label => {
+                    if now.mono.since(since.mono) >= NAMED_MS && !self.kept.contains(label) {
+                        self.kept.push(label.clone());
+                    }
+                }
+                _ => self.now = Some((label.clone(), now)),
+            },
+        }
+    }
+
+    /// Those it was called long enough.
+    pub fn kept(&self) -> &[Label] {
+        &self.kept
+    }
+
+    fn are_of(&self, classes: &[Label]) -> bool {
+        self.kept.iter().any(|name| classes.contains(name))
     }
 }
 
@@ -63,6 +100,7 @@ pub(super) struct AtArea {
     pub presence: Presence,
     /// Its size and score counted at the latest sight before it began to leave.
     pub passes: bool,
+    pub names: Names,
     enter: Held,
     dwell: Held,
     stopped: Held,
@@ -84,7 +122,7 @@ impl AtArea {
         keys: &mut Keys,
     ) -> Vec<Draft> {
         let config = &area.config;
-        let counts = who.is_of(&config.classes);
+        let counts = who.is_of(&config.classes, &self.names);
         let inside = match standing {
             Standing::Inside { entered, .. } => Condition::Since(*entered),
             _ => Condition::Over(now, EndReason::Observed),
@@ -100,7 +138,12 @@ impl AtArea {
             stay(&mut self.dwell, dwell::terms(rule), &inside, counts);
         }
         if let Some(rule) = &config.stopped {
-            stay(&mut self.stopped, stopped::terms(rule), &stopped::condition(who.still), who.is_of(&rule.classes));
+            stay(
+                &mut self.stopped,
+                stopped::terms(rule),
+                &stopped::condition(who.still),
+                who.is_of(&rule.classes, &self.names),
+            );
         }
         if let (Some(rule), Some(schedule)) = (&config.restricted, &area.schedule) {
             let closed = self.closed.see(standing, schedule.is_closed(now.utc), now);
@@ -130,12 +173,12 @@ impl AtArea {
         let mut drafts = Vec::new();
         if let Some(rule) = person {
             let terms = inspection::person_terms(rule);
-            let counts = who.is_of(&rule.classes);
+            let counts = who.is_of(&rule.classes, &self.names);
             drafts.extend(self.person.step(standing, now, counts, terms, &inspection, keys));
         }
         if let Some(rule) = opened {
             let terms = inspection::opened_terms(rule);
-            let counts = who.is_of(&rule.classes);
+            let counts = who.is_of(&rule.classes, &self.names);
             drafts.extend(self.opened.step(standing, now, counts, terms, &inspection, keys));
         }
         drafts
@@ -215,7 +258,6 @@ impl Whole {
         let tracks = self.occupancy.cut(last, reason).into_iter().chain(self.bay.cut(last, last, reason));
         let mut reports: Vec<_> = tracks.map(|(track, draft)| (Named::Track(track), draft)).collect();
         reports.extend(self.left.cut(reason).into_iter().map(thing));
-        self.removed.forget();
         reports
     }
 }

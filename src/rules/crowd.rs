@@ -11,6 +11,8 @@ use crate::vision::Label;
 pub(super) struct Present {
     pub track: TrackId,
     pub label: Label,
+    /// What else it was called in there.
+    pub names: Vec<Label>,
     pub entered: Sight,
     /// Since when it stands still.
     pub still_since: Option<Sight>,
@@ -26,6 +28,8 @@ pub(super) struct Present {
 pub(super) struct Gone {
     pub track: TrackId,
     pub label: Label,
+    /// What else it was called in there.
+    pub names: Vec<Label>,
     pub entered: Sight,
     /// First sight outside, or the last sight of it.
     pub at: Sight,
@@ -50,10 +54,12 @@ pub(super) struct Crowd {
 impl Crowd {
     /// Only those of these classes; all when there are none.
     pub fn of(&self, classes: &[Label]) -> Self {
-        let named = |label: &Label| classes.is_empty() || classes.contains(label);
+        let named = |label: &Label, names: &[Label]| {
+            classes.is_empty() || names.iter().chain([label]).any(|name| classes.contains(name))
+        };
         Self {
-            present: self.present.iter().filter(|p| named(&p.label)).cloned().collect(),
-            gone: self.gone.iter().filter(|g| named(&g.label)).cloned().collect(),
+            present: self.present.iter().filter(|p| named(&p.label, &p.names)).cloned().collect(),
+            gone: self.gone.iter().filter(|g| named(&g.label, &g.names)).cloned().collect(),
         }
     }
 }

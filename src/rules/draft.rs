@@ -76,9 +76,10 @@ impl Open {
         (open, open.draft(Phase::New, now))
     }
 
-    /// Something about it that matters has changed.
+    /// Something about it that matters has changed. It becomes no less severe: who does not know any more has not heard
+    /// better.
     pub fn update(&mut self, severity: u8, now: Sight) -> Draft {
-        self.severity = severity;
+        self.severity = self.severity.max(severity);
         self.draft(Phase::Update, now)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::area::{Area, AtArea, Named, Who, Whole, passes};
+use super::area::{Area, AtArea, Named, Names, Who, Whole, passes};
 use super::crowd::{Crowd, Gone, Picture, Present};
 use super::draft::{Draft, Keys};
 use super::group::Groups;
@@ -184,9 +184,10 @@ impl AreaRules {
             if is_open {
                 state.passes = passes(&area.config.filters, track, size.1);
             }
+            state.names.see(&subject.label, &standing, now);
             let counts = followed.confirmed && state.passes;
             if let (Standing::Left(stay), true) = (&standing, counts) {
-                self.gone[i].push(subject.gone(stay));
+                self.gone[i].push(subject.gone(stay, &state.names));
             }
             let who = Who { label: &subject.label, counts, still: &followed.still };
             let drafts = state.judge(area, &standing, now, who, checks, &mut self.keys);
@@ -211,21 +212,29 @@ impl AreaRules {
     fn close(&mut self, mut followed: Followed, reason: EndReason, checks: &Checks<'_>) -> Vec<AreaEvent> {
         let mut events = Vec::new();
         let (last, subject) = (followed.last, &followed.subject);
+        // The foot of what stands trembles: seen beyond at last, and for no longer, it has not gone there.
+        let moves = followed.still.since().is_none();
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let counts = followed.confirmed && state.passes;
             let inside_since = state.presence.entered();
             let mut drafts = Vec::new();
-            match state.presence.over() {
+            match state.presence.over().filter(|_| moves) {
                 Some(stay) => {
                     if counts {
-                        self.gone[i].push(subject.gone(&stay));
+                        self.gone[i].push(subject.gone(&stay, &state.names));
                     }
                     let who = Who { label: &subject.label, counts, still: &followed.still };
                     drafts = state.judge(area, &Standing::Left(stay), last, who, checks, &mut self.keys);
                 }
                 None => {
-                    let (track, label) = (subject.track, &subject.label);
-                    let gone = |entered| Gone { track, label: label.clone(), entered, at: last, reason };
+                    let gone = |entered| Gone {
+                        track: subject.track,
+                        label: subject.label.clone(),
+                        names: state.names.kept().to_vec(),
+                        entered,
+                        at: last,
+                        reason,
+                    };
                     self.gone[i].extend(inside_since.filter(|_| counts).map(gone));
                 }
             }
@@ -233,7 +242,7 @@ impl AreaRules {
             events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
         }
         for (i, (line, state)) in self.lines.iter_mut().zip(&mut followed.lines).enumerate() {
-            let Some(crossing) = state.settle() else { continue };
+            let Some(crossing) = state.settle().filter(|_| moves) else { continue };
             if followed.confirmed && followed.at_lines[i] {
                 events.extend(cross(line, &crossing, last, subject, checks, &mut self.keys));
             }
@@ -261,6 +270,7 @@ impl AreaRules {
             Some(Present {
                 track: f.subject.track,
                 label: f.subject.label.clone(),
+                names: state.names.kept().to_vec(),
                 entered,
                 still_since: f.still.since(),
                 rect: f.subject.rect,
@@ -328,9 +338,16 @@ impl Followed {
 }
 
 impl Subject {
-    fn gone(&self, stay: &Stay) -> Gone {
+    fn gone(&self, stay: &Stay, names: &Names) -> Gone {
         let reason = if stay.jumped { EndReason::TrackLost } else { EndReason::Observed };
-        Gone { track: self.track, label: self.label.clone(), entered: stay.entered, at: stay.left, reason }
+        Gone {
+            track: self.track,
+            label: self.label.clone(),
+            names: names.kept().to_vec(),
+            entered: stay.entered,
+            at: stay.left,
+            reason,
+        }
     }
 }
 
@@ -347,7 +364,7 @@ fn cross(
     if !classes.is_empty() && !classes.contains(&subject.label) {
         return Vec::new();
     }
-    let drafts = line.judge(crossing, subject.track, now, checks, keys);
+    let drafts = line.judge(crossing, (subject.track, &subject.label), now, checks, keys);
     let crossed = |d| AreaEvent { crossed: line.crossed.clone(), ..event(d, &line.config.id, subject) };
     drafts.into_iter().map(crossed).collect()
 }

@@ -7,6 +7,15 @@ use super::line_cross::Crossing;
 use super::presence::Sight;
 use crate::config::{GateOutConfig, LineConfig};
 use crate::customs::{Answer, Check};
+use crate::vision::Label;
+
+/// Who walks out: no consignment.
+const ON_FOOT: &str = "person";
+
+/// Whether such a thing leaves the supervised area. People do not, unless the line names them.
+pub(super) fn concerns(line: &LineConfig, label: &Label) -> bool {
+    line.classes.contains(label) || label.as_str() != ON_FOOT
+}
 
 /// The report of a crossing outwards.
 pub(super) fn report(

@@ -1,7 +1,8 @@
 //! One situation is one event: of several tracks that break the same rule in the same area at once, or soon after each
 //! other, the first makes the event, the others are counted in `suppressed`. It ends when the last of them is over and
 //! nobody came back for a while; the end time is still that of the last one. What stands where it is, an opened container,
-//! is a situation of its own place: another one beside it is another event.
+//! is a situation of its own place: another one beside it is another event. An area that is too full, and soon again, is one
+//! situation.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,13 @@ const ONE_THING: f32 = 1.0;
 
 /// Whether tracks share one event of this rule. Rules about single vehicles do not: each vehicle matters.
 fn is_grouped(rule: RuleKind) -> bool {
-    matches!(rule, RuleKind::Restricted | RuleKind::PersonWithoutInspection | RuleKind::OpenedWithoutInspection)
+    matches!(
+        rule,
+        RuleKind::Restricted
+            | RuleKind::PersonWithoutInspection
+            | RuleKind::OpenedWithoutInspection
+            | RuleKind::Occupancy
+    )
 }
 
 /// All groups of one camera.
@@ -38,6 +45,10 @@ struct Group {
     /// Reports of the tracks that are in it now.
     members: BTreeMap<u64, AreaEvent>,
     suppressed: u32,
+    /// The highest so far: who does not know any more has not heard better.
+    severity: u8,
+    /// The greatest so far.
+    count: Option<u32>,
     answer: Option<Answer>,
     jumped: bool,
     /// The last member's end, on both clocks, while somebody may come back.
@@ -95,6 +106,8 @@ impl Group {
             began: began(event),
             members: BTreeMap::from([(event.key, event.clone())]),
             suppressed: 0,
+            severity: event.severity,
+            count: event.count,
             answer: event.check.as_ref().map(|c| c.answer),
             jumped: event.jumped,
             over: None,
@@ -138,8 +151,11 @@ impl Group {
         self.is_news(&event).then(|| self.said(event))
     }
 
-    /// Whether customs answer something else than was said; from then on it is so for all members.
+    /// Whether there are more than was said, or customs answer something else; from then on it is so for all members.
     fn is_news(&mut self, event: &AreaEvent) -> bool {
+        let is_more = event.count > self.count;
+        self.count = self.count.max(event.count);
+        self.severity = self.severity.max(event.severity);
         let answer = event.check.as_ref().map(|c| c.answer);
         let news = std::mem::replace(&mut self.answer, answer) != answer;
         if news {
@@ -148,7 +164,7 @@ impl Group {
                 member.severity = event.severity;
             }
         }
-        news
+        news || is_more
     }
 
     fn leave(&mut self, event: AreaEvent) -> Option<AreaEvent> {
@@ -185,6 +201,8 @@ impl Group {
             start: self.first.start,
             dwell_ms: Some(event.mono.since(self.began)),
             suppressed: self.suppressed,
+            severity: self.severity,
+            count: self.count,
             jumped: self.jumped,
             ..event
         }

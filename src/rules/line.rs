@@ -9,6 +9,7 @@ use crate::clock::UtcMillis;
 use crate::config::LineConfig;
 use crate::customs::Checks;
 use crate::track::TrackId;
+use crate::vision::Label;
 
 /// Crossings remembered: more than pass within the time that readings are looked for.
 const MAX_CROSSINGS: usize = 200;
@@ -32,7 +33,7 @@ impl GateLine {
     pub fn judge(
         &mut self,
         crossing: &Crossing,
-        track: TrackId,
+        (track, label): (TrackId, &Label),
         now: Sight,
         checks: &Checks<'_>,
         keys: &mut Keys,
@@ -45,11 +46,11 @@ impl GateLine {
             return rule.map(|rule| wrong_way::report(crossing, now, rule, keys)).into_iter().collect();
         }
         let mut drafts = vec![match &line.gate_out {
-            Some(rule) => {
+            Some(rule) if gate_out::concerns(line, label) => {
                 let may_leave = checks.may_leave(&self.booked(), crossing.at.utc, &self.crossed);
                 gate_out::report(crossing, now, (line, rule), may_leave, keys)
             }
-            None => line_cross::report(crossing, now, line, keys),
+            _ => line_cross::report(crossing, now, line, keys),
         }];
         if let Some(rule) = &line.tailgating {
             drafts.extend(self.tailgating.step(crossing, track, now, rule, keys));

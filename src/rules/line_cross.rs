@@ -4,6 +4,7 @@
 use super::RuleKind;
 use super::draft::{Draft, Keys};
 use super::presence::Sight;
+use crate::clock::MonoMillis;
 use crate::config::{LineConfig, LineDirection};
 use crate::geometry::{CrossDirection, Line, Point};
 
@@ -41,7 +42,7 @@ struct Mark {
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     /// First sight on the other side.
-    first: Sight,
+    first: MonoMillis,
     /// When it reached the line.
     reached: Sight,
     /// The movement there went through the segment and was plausible.
@@ -68,11 +69,11 @@ impl LineCross {
             self.pending = None;
             return None;
         }
-        let pending = *self.pending.get_or_insert(Pending { first: now, reached, crossed: through });
+        let pending = *self.pending.get_or_insert(Pending { first: now.mono, reached, crossed: through });
         if jumped {
             self.pending = Some(Pending { crossed: false, ..pending });
         }
-        if now.mono.since(pending.first.mono) < SETTLE_MS {
+        if now.mono.since(pending.first) < SETTLE_MS {
             return None;
         }
         self.settle()

@@ -164,3 +164,34 @@ fn a_box_that_the_edge_cuts_off_behind_the_line_has_crossed_it() {
     s.actors = vec![truck, small];
     assert_eq!(brief(&s.play(20_000)), ["line_cross new 5000..5000 observed"]);
 }
+
+#[test]
+fn what_waits_with_its_foot_trembling_over_the_line_has_not_crossed_it() {
+    // The foot is 2 pixels before the line, and 3 beyond it in the last sight.
+    let mut s = stage(json!({"gate_out": {}}));
+    s.actors.push(actor(1, "truck", &[(0, 498.0, 400.0), (9_900, 498.0, 400.0), (10_000, 503.0, 400.0)]));
+    assert_eq!(brief(&s.play(10_200)), Vec::<String>::new());
+    assert_eq!(s.lose(), []);
+    // Lost by the tracker, not by the camera.
+    let mut s = stage(json!({"gate_out": {}}));
+    s.actors.push(actor(1, "truck", &[(0, 498.0, 400.0), (9_900, 498.0, 400.0), (10_000, 503.0, 400.0)]));
+    assert_eq!(brief(&s.play(20_000)), Vec::<String>::new());
+    // Who drives over it in the last sight has.
+    let mut s = stage(json!({"gate_out": {}}));
+    s.actors.push(actor(1, "truck", &[(0, 300.0, 400.0), (8_000, 300.0, 400.0), (10_000, 520.0, 400.0)]));
+    assert_eq!(s.play(10_200).len() + s.lose().len(), 1);
+}
+
+#[test]
+fn who_walks_over_the_line_is_no_consignment_unless_the_line_says_so() {
+    let rules = |classes: Value| {
+        let mut s = stage(json!({"gate_out": {}, "classes": classes}));
+        let mut walker = crossing(1, 5000, true);
+        walker.label = "person";
+        s.actors = vec![walker, crossing(2, 15_000, true)];
+        s.play(20_000).iter().map(|e| e.rule).collect::<Vec<_>>()
+    };
+    use RuleKind::{GateOutUnchecked, LineCross};
+    assert_eq!(rules(json!([])), [LineCross, GateOutUnchecked]);
+    assert_eq!(rules(json!(["person", "truck"])), [GateOutUnchecked, GateOutUnchecked]);
+}

@@ -1,11 +1,12 @@
 //! Object left: a thing of a configured class was put down in an area and stays. New when it has stood still long
-//! enough, end when it is gone. What stood there before anybody looked was not left, nor what stood behind something then.
+//! enough, end when it is gone. What stood there before anybody looked was not left, nor what stood behind something then. A
+//! camera that is lost for a while ends the event; what still stands there afterwards, or was put down meanwhile, is a new one.
 
 use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys, Open};
 use super::ground::Ground;
 use super::presence::Sight;
-use super::spots::{Spot, Spots};
+use super::spots::{Memory, Spot, Spots};
 use super::{EndReason, RuleKind, seconds};
 use crate::config::ObjectConfig;
 use crate::geometry::Rect;
@@ -20,6 +21,7 @@ pub(super) struct ObjectLeft {
     spots: Spots,
     /// By the number of the spot.
     open: Vec<(u64, Open)>,
+    memory: Memory,
 }
 
 impl ObjectLeft {
@@ -32,6 +34,9 @@ impl ObjectLeft {
         config: &ObjectConfig,
         keys: &mut Keys,
     ) -> Vec<(Spot, Draft)> {
+        if self.memory.is_void(picture, now) && self.open.is_empty() {
+            (self.ground, self.spots) = (Ground::default(), Spots::default());
+        }
         let mut drafts = Vec::new();
         self.ground.see(picture, now);
         let at_start = |place: &Rect| self.ground.is_unseen(place, picture.size);
@@ -51,17 +56,14 @@ impl ObjectLeft {
         drafts
     }
 
-    /// Camera or process is over.
+    /// Camera or process is over. Where things stood is remembered.
     pub fn cut(&mut self, reason: EndReason) -> Vec<(Spot, Draft)> {
-        let mut drafts = Vec::new();
-        self.ground = Ground::default();
-        for spot in std::mem::take(&mut self.spots).list {
-            if let Some(open) = self.close(&spot) {
-                let last = spot.last;
-                drafts.push((spot, open.end(last, last, reason)));
-            }
-        }
-        drafts
+        let open = std::mem::take(&mut self.open).into_iter();
+        let of = |(number, open): (u64, Open)| {
+            let spot = self.spots.list.iter().find(|s| s.number == number)?;
+            Some((spot.clone(), open.end(spot.last, spot.last, reason)))
+        };
+        open.filter_map(of).collect()
     }
 
     fn close(&mut self, spot: &Spot) -> Option<Open> {

@@ -10,6 +10,10 @@ use crate::vision::Label;
 
 /// Overlap of boxes from which a thing is at its place.
 const SAME_PLACE: f32 = 0.4;
+/// A thing is away from its place when it is seen elsewhere for so long, milliseconds: its box may shrink for a moment.
+const AWAY_MS: i64 = 400;
+/// So long a break leaves what was seen before it valid, milliseconds.
+const MEMORY_MS: i64 = 600_000;
 /// Fraction of a place that must be covered by something else to conclude nothing.
 const COVERED: f32 = 0.3;
 
@@ -29,8 +33,22 @@ pub(super) struct Spot {
     pub at_start: bool,
     /// Since when the place is seen without it.
     clear: Option<Sight>,
+    /// Since when its track is seen elsewhere.
+    away: Option<Sight>,
     /// Something else covers the place, or did when it was last seen there: its track may have gone along with that.
     hidden: bool,
+}
+
+/// Whether what was seen before still says something: the camera may have been lost meanwhile.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory(Option<((u32, u32), Sight)>);
+
+impl Memory {
+    /// Takes that a frame is looked at. Void after a long break, and when the picture has another size.
+    pub fn is_void(&mut self, picture: &Picture, now: Sight) -> bool {
+        let before = self.0.replace((picture.size, now));
+        before.is_some_and(|(size, at)| size != picture.size || !(0..=MEMORY_MS).contains(&now.mono.since(at.mono)))
+    }
 }
 
 /// What became of a spot that is no more.
@@ -98,6 +116,7 @@ impl Spots {
                     last: now,
                     at_start: at_start(&present.rect),
                     clear: None,
+                    away: None,
                     hidden: false,
                 });
             }
@@ -108,7 +127,7 @@ impl Spots {
 
 impl Spot {
     fn is_there(&mut self, now: Sight) {
-        (self.last, self.clear, self.hidden) = (now, None, false);
+        (self.last, self.clear, self.away, self.hidden) = (now, None, None, false);
     }
 
     /// When and how it went, once that is certain.
@@ -128,7 +147,7 @@ impl Spot {
             return None;
         }
         if !self.hidden
-            && let Some(over) = self.seen_to_go(crowd)
+            && let Some(over) = self.seen_to_go(crowd, now)
         {
             return Some(over);
         }
@@ -137,11 +156,16 @@ impl Spot {
     }
 
     /// Its track left the area, or is in another place of it.
-    fn seen_to_go(&self, crowd: &Crowd) -> Option<(Sight, EndReason)> {
+    fn seen_to_go(&mut self, crowd: &Crowd, now: Sight) -> Option<(Sight, EndReason)> {
         if let Some(gone) = crowd.gone.iter().find(|g| g.track == self.track && g.reason == EndReason::Observed) {
             return Some((gone.at, EndReason::Observed));
         }
         let moved = |p: &Present| p.track == self.track && p.label == self.label && p.rect.iou(&self.rect) < SAME_PLACE;
-        crowd.present.iter().any(|p| p.seen && moved(p)).then_some((self.last, EndReason::Observed))
+        if !crowd.present.iter().any(|p| p.seen && moved(p)) {
+            self.away = None;
+            return None;
+        }
+        let away = *self.away.get_or_insert(now);
+        (now.mono.since(away.mono) >= AWAY_MS).then_some((self.last, EndReason::Observed))
     }
 }

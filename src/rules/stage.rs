@@ -135,6 +135,12 @@ impl Stage {
         self.rules.close_all(EndReason::CameraLost, &checks)
     }
 
+    /// Nothing is seen until this time.
+    pub fn skip(&mut self, until_ms: i64) {
+        self.now_ms = until_ms;
+        self.last_seen.clear();
+    }
+
     fn name(&self, id: u64) -> u64 {
         match self.exchanged {
             Some((from, a, b)) if self.now_ms >= from && (id == a || id == b) => a + b - id,

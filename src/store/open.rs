@@ -69,7 +69,9 @@ impl Store {
         chain::begin(&mut writer, &options.office, &options.box_id).await.map_err(sql)?;
         let last = sqlx::query_scalar("SELECT MAX(recorded_ms) FROM message");
         let last_recorded: Option<i64> = last.fetch_one(&mut writer).await.map_err(sql)?;
-        let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_secs(30));
+        // A file does not go away as a server does: nothing is asked before each use whether it is there.
+        let pool = SqlitePoolOptions::new().max_connections(3).test_before_acquire(false);
+        let pool = pool.acquire_timeout(Duration::from_secs(30));
         let readers = pool.connect_lazy_with(settings.read_only(true));
         tracing::info!(dir = %dir.display(), epoch, session, "store open");
         let inner = Inner {

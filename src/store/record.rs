@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, SqliteConnection};
 
@@ -26,9 +27,9 @@ const OUTBOX_DROPPED_KIND: &str = "gatewatch.alert.outbox_dropped.v1";
 #[derive(Debug, Clone)]
 pub struct Pictures {
     /// As the camera gave it; stays on the box.
-    pub clean: Vec<u8>,
+    pub clean: Bytes,
     /// With boxes and names; published.
-    pub annotated: Vec<u8>,
+    pub annotated: Bytes,
 }
 
 /// A message to record.
@@ -196,10 +197,8 @@ impl Store {
         let stem = format!("{}-{}", event.id, event.data.revision);
         let bytes = p.annotated.len() as u64;
         let write = move || {
-            let files = [
-                (format!("{stem}-clean.jpg"), p.clean.as_slice()),
-                (format!("{stem}-annotated.jpg"), p.annotated.as_slice()),
-            ];
+            let files =
+                [(format!("{stem}-clean.jpg"), &p.clean[..]), (format!("{stem}-annotated.jpg"), &p.annotated[..])];
             pictures::write_all(&dir, at, &files)
         };
         // Waiting for the disk must not hold up the sockets.

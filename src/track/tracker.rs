@@ -36,6 +36,9 @@ const STILL_HITS: u32 = 10;
 const PLACE_MS: i64 = 2000;
 /// Unless it moves, by more of its size a second than this: then whoever is seen at its place is somebody else.
 const PLACE_SPEED: f32 = 0.3;
+/// What stands where no pixel has changed since it was seen is there, for so long without being found again, milliseconds: a
+/// detector loses what it nearly does not see.
+const HELD_MS: i64 = 60_000;
 /// A track not believed yet is given up after this, milliseconds.
 const DOUBTFUL_MS: i64 = 1000;
 /// No track is given up before so many frames could have shown it, however far apart they are.
@@ -65,6 +68,8 @@ struct State {
     scores: VecDeque<f32>,
     votes: Vec<(Label, f32)>,
     place: Place,
+    /// It was not found in the frame before, and nothing has changed at its place since it was seen.
+    held: bool,
 }
 
 /// Where a thing stands, or stood.
@@ -76,17 +81,18 @@ struct Place {
 }
 
 impl Place {
-    fn see(&mut self, rect: &Rect, at: MonoMillis) {
+    fn see(&mut self, rect: &Rect, at: MonoMillis, pace_ms: f32) {
         if self.rect.iou(rect) >= STILL_IOU {
             (self.hits, self.last) = (self.hits + 1, at);
-        } else if !self.counts(at) {
+        } else if !self.counts(at, pace_ms) {
             *self = Self { rect: *rect, hits: 1, last: at };
         }
     }
 
-    /// Whether the thing may be there again.
-    fn counts(&self, at: MonoMillis) -> bool {
-        self.hits >= STILL_HITS && at.since(self.last) <= PLACE_MS
+    /// Whether the thing may be there again; `pace_ms` is between frames.
+    fn counts(&self, at: MonoMillis, pace_ms: f32) -> bool {
+        let memory = PLACE_MS.max((FRAMES_MISSED * pace_ms) as i64);
+        self.hits >= STILL_HITS && at.since(self.last) <= memory
     }
 }
 
@@ -146,8 +152,18 @@ impl Tracker {
     /// A frame no later than the one before is taken as of the same moment; one far earlier (the camera started anew)
     /// ends all tracks.
     pub fn update(&mut self, time: FrameTime, detections: &[Detection]) -> &[Track] {
+        self.update_where(time, detections, |_, _| false)
+    }
+
+    /// The same, where it is known whether no pixel of a box has changed after a moment: what stood there then still does.
+    pub fn update_where(
+        &mut self,
+        time: FrameTime,
+        detections: &[Detection],
+        unchanged: impl Fn(&Rect, MonoMillis) -> bool,
+    ) -> &[Track] {
         self.ended.clear();
-        let time = self.advance(time);
+        let time = self.advance(time, unchanged);
         let counted = (0..detections.len()).filter(|&d| detections[d].score >= self.config.low_score);
         let (strong, weak): (Vec<usize>, Vec<usize>) = counted.partition(|&d| self.is_strong(&detections[d]));
         let names = first_names(detections, &strong);
@@ -194,10 +210,11 @@ impl Tracker {
     }
 
     /// Ends what was not seen for too long, predicts the rest to `time`; the time to use for this frame.
-    fn advance(&mut self, time: FrameTime) -> FrameTime {
+    fn advance(&mut self, time: FrameTime, unchanged: impl Fn(&Rect, MonoMillis) -> bool) -> FrameTime {
         let before = self.now.unwrap_or(time);
         let passed = time.mono.since(before.mono);
         if passed < -i64::from(self.config.lost_after_ms) {
+            self.states.iter_mut().for_each(|s| s.held = false);
             self.end_where(|_, _| true);
             self.now = Some(time);
             return time;
@@ -205,11 +222,23 @@ impl Tracker {
         let time = if passed < 0 { before } else { time };
         self.learn_pace(passed);
         self.step_ms = passed.max(0);
+        for (track, state) in self.tracks.iter().zip(&mut self.states) {
+            let stood = track.confirmed
+                && !track.matched
+                && state.place.hits >= STILL_HITS
+                && state.place.last == track.last_seen;
+            let since = time.mono.since(track.last_seen);
+            state.held = stood && since <= HELD_MS && unchanged(&state.seen, MonoMillis(track.last_seen.0 + 1));
+        }
         self.end_where(|t, limit| time.mono.since(t.last_seen) > limit);
         let dt = self.step_ms as f32 / 1000.0;
         for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
-            state.motion.predict(dt, track.matched);
-            track.rect = state.motion.rect();
+            if state.held {
+                track.rect = state.seen;
+            } else {
+                state.motion.predict(dt, track.matched);
+                track.rect = state.motion.rect();
+            }
             track.matched = false;
         }
         self.now = Some(time);
@@ -232,7 +261,7 @@ impl Tracker {
         let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)).max(frames));
         for i in (0..self.tracks.len()).rev() {
             let limit = if self.tracks[i].confirmed { lost_after } else { doubtful };
-            if over(&self.tracks[i], limit) {
+            if !self.states[i].held && over(&self.tracks[i], limit) {
                 self.end(i);
             }
         }
@@ -275,7 +304,7 @@ impl Tracker {
         let (track, place) = (&self.tracks[t], &self.states[t].place);
         let guessed = track.rect.iou(&d.rect);
         let is_still = self.states[t].motion.speed() < PLACE_SPEED * size(&track.rect);
-        let stands = is_still && place.counts(time.mono);
+        let stands = is_still && (self.states[t].held || place.counts(time.mono, self.pace_ms));
         let iou = if stands { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
         let since_ms = time.mono.since(track.last_seen).max(0);
@@ -310,11 +339,12 @@ impl Tracker {
     }
 
     fn matched(&mut self, i: usize, time: &FrameTime, d: &Detection) {
+        let pace_ms = self.pace_ms;
         let (track, state) = (&mut self.tracks[i], &mut self.states[i]);
         state.motion.update(&d.rect, d.score);
         state.hits += 1;
         state.see(d);
-        state.place.see(&d.rect, time.mono);
+        state.place.see(&d.rect, time.mono, pace_ms);
         track.rect = state.motion.rect();
         state.seen = track.rect;
         track.label = state.label();
@@ -337,7 +367,8 @@ impl Tracker {
         }
         let motion = Motion::new(&d.rect);
         let place = Place { rect: d.rect, hits: 1, last: time.mono };
-        let mut state = State { motion, seen: d.rect, hits: 1, scores: VecDeque::new(), votes: Vec::new(), place };
+        let mut state =
+            State { motion, seen: d.rect, hits: 1, scores: VecDeque::new(), votes: Vec::new(), place, held: false };
         state.see(d);
         self.states.push(state);
         self.tracks.push(Track {
@@ -738,6 +769,32 @@ mod tests {
         }
         t.update(time(4000), &[]);
         assert!(t.update(time(4200), &[seen("car", 2.0, 0.2)])[0].matched, "it stood for long enough");
+        let mut sparse = tracker();
+        (0..12).for_each(|i| drop(sparse.update(time(i * 4000), &[seen("car", 0.0, 0.8)]).len()));
+        sparse.update(time(48_000), &[]);
+        assert!(sparse.update(time(52_000), &[seen("car", 2.0, 0.2)])[0].matched, "nor is one frame of few much");
+    }
+
+    #[test]
+    fn what_stood_is_there_while_no_pixel_of_it_changes_for_a_minute_at_most() {
+        let lost_at = |unchanged: fn(i64) -> bool| {
+            let mut t = tracker();
+            (0..15).for_each(|i| drop(t.update(time(i * 200), &[seen("person", 100.0, 0.8)]).len()));
+            // Seen at 2.8 s last.
+            let mut still_there = |i: i64| {
+                let tracks = t.update_where(time(i * 200), &[], |rect, since| {
+                    assert!(rect.iou(&seen("person", 100.0, 0.8).rect) > 0.95 && since == MonoMillis(2801));
+                    unchanged(i * 200)
+                });
+                !tracks.is_empty()
+            };
+            (15..400).find(|i| !still_there(*i)).map_or(0, |i| i * 200)
+        };
+        assert_eq!([lost_at(|_| false), lost_at(|ms| ms < 10_000), lost_at(|_| true)], [6000, 10_000, 63_000]);
+        // Who walks is not held.
+        let mut t = tracker();
+        (0..15).for_each(|i| drop(t.update(time(i * 200), &[seen("person", 100.0 + i as f32 * 20.0, 0.8)]).len()));
+        assert!((15..40).any(|i| t.update_where(time(i * 200), &[], |_, _| true).is_empty()));
     }
 
     #[test]

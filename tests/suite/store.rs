@@ -62,7 +62,7 @@ pub(crate) fn message(event: EventMessage, lane: u8, picture: Option<&[u8]>) -> 
     let snapshot_topic = format!("gatewatch/v1/15BB/gate-01/snapshot/{}", event.id);
     NewMessage {
         event,
-        pictures: picture.map(|p| Pictures { clean: p.to_vec(), annotated: [p, b"!"].concat() }),
+        pictures: picture.map(|p| Pictures { clean: p.to_vec().into(), annotated: [p, b"!"].concat().into() }),
         topic: "gatewatch/v1/15BB/gate-01/event".into(),
         snapshot_topic,
         lane,

@@ -70,7 +70,8 @@ fn promising(quality: u8, bytes: usize, max_bytes: usize) -> u8 {
     let steps =
         |quality: u8| if quality < 50 { 5000 / usize::from(quality.max(1)) } else { 200 - 2 * usize::from(quality) };
     let mut at = quality;
-    while at > MIN_QUALITY && bytes * 4 / 5 * steps(quality).max(1) / steps(at).max(1) > max_bytes {
+    let shrunk = |at: u8| if at < quality { bytes * 4 / 5 } else { bytes };
+    while at > MIN_QUALITY && shrunk(at) * steps(quality).max(1) / steps(at).max(1) > max_bytes {
         at = at.saturating_sub(STEP).max(MIN_QUALITY);
     }
     at
@@ -92,7 +93,8 @@ mod tests {
     #[test]
     fn what_cannot_fit_is_not_tried() {
         assert_eq!(promising(90, 500, 500), 90);
-        assert_eq!(promising(90, 600, 500), 90, "weak noise");
+        assert_eq!(promising(90, 501, 500), 75, "the same picture and more");
+        assert_eq!(promising(90, 900, 500), 75, "weak noise");
         assert_eq!(promising(90, 700, 500), 75);
         assert_eq!(promising(90, 2400, 500), 60);
         assert_eq!(promising(90, 9000, 500), 45);

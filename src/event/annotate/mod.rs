@@ -13,6 +13,7 @@ mod words;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use tiny_skia::Color;
 
 pub use masked::{covered, masked};
@@ -75,9 +76,9 @@ pub enum AnnotateError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotated {
     /// The frame alone, in its own size.
-    pub clean_jpeg: Vec<u8>,
+    pub clean_jpeg: Bytes,
     /// The frame with what is known drawn on it, at most the configured bytes.
-    pub annotated_jpeg: Vec<u8>,
+    pub annotated_jpeg: Bytes,
 }
 
 /// A frame in the colours of JPEG and as one, made once for all findings that show it.
@@ -85,7 +86,7 @@ pub struct Base {
     camera: CameraId,
     number: u64,
     picture: Picture,
-    clean_jpeg: Vec<u8>,
+    clean_jpeg: Bytes,
 }
 
 impl Base {
@@ -160,7 +161,7 @@ impl Annotator {
     /// As [`Annotator::draw`].
     pub fn base(&self, frame: &Frame) -> Result<Base, AnnotateError> {
         let picture = whole(frame)?;
-        let clean_jpeg = jpeg::encode(&picture, self.quality)?;
+        let clean_jpeg = jpeg::encode(&picture, self.quality)?.into();
         Ok(Base { camera: frame.camera.clone(), number: frame.number, picture, clean_jpeg })
     }
 
@@ -187,7 +188,7 @@ impl Annotator {
         }
         // With masks there may be much less in it.
         let like = masks.is_none().then_some(base.clean_jpeg.len());
-        let annotated_jpeg = jpeg::encode_within(picture, self.quality, self.max_bytes, like)?;
+        let annotated_jpeg = jpeg::encode_within(picture, self.quality, self.max_bytes, like)?.into();
         Ok(Annotated { clean_jpeg: base.clean_jpeg.clone(), annotated_jpeg })
     }
 
