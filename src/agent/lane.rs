@@ -394,7 +394,9 @@ impl Lane {
         if self.attention.is_some() {
             let changed = |rect: &Rect, since| self.motion.changed(rect, size, since);
             let stirs = self.rest.stirs(frame.time.mono, tracks, changed).then_some(TRACK);
-            self.needs = stirs.or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"));
+            self.needs = stirs
+                .or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"))
+                .or_else(|| inspected(&self.camera, register, frame.time.utc, &self.register).then_some("inspection"));
         }
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };
@@ -448,6 +450,14 @@ fn limits(frame: (u32, u32), input: (u32, u32), analysis: &AnalysisConfig) -> Pl
 /// Whether a vehicle is expected in one of the camera's areas about now.
 fn due(camera: &CameraConfig, register: &RegisterSnapshot, now: UtcMillis) -> bool {
     expected(camera, register, now, DUE_AFTER_MS).next().is_some()
+}
+
+/// Whether an inspection is open in one of the camera's areas: goods are handled there.
+fn inspected(camera: &CameraConfig, register: &RegisterSnapshot, now: UtcMillis, config: &RegisterConfig) -> bool {
+    camera.areas.iter().flat_map(|a| register.bookings_of(&a.id)).any(|b| {
+        let (from, until) = b.with_grace(config);
+        b.state == BookingState::Active && from <= now && now < until
+    })
 }
 
 /// Open bookings of the camera's areas from shortly before their start to `after_ms` after it, or their end.

@@ -395,3 +395,18 @@ fn rules_of_classes_that_the_model_lacks_are_named() {
         ["area bay, opened_without_inspection: open_door, open_box", "line gate, classes: train"]
     );
 }
+
+#[test]
+fn an_open_inspection_keeps_its_camera_awake_to_its_end() {
+    let (camera, _) = bay("adaptive", ALL, serde_json::json!({}));
+    let (at, config) = (UtcMillis(1_770_000_000_000), RegisterConfig::default());
+    let awake = |state: &str, after_h: i64| {
+        let register = Register::default();
+        let booking = serde_json::json!({"id": "B-1", "version": 1, "area": "bay", "decl_keys": ["10000001234"],
+            "start": at.to_rfc3339(), "end": at.plus_ms(3 * 3_600_000).to_rfc3339(), "state": state});
+        let booking = Booking::from_json(booking.to_string().as_bytes()).expect("a valid booking").value;
+        register.apply(Fact::Booking(booking), at);
+        inspected(&camera, &register.snapshot(), at.plus_ms(after_h * 3_600_000), &config)
+    };
+    assert_eq!([awake("active", 2), awake("planned", 2), awake("active", 4)], [true, false, false]);
+}

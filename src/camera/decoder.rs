@@ -291,12 +291,6 @@ impl Output {
     }
 }
 
-/// Bytes of one picture of these caps.
-fn pool_size(caps: Option<&gst::CapsRef>) -> u32 {
-    let info = caps.and_then(|c| gst_video::VideoInfo::from_caps(&c.to_owned()).ok());
-    info.and_then(|i| u32::try_from(i.size()).ok()).unwrap_or(0)
-}
-
 /// Sink of I420 or NV12 in system memory. `videoconvert` in front of it passes such pictures through untouched.
 fn picture_sink() -> Result<AppSink, CameraError> {
     let caps = gst_video::VideoCapsBuilder::new()
@@ -315,10 +309,6 @@ fn picture_sink() -> Result<AppSink, CameraError> {
     pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| match info.query_mut().map(gst::QueryRef::view_mut) {
         Some(gst::QueryViewMut::Allocation(query)) => {
             query.add_allocation_meta::<gst_video::VideoMeta>(None);
-            // And without the offer of a pool, which it takes with room for what it codes beyond the picture's edge, it copies
-            // those whose height is no multiple of 16, as 1080 is.
-            let size = pool_size(query.get().0);
-            query.add_allocation_pool(Some(&gst_video::VideoBufferPool::new()), size, 0, 0);
             gst::PadProbeReturn::Handled
         }
         _ => gst::PadProbeReturn::Ok,

@@ -99,7 +99,7 @@ pub enum DecodeMode {
     /// Every frame.
     #[default]
     Always,
-    /// Keyframes only while nothing stirs, nothing moving is followed and no booking is due; then every frame, from the
+    /// Keyframes only while nothing stirs, nothing moving is followed, no booking is due and no inspection open; then every frame, from the
     /// last keyframe on.
     Adaptive,
     /// Keyframes only: cheap, and as slow as the camera's keyframe interval.

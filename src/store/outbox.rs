@@ -216,20 +216,24 @@ impl Store {
     }
 
     /// Latest message of every event that has begun and not ended, oldest first: for closing them after a restart.
-    /// One that this version cannot read is named in the log and no longer held open.
+    /// One that this version cannot read is named in the log and no longer held open: it ended here when it was last written.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_events(&self) -> Result<Vec<EventMessage>, StoreError> {
-        let select = "SELECT o.event_id, m.payload FROM open_event o JOIN message m ON m.seq = o.seq ORDER BY o.seq";
-        let rows: Vec<(String, String)> =
+        let select = "SELECT o.event_id, m.payload, m.recorded_ms FROM open_event o JOIN message m ON m.seq = o.seq
+                      ORDER BY o.seq";
+        let rows: Vec<(String, String, i64)> =
             sqlx::query_as(select).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
         let mut open = Vec::with_capacity(rows.len());
-        for (event, payload) in rows {
+        for (event, payload, recorded_ms) in rows {
             match self.read_event(&payload) {
                 Ok(message) => open.push(message),
                 Err(error) => {
                     tracing::error!(event, %error, "an open event of another version cannot be ended");
+                    // Else its area would be one in which something goes on for ever.
+                    let end = "UPDATE event_place SET end_ms = MAX(start_ms, ?) WHERE event_id = ? AND end_ms IS NULL";
+                    self.execute(sqlx::query(end).bind(recorded_ms).bind(&event)).await?;
                     self.execute(sqlx::query("DELETE FROM open_event WHERE event_id = ?").bind(event)).await?;
                 }
             }

@@ -97,6 +97,21 @@ async fn check_whole(store: &Store) -> Vec<i64> {
 }
 
 #[tokio::test]
+async fn an_open_event_that_cannot_be_read_goes_on_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    store.record(message(event(1, "new", utc_now()), 2, None)).await.unwrap();
+    let url = format!("sqlite://{}", dir.path().join(gatewatch::store::DATABASE).display());
+    let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query(r#"UPDATE message SET payload = '{"of": "another version"}'"#).execute(&mut db).await.unwrap();
+    assert_eq!(store.open_events().await.unwrap(), Vec::new());
+    let still = "SELECT (SELECT COUNT(*) FROM open_event) + (SELECT COUNT(*) FROM event_place WHERE end_ms IS NULL)";
+    let still: i64 = sqlx::query_scalar(still).fetch_one(&mut db).await.unwrap();
+    assert_eq!(still, 0);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn recorded_delivered_replayed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;

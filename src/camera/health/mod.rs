@@ -13,7 +13,7 @@ mod scene;
 mod signal;
 mod still;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 pub use condition::{Condition, Hold, Step, Timing};
 pub use luma::Luma;
@@ -33,6 +33,9 @@ const PICTURE_FRESH_MS: i64 = 5000;
 const PICTURE_OLD_MS: i64 = 60_000;
 /// One odd picture is no alarm: so many must say the same, one after the other.
 const PICTURES: u32 = 2;
+/// An instant is told so many times within so long, milliseconds; what comes beyond is counted in the next that is told.
+const INSTANTS: usize = 4;
+const INSTANTS_MS: i64 = 600_000;
 
 /// One measured value, and what it was held against.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -205,6 +208,7 @@ pub struct HealthMonitor {
     signal: SignalWatch,
     clock: clock::ClockWatch,
     states: BTreeMap<Condition, State>,
+    instants: BTreeMap<Condition, Instants>,
     /// The latest picture, and the time from the one before to it.
     pictured: Option<(MonoMillis, i64)>,
     filled: Option<(MonoMillis, f32)>,
@@ -216,7 +220,7 @@ impl HealthMonitor {
     pub fn new(limits: HealthConfig, off: &[Condition]) -> Self {
         let off = limits.off.iter().chain(off).copied().collect();
         let (picture, signal, clock) = Default::default();
-        Self { limits, off, picture, signal, clock, states: BTreeMap::new(), pictured: None, filled: None }
+        Self { limits, off, picture, signal, clock, states: BTreeMap::new(), instants: BTreeMap::new(), pictured: None, filled: None }
     }
 
     /// The tracker says how much of the picture its largest thing covers, 0..1.
@@ -326,17 +330,51 @@ impl HealthMonitor {
         }
     }
 
-    fn instant(&self, now: Now, condition: Condition, words: (String, Vec<Figure>)) -> Option<HealthChange> {
-        (!self.off.contains(&condition)).then_some(HealthChange {
+    fn instant(
+        &mut self,
+        now: Now,
+        condition: Condition,
+        (reason, mut figures): (String, Vec<Figure>),
+    ) -> Option<HealthChange> {
+        if self.off.contains(&condition) {
+            return None;
+        }
+        let left_out = self.instants.entry(condition).or_default().take(now.mono)?;
+        if left_out > 0 {
+            figures.push(Figure::measured("times_before", left_out, "times"));
+        }
+        Some(HealthChange {
             condition,
             phase: Phase::New,
             start: now.utc,
             end: Some(now.utc),
             duration_ms: 0,
-            reason: words.0,
-            figures: words.1,
+            reason,
+            figures,
             end_reason: None,
         })
+    }
+}
+
+/// When one kind of instant was told lately, and how many were left out since.
+#[derive(Debug, Default)]
+struct Instants {
+    told: VecDeque<MonoMillis>,
+    left_out: u32,
+}
+
+impl Instants {
+    /// Takes one that happens now. When it is to be told, how many were left out before it.
+    fn take(&mut self, now: MonoMillis) -> Option<u32> {
+        while self.told.front().is_some_and(|at| now.since(*at) >= INSTANTS_MS) {
+            self.told.pop_front();
+        }
+        if self.told.len() >= INSTANTS {
+            self.left_out += 1;
+            return None;
+        }
+        self.told.push_back(now);
+        Some(std::mem::take(&mut self.left_out))
     }
 }
 

@@ -115,3 +115,21 @@ fn keyframes_far_apart_are_judged_from_one_to_the_next_and_one_odd_one_is_nothin
     assert!((60.0..80.0).contains(&said[0].0) && (100.0..130.0).contains(&said[1].0), "{said:?}");
     assert_eq!(far_apart(200..240), []);
 }
+
+#[test]
+fn an_instant_again_and_again_is_told_four_times_in_ten_minutes_and_counted() {
+    let mut monitor = HealthMonitor::new(HealthConfig::default(), &[]);
+    // Another size every 30 s for a quarter of an hour.
+    let said = play(&mut monitor, 0..3600, |i| StreamView {
+        width: if (i / 120) % 2 == 0 { 640 } else { 1280 },
+        ..running(i)
+    });
+    let times_before = |c: &HealthChange| c.figures.iter().find(|f| f.name == "times_before").map(|f| f.value);
+    let told: Vec<_> = said
+        .iter()
+        .filter(|(_, c)| c.condition == Condition::PictureChanged)
+        .map(|(at, c)| ((*at / 30.0).round(), times_before(c)))
+        .collect();
+    let again = [(21.0, Some(16.0)), (22.0, None), (23.0, None), (24.0, None)];
+    assert_eq!(told, [[(1.0, None), (2.0, None), (3.0, None), (4.0, None)], again].concat());
+}
