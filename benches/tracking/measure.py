@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import json
 import pathlib
 import subprocess
 
@@ -21,6 +22,16 @@ def read(text, scale=1.0):
         if line.strip():
             frame, ident, x, y, w, h, score = (float(v) for v in line.split(",")[:7])
             frames[int(frame)].append((int(ident), (x, y, x + w, y + h), min(score / scale, 1.0)))
+    return frames
+
+
+def drawn(text, label):
+    """The truth of a drawn scene (`gatewatch simulate render --truth`), as `read` gives it."""
+    frames = collections.defaultdict(list)
+    for number, line in enumerate(text.splitlines(), 1):
+        # What is nearly hidden nobody can find.
+        seen = [o for o in json.loads(line)["objects"] if o["label"] == label and o["occluded"] < 0.8]
+        frames[number] = [(o["id"], tuple(o["rect"]), 1.0) for o in seen]
     return frames
 
 
@@ -76,11 +87,13 @@ def bytetrack(detections, numbers, every, fps, **settings):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gatewatch", default="target/debug/gatewatch", help="the program")
-    parser.add_argument("--truth", required=True, type=pathlib.Path, help="gt.txt")
+    parser.add_argument("--truth", required=True, type=pathlib.Path, help="gt.txt, or the truth of a drawn scene, .jsonl")
+    parser.add_argument("--label", default="person", help="class to judge, of a drawn scene")
     parser.add_argument("--fps", type=float, default=25)
     parser.add_argument("detections", nargs="+", metavar="NAME=FILE[:SCALE]", help="det.txt; scores are divided by SCALE")
     args = parser.parse_args()
-    truth = read(args.truth.read_text())
+    text = args.truth.read_text()
+    truth = drawn(text, args.label) if args.truth.suffix == ".jsonl" else read(text)
     print("| detections | frames/s | tracker | HOTA | MOTA | IDF1 | id switches |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for given in args.detections:

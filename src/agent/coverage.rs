@@ -98,7 +98,7 @@ impl CoverageKeeper {
         let mut recorders = BTreeMap::new();
         for camera in &config.cameras {
             let from = last.get(&camera.id).map_or(now, |last| word_ends(*last, now));
-            let areas = Arc::new(views(camera, None));
+            let areas = Arc::new(views(camera, None, None));
             let tolerated = Tolerated::of(config.analysis.fps, camera.decode);
             let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated, areas, from);
             let hour = Span { from: now.plus_ms(-HOUR_MS), to: now };

@@ -45,6 +45,8 @@ pub struct LaneContext {
     pub model: ModelRef,
     /// Size of the model's input, pixels.
     pub input: (u32, u32),
+    /// Classes of the model; `None` while none could be loaded.
+    pub known: Option<Vec<Label>>,
 }
 
 /// State of one camera's analysis.
@@ -57,6 +59,7 @@ pub struct Lane {
     /// Some rule has severity 4.
     critical: bool,
     analysis: AnalysisConfig,
+    known: Option<Vec<Label>>,
     input: (u32, u32),
     /// What is cut off is looked at more widely from this score on.
     wide_score: f32,
@@ -214,7 +217,8 @@ impl Lane {
             wide_score: config.detector.min_score,
             watched: watched(camera),
             regions: Regions::default(),
-            areas: Arc::new(views(camera, None)),
+            areas: Arc::new(views(camera, None, context.known.as_deref())),
+            known: context.known.clone(),
             tracker: Tracker::new(config.tracker.clone(), ids.clone()).with_minimum(&config.detector),
             masks: Masks::new(camera),
             rules: AreaRules::new(camera, &Zone::new(&config.site.time_zone)?, &config.events),
@@ -361,7 +365,7 @@ impl Lane {
         if self.regions.size != size {
             let all = self.plan(size);
             self.regions = Regions { size, planned: all.len(), all };
-            self.areas = Arc::new(views(&self.camera, Some(&self.regions.fractions())));
+            self.areas = Arc::new(views(&self.camera, Some(&self.regions.fractions()), self.known.as_deref()));
         }
         let mut detections = detector.detect(frame, &self.regions.all)?;
         let cut: Vec<Rect> =

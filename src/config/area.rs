@@ -164,6 +164,21 @@ impl AreaConfig {
         optional.into_iter().filter_map(|(name, classes)| Some((name, classes?.as_slice()))).collect()
     }
 
+    /// Whether any of its rules could report something, with a model that knows these classes (all, where that is not known).
+    #[must_use]
+    pub fn can_report(&self, known: Option<&[Label]>) -> bool {
+        let knows = |classes: &[Label]| {
+            classes.is_empty() || known.is_none_or(|known| classes.iter().any(|class| known.contains(class)))
+        };
+        let by_area = self.enter.is_some() || self.exit.is_some() || self.dwell.is_some() || self.restricted.is_some();
+        let mut by_rule = self.rules_of_classes().into_iter().filter(|(name, _)| *name != "classes");
+        by_area && knows(&self.classes)
+            || by_rule.any(|(name, classes)| match name {
+                "occupancy" if classes.is_empty() => knows(&self.classes),
+                _ => knows(classes),
+            })
+    }
+
     /// The highest severity that one of its rules may report, 0 without rules.
     #[must_use]
     pub fn highest_severity(&self) -> u8 {

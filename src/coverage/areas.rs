@@ -1,9 +1,11 @@
 //! Which areas and lines of a camera can be seen at all: what lies under masks, or outside of the regions shown to the
-//! detector, is not, however many pictures are analysed.
+//! detector, is not, however many pictures are analysed; nor what no rule could say anything of.
 
 use super::{AreaView, AreaViews, BlindReason};
 use crate::config::{AreaConfig, AreaKind, CameraConfig};
 use crate::geometry::{Line, Point, Polygon, Rect};
+use crate::rules::AreaId;
+use crate::vision::Label;
 
 /// From this unseen part on an area counts as not seen.
 const BLIND_SHARE: f32 = 0.5;
@@ -11,13 +13,21 @@ const BLIND_SHARE: f32 = 0.5;
 const GRID: u8 = 32;
 
 /// The areas and lines of a camera, as they are seen when the detector is shown `regions` (boxes in fractions of the
-/// picture); without regions the whole picture.
+/// picture); without regions the whole picture. `known`: classes of the model, if it is known.
 #[must_use]
-pub fn views(camera: &CameraConfig, regions: Option<&[Rect]>) -> AreaViews {
+pub fn views(camera: &CameraConfig, regions: Option<&[Rect]>, known: Option<&[Label]>) -> AreaViews {
     let masks = Masks::of(camera, regions);
-    let areas = camera.areas.iter().filter(|a| !a.kind.is_mask()).map(|a| (a.id.clone(), points_in(&a.polygon)));
-    let lines = camera.lines.iter().map(|l| (l.id.clone(), points_on(l.points)));
-    areas.chain(lines).map(|(id, points)| (id, masks.view(&points))).collect()
+    let watched = camera.areas.iter().filter(|a| !a.kind.is_mask());
+    let areas = watched.map(|a| (a.id.clone(), points_in(&a.polygon), a.can_report(known)));
+    let knows = |classes: &[Label]| {
+        classes.is_empty() || known.is_none_or(|known| classes.iter().any(|class| known.contains(class)))
+    };
+    let lines = camera.lines.iter().map(|l| (l.id.clone(), points_on(l.points), knows(&l.classes)));
+    let view = |(id, points, reports): (AreaId, Vec<Point>, bool)| {
+        let view = masks.view(&points);
+        (id, if reports { view } else { AreaView { blind: Some(BlindReason::NoRule), ..view } })
+    };
+    areas.chain(lines).map(view).collect()
 }
 
 struct Masks<'a> {
@@ -74,7 +84,6 @@ fn points_on(line: Line) -> Vec<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::AreaId;
 
     fn camera() -> CameraConfig {
         serde_json::from_value(serde_json::json!({
@@ -82,9 +91,12 @@ mod tests {
             "area": [
                 {"id": "house", "kind": "privacy_mask", "polygon": [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]},
                 {"id": "trees", "kind": "ignore_mask", "polygon": [[0.9, 0.0], [1.0, 0.0], [1.0, 1.0], [0.9, 1.0]]},
-                {"id": "left", "kind": "yard", "polygon": [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]},
-                {"id": "both", "kind": "lane", "polygon": [[0.4, 0.2], [0.8, 0.2], [0.8, 0.8], [0.4, 0.8]]},
-                {"id": "right", "kind": "lane", "polygon": [[0.6, 0.2], [0.8, 0.2], [0.7, 0.8]]}
+                {"id": "left", "kind": "yard", "polygon": [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]],
+                    "enter": {"severity": 1}},
+                {"id": "both", "kind": "lane", "polygon": [[0.4, 0.2], [0.8, 0.2], [0.8, 0.8], [0.4, 0.8]],
+                    "bay": {}},
+                {"id": "right", "kind": "lane", "polygon": [[0.6, 0.2], [0.8, 0.2], [0.7, 0.8]],
+                    "opened_without_inspection": {"classes": ["open_door"]}, "occupancy": {"limit": 1, "classes": ["train"]}}
             ],
             "line": [{"id": "gate", "points": [[0.6, 0.5], [0.99, 0.5]], "severity": 1}]
         }))
@@ -93,7 +105,7 @@ mod tests {
 
     #[test]
     fn areas_under_masks_are_blind_and_partly_masked_ones_say_so() {
-        let views = views(&camera(), None);
+        let views = views(&camera(), None, None);
         let of = |id: &str| views[&AreaId(id.into())];
         assert_eq!(views.len(), 4, "masks are no areas: {views:?}");
         assert_eq!((of("left").blind, of("left").unseen), (Some(BlindReason::Privacy), 1.0));
@@ -106,10 +118,26 @@ mod tests {
     #[test]
     fn what_no_region_shows_is_out_of_sight() {
         let shown = [Rect::from([0.55, 0.0, 1.0, 1.0])];
-        let views = views(&camera(), Some(&shown));
+        let views = views(&camera(), Some(&shown), None);
         let both = views[&AreaId("both".into())];
         assert!(both.blind.is_none() && both.unseen > 0.3, "{both:?}");
-        let views = super::views(&camera(), Some(&[Rect::from([0.0, 0.0, 0.5, 1.0])]));
+        let views = super::views(&camera(), Some(&[Rect::from([0.0, 0.0, 0.5, 1.0])]), None);
         assert_eq!(views[&AreaId("right".into())].blind, Some(BlindReason::OutOfSight));
+    }
+
+    #[test]
+    fn an_area_of_which_no_rule_can_say_anything_is_blind() {
+        let blind = |camera: &CameraConfig, known: &[&str]| {
+            let known: Vec<Label> = known.iter().map(|class| Label::from(*class)).collect();
+            let views = views(camera, None, Some(&known)).into_iter();
+            let blind = views.filter(|(_, view)| view.blind == Some(BlindReason::NoRule));
+            blind.map(|(id, _)| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(blind(&camera(), &["truck"]), ["right"]);
+        assert_eq!(blind(&camera(), &["train"]), ["both"], "a bay counts trucks, buses and cars");
+        let mut bare = camera();
+        bare.areas.iter_mut().filter(|a| a.id.0 == "left").for_each(|a| a.enter = None);
+        bare.lines[0].classes = vec!["train".into()];
+        assert_eq!(blind(&bare, &["truck"]), ["gate", "left", "right"]);
     }
 }

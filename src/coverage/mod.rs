@@ -55,6 +55,8 @@ pub enum BlindReason {
     Ignored,
     /// More than half of the area lay outside of what the detector was shown.
     OutOfSight,
+    /// None of its rules could have said anything: it has none, or the model knows none of their classes.
+    NoRule,
     /// The camera had no such area or line.
     NotConfigured,
     /// It was watched, and of what was seen something was not said: more than `events.max_per_minute`.
@@ -83,6 +85,7 @@ impl BlindReason {
             Self::Privacy => "privacy",
             Self::Ignored => "ignored",
             Self::OutOfSight => "out_of_sight",
+            Self::NoRule => "no_rule",
             Self::NotConfigured => "not_configured",
             Self::KeptBack => "kept_back",
             Self::Health => "health",

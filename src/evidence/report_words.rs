@@ -54,6 +54,7 @@ const TABLE: &[(&str, Words)] = &[
     ("blind_privacy", ("vùng che riêng tư", "under a privacy mask")),
     ("blind_ignored", ("vùng bỏ qua", "under an ignore mask")),
     ("blind_out_of_sight", ("ngoài vùng được quan sát", "outside of what was looked at")),
+    ("blind_no_rule", ("không quy tắc nào báo được", "no rule could say anything")),
     ("blind_not_configured", ("chưa cấu hình", "not configured then")),
     ("blind_kept_back", ("có sự kiện bị giữ lại vì quá nhiều", "too many events: some were kept back")),
     (

@@ -79,8 +79,7 @@ async fn bare(config: &MqttConfig, publishes: &Publishes) -> Duration {
     let sent = publishes.clone();
     tokio::spawn(async move {
         for (topic, bytes) in sent {
-            let retain = topic.contains("/snapshot/");
-            client.publish(topic, QoS::AtLeastOnce, retain, bytes).await.unwrap();
+            client.publish(topic, QoS::AtLeastOnce, false, bytes).await.unwrap();
         }
         // Ends with the loop below.
         std::future::pending::<()>().await;

@@ -220,7 +220,17 @@ impl HealthMonitor {
     pub fn new(limits: HealthConfig, off: &[Condition]) -> Self {
         let off = limits.off.iter().chain(off).copied().collect();
         let (picture, signal, clock) = Default::default();
-        Self { limits, off, picture, signal, clock, states: BTreeMap::new(), instants: BTreeMap::new(), pictured: None, filled: None }
+        Self {
+            limits,
+            off,
+            picture,
+            signal,
+            clock,
+            states: BTreeMap::new(),
+            instants: BTreeMap::new(),
+            pictured: None,
+            filled: None,
+        }
     }
 
     /// The tracker says how much of the picture its largest thing covers, 0..1.
