@@ -25,7 +25,7 @@ pub fn views(camera: &CameraConfig, regions: Option<&[Rect]>, known: Option<&[La
     let lines = camera.lines.iter().map(|l| (l.id.clone(), points_on(l.points), knows(&l.classes)));
     let view = |(id, points, reports): (AreaId, Vec<Point>, bool)| {
         let view = masks.view(&points);
-        (id, if reports { view } else { AreaView { blind: Some(BlindReason::NoRule), ..view } })
+        (id, AreaView { blind: view.blind.or((!reports).then_some(BlindReason::NoRule)), ..view })
     };
     areas.chain(lines).map(view).collect()
 }
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(blind(&camera(), &["truck"]), ["right"]);
         assert_eq!(blind(&camera(), &["train"]), ["both"], "a bay counts trucks, buses and cars");
         let mut bare = camera();
-        bare.areas.iter_mut().filter(|a| a.id.0 == "left").for_each(|a| a.enter = None);
+        bare.areas.iter_mut().filter(|a| a.id.0 == "both").for_each(|a| a.bay = None);
         bare.lines[0].classes = vec!["train".into()];
-        assert_eq!(blind(&bare, &["truck"]), ["gate", "left", "right"]);
+        assert_eq!(blind(&bare, &["truck"]), ["both", "gate", "right"]);
     }
 }

@@ -56,7 +56,8 @@ async fn a_cut_camera_and_a_killed_agent_leave_gaps_with_their_reasons() {
     let server = serve(bay(), Codec::H264, ServerOptions::default());
     let mut watched = camera("bay", server.url("bay"));
     let (mask, masked) = (corner("house", AreaKind::PrivacyMask), corner("garden", AreaKind::Yard));
-    watched.areas = vec![area("bay-1", bay_polygon(), 3.0), mask, masked, corner_right("sky")];
+    let unruled = AreaConfig::plain(AreaId("unruled".into()), AreaKind::Yard, corner_right());
+    watched.areas = vec![area("bay-1", bay_polygon(), 3.0), mask, masked, area("sky", corner_right(), 3.0), unruled];
     let mut gate = Gate::new(own_model(), broker.url(), vec![watched]);
     let began = utc_now();
     gate.start();
@@ -102,10 +103,9 @@ async fn a_cut_camera_and_a_killed_agent_leave_gaps_with_their_reasons() {
     assert!(gate.terminate().success());
 }
 
-fn corner_right(id: &str) -> AreaConfig {
+fn corner_right() -> Polygon {
     let p = |x: f32, y: f32| Point { x, y };
-    let polygon = Polygon(vec![p(0.9, 0.0), p(1.0, 0.0), p(1.0, 0.08), p(0.9, 0.08)]);
-    AreaConfig::plain(AreaId(id.into()), AreaKind::Yard, polygon)
+    Polygon(vec![p(0.9, 0.0), p(1.0, 0.0), p(1.0, 0.08), p(0.9, 0.08)])
 }
 
 /// The house is black in every published picture and as it was in every kept one.
@@ -148,6 +148,8 @@ async fn the_other_answers(gate: &Gate, told: &Answer, gap: Span) {
     assert_eq!((quiet.answer, quiet.blind_ms, quiet.events.len()), (Verdict::No, 0, 0), "{quiet:?}");
     let masked = ask(gate, &of("garden", longest)).await.unwrap();
     assert_eq!((masked.answer, masked.blind[0].reason), (Verdict::Blind, BlindReason::Privacy));
+    let unruled = ask(gate, &of("unruled", longest)).await.unwrap();
+    assert_eq!((unruled.answer, unruled.blind[0].reason), (Verdict::Blind, BlindReason::NoRule));
     for (query, word) in [
         ("from=2026-03-02T00:00:00Z", "camera or area"),
         ("area=bay-1", "from"),
