@@ -417,6 +417,13 @@ impl Lane {
     /// The model may be another one than before, with an input of another size.
     fn follow(&mut self, detector: &dyn Detect) {
         self.lifecycle.set_model(detector.model());
+        if self.known.is_none()
+            && let Some(known) = detector.known()
+        {
+            self.known = Some(known);
+            // Of which areas something can be said is worked out anew.
+            self.regions = Regions::default();
+        }
         if self.input != detector.input_size() {
             self.input = detector.input_size();
             self.regions = Regions::default();

@@ -418,8 +418,9 @@ pub struct EventsConfig {
     /// A message sent later than this after its capture is marked historical, seconds.
     #[schemars(range(min = 1, max = 86_400))]
     pub live_limit_s: u32,
-    /// A situation of an area that begins anew this soon after it ended is the same one, seconds. For `restricted`,
-    /// `person_without_inspection` and `opened_without_inspection`.
+    /// A situation of an area that is reported anew this soon after it ended is the same one, seconds. For `restricted`,
+    /// `occupancy`, `person_without_inspection` and `opened_without_inspection`; what must last before it is reported (`after_s`)
+    /// counts into it.
     #[schemars(range(max = 3600))]
     pub repeat_gap_s: u32,
     /// New events of one camera and of one severity or a greater one in a minute, at most; more are counted in

@@ -28,6 +28,7 @@ impl Sight {
             score: event.score,
             median_score: event.score,
             matched: false,
+            held: false,
             confirmed: true,
             first_seen: event.mono,
             last_seen: event.mono,

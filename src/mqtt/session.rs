@@ -43,7 +43,8 @@ const URGENT: usize = 8;
 /// With so many acknowledged and not yet marked, nothing more is sent: a store that cannot mark must not have the box
 /// send for ever.
 const MAX_UNMARKED: usize = 512;
-/// Acknowledged rows are marked at once when there are so many, or none in flight; else after so long, milliseconds.
+/// Acknowledged rows are marked at once when there are so many, or none in flight; else after so long, milliseconds, or when
+/// the connection is looked at next: a second later at most.
 const MARK_ROWS: usize = 64;
 const MARK_AFTER_MS: i64 = 25;
 /// Silence, due messages and health are looked at this often.

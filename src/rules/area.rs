@@ -178,7 +178,8 @@ impl AtArea {
         }
         if let Some(rule) = opened {
             let terms = inspection::opened_terms(rule);
-            let counts = who.is_of(&rule.classes, &self.names);
+            // A state, no thing: what was open is closed once it is called otherwise.
+            let counts = who.is_of(&rule.classes, &Names::default());
             drafts.extend(self.opened.step(standing, now, counts, terms, &inspection, keys));
         }
         drafts
@@ -238,10 +239,10 @@ impl Whole {
         }
         let mut things = Vec::new();
         if let Some(rule) = &config.object_left {
-            things.extend(self.left.step(&crowd.of(&rule.classes), picture, now, rule, keys));
+            things.extend(self.left.step(&crowd.called(&rule.classes), picture, now, rule, keys));
         }
         if let Some(rule) = &config.object_removed {
-            things.extend(self.removed.step(&crowd.of(&rule.classes), picture, now, rule, keys));
+            things.extend(self.removed.step(&crowd.called(&rule.classes), picture, now, rule, keys));
         }
         reports.extend(things.into_iter().map(thing));
         reports
@@ -258,6 +259,7 @@ impl Whole {
         let tracks = self.occupancy.cut(last, reason).into_iter().chain(self.bay.cut(last, last, reason));
         let mut reports: Vec<_> = tracks.map(|(track, draft)| (Named::Track(track), draft)).collect();
         reports.extend(self.left.cut(reason).into_iter().map(thing));
+        self.removed.cut();
         reports
     }
 }

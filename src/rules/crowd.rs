@@ -36,7 +36,7 @@ pub(super) struct Gone {
     pub reason: EndReason,
 }
 
-/// Everything that was seen in one frame, of any class.
+/// Everything that was seen in one frame, of any class, and what is known to stand there still.
 #[derive(Debug, Clone)]
 pub(super) struct Picture {
     /// Pixels.
@@ -52,7 +52,16 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Only those of these classes; all when there are none.
+    /// Only those that are called so now; all when there are no classes.
+    pub fn called(&self, classes: &[Label]) -> Self {
+        let named = |label: &Label| classes.is_empty() || classes.contains(label);
+        Self {
+            present: self.present.iter().filter(|p| named(&p.label)).cloned().collect(),
+            gone: self.gone.iter().filter(|g| named(&g.label)).cloned().collect(),
+        }
+    }
+
+    /// Only those of these classes, by any name of their stay; all when there are none.
     pub fn of(&self, classes: &[Label]) -> Self {
         let named = |label: &Label, names: &[Label]| {
             classes.is_empty() || names.iter().chain([label]).any(|name| classes.contains(name))

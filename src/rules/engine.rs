@@ -112,7 +112,7 @@ impl AreaRules {
         for track in tracks.iter().filter(|t| t.matched) {
             self.see(size, now, track, checks, &mut events);
         }
-        self.judge_areas(size, now, checks, &mut events);
+        self.judge_areas(size, now, tracks, checks, &mut events);
         self.groups.step(events, now)
     }
 
@@ -212,13 +212,15 @@ impl AreaRules {
     fn close(&mut self, mut followed: Followed, reason: EndReason, checks: &Checks<'_>) -> Vec<AreaEvent> {
         let mut events = Vec::new();
         let (last, subject) = (followed.last, &followed.subject);
-        // The foot of what stands trembles: seen beyond at last, and for no longer, it has not gone there.
-        let moves = followed.still.since().is_none();
+        // The foot of what stands trembles: seen beyond at last, and for no longer, it has not gone there. Unless it came to its
+        // place after that.
+        let stands = followed.still.since();
+        let moves = |gone: Sight| stands.is_none_or(|since| since.mono >= gone.mono);
         for (i, (area, state)) in self.areas.iter().zip(&mut followed.areas).enumerate() {
             let counts = followed.confirmed && state.passes;
             let inside_since = state.presence.entered();
             let mut drafts = Vec::new();
-            match state.presence.over().filter(|_| moves) {
+            match state.presence.over().filter(|stay| moves(stay.left)) {
                 Some(stay) => {
                     if counts {
                         self.gone[i].push(subject.gone(&stay, &state.names));
@@ -242,7 +244,7 @@ impl AreaRules {
             events.extend(drafts.into_iter().map(|d| event(d, &area.config.id, subject)));
         }
         for (i, (line, state)) in self.lines.iter_mut().zip(&mut followed.lines).enumerate() {
-            let Some(crossing) = state.settle().filter(|_| moves) else { continue };
+            let Some(crossing) = state.settle().filter(|c| moves(c.at)) else { continue };
             if followed.confirmed && followed.at_lines[i] {
                 events.extend(cross(line, &crossing, last, subject, checks, &mut self.keys));
             }
@@ -252,9 +254,17 @@ impl AreaRules {
     }
 
     /// The rules about areas as a whole, when all tracks of the frame were seen.
-    fn judge_areas(&mut self, size: (u32, u32), now: Sight, checks: &Checks<'_>, events: &mut Vec<AreaEvent>) {
-        let seen = self.tracks.values().filter(|f| f.last == now);
-        let picture = Picture { size, boxes: seen.map(|f| (f.subject.track, f.subject.rect)).collect() };
+    fn judge_areas(
+        &mut self,
+        size: (u32, u32),
+        now: Sight,
+        tracks: &[Track],
+        checks: &Checks<'_>,
+        events: &mut Vec<AreaEvent>,
+    ) {
+        let seen = self.tracks.values().filter(|f| f.last == now).map(|f| (f.subject.track, f.subject.rect));
+        let held = tracks.iter().filter(|t| t.held && !t.matched).map(|t| (t.id, t.rect));
+        let picture = Picture { size, boxes: seen.chain(held).collect() };
         for i in 0..self.areas.len() {
             let crowd = Crowd { present: self.present(i, now), gone: std::mem::take(&mut self.gone[i]) };
             let config = &self.areas[i].config;

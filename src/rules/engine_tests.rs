@@ -69,6 +69,7 @@ impl Scene {
             score: 0.9,
             median_score: 0.9,
             matched,
+            held: false,
             confirmed,
             first_seen: MonoMillis(0),
             last_seen: MonoMillis(ms),

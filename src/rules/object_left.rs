@@ -58,6 +58,7 @@ impl ObjectLeft {
 
     /// Camera or process is over. Where things stood is remembered.
     pub fn cut(&mut self, reason: EndReason) -> Vec<(Spot, Draft)> {
+        self.spots.pause();
         let open = std::mem::take(&mut self.open).into_iter();
         let of = |(number, open): (u64, Open)| {
             let spot = self.spots.list.iter().find(|s| s.number == number)?;

@@ -40,4 +40,9 @@ impl ObjectRemoved {
             })
             .collect()
     }
+
+    /// Camera or process is over. Where things stood is remembered.
+    pub fn cut(&mut self) {
+        self.spots.pause();
+    }
 }

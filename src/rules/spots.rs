@@ -39,7 +39,8 @@ pub(super) struct Spot {
     hidden: bool,
 }
 
-/// Whether what was seen before still says something: the camera may have been lost meanwhile.
+/// Whether what was seen before still says something: the camera may have been lost meanwhile. Times step back a little when a
+/// camera connects anew.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory(Option<((u32, u32), Sight)>);
 
@@ -47,7 +48,7 @@ impl Memory {
     /// Takes that a frame is looked at. Void after a long break, and when the picture has another size.
     pub fn is_void(&mut self, picture: &Picture, now: Sight) -> bool {
         let before = self.0.replace((picture.size, now));
-        before.is_some_and(|(size, at)| size != picture.size || !(0..=MEMORY_MS).contains(&now.mono.since(at.mono)))
+        before.is_some_and(|(size, at)| size != picture.size || now.mono.since(at.mono).abs() > MEMORY_MS)
     }
 }
 
@@ -91,6 +92,11 @@ impl Spots {
             }
         }
         over
+    }
+
+    /// Nobody looks for a while: what was just being missed is looked for anew.
+    pub fn pause(&mut self) {
+        self.list.iter_mut().for_each(|s| (s.clear, s.away) = (None, None));
     }
 
     fn take(&mut self, present: &Present, now: Sight, at_start: &impl Fn(&Rect) -> bool) {

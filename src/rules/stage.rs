@@ -168,6 +168,7 @@ impl Stage {
             score: actor.score,
             median_score: actor.score,
             matched: seen.is_some(),
+            held: false,
             confirmed: ms - actor.keys[0].0 >= self.confirm_ms,
             first_seen,
             last_seen,

@@ -51,6 +51,8 @@ pub struct Track {
     pub median_score: f32,
     /// A detection was matched in the latest frame.
     pub matched: bool,
+    /// None was, and no pixel of it has changed since one was: it stands there.
+    pub held: bool,
     /// Seen often enough to be believed. Rules look at confirmed tracks only.
     pub confirmed: bool,
     /// First and latest matched time.

@@ -39,6 +39,8 @@ const PLACE_SPEED: f32 = 0.3;
 /// What stands where no pixel has changed since it was seen is there, for so long without being found again, milliseconds: a
 /// detector loses what it nearly does not see.
 const HELD_MS: i64 = 60_000;
+/// What was matched less often is not held.
+const HELD_HITS: u32 = 3;
 /// A track not believed yet is given up after this, milliseconds.
 const DOUBTFUL_MS: i64 = 1000;
 /// No track is given up before so many frames could have shown it, however far apart they are.
@@ -70,6 +72,8 @@ struct State {
     place: Place,
     /// It was not found in the frame before, and nothing has changed at its place since it was seen.
     held: bool,
+    /// It was there then: matched, or held.
+    there: MonoMillis,
 }
 
 /// Where a thing stands, or stood.
@@ -214,7 +218,6 @@ impl Tracker {
         let before = self.now.unwrap_or(time);
         let passed = time.mono.since(before.mono);
         if passed < -i64::from(self.config.lost_after_ms) {
-            self.states.iter_mut().for_each(|s| s.held = false);
             self.end_where(|_, _| true);
             self.now = Some(time);
             return time;
@@ -223,14 +226,13 @@ impl Tracker {
         self.learn_pace(passed);
         self.step_ms = passed.max(0);
         for (track, state) in self.tracks.iter().zip(&mut self.states) {
-            let stood = track.confirmed
-                && !track.matched
-                && state.place.hits >= STILL_HITS
-                && state.place.last == track.last_seen;
-            let since = time.mono.since(track.last_seen);
-            state.held = stood && since <= HELD_MS && unchanged(&state.seen, MonoMillis(track.last_seen.0 + 1));
+            let still = state.hits >= HELD_HITS && state.motion.speed() < PLACE_SPEED * size(&state.seen);
+            let lately = time.mono.since(track.last_seen) <= HELD_MS;
+            let stood = track.confirmed && !track.matched && still && lately;
+            state.held = stood && unchanged(&state.seen, MonoMillis(track.last_seen.0 + 1));
+            state.there = if state.held { time.mono } else { state.there };
         }
-        self.end_where(|t, limit| time.mono.since(t.last_seen) > limit);
+        self.end_where(|there, limit| time.mono.since(there) > limit);
         let dt = self.step_ms as f32 / 1000.0;
         for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
             if state.held {
@@ -239,7 +241,7 @@ impl Tracker {
                 state.motion.predict(dt, track.matched);
                 track.rect = state.motion.rect();
             }
-            track.matched = false;
+            (track.matched, track.held) = (false, state.held);
         }
         self.now = Some(time);
         time
@@ -252,8 +254,8 @@ impl Tracker {
         }
     }
 
-    /// Ends tracks; the closure is given the time after which this track is over without a match, milliseconds.
-    fn end_where(&mut self, over: impl Fn(&Track, i64) -> bool) {
+    /// Ends tracks; the closure is given when this track was there last, and the time after which it is over then, milliseconds.
+    fn end_where(&mut self, over: impl Fn(MonoMillis, i64) -> bool) {
         let on_purpose = self.sparse && self.step_ms < BREAK_MS;
         let pace_ms = if on_purpose { self.pace_ms.max(self.step_ms as f32) } else { self.pace_ms };
         let frames = (FRAMES_MISSED * pace_ms) as i64;
@@ -261,7 +263,7 @@ impl Tracker {
         let doubtful = lost_after.min(DOUBTFUL_MS.max(i64::from(self.config.confirm_ms)).max(frames));
         for i in (0..self.tracks.len()).rev() {
             let limit = if self.tracks[i].confirmed { lost_after } else { doubtful };
-            if !self.states[i].held && over(&self.tracks[i], limit) {
+            if over(self.states[i].there, limit) {
                 self.end(i);
             }
         }
@@ -307,7 +309,7 @@ impl Tracker {
         let stands = is_still && (self.states[t].held || place.counts(time.mono, self.pace_ms));
         let iou = if stands { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
-        let since_ms = time.mono.since(track.last_seen).max(0);
+        let since_ms = time.mono.since(self.states[t].there).max(0);
         let is_fresh = since_ms <= self.step_ms;
         let weak = terms != Terms::Usual;
         if weak && !is_fresh && !stands || terms == Terms::WeakSameClass && !same_class {
@@ -320,6 +322,10 @@ impl Tracker {
         }
         if iou >= IOU_GATE {
             return iou;
+        }
+        // Who is seen beside a thing that did not move is somebody else.
+        if self.states[t].held {
+            return 0.0;
         }
         let (a, b) = (size(&track.rect), size(&d.rect));
         if a.max(b) > 1.6 * a.min(b) {
@@ -347,10 +353,11 @@ impl Tracker {
         state.place.see(&d.rect, time.mono, pace_ms);
         track.rect = state.motion.rect();
         state.seen = track.rect;
+        state.there = time.mono;
         track.label = state.label();
         track.score = d.score;
         track.median_score = state.median();
-        track.matched = true;
+        (track.matched, track.held) = (true, false);
         track.last_seen = time.mono;
         track.last_seen_utc = time.utc;
         let age = track.last_seen.since(track.first_seen);
@@ -367,8 +374,16 @@ impl Tracker {
         }
         let motion = Motion::new(&d.rect);
         let place = Place { rect: d.rect, hits: 1, last: time.mono };
-        let mut state =
-            State { motion, seen: d.rect, hits: 1, scores: VecDeque::new(), votes: Vec::new(), place, held: false };
+        let mut state = State {
+            motion,
+            seen: d.rect,
+            hits: 1,
+            scores: VecDeque::new(),
+            votes: Vec::new(),
+            place,
+            held: false,
+            there: time.mono,
+        };
         state.see(d);
         self.states.push(state);
         self.tracks.push(Track {
@@ -378,6 +393,7 @@ impl Tracker {
             score: d.score,
             median_score: d.score,
             matched: true,
+            held: false,
             confirmed: false,
             first_seen: time.mono,
             last_seen: time.mono,
@@ -794,7 +810,20 @@ mod tests {
             };
             (15..400).find(|i| !still_there(*i)).map_or(0, |i| i * 200)
         };
-        assert_eq!([lost_at(|_| false), lost_at(|ms| ms < 10_000), lost_at(|_| true)], [6000, 10_000, 63_000]);
+        assert_eq!([lost_at(|_| false), lost_at(|ms| ms < 10_000), lost_at(|_| true)], [6000, 13_000, 66_000]);
+        // Who comes up beside it is another one, and what is found again when the pixels change is the same.
+        let mut t = tracker();
+        (0..15).for_each(|i| {
+            t.update(time(i * 200), &[seen("person", 100.0, 0.8)]);
+        });
+        let id = t.tracks()[0].id;
+        (15..100).for_each(|i| {
+            t.update_where(time(i * 200), &[], |_, _| true);
+        });
+        let both = t.update_where(time(20_000), &[seen("person", 180.0, 0.8)], |_, _| true);
+        assert_eq!(both.iter().map(|t| (t.id == id, t.matched)).collect::<Vec<_>>(), [(true, false), (false, true)]);
+        let found = t.update_where(time(20_200), &[seen("person", 104.0, 0.8)], |_, _| false);
+        assert!(found.iter().any(|t| t.id == id && t.matched));
         // Who walks is not held.
         let mut t = tracker();
         (0..15).for_each(|i| {

@@ -60,6 +60,11 @@ pub trait Detect: Send {
     /// File name and digest of the model that detects now.
     fn model(&self) -> &ModelRef;
 
+    /// Classes of the model that detects now; `None` while that is not known.
+    fn known(&self) -> Option<Vec<Label>> {
+        None
+    }
+
     /// Whether frames can be looked at now; tries again what is due.
     ///
     /// # Errors
@@ -225,6 +230,10 @@ impl Detector {
 }
 
 impl Detect for Detector {
+    fn known(&self) -> Option<Vec<Label>> {
+        Some(self.classes().cloned().collect())
+    }
+
     fn detect(&mut self, frame: &Frame, regions: &[Region]) -> Result<Vec<Detection>, DetectorError> {
         self.found.clear();
         for (index, region) in regions.iter().enumerate() {

@@ -101,6 +101,10 @@ impl<D: Detect> Standby<D> {
 }
 
 impl<D: Detect> Detect for Standby<D> {
+    fn known(&self) -> Option<Vec<Label>> {
+        self.detector.as_ref().and_then(Detect::known)
+    }
+
     fn detect(&mut self, frame: &Frame, regions: &[Region]) -> Result<Vec<Detection>, DetectorError> {
         self.ready()?;
         let Some(detector) = &mut self.detector else { return Err(DetectorError::Absent(self.why.clone())) };

@@ -170,6 +170,7 @@ impl Scene {
             score: self.score,
             median_score: self.score,
             matched: true,
+            held: false,
             confirmed: true,
             first_seen: MonoMillis(0),
             last_seen: frame.time.mono,
