@@ -10,6 +10,7 @@ use gatewatch::customs::feed::parse_csv;
 use gatewatch::event::health::HealthMessage;
 use gatewatch::evidence::manifest::Manifest;
 use gatewatch::mqtt::BoxStatus;
+use gatewatch::rules::RuleKind;
 use gatewatch::store::{OutboxDropped, ResyncReply};
 use gatewatch::vision::sidecar::SideCar;
 
@@ -159,6 +160,17 @@ fn the_examples_of_the_readme_are_valid() {
 }
 
 /// The examples of the integrator's guide: `json in/KIND` are read as that kind, the others are JSON.
+#[test]
+fn every_rule_has_a_section_with_a_valid_example() {
+    let text = read("docs/rules.md");
+    let headed: BTreeSet<_> = text.lines().filter_map(|l| l.strip_prefix("### `")?.strip_suffix('`')).collect();
+    assert_eq!(headed, RuleKind::ALL.iter().map(|rule| rule.as_str()).collect());
+    let examples = blocks(&text, "toml");
+    assert_eq!(examples.len(), RuleKind::ALL.len());
+    let camera = "[[camera]]\nid = \"gate\"\nurl = \"rtsp://camera.invalid/1\"\n";
+    config::parse(&format!("{camera}{}", examples.concat()), "docs/rules.md").unwrap();
+}
+
 #[test]
 fn the_examples_for_integrators_are_valid() {
     let text = read("docs/integration.md");
