@@ -61,7 +61,6 @@ impl Analysis {
             config_digest: config.digest().chars().take(16).collect(),
             model: detectors[0].model().clone(),
             input: detectors[0].input_size(),
-            known: detectors[0].classes(),
             config: config.clone(),
         };
         let (model_in, model) = tokio_watch::channel(context.model.clone());

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::budget::{Allowance, Demand, Looked, Meter};
 use crate::camera::{Attention, Frame, TRACK};
 use crate::clock::{MonoMillis, UtcMillis};
-use crate::config::{AnalysisConfig, AreaConfig, CameraConfig, Config, DecodeMode, LineConfig, RegisterConfig};
+use crate::config::{
+    AnalysisConfig, AreaConfig, CameraConfig, Config, DecodeMode, LineConfig, RegisterConfig, are_known,
+};
 use crate::coverage::AreaViews;
 use crate::coverage::areas::views;
 use crate::customs::{Booking, BookingState, Checks, RegisterSnapshot, link};
@@ -45,8 +47,6 @@ pub struct LaneContext {
     pub model: ModelRef,
     /// Size of the model's input, pixels.
     pub input: (u32, u32),
-    /// Classes of the model; `None` while none could be loaded.
-    pub known: Option<Vec<Label>>,
 }
 
 /// State of one camera's analysis.
@@ -59,6 +59,7 @@ pub struct Lane {
     /// Some rule has severity 4.
     critical: bool,
     analysis: AnalysisConfig,
+    /// Classes of the model; `None` while none was there.
     known: Option<Vec<Label>>,
     input: (u32, u32),
     /// What is cut off is looked at more widely from this score on.
@@ -217,8 +218,8 @@ impl Lane {
             wide_score: config.detector.min_score,
             watched: watched(camera),
             regions: Regions::default(),
-            areas: Arc::new(views(camera, None, context.known.as_deref())),
-            known: context.known.clone(),
+            areas: Arc::new(views(camera, None, None)),
+            known: None,
             tracker: Tracker::new(config.tracker.clone(), ids.clone()).with_minimum(&config.detector),
             masks: Masks::new(camera),
             rules: AreaRules::new(camera, &Zone::new(&config.site.time_zone)?, &config.events),
@@ -465,10 +466,7 @@ fn due(camera: &CameraConfig, register: &RegisterSnapshot, now: UtcMillis) -> bo
 
 /// Whether an inspection is open in one of the camera's areas: goods are handled there.
 fn inspected(camera: &CameraConfig, register: &RegisterSnapshot, now: UtcMillis, config: &RegisterConfig) -> bool {
-    camera.areas.iter().flat_map(|a| register.bookings_of(&a.id)).any(|b| {
-        let (from, until) = b.with_grace(config);
-        b.state == BookingState::Active && from <= now && now < until
-    })
+    camera.areas.iter().flat_map(|a| register.bookings_of(&a.id)).any(|b| b.is_inspected(now, config))
 }
 
 /// Open bookings of the camera's areas from shortly before their start to `after_ms` after it, or their end.
@@ -504,7 +502,7 @@ pub fn warn_of_silent_rules(cameras: &[CameraConfig], known: &[Label]) {
 }
 
 fn silent_rules(camera: &CameraConfig, known: &[Label]) -> Vec<String> {
-    let none = |classes: &[Label]| !classes.is_empty() && !classes.iter().any(|c| known.contains(c));
+    let none = |classes: &[Label]| !are_known(classes, Some(known));
     let listed = |classes: &[Label]| classes.iter().map(Label::as_str).collect::<Vec<_>>().join(", ");
     let areas = camera.areas.iter().flat_map(|a| {
         let silent = a.rules_of_classes().into_iter().filter(|(_, classes)| none(classes));

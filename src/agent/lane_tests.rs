@@ -62,7 +62,7 @@ fn bay(decode: &str, polygon: [[f32; 2]; 4], rules: serde_json::Value) -> (Camer
     let camera = serde_json::json!({"id": "c", "url": "rtsp://camera.invalid/1", "decode": decode, "area": [area]});
     let camera: CameraConfig = serde_json::from_value(camera).expect("a valid camera");
     let config = Config { cameras: vec![camera.clone()], ..Config::default() };
-    (camera, LaneContext { config, config_digest: "0".repeat(16), model: model(), input: (416, 416), known: None })
+    (camera, LaneContext { config, config_digest: "0".repeat(16), model: model(), input: (416, 416) })
 }
 
 #[test]

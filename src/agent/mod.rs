@@ -87,7 +87,7 @@ impl Agent {
         crate::install_crypto();
         let detectors = load_detectors(&config).await?;
         let (model, detector) = (detectors[0].model().clone(), detectors[0].description());
-        if let Some(known) = detectors[0].classes() {
+        if let Some(known) = detectors[0].known() {
             lane::warn_of_silent_rules(&config.cameras, &known);
         }
         crate::telemetry::metrics::build_info(&model.name);

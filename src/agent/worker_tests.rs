@@ -94,7 +94,7 @@ async fn worker<D: Detect>(cameras: Vec<CameraConfig>, detector: D, dir: &Path) 
     let config = Config { store, cameras, ..Config::default() };
     let store = Store::open(StoreOptions::of(&config, String::new())).await.unwrap();
     let (config_digest, input) = ("0".repeat(16), (416, 416));
-    let context = LaneContext { config: config.clone(), config_digest, model: model(), input, known: None };
+    let context = LaneContext { config: config.clone(), config_digest, model: model(), input };
     let lanes = config.cameras.iter().map(|c| Lane::new(&context, c, &IdSource::random()).unwrap()).collect();
     let annotator = Arc::new(Annotator::new(&config.pictures, &config.site, &[]).unwrap());
     Worker {

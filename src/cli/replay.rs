@@ -52,7 +52,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         config_digest: config.digest().chars().take(16).collect(),
         model: detector.model().clone(),
         input: detector.input_size(),
-        known: Some(detector.classes().cloned().collect()),
         config: config.clone(),
     };
     let mut lane = Lane::new(&context, &camera, &IdSource::counted(1))?;

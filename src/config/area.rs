@@ -167,9 +167,7 @@ impl AreaConfig {
     /// Whether any of its rules could report something, with a model that knows these classes (all, where that is not known).
     #[must_use]
     pub fn can_report(&self, known: Option<&[Label]>) -> bool {
-        let knows = |classes: &[Label]| {
-            classes.is_empty() || known.is_none_or(|known| classes.iter().any(|class| known.contains(class)))
-        };
+        let knows = |classes: &[Label]| are_known(classes, known);
         let by_area = self.enter.is_some() || self.exit.is_some() || self.dwell.is_some() || self.restricted.is_some();
         let mut by_rule = self.rules_of_classes().into_iter().filter(|(name, _)| *name != "classes");
         by_area && knows(&self.classes)
@@ -303,6 +301,12 @@ pub struct LineConfig {
     /// names them; otherwise theirs are plain crossings.
     #[serde(default)]
     pub gate_out: Option<GateOutConfig>,
+}
+
+/// Whether a model that knows `known` (all, where that is not known) knows any of these classes; none named means all.
+#[must_use]
+pub fn are_known(classes: &[Label], known: Option<&[Label]>) -> bool {
+    classes.is_empty() || known.is_none_or(|known| classes.iter().any(|class| known.contains(class)))
 }
 
 impl LineConfig {

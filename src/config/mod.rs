@@ -19,7 +19,7 @@ pub mod secret;
 
 use std::path::PathBuf;
 
-pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind};
+pub use area::{AreaConfig, AreaKind, FilterConfig, LineConfig, LineDirection, LineKind, are_known};
 pub use camera::{CameraConfig, DecodeMode, Transport};
 pub use evidence::EvidenceConfig;
 pub use footage::FootageConfig;

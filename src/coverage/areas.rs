@@ -2,7 +2,7 @@
 //! detector, is not, however many pictures are analysed; nor what no rule could say anything of.
 
 use super::{AreaView, AreaViews, BlindReason};
-use crate::config::{AreaConfig, AreaKind, CameraConfig};
+use crate::config::{AreaConfig, AreaKind, CameraConfig, are_known};
 use crate::geometry::{Line, Point, Polygon, Rect};
 use crate::rules::AreaId;
 use crate::vision::Label;
@@ -19,10 +19,7 @@ pub fn views(camera: &CameraConfig, regions: Option<&[Rect]>, known: Option<&[La
     let masks = Masks::of(camera, regions);
     let watched = camera.areas.iter().filter(|a| !a.kind.is_mask());
     let areas = watched.map(|a| (a.id.clone(), points_in(&a.polygon), a.can_report(known)));
-    let knows = |classes: &[Label]| {
-        classes.is_empty() || known.is_none_or(|known| classes.iter().any(|class| known.contains(class)))
-    };
-    let lines = camera.lines.iter().map(|l| (l.id.clone(), points_on(l.points), knows(&l.classes)));
+    let lines = camera.lines.iter().map(|l| (l.id.clone(), points_on(l.points), are_known(&l.classes, known)));
     let view = |(id, points, reports): (AreaId, Vec<Point>, bool)| {
         let view = masks.view(&points);
         (id, AreaView { blind: view.blind.or((!reports).then_some(BlindReason::NoRule)), ..view })

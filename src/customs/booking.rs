@@ -59,6 +59,13 @@ impl Booking {
         (self.start.plus_ms(-before * 1000), self.end.plus_ms(after * 1000))
     }
 
+    /// Whether its inspection is open: `active`, from its grace before to its grace after.
+    #[must_use]
+    pub fn is_inspected(&self, now: UtcMillis, config: &RegisterConfig) -> bool {
+        let (from, until) = self.with_grace(config);
+        self.state == BookingState::Active && from <= now && now < until
+    }
+
     /// Reads the message on `in/booking`.
     ///
     /// # Errors

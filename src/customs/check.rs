@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clue::{is_around, passed_before, span};
 use super::link::{feed_age, whole};
-use super::{BookingState, DeclKey, Declaration, LinkVerdict, RegisterSnapshot, Sought, link};
+use super::{DeclKey, Declaration, LinkVerdict, RegisterSnapshot, Sought, link};
 use crate::clock::UtcMillis;
 use crate::config::RegisterConfig;
 use crate::rules::AreaId;
@@ -112,10 +112,7 @@ impl Checks<'_> {
     /// feed nobody knows whether it is over by now.
     #[must_use]
     pub fn inspection_open(&self, area: &AreaId) -> Check {
-        let open = self.register.bookings_of(area).iter().find(|b| {
-            let (from, until) = b.with_grace(self.config);
-            b.state == BookingState::Active && from <= self.now && self.now < until
-        });
+        let open = self.register.bookings_of(area).iter().find(|b| b.is_inspected(self.now, self.config));
         let (_, is_stale) = feed_age(self.register, self.now, self.config);
         let (answer, basis) = match (open, is_stale) {
             (Some(booking), false) => (Answer::Yes, format!("booking {} of {area} is active", booking.id)),

@@ -263,7 +263,7 @@ impl AreaRules {
         events: &mut Vec<AreaEvent>,
     ) {
         let seen = self.tracks.values().filter(|f| f.last == now).map(|f| (f.subject.track, f.subject.rect));
-        let held = tracks.iter().filter(|t| t.held && !t.matched).map(|t| (t.id, t.rect));
+        let held = tracks.iter().filter(|t| t.held).map(|t| (t.id, t.rect));
         let picture = Picture { size, boxes: seen.chain(held).collect() };
         for i in 0..self.areas.len() {
             let crowd = Crowd { present: self.present(i, now), gone: std::mem::take(&mut self.gone[i]) };

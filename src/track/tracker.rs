@@ -70,8 +70,6 @@ struct State {
     scores: VecDeque<f32>,
     votes: Vec<(Label, f32)>,
     place: Place,
-    /// It was not found in the frame before, and nothing has changed at its place since it was seen.
-    held: bool,
     /// It was there then: matched, or held.
     there: MonoMillis,
 }
@@ -225,23 +223,23 @@ impl Tracker {
         let time = if passed < 0 { before } else { time };
         self.learn_pace(passed);
         self.step_ms = passed.max(0);
-        for (track, state) in self.tracks.iter().zip(&mut self.states) {
+        for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
             let still = state.hits >= HELD_HITS && state.motion.speed() < PLACE_SPEED * size(&state.seen);
             let lately = time.mono.since(track.last_seen) <= HELD_MS;
             let stood = track.confirmed && !track.matched && still && lately;
-            state.held = stood && unchanged(&state.seen, MonoMillis(track.last_seen.0 + 1));
-            state.there = if state.held { time.mono } else { state.there };
+            track.held = stood && unchanged(&state.seen, MonoMillis(track.last_seen.0 + 1));
+            state.there = if track.held { time.mono } else { state.there };
         }
         self.end_where(|there, limit| time.mono.since(there) > limit);
         let dt = self.step_ms as f32 / 1000.0;
         for (track, state) in self.tracks.iter_mut().zip(&mut self.states) {
-            if state.held {
+            if track.held {
                 track.rect = state.seen;
             } else {
                 state.motion.predict(dt, track.matched);
                 track.rect = state.motion.rect();
             }
-            (track.matched, track.held) = (false, state.held);
+            track.matched = false;
         }
         self.now = Some(time);
         time
@@ -306,7 +304,7 @@ impl Tracker {
         let (track, place) = (&self.tracks[t], &self.states[t].place);
         let guessed = track.rect.iou(&d.rect);
         let is_still = self.states[t].motion.speed() < PLACE_SPEED * size(&track.rect);
-        let stands = is_still && (self.states[t].held || place.counts(time.mono, self.pace_ms));
+        let stands = is_still && (track.held || place.counts(time.mono, self.pace_ms));
         let iou = if stands { guessed.max(place.rect.iou(&d.rect)) } else { guessed };
         let same_class = track.label == d.label;
         let since_ms = time.mono.since(self.states[t].there).max(0);
@@ -324,7 +322,7 @@ impl Tracker {
             return iou;
         }
         // Who is seen beside a thing that did not move is somebody else.
-        if self.states[t].held {
+        if track.held {
             return 0.0;
         }
         let (a, b) = (size(&track.rect), size(&d.rect));
@@ -381,7 +379,6 @@ impl Tracker {
             scores: VecDeque::new(),
             votes: Vec::new(),
             place,
-            held: false,
             there: time.mono,
         };
         state.see(d);

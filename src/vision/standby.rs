@@ -56,14 +56,6 @@ impl Standby {
     }
 }
 
-impl Standby {
-    /// Names of the classes that it can report; `None` while there is no model.
-    #[must_use]
-    pub fn classes(&self) -> Option<Vec<Label>> {
-        self.detector.as_ref().map(|d| d.classes().cloned().collect())
-    }
-}
-
 impl<D: Detect> Standby<D> {
     fn new(load: Load<D>, model: ModelRef, now: fn() -> MonoMillis) -> Self {
         let mut standby = Self {

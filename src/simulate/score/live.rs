@@ -79,7 +79,6 @@ pub fn play_live(drill: &Drill, how: &Live) -> anyhow::Result<Played> {
         config_digest: "0".repeat(16),
         model: detector.model().clone(),
         input: detector.input_size(),
-        known: known.clone(),
         config,
     };
     let mut player = Player {
