@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::coverage::CoverageKeeper;
 use super::nudges::Nudges;
 use crate::camera::Frame;
-use crate::event::annotate::{AnnotateError, Annotated, Base};
+use crate::event::annotate::{AnnotateError, Annotated, Base, Scratch};
 use crate::event::message::SnapshotRef;
 use crate::event::{Annotator, EventId, EventMessage, Finding};
 use crate::footage::Footage;
@@ -26,6 +26,8 @@ use crate::telemetry::metrics::{EVENTS, LINKS};
 pub const QUEUE: usize = 64;
 /// Findings recorded in one transaction at most: one fsync for a burst.
 const BATCH: usize = 16;
+/// Memory of pictures is kept so long for the next finding.
+const SCRATCH_KEPT: Duration = Duration::from_secs(2);
 /// Pause before a store that refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// After so many refusals messages are recorded one by one, and without its picture when only that cannot be written.
@@ -62,9 +64,9 @@ pub struct Keeper {
 impl Keeper {
     /// Records until every worker has gone.
     pub fn run(self) {
-        let (mut kept, mut refusals) = (KeptPictures::default(), 0);
+        let (mut kept, mut refusals, mut scratch) = (KeptPictures::default(), 0, Scratch::default());
         let mut next = None;
-        while let Some(first) = next.take().or_else(|| self.findings.recv().ok()) {
+        while let Some(first) = next.take().or_else(|| self.wait(&mut scratch)) {
             let mut batch = vec![first];
             while batch.len() < BATCH
                 && let Ok(finding) = self.findings.try_recv()
@@ -78,16 +80,34 @@ impl Keeper {
             }
             // Of one picture several findings come one after the other.
             let mut base = None;
-            let messages: Vec<NewMessage> = batch.into_iter().map(|f| self.prepare(f, &mut base, &kept)).collect();
-            drop(base);
+            let prepared = batch.into_iter().map(|f| self.prepare(f, &mut base, &kept, &mut scratch));
+            let messages: Vec<NewMessage> = prepared.collect();
+            base.into_iter().for_each(|b| scratch.take_back(b));
             self.record(messages, &mut kept, &mut refusals);
         }
     }
 
-    fn prepare(&self, finding: Finding, base: &mut Option<Base>, kept: &KeptPictures) -> NewMessage {
+    /// The next finding; `None` when no more come. Who waits long needs no memory for pictures.
+    fn wait(&self, scratch: &mut Scratch) -> Option<Finding> {
+        match self.findings.recv_timeout(SCRATCH_KEPT) {
+            Err(RecvTimeoutError::Timeout) => {
+                *scratch = Scratch::default();
+                self.findings.recv().ok()
+            }
+            found => found.ok(),
+        }
+    }
+
+    fn prepare(
+        &self,
+        finding: Finding,
+        base: &mut Option<Base>,
+        kept: &KeptPictures,
+        scratch: &mut Scratch,
+    ) -> NewMessage {
         let mut event = finding.event;
         event.data.footage = self.footage.of_event(&event.data.camera.id, &event.data.capture);
-        let pictures = finding.frame.as_ref().and_then(|frame| match self.draw(frame, base, &event) {
+        let pictures = finding.frame.as_ref().and_then(|frame| match self.draw(frame, base, &event, scratch) {
             Ok(drawn) => Some(Pictures { clean: drawn.clean_jpeg, annotated: drawn.annotated_jpeg }),
             Err(error) => {
                 tracing::error!(event = %event.id, camera = %event.data.camera.id, %error, "no picture could be drawn");
@@ -108,10 +128,18 @@ impl Keeper {
         new_message(event, pictures, &self.topics, self.alert_severity, Some(finding.received))
     }
 
-    fn draw(&self, frame: &Frame, base: &mut Option<Base>, event: &EventMessage) -> Result<Annotated, AnnotateError> {
-        let known = base.take().filter(|b| b.is_of(frame));
-        let made = known.map_or_else(|| self.annotator.base(frame), Ok)?;
-        self.annotator.draw_on(base.insert(made), event)
+    fn draw(
+        &self,
+        frame: &Frame,
+        base: &mut Option<Base>,
+        event: &EventMessage,
+        scratch: &mut Scratch,
+    ) -> Result<Annotated, AnnotateError> {
+        if let Some(other) = base.take_if(|b| !b.is_of(frame)) {
+            scratch.take_back(other);
+        }
+        let made = base.take().map_or_else(|| self.annotator.base(frame, scratch), Ok)?;
+        self.annotator.draw_on(base.insert(made), event, scratch)
     }
 
     fn record(&self, mut left: Vec<NewMessage>, kept: &mut KeptPictures, refusals: &mut u32) {

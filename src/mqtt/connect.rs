@@ -22,6 +22,9 @@ const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const CONNECT_TIMEOUT_S: u64 = 10;
 /// Inbound messages the broker may send before we acknowledged the earlier ones.
 const RECEIVE_MAXIMUM: u16 = 32;
+/// Packet ids of our own publishes for each that may be in flight, and the least of them: the client keeps a place for every
+/// id from its beginning (14 MB for the 65,535 of the protocol), and waits where one is not free again.
+const IDS: (u16, u16) = (4, 256);
 
 /// Who connects: goes into the last will and the state message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +151,7 @@ pub fn plain_options(config: &MqttConfig, client_id: &str) -> Result<MqttOptions
         .set_clean_start(true)
         .set_max_packet_size(Some(config.max_packet_bytes))
         .set_receive_maximum(Some(RECEIVE_MAXIMUM))
+        .set_outgoing_inflight_upper_limit(config.window.saturating_mul(IDS.0).max(IDS.1))
         .set_connection_timeout(CONNECT_TIMEOUT_S)
         .set_manual_acks(true)
         .set_network_options(network());

@@ -38,16 +38,17 @@ pub(super) fn too_large((width, height): (usize, usize)) -> AnnotateError {
 /// The best JPEG of at most `max_bytes`: quality goes first, then size. If even the smallest is too large, that one.
 /// `like`: bytes of a JPEG of much the same picture at this quality, where there is one; it saves what cannot fit.
 pub(super) fn encode_within(
-    picture: Picture,
+    picture: &Picture,
     quality: u8,
     max_bytes: usize,
     like: Option<usize>,
 ) -> Result<Vec<u8>, AnnotateError> {
-    let mut picture = picture;
+    let mut scaled: Option<Picture> = None;
     let mut at = like.map_or(quality, |bytes| promising(quality, bytes, max_bytes));
     loop {
+        let picture = scaled.as_ref().unwrap_or(picture);
         loop {
-            let bytes = encode(&picture, at)?;
+            let bytes = encode(picture, at)?;
             if bytes.len() <= max_bytes {
                 return Ok(bytes);
             }
@@ -56,9 +57,9 @@ pub(super) fn encode_within(
             }
             at = at.saturating_sub(STEP).max(MIN_QUALITY);
         }
-        match smaller(&picture) {
-            Some(next) => (picture, at) = (next, quality),
-            None => return encode(&picture, MIN_QUALITY / 2),
+        match smaller(picture) {
+            Some(next) => (scaled, at) = (Some(next), quality),
+            None => return encode(picture, MIN_QUALITY / 2),
         }
     }
 }

@@ -89,6 +89,20 @@ pub struct Base {
     clean_jpeg: Bytes,
 }
 
+/// Memory of pictures, kept from one to the next: to ask the system for it each time costs as much as to encode them.
+#[derive(Default)]
+pub struct Scratch {
+    frame: Vec<u8>,
+    drawn: Vec<u8>,
+}
+
+impl Scratch {
+    /// Takes back the memory of a frame that is not needed any more.
+    pub fn take_back(&mut self, base: Base) {
+        self.frame = base.picture.into_memory();
+    }
+}
+
 impl Base {
     /// Whether it is of this very frame.
     #[must_use]
@@ -152,15 +166,16 @@ impl Annotator {
     /// # Errors
     /// When the frame is not whole or too large for JPEG.
     pub fn draw(&self, frame: &Frame, event: &EventMessage) -> Result<Annotated, AnnotateError> {
-        self.draw_on(&self.base(frame)?, event)
+        let mut scratch = Scratch::default();
+        self.draw_on(&self.base(frame, &mut scratch)?, event, &mut scratch)
     }
 
     /// What all pictures of a frame have in common.
     ///
     /// # Errors
     /// As [`Annotator::draw`].
-    pub fn base(&self, frame: &Frame) -> Result<Base, AnnotateError> {
-        let picture = whole(frame)?;
+    pub fn base(&self, frame: &Frame, scratch: &mut Scratch) -> Result<Base, AnnotateError> {
+        let picture = Picture::in_memory(frame, std::mem::take(&mut scratch.frame)).ok_or_else(|| bad(frame))?;
         let clean_jpeg = jpeg::encode(&picture, self.quality)?.into();
         Ok(Base { camera: frame.camera.clone(), number: frame.number, picture, clean_jpeg })
     }
@@ -169,27 +184,30 @@ impl Annotator {
     ///
     /// # Errors
     /// When the picture is too large for JPEG.
-    pub fn draw_on(&self, base: &Base, event: &EventMessage) -> Result<Annotated, AnnotateError> {
+    pub fn draw_on(
+        &self,
+        base: &Base,
+        event: &EventMessage,
+        scratch: &mut Scratch,
+    ) -> Result<Annotated, AnnotateError> {
         let size = (base.picture.width(), base.picture.height());
         let scale = Scale::of(&base.picture);
-        let bar = self.bar(event, size, scale)?;
-        let above = bar.height();
-        let mut picture = base.picture.with_room_above(above);
-        picture.lay(&bar, 0);
+        let bar = self.bar(event, size.0, scale);
+        let memory = std::mem::take(&mut scratch.drawn);
+        let mut picture = base.picture.with_room_above(bar.height, color(18, 22, 28).to_color_u8(), memory);
+        picture.draw([0.0, 0.0, size.0 as f32, bar.height as f32], 0, |band| bar.draw(band, &self.text, scale));
         // Only what leaves the box is masked: the picture kept on it is the evidence.
         let masks = self.privacy.get(&event.data.camera.id).filter(|masks| !masks.is_empty());
         if let Some(masks) = masks {
-            let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
-            masked::cover(&mut layer, (size.0 as u32, size.1 as u32), masks);
-            picture.lay(&layer, above);
+            let size = (size.0 as u32, size.1 as u32);
+            picture.draw(base.picture.all(), bar.height, |band| masked::cover(band, size, masks));
         }
-        if let Some(scene) = self.scene(event, size, scale) {
-            picture.lay(&scene, above);
-        }
+        self.scene(&mut picture, bar.height, event, scale);
         // With masks there may be much less in it.
         let like = masks.is_none().then_some(base.clean_jpeg.len());
-        let annotated_jpeg = jpeg::encode_within(picture, self.quality, self.max_bytes, like)?.into();
-        Ok(Annotated { clean_jpeg: base.clean_jpeg.clone(), annotated_jpeg })
+        let encoded = jpeg::encode_within(&picture, self.quality, self.max_bytes, like);
+        scratch.drawn = picture.into_memory();
+        Ok(Annotated { clean_jpeg: base.clean_jpeg.clone(), annotated_jpeg: encoded?.into() })
     }
 
     /// The frame with boxes (pixels) and their labels, as JPEG.
@@ -199,15 +217,14 @@ impl Annotator {
     pub fn boxes(&self, frame: &Frame, boxes: &[(Rect, String)]) -> Result<Vec<u8>, AnnotateError> {
         let mut picture = whole(frame)?;
         let scale = Scale::of(&picture);
-        let size = (picture.width(), picture.height());
-        let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
         let yellow = color(PATH[0], PATH[1], PATH[2]);
-        for (r, label) in boxes {
-            let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
-            shapes::polyline(&mut layer, &corners.map(Point::from), true, scale.line, yellow);
-            self.draw_label(&mut layer, r, label, yellow, scale);
-        }
-        picture.lay(&layer, 0);
+        picture.draw(picture.all(), 0, |band| {
+            for (r, label) in boxes {
+                let corners = [[r.x0, r.y0], [r.x1, r.y0], [r.x1, r.y1], [r.x0, r.y1]];
+                shapes::polyline(band, &corners.map(Point::from), true, scale.line, yellow);
+                self.draw_label(band, r, label, yellow, scale);
+            }
+        });
         jpeg::encode(&picture, self.quality)
     }
 
@@ -224,13 +241,14 @@ impl Annotator {
     ) -> Result<Vec<u8>, AnnotateError> {
         let mut picture = whole(frame)?;
         let (size, scale) = ((picture.width(), picture.height()), Scale::of(&picture));
-        let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
-        masked::cover(&mut layer, (frame.width, frame.height), &camera.privacy_masks());
-        if let Some(tracks) = tracks {
-            self.draw_view(&mut layer, size, camera, tracks, scale);
-        }
-        picture.lay(&layer, 0);
-        jpeg::encode_within(picture, self.quality, self.max_bytes, None)
+        let masks = camera.privacy_masks();
+        picture.draw(picture.all(), 0, |band| {
+            masked::cover(band, (frame.width, frame.height), &masks);
+            if let Some(tracks) = tracks {
+                self.draw_view(band, size, camera, tracks, scale);
+            }
+        });
+        jpeg::encode_within(&picture, self.quality, self.max_bytes, None)
     }
 
     /// Areas and lines with their names, and what is followed.
@@ -273,9 +291,9 @@ impl Annotator {
         self.draw_label(layer, &at, name, color(AREA[0], AREA[1], AREA[2]), scale);
     }
 
-    /// Area, path, box and label; `None` when nothing of them is in the picture.
-    fn scene(&self, event: &EventMessage, size: (usize, usize), scale: Scale) -> Option<Layer> {
-        let (w, h) = (size.0 as f32, size.1 as f32);
+    /// Area, path, box and label, under the bar.
+    fn scene(&self, picture: &mut Picture, below: usize, event: &EventMessage, scale: Scale) {
+        let (w, h) = (picture.width() as f32, (picture.height() - below) as f32);
         let pixels = |p: Point| Point { x: p.x * w, y: p.y * h };
         let data = &event.data;
         let outline: Vec<Point> = data.area.outline.0.iter().copied().map(pixels).collect();
@@ -291,23 +309,22 @@ impl Annotator {
         let all = || outline.iter().chain(&path).chain(&corners).chain(&label);
         let low = |of: fn(&Point) -> f32| all().map(of).fold(f32::MAX, f32::min) - beside;
         let up = |of: fn(&Point) -> f32| all().map(of).fold(f32::MIN, f32::max) + beside;
-        let mut layer = Layer::new([low(|p| p.x), low(|p| p.y), up(|p| p.x), up(|p| p.y)], size)?;
+        let within = [low(|p| p.x), low(|p| p.y), up(|p| p.x), up(|p| p.y)];
 
         let (area, yellow) = (color(AREA[0], AREA[1], AREA[2]), color(PATH[0], PATH[1], PATH[2]));
-        match outline[..] {
-            [from, to] => {
-                shapes::crossed_line(&mut layer, Line { from, to }, data.direction, scale.line * 1.5, area);
-            }
-            _ => shapes::polyline(&mut layer, &outline, true, scale.line, area),
-        }
-        if path.len() > 1 {
-            shapes::polyline(&mut layer, &path, false, scale.line, yellow);
-        }
         let severity = severity_color(data.severity);
-        shapes::polyline(&mut layer, &corners, true, scale.line * 1.3, severity);
-        shapes::dot(&mut layer, rect.foot(), scale.line * 2.5, yellow);
-        self.draw_label(&mut layer, &rect, &word, severity, scale);
-        Some(layer)
+        picture.draw(within, below, |band| {
+            match outline[..] {
+                [from, to] => shapes::crossed_line(band, Line { from, to }, data.direction, scale.line * 1.5, area),
+                _ => shapes::polyline(band, &outline, true, scale.line, area),
+            }
+            if path.len() > 1 {
+                shapes::polyline(band, &path, false, scale.line, yellow);
+            }
+            shapes::polyline(band, &corners, true, scale.line * 1.3, severity);
+            shapes::dot(band, rect.foot(), scale.line * 2.5, yellow);
+            self.draw_label(band, &rect, &word, severity, scale);
+        });
     }
 
     /// Left, top, width and height of a label over a box, or in it where there is no room above.
@@ -326,9 +343,9 @@ impl Annotator {
         self.text.draw(layer, label, at, scale.text, Color::BLACK);
     }
 
-    /// The bar that says what the picture of this size under it shows.
-    fn bar(&self, event: &EventMessage, size: (usize, usize), scale: Scale) -> Result<Layer, AnnotateError> {
-        let (width, data) = (size.0 as f32, &event.data);
+    /// The bar that says what the picture of this width under it shows.
+    fn bar(&self, event: &EventMessage, width: usize, scale: Scale) -> Bar {
+        let (width, data) = (width as f32, &event.data);
         let (pad, line) = (scale.text * 0.5, scale.text * 1.35);
         let room = width - 2.0 * pad;
         let place = format!("{} · {}", data.camera.name, data.area.name);
@@ -338,42 +355,57 @@ impl Annotator {
         let shared = self.text.width(&place, scale.text) + gap + self.text.width(&time, scale.text) <= room;
         let lines = if shared { 3.0 } else { 4.0 };
         let height = ((lines * line + pad).ceil() as usize).next_multiple_of(2);
-        let mut bar = Layer::whole((size.0, height)).ok_or_else(|| jpeg::too_large(size))?;
-        let all = [0.0, 0.0, bar.columns() as f32, height as f32];
-        shapes::fill(&mut bar, all, color(18, 22, 28));
 
         let (white, soft) = (color(255, 255, 255), color(200, 208, 216));
         let mut y = pad * 0.5;
-        self.text.draw(&mut bar, &self.text.fit(&place, scale.text, room), (pad, y), scale.text, white);
+        let mut texts = vec![(self.text.fit(&place, scale.text, room), (pad, y), white)];
         let time_x = if shared { width - pad - self.text.width(&time, scale.text) } else { pad };
         if !shared {
             y += line;
         }
-        self.text.draw(&mut bar, &self.text.fit(&time, scale.text, room), (time_x, y), scale.text, soft);
+        texts.push((self.text.fit(&time, scale.text, room), (time_x, y), soft));
         y += line;
-        let used = self.draw_chip(&mut bar, event, (pad, y), scale);
+        // The severity on its colour, and what happened behind it.
+        let (severity, inside) = (words::severity(data.severity, self.language), scale.text * 0.3);
+        let wide = self.text.width(severity, scale.text) + 2.0 * inside;
+        let chip = ([pad, y - scale.text * 0.08, wide, scale.text * 1.2], severity_color(data.severity));
+        texts.push((severity.into(), (pad + inside, y), Color::BLACK));
+        let used = wide + scale.text * 0.5;
         let rule = self.text.fit(&words::rule(data, self.language), scale.text, room - used);
-        self.text.draw(&mut bar, &rule, (pad + used, y), scale.text, white);
+        texts.push((rule, (pad + used, y), white));
         y += line;
         let declarations = self.text.fit(&words::declarations(event, self.language), scale.text, room);
-        self.text.draw(&mut bar, &declarations, (pad, y), scale.text, color(255, 232, 150));
-        Ok(bar)
+        texts.push((declarations, (pad, y), color(255, 232, 150)));
+        Bar { height, chip, texts }
     }
+}
 
-    /// The severity on its colour; returns the width used, with the gap behind it.
-    fn draw_chip(&self, bar: &mut Layer, event: &EventMessage, (x, y): (f32, f32), scale: Scale) -> f32 {
-        let word = words::severity(event.data.severity, self.language);
-        let pad = scale.text * 0.3;
-        let width = self.text.width(word, scale.text) + 2.0 * pad;
-        shapes::fill(bar, [x, y - scale.text * 0.08, width, scale.text * 1.2], severity_color(event.data.severity));
-        self.text.draw(bar, word, (x + pad, y), scale.text, Color::BLACK);
-        width + scale.text * 0.5
+/// What stands above a picture, in pixels.
+struct Bar {
+    /// An even number.
+    height: usize,
+    /// Left, top, width and height of the field of the severity.
+    chip: ([f32; 4], Color),
+    /// With the upper left corner of each.
+    texts: Vec<(String, (f32, f32), Color)>,
+}
+
+impl Bar {
+    fn draw(&self, layer: &mut Layer, text: &Text, scale: Scale) {
+        shapes::fill(layer, self.chip.0, self.chip.1);
+        for (words, at, color) in &self.texts {
+            text.draw(layer, words, *at, scale.text, *color);
+        }
     }
 }
 
 /// All of a frame.
 fn whole(frame: &Frame) -> Result<Picture, AnnotateError> {
-    Picture::of(frame).ok_or_else(|| AnnotateError::BadFrame(format!("{frame:?}")))
+    Picture::of(frame).ok_or_else(|| bad(frame))
+}
+
+fn bad(frame: &Frame) -> AnnotateError {
+    AnnotateError::BadFrame(format!("{frame:?}"))
 }
 
 /// Bright enough for black letters, all four.

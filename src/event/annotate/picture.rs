@@ -1,7 +1,7 @@
 //! A picture in the colours of JPEG, from a frame to the encoder: never turned into RGB, which would cost two conversions
 //! and a buffer almost three times as large. Only what is drawn over it has red, green and blue.
 
-use tiny_skia::PremultipliedColorU8;
+use tiny_skia::{ColorU8, PremultipliedColorU8};
 use turbojpeg::{Subsamp, YuvImage};
 
 use super::shapes::Layer;
@@ -81,13 +81,19 @@ impl Picture {
 
     /// The frame; `None` when it is empty or its planes are shorter than its size says.
     pub fn of(frame: &Frame) -> Option<Self> {
+        Self::in_memory(frame, Vec::new())
+    }
+
+    /// [`Picture::of`] in memory that was used before.
+    pub fn in_memory(frame: &Frame, planes: Vec<u8>) -> Option<Self> {
         let (width, height) = (frame.width as usize, frame.height as usize);
         if width == 0 || height == 0 {
             return None;
         }
-        let mut picture = Self { width, height, planes: Vec::new() };
+        let mut picture = Self { width, height, planes };
         let (columns, rows) = (picture.columns(), picture.rows());
-        picture.planes = vec![0; columns * rows * 3 / 2];
+        // All of it is written below.
+        picture.planes.resize(columns * rows * 3 / 2, 0);
         let matrix = Matrix::of(frame);
         let (luma, stride) = frame.planes.plane(0);
         let [ys, cbs, crs] = picture.split();
@@ -132,6 +138,11 @@ impl Picture {
         self.height
     }
 
+    /// Left, top, right and bottom.
+    pub fn all(&self) -> [f32; 4] {
+        [0.0, 0.0, self.width as f32, self.height as f32]
+    }
+
     fn columns(&self) -> usize {
         self.width.next_multiple_of(2)
     }
@@ -152,18 +163,27 @@ impl Picture {
         YuvImage { pixels: &self.planes, width: self.width, align: 1, height: self.height, subsamp: Subsamp::Sub2x2 }
     }
 
-    /// The same picture under `room` rows of black, an even number.
-    pub fn with_room_above(&self, room: usize) -> Self {
+    /// The same picture under `room` rows of one colour, an even number, in memory that was used before.
+    pub fn with_room_above(&self, room: usize, colour: ColorU8, mut planes: Vec<u8>) -> Self {
         debug_assert!(room.is_multiple_of(2));
         let (luma, above) = (self.columns() * self.rows(), self.columns() * room);
-        let mut planes = Vec::with_capacity((luma + above) * 3 / 2);
+        planes.clear();
+        planes.reserve_exact((luma + above) * 3 / 2);
         let (ys, chroma) = self.planes.split_at(luma);
         let (cbs, crs) = chroma.split_at(luma / 4);
-        for (plane, room, with) in [(ys, above, 0), (cbs, above / 4, 128), (crs, above / 4, 128)] {
+        let pixel = colour.premultiply();
+        let (mut cb, mut cr) = (128, 128);
+        blend_chroma(&mut cb, &mut cr, [pixel; 4]);
+        for (plane, room, with) in [(ys, above, blend_luma(0, pixel)), (cbs, above / 4, cb), (crs, above / 4, cr)] {
             planes.resize(planes.len() + room, with);
             planes.extend_from_slice(plane);
         }
         Self { width: self.width, height: self.height + room, planes }
+    }
+
+    /// Its memory, for another picture.
+    pub fn into_memory(self) -> Vec<u8> {
+        self.planes
     }
 
     /// Puts a whole picture with its upper left corner there, at even numbers; what would be outside is left out.
@@ -210,6 +230,12 @@ impl Picture {
         Some(scaled)
     }
 
+    /// Draws over `left, top, right, bottom` of what is under its first `below` rows, an even number: see [`Layer::in_bands`].
+    pub fn draw(&mut self, within: [f32; 4], below: usize, draw: impl Fn(&mut Layer)) {
+        let size = (self.width, self.height.saturating_sub(below));
+        Layer::in_bands(within, size, draw, |band| self.lay(band, below));
+    }
+
     /// Draws a layer over it, moved down by `below` pixels, an even number.
     pub fn lay(&mut self, layer: &Layer, below: usize) {
         debug_assert!(below.is_multiple_of(2));
@@ -226,23 +252,39 @@ impl Picture {
             let (upper, lower) = two.split_at(wide);
             let (over, under) = ys[y * columns..(y + 2) * columns].split_at_mut(columns);
             let begin = y / 2 * (columns / 2) + left / 2;
-            let blocks = upper.chunks_exact(2).zip(lower.chunks_exact(2)).take((columns - left) / 2);
-            for (b, (a, c)) in blocks.enumerate() {
-                let block = [a[0], a[1], c[0], c[1]];
-                if block.iter().all(|p| p.alpha() == 0) {
+            // Most of a layer is empty.
+            let wide = wide.min(columns - left);
+            for first in (0..wide).step_by(RUN) {
+                let run = first..(first + RUN).min(wide);
+                let (upper, lower) = (&upper[run.clone()], &lower[run]);
+                if is_empty(upper) && is_empty(lower) {
                     continue;
                 }
-                let x = left + 2 * b;
-                for (luma, p) in over[x..x + 2].iter_mut().zip(a) {
-                    *luma = blend_luma(*luma, *p);
+                for (b, (a, c)) in (first / 2..).zip(upper.chunks_exact(2).zip(lower.chunks_exact(2))) {
+                    let block = [a[0], a[1], c[0], c[1]];
+                    if is_empty(&block) {
+                        continue;
+                    }
+                    let x = left + 2 * b;
+                    for (luma, p) in over[x..x + 2].iter_mut().zip(a) {
+                        *luma = blend_luma(*luma, *p);
+                    }
+                    for (luma, p) in under[x..x + 2].iter_mut().zip(c) {
+                        *luma = blend_luma(*luma, *p);
+                    }
+                    blend_chroma(&mut cbs[begin + b], &mut crs[begin + b], block);
                 }
-                for (luma, p) in under[x..x + 2].iter_mut().zip(c) {
-                    *luma = blend_luma(*luma, *p);
-                }
-                blend_chroma(&mut cbs[begin + b], &mut crs[begin + b], block);
             }
         }
     }
+}
+
+/// Pixels of a row that are looked at together, an even number.
+const RUN: usize = 64;
+
+/// Whether nothing was drawn there; without a branch for each, which vector units have not.
+fn is_empty(pixels: &[PremultipliedColorU8]) -> bool {
+    pixels.iter().fold(0, |all, p| all | p.alpha()) == 0
 }
 
 /// U and V of one chroma row, less 128; the sample that makes their number even is there in 4:2:0 anyway.
@@ -411,7 +453,9 @@ mod tests {
     fn pictures_are_put_under_room_and_beside_each_other() {
         let mut one = Picture::black(2, 2);
         one.planes = vec![9, 9, 9, 9, 60, 70];
-        let roomy = one.with_room_above(2);
+        let roomy = one.with_room_above(2, ColorU8::from_rgba(0, 0, 0, 255), vec![3; 40]);
+        let red = one.with_room_above(2, ColorU8::from_rgba(255, 0, 0, 255), Vec::new());
+        assert_eq!(red.planes, [76, 76, 76, 76, 9, 9, 9, 9, 85, 60, 255, 70]);
         assert_eq!((roomy.width(), roomy.height()), (2, 4));
         assert_eq!(roomy.planes, [0, 0, 0, 0, 9, 9, 9, 9, 128, 60, 128, 70]);
         let mut sheet = Picture::black(4, 2);

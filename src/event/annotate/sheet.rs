@@ -3,7 +3,6 @@
 use tiny_skia::Color;
 
 use super::picture::Picture;
-use super::shapes::Layer;
 use super::{AnnotateError, Annotator, jpeg, masked, shapes};
 use crate::camera::Frame;
 use crate::geometry::Polygon;
@@ -46,20 +45,16 @@ impl Annotator {
         let bad = || AnnotateError::BadFrame(format!("{frame:?}"));
         let mut picture = Picture::of(frame).ok_or_else(bad)?;
         if !masks.is_empty() {
-            let size = (picture.width(), picture.height());
-            let mut layer = Layer::whole(size).ok_or_else(|| jpeg::too_large(size))?;
-            masked::cover(&mut layer, (frame.width, frame.height), masks);
-            picture.lay(&layer, 0);
+            picture.draw(picture.all(), 0, |band| masked::cover(band, (frame.width, frame.height), masks));
         }
         let mut small = picture.scaled(size.0, size.1).ok_or_else(bad)?;
         let text = (size.0 as f32 / 18.0).clamp(10.0, 20.0);
         let label = self.text.fit(&self.zone.label(frame.time.utc), text, size.0 as f32 - 6.0);
         let (width, height) = (self.text.width(&label, text) + 6.0, text * 1.25);
-        if let Some(mut layer) = Layer::new([0.0, 0.0, width, height], size) {
-            shapes::fill(&mut layer, [0.0, 0.0, width, height], Color::BLACK);
-            self.text.draw(&mut layer, &label, (3.0, text * 0.1), text, Color::WHITE);
-            small.lay(&layer, 0);
-        }
+        small.draw([0.0, 0.0, width, height], 0, |band| {
+            shapes::fill(band, [0.0, 0.0, width, height], Color::BLACK);
+            self.text.draw(band, &label, (3.0, text * 0.1), text, Color::WHITE);
+        });
         Ok(small)
     }
 }

@@ -52,7 +52,12 @@ impl Text {
 
     /// Draws with the top left of the line at `x`, `y`; what falls outside the layer is left out.
     pub fn draw(&self, layer: &mut Layer, text: &str, (x, y): (f32, f32), size: f32, color: Color) {
-        let ascent = self.font.as_scaled(PxScale::from(size)).ascent();
+        let font = self.font.as_scaled(PxScale::from(size));
+        let ascent = font.ascent();
+        // Marks of capital letters may stand above the ascent.
+        if layer.misses(y - size / 2.0, y + ascent - font.descent() + size / 2.0) {
+            return;
+        }
         let color = color.to_color_u8();
         for (id, dx) in self.layout(text, size).0 {
             let glyph = id.with_scale_and_position(size, point(x + dx, y + ascent));
