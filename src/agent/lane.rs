@@ -19,7 +19,7 @@ use crate::event::zone::UnknownZone;
 use crate::event::{Finding, Zone};
 use crate::geometry::{Line, Polygon, Rect};
 use crate::ids::IdSource;
-use crate::rules::{AreaId, AreaRules, EndReason, Masks};
+use crate::rules::{AreaId, AreaRules, EndReason, Masks, Schedule};
 use crate::track::{Rest, Track, Tracker};
 use crate::vision::Label;
 use crate::vision::detector::{Detect, DetectorError};
@@ -81,6 +81,8 @@ pub struct Lane {
     /// The camera's, where its decoding is adaptive; and whether it idled at the last picture.
     attention: Option<Arc<Attention>>,
     idled: bool,
+    /// When the camera is wanted in full whatever it shows; `None` without such times.
+    awake: Option<Schedule>,
     /// Why every picture is needed.
     needs: Option<&'static str>,
     last: Option<(MonoMillis, UtcMillis)>,
@@ -205,6 +207,7 @@ impl Lane {
     pub fn new(context: &LaneContext, camera: &CameraConfig, ids: &IdSource) -> Result<Self, UnknownZone> {
         let config = &context.config;
         let interval_ms = (1000.0 / config.analysis.fps).round();
+        let zone = Zone::new(&config.site.time_zone)?;
         let severities = camera.areas.iter().map(AreaConfig::highest_severity);
         let critical = severities.chain(camera.lines.iter().map(LineConfig::highest_severity)).any(|s| s >= CRITICAL);
         Ok(Self {
@@ -222,7 +225,7 @@ impl Lane {
             known: None,
             tracker: Tracker::new(config.tracker.clone(), ids.clone()).with_minimum(&config.detector),
             masks: Masks::new(camera),
-            rules: AreaRules::new(camera, &Zone::new(&config.site.time_zone)?, &config.events),
+            rules: AreaRules::new(camera, &zone, &config.events),
             lifecycle: Lifecycle::new(LifecycleContext {
                 site: config.site.clone(),
                 camera: camera.clone(),
@@ -236,6 +239,7 @@ impl Lane {
             motion: Motion::default(),
             attention: None,
             idled: false,
+            awake: (!camera.awake.is_empty()).then(|| Schedule::new(zone, &camera.awake)),
             needs: None,
             last: None,
             size: None,
@@ -401,7 +405,8 @@ impl Lane {
             let stirs = self.rest.stirs(frame.time.mono, tracks, changed).then_some(TRACK);
             self.needs = stirs
                 .or_else(|| due(&self.camera, register, frame.time.utc).then_some("booking"))
-                .or_else(|| inspected(&self.camera, register, frame.time.utc, &self.register).then_some("inspection"));
+                .or_else(|| inspected(&self.camera, register, frame.time.utc, &self.register).then_some("inspection"))
+                .or_else(|| self.awake.as_ref().is_some_and(|a| a.holds(frame.time.utc)).then_some("schedule"));
         }
         let (now_of_frame, uncertainty_ms) = (frame.time.utc, frame.time.uncertainty_ms);
         let checks = Checks { register, config: &self.register, now: now_of_frame, uncertainty_ms };

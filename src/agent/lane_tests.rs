@@ -3,6 +3,7 @@
 use super::*;
 use crate::camera::{AccessUnit, Codec, Gate, OwnedI420};
 use crate::clock::{FrameTime, TimeSource};
+use crate::config::TimeOfWeek;
 use crate::customs::{Fact, Register, Tip};
 use crate::event::EventId;
 use crate::rules::{Phase, RuleKind};
@@ -148,7 +149,13 @@ struct Wired {
 
 impl Wired {
     fn new(severity: u8) -> Self {
-        let (camera, context) = bay("adaptive", ALL, serde_json::json!({"enter": {"severity": severity}}));
+        Self::awake(severity, &[])
+    }
+
+    /// With times at which it is wanted in full.
+    fn awake(severity: u8, times: &[TimeOfWeek]) -> Self {
+        let (mut camera, context) = bay("adaptive", ALL, serde_json::json!({"enter": {"severity": severity}}));
+        camera.awake = times.to_vec();
         let attention = Arc::new(Attention::default());
         let mut gate = Gate::new(camera.decode, Arc::clone(&attention));
         gate.trust_sizes();
@@ -233,6 +240,19 @@ fn who_rests_lets_the_camera_idle_who_comes_wakes_its_gate_and_what_flickers_on_
     wired.play(20);
     assert!(wired.attention.is_idle());
     assert_eq!(wired.play(8), (2, None));
+}
+
+#[test]
+fn at_its_times_a_camera_is_decoded_in_full_whatever_it_shows() {
+    // It begins at 09:40 at the gate.
+    let minute = TimeOfWeek { days: Vec::new(), from: "09:41".into(), to: "09:42".into() };
+    let mut wired = Wired::awake(2, &[minute]);
+    wired.play(56);
+    assert!(wired.attention.is_idle());
+    assert_eq!(wired.play(8).1, Some("schedule"), "from the keyframe at 09:41 on");
+    assert_eq!(wired.play(40), (1000, None));
+    wired.play(30);
+    assert!(wired.attention.is_idle());
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub struct Attention(Mutex<State>);
 struct State {
     asked: Option<(MonoMillis, &'static str)>,
     idle: bool,
+    proven: Option<u64>,
 }
 
 impl Attention {
@@ -37,6 +38,15 @@ impl Attention {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.state().idle
+    }
+
+    /// The coding whose sizes have told of movement, on this connection or one before.
+    pub(crate) fn proven(&self) -> Option<u64> {
+        self.state().proven
+    }
+
+    pub(crate) fn set_proven(&self, coding: Option<u64>) {
+        self.state().proven = coding;
     }
 
     pub(crate) fn set_idle(&self, idle: bool) {

@@ -161,10 +161,17 @@ impl Decoder {
     }
 }
 
-impl Drop for Decoder {
-    fn drop(&mut self) {
+impl Decoder {
+    /// Nothing comes out any more, and who waits for it need not.
+    pub fn stop(&self) {
         // Fails only for elements that cannot stop, and then there is nothing left to do.
         let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

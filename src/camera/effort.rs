@@ -1,9 +1,11 @@
 //! What a picture cost its coder, whatever its bit rate is held to: a coder that fills its rate spends the bits of a still
 //! picture on finer steps, so its sizes alone tell nothing of what changes. Pure; reads headers of slices, decodes nothing.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use h264_reader::Context;
 use h264_reader::nal::pps::PicParameterSet;
-use h264_reader::nal::slice::SliceHeader;
+use h264_reader::nal::slice::{SliceFamily, SliceHeader};
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal, UnitType};
 
@@ -26,6 +28,10 @@ pub(super) struct Effort {
     h265: h265::Sets,
     /// Of the latest slice that could be read.
     quantiser: Option<i32>,
+    /// Some slice of the latest unit refers to other pictures.
+    refers: bool,
+    /// Digest of the latest sequence parameter set.
+    coding: Option<u64>,
 }
 
 impl Effort {
@@ -34,11 +40,17 @@ impl Effort {
     /// the quantiser before it; before the first, bytes count as they are.
     pub fn of(&mut self, unit: &AccessUnit) -> usize {
         let mut effort = 0.0;
+        self.refers = false;
         for bytes in nal::units(&unit.data) {
             let (is_slice, quantiser) = match unit.codec {
                 Codec::H264 => self.read_h264(bytes),
                 Codec::H265 => self.h265.read(bytes),
             };
+            if nal::is_sequence_set(bytes, unit.codec) {
+                let mut digest = DefaultHasher::new();
+                bytes.hash(&mut digest);
+                self.coding = Some(digest.finish());
+            }
             if is_slice {
                 self.quantiser = quantiser.map(|q| q.clamp(0, 51)).or(self.quantiser);
                 let steps = self.quantiser.map_or(0.0, |q| (q.max(FINEST) - REFERENCE) as f32 / DOUBLES);
@@ -46,6 +58,18 @@ impl Effort {
             }
         }
         effort as usize
+    }
+
+    /// Whether the latest unit refers to other pictures. A keyframe that does is where a coder without keyframes says that one may
+    /// begin: it renews the picture piece by piece, and this one alone does not show it (recovery point, ITU-T H.264 D.2.8).
+    /// Of H.265 only pictures that refer to none are taken for keyframes.
+    pub fn refers(&self) -> bool {
+        self.refers
+    }
+
+    /// What tells a coding from another one: the same coder with the same settings repeats it.
+    pub fn coding(&self) -> Option<u64> {
+        self.coding
     }
 
     /// Whether the NAL unit is a slice, and its quantiser; keeps what later ones need. Per slice it may differ from block to
@@ -68,7 +92,9 @@ impl Effort {
                 let head = RefNal::new(&bytes[..bytes.len().min(HEAD)], &[], true);
                 let read = SliceHeader::from_bits(&self.h264, &mut head.rbsp_bits(), header, None);
                 let sum = |set: i32, slice: i32| set.saturating_add(slice).saturating_add(26);
-                return (true, read.ok().map(|(slice, _, set)| sum(set.pic_init_qp_minus26, slice.slice_qp_delta)));
+                let Ok((slice, _, set)) = read else { return (true, None) };
+                self.refers |= !matches!(slice.slice_type.family, SliceFamily::I | SliceFamily::SI);
+                return (true, Some(sum(set.pic_init_qp_minus26, slice.slice_qp_delta)));
             }
             _ => {}
         }
@@ -77,7 +103,7 @@ impl Effort {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use gstreamer::prelude::*;
     use gstreamer_app::AppSink;
 
@@ -86,7 +112,7 @@ mod tests {
     use crate::clock::FrameTime;
 
     /// Two seconds of noise, coded as told.
-    fn noise(codec: Codec, options: &str) -> Vec<AccessUnit> {
+    pub fn noise(codec: Codec, options: &str) -> Vec<AccessUnit> {
         elements::init().unwrap();
         let (coder, parser, form) = match codec {
             Codec::H264 => ("x264enc threads=1", "h264parse", "video/x-h264"),

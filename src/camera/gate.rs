@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effort::Effort;
-use super::stir::Sizes;
+use super::stir::{Sizes, TOGETHER};
 use super::{AccessUnit, Attention, Idled, Lull};
 use crate::clock::MonoMillis;
 use crate::config::DecodeMode;
@@ -58,7 +58,10 @@ impl SkipReason {
 /// The reason of a lane that follows something moving.
 pub const TRACK: &str = "track";
 
-/// Why a camera woke up, a label of metrics: `stirs`, `long_group`, `unproven`, or what attention was asked for.
+/// The reason of a camera that has no whole keyframes: it is not left idle.
+pub const PIECEWISE: &str = "piecewise";
+
+/// Why a camera woke up, a label of metrics: `stirs`, `long_group`, `unproven`, `piecewise`, or what attention was asked for.
 pub type WakeReason = &'static str;
 
 /// Decides unit by unit; one per camera and connection.
@@ -75,13 +78,28 @@ pub struct Gate {
     /// The sizes of this stream have told of something that was tracked, and have missed nothing since. An encoder of which they
     /// tell nothing never proves itself, and its camera never idles.
     proven: bool,
+    /// Of the last keyframe. Who has proven itself and comes back coded as before has done so.
+    coding: Option<u64>,
+    /// The last keyframe shows a part of the picture only: there is none that could be looked at alone.
+    piecewise: bool,
     held: Held,
+    /// A keyframe among what is held, while something may have begun in front of it.
+    doubt: Option<Doubt>,
     ready: Waiting,
     /// The decoder is behind on purpose: it was given what was held.
     catching_up: bool,
     /// Held units that were never needed, since the last look.
     idled: u64,
     woke: Option<WakeReason>,
+}
+
+/// A keyframe that waits until it is known whether what is held in front of it is needed.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    /// Units in front of it.
+    before: usize,
+    /// Units to come until it is known.
+    left: usize,
 }
 
 /// A unit, and what idling did to it.
@@ -103,6 +121,12 @@ impl Held {
     fn take(&mut self) -> Vec<AccessUnit> {
         self.bytes = 0;
         std::mem::take(&mut self.units)
+    }
+
+    /// The first so many go.
+    fn forget(&mut self, first: usize) {
+        let gone: usize = self.units.drain(..first).map(|u| u.data.len()).sum();
+        self.bytes -= gone;
     }
 
     fn span_ms(&self) -> i64 {
@@ -182,7 +206,10 @@ impl Gate {
             sizes: Sizes::default(),
             flow: Flow::default(),
             proven: false,
+            coding: None,
+            piecewise: false,
             held: Held::default(),
+            doubt: None,
             ready: Waiting::default(),
             catching_up: false,
             idled: 0,
@@ -193,7 +220,11 @@ impl Gate {
     /// Decides about the next unit; `now` is the box's monotonic clock. What is to be decoded comes out of
     /// [`Gate::take_ready`].
     pub fn offer(&mut self, unit: &AccessUnit, now: MonoMillis) -> Decision {
-        let stirs = self.mode == DecodeMode::Adaptive && self.stirs(unit);
+        let stirs = match self.mode {
+            DecodeMode::Adaptive => self.stirs(unit),
+            DecodeMode::Keyframes if unit.keyframe => self.stirs(unit),
+            DecodeMode::Always | DecodeMode::Keyframes => false,
+        };
         self.flow.see(unit.time.mono);
         if unit.keyframe {
             self.waiting = false;
@@ -202,7 +233,7 @@ impl Gate {
         }
         match self.mode {
             DecodeMode::Always => self.decode(unit),
-            DecodeMode::Keyframes if unit.keyframe => self.decode(unit),
+            DecodeMode::Keyframes if unit.keyframe || self.piecewise => self.decode(unit),
             DecodeMode::Keyframes => {
                 self.flow.skipped = true;
                 Decision::Skip(SkipReason::NotAKeyframe)
@@ -214,6 +245,16 @@ impl Gate {
     /// Keyframes cost what they cost, but hold what is needed to read the others: nothing before the first counts.
     fn stirs(&mut self, unit: &AccessUnit) -> bool {
         let effort = self.effort.of(unit);
+        if unit.keyframe {
+            if self.effort.refers() && !self.piecewise {
+                self.woke = Some(PIECEWISE);
+            }
+            self.piecewise = self.effort.refers();
+            let coding = self.effort.coding();
+            let changed = self.coding.is_some() && self.coding != coding;
+            self.coding = coding;
+            self.proven = coding.is_some() && self.attention.proven() == coding || self.proven && !changed;
+        }
         !unit.keyframe && !self.waiting && self.sizes.take(effort)
     }
 
@@ -222,11 +263,20 @@ impl Gate {
         if wanted == Some(TRACK) && !unit.keyframe {
             self.prove(stirs);
         }
-        let reason = wanted.or(stirs.then_some("stirs")).or((!self.proven).then_some("unproven"));
+        let reason = wanted.or(self.piecewise.then_some(PIECEWISE)).or(stirs.then_some("stirs"));
+        let reason = reason.or((!self.proven).then_some("unproven"));
         if let Some(reason) = reason {
             self.wake(now, reason);
         }
         let awake = self.awake_until.is_some_and(|until| now < until) || self.catching_up;
+        if self.doubt.as_ref().is_some_and(|d| d.left == 0 || unit.keyframe) {
+            self.settle();
+        }
+        if unit.keyframe && !awake && self.sizes.suspects() && !self.held.units.is_empty() {
+            self.doubt = Some(Doubt { before: self.held.units.len(), left: TOGETHER });
+            self.held.push(unit.clone());
+            return Decision::Hold;
+        }
         if unit.keyframe {
             // Without what is held, decoding goes on here.
             self.idled += self.held.take().len() as u64;
@@ -240,11 +290,27 @@ impl Gate {
         self.sleep();
         self.flow.skipped = true;
         self.held.push(unit.clone());
+        if let Some(doubt) = &mut self.doubt {
+            doubt.left -= 1;
+        }
         if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
             self.woke = Some("long_group");
             self.release(false);
         }
         Decision::Hold
+    }
+
+    /// Nothing stirred: the keyframe that waited is decoded, without what is held in front of it.
+    fn settle(&mut self) {
+        let Some(doubt) = self.doubt.take() else { return };
+        self.held.forget(doubt.before);
+        self.idled += doubt.before as u64;
+        if !self.held.units.is_empty() {
+            let keyframe = self.held.units[0].clone();
+            self.held.forget(1);
+            self.decode(&keyframe);
+            self.flow.skipped = !self.held.units.is_empty();
+        }
     }
 
     /// Something moving is followed: did the sizes say so?
@@ -253,12 +319,15 @@ impl Gate {
             self.proven = true;
         } else if !stirs && self.attention.is_idle() {
             self.proven = false;
+        } else {
+            return;
         }
+        self.attention.set_proven(self.coding.filter(|_| self.proven));
     }
 
     fn wake(&mut self, now: MonoMillis, reason: WakeReason) {
         if self.awake_until.is_none() {
-            self.woke = Some(reason);
+            self.woke = self.woke.filter(|r| *r == PIECEWISE).or(Some(reason));
             self.attention.set_idle(false);
             self.release(true);
         }
@@ -273,6 +342,7 @@ impl Gate {
 
     /// What is held goes to the decoder. `held`: the camera wakes for it.
     fn release(&mut self, held: bool) {
+        self.doubt = None;
         for unit in self.held.take() {
             self.flow.skipped = false;
             self.flow.decode(unit.time.mono);
@@ -310,6 +380,7 @@ impl Gate {
 
     /// Units are missing before the next one.
     pub fn gap(&mut self) {
+        self.settle();
         self.waiting = true;
         self.sizes.gap();
         // Where keyframes alone are wanted, a missing unit that is none is no loss; a longer hole shows in its time.
@@ -321,6 +392,7 @@ impl Gate {
     /// The decoder lost its references, or is another one: nothing goes to it before the next keyframe. How many units
     /// waited for it.
     pub fn lost(&mut self) -> u64 {
+        self.doubt = None;
         self.gap();
         self.flow.decoded = None;
         self.catching_up = false;

@@ -5,14 +5,20 @@ use crate::camera::Codec;
 use crate::clock::FrameTime;
 
 /// One slice.
-fn slice(bytes: usize) -> Vec<u8> {
-    [0, 0, 1, 2, 1].into_iter().chain(std::iter::repeat(1)).take(bytes).collect()
+fn slice(bytes: usize) -> impl Iterator<Item = u8> {
+    [0, 0, 1, 2, 1].into_iter().chain(std::iter::repeat(1)).take(bytes)
 }
 
 fn unit(keyframe: bool, ms: i64, bytes: usize) -> AccessUnit {
+    coded(1, keyframe, ms, bytes)
+}
+
+/// Keyframes repeat the sequence parameter set of this coding, which tells nothing of quantisers: sizes count as they are.
+fn coded(coding: u8, keyframe: bool, ms: i64, bytes: usize) -> AccessUnit {
     let time = FrameTime::arrived(ms);
-    // Without parameter sets sizes count as they are.
-    AccessUnit { data: slice(bytes).into(), codec: Codec::H265, keyframe, pts_ns: 0, time }
+    let set = [0, 0, 1, 0x42, 1, coding].into_iter().filter(|_| keyframe);
+    let data: Vec<u8> = set.chain(slice(bytes)).collect();
+    AccessUnit { data: data.into(), codec: Codec::H265, keyframe, pts_ns: 0, time }
 }
 
 /// A camera of 25 pictures a second and a decoder that takes everything at once.
@@ -38,7 +44,7 @@ impl Camera {
         }
     }
 
-    /// `K` keyframe, `p` predicted, `P` a large one, `!` gap; the answer has `.` for units that were not decoded
+    /// `K` keyframe, `p` predicted, `q` a larger and `P` a large one, `!` gap; the answer has `.` for units that were not decoded
     /// (yet).
     fn play(&mut self, units: &str) -> String {
         let begin = self.now;
@@ -47,7 +53,11 @@ impl Camera {
                 self.gate.gap();
                 continue;
             }
-            let bytes = if c == 'P' { 3000 } else { 200 };
+            let bytes = match c {
+                'P' => 3000,
+                'q' => 350,
+                _ => 200,
+            };
             self.gate.offer(&unit(c == 'K', self.now, bytes), MonoMillis(self.now));
             while let Some((unit, idled)) = self.gate.take_ready() {
                 self.decoded.push(unit.time.mono.0);
@@ -210,4 +220,85 @@ fn what_is_held_and_decoded_after_all_is_not_left_out() {
     camera.attention.ask(MonoMillis(camera.now + 1000), "track");
     assert_eq!(camera.play("pppKpp"), "pppKpp");
     assert_eq!(camera.lulls, []);
+}
+
+#[test]
+fn what_begins_just_before_a_keyframe_is_seen_from_its_begin() {
+    let mut camera = Camera::asleep();
+    let begin = format!("K{}qqqqqK", "p".repeat(40));
+    assert_eq!(camera.play(&begin), format!("K{}", ".".repeat(46)), "the second keyframe waits");
+    assert_eq!(camera.play("qqq"), "...");
+    let first = camera.decoded.len();
+    assert_eq!(camera.play("qqq"), "qqq");
+    assert_eq!(camera.decoded.len() - first, 46 + 3 + 3, "all that was held, from before the keyframe on");
+    assert!(camera.decoded.is_sorted());
+    assert_eq!(camera.gate.take_woke(), Some("stirs"));
+}
+
+#[test]
+fn a_keyframe_that_waits_is_looked_at_when_nothing_stirred() {
+    let mut camera = Camera::asleep();
+    let begin = camera.now;
+    assert_eq!(camera.play(&format!("K{}qqqK", "p".repeat(40))), format!("K{}", ".".repeat(44)));
+    camera.play(&"p".repeat(14));
+    let (second, left_out) = (begin + 44 * 40, camera.gate.take_idled());
+    assert_eq!(camera.decoded, [begin, second]);
+    assert_eq!(camera.lulls.last(), Some(&(begin, second, 40)));
+    assert!(camera.attention.is_idle() && left_out >= 43, "{left_out}");
+    // What followed it is held as ever.
+    camera.attention.ask(MonoMillis(camera.now + 1000), "track");
+    camera.play("p");
+    assert_eq!(camera.decoded.len(), 2 + 14 + 1);
+
+    // Units that are missing end the waiting at once.
+    let mut camera = Camera::asleep();
+    assert_eq!(camera.play(&format!("K{}qqqKp!pp", "p".repeat(40))), format!("K{}K...", ".".repeat(43)));
+}
+
+#[test]
+fn a_camera_that_comes_back_coded_as_before_need_not_prove_itself_again() {
+    let group = |coding: u8, gate: &mut Gate, from: i64| {
+        for i in 0..50 * 12 {
+            let now = from + 40 * i;
+            gate.offer(&coded(coding, i % 50 == 0, now, 200), MonoMillis(now));
+            while gate.take_ready().is_some() {}
+            gate.drained();
+        }
+    };
+    let camera = Camera::asleep();
+    for (coding, idles) in [(1, true), (2, false), (1, true)] {
+        let mut again = Gate::new(DecodeMode::Adaptive, Arc::clone(&camera.attention));
+        assert!(!camera.attention.is_idle());
+        group(coding, &mut again, camera.now + 1_000_000);
+        assert_eq!(camera.attention.is_idle(), idles, "coding {coding}");
+    }
+    // Another coding on the same connection proves itself too.
+    let mut again = Gate::new(DecodeMode::Adaptive, Arc::clone(&camera.attention));
+    group(1, &mut again, camera.now);
+    group(2, &mut again, camera.now + 24_000);
+    assert!(!camera.attention.is_idle());
+}
+
+#[test]
+fn a_stream_that_renews_its_picture_piece_by_piece_is_decoded_in_full() {
+    let units = super::super::effort::tests::noise(Codec::H264, "tune=zerolatency intra-refresh=true");
+    let whole = super::super::effort::tests::noise(Codec::H264, "tune=zerolatency");
+    for mode in [DecodeMode::Keyframes, DecodeMode::Adaptive] {
+        for (units, in_full) in [(&units, true), (&whole, mode == DecodeMode::Adaptive)] {
+            let mut gate = Gate::new(mode, Arc::default());
+            // Else it would be kept awake by that.
+            gate.trust_sizes();
+            let mut woke = Vec::new();
+            let mut decoded = 0;
+            for (i, unit) in units.iter().enumerate() {
+                gate.offer(unit, MonoMillis(40 * i as i64));
+                woke.extend(gate.take_woke());
+                decoded += std::iter::from_fn(|| gate.take_ready()).count();
+            }
+            let is_piecewise = units[0].data != whole[0].data;
+            assert_eq!(woke.contains(&PIECEWISE), is_piecewise, "{mode:?} {woke:?}");
+            let most = units.len() - 30;
+            assert_eq!(decoded > most, in_full, "{mode:?}: {decoded} of {}", units.len());
+        }
+    }
 }

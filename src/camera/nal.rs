@@ -50,6 +50,14 @@ pub(super) fn units(unit: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Whether a NAL unit is a sequence parameter set.
+pub(super) fn is_sequence_set(nal: &[u8], codec: Codec) -> bool {
+    nal.first().is_some_and(|header| match codec {
+        Codec::H264 => header & 0x1f == 7,
+        Codec::H265 => (header >> 1) & 0x3f == 33,
+    })
+}
+
 fn kind(header: u8, codec: Codec) -> Kind {
     match codec {
         Codec::H264 => match header & 0x1f {

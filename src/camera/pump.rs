@@ -14,8 +14,8 @@ use super::{Attention, CameraError, Codec, FrameSink};
 use crate::clock::mono_now;
 use crate::config::CameraConfig;
 
-/// How often a waiting frame thread looks whether it shall end.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a waiting frame thread looks whether it shall end; a decoder that is stopped wakes it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a frame of the past waits for the one before it to be looked at.
 const IN_TURN: Duration = Duration::from_secs(1);
@@ -78,6 +78,7 @@ impl Pump {
         if let Some(reason) = self.gate.take_woke() {
             self.shared.report.woke(reason);
         }
+        self.shared.report.idles(self.shared.attention.is_idle());
         self.give()
     }
 
@@ -206,6 +207,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
+        self.decoder.stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

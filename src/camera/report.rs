@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::gate::{SkipReason, WakeReason};
+use super::gate::{PIECEWISE, SkipReason, WakeReason};
 use super::{AccessUnit, CameraError, CameraId, CameraState, CameraStatus, Frame};
 use crate::telemetry::metrics::{
-    DECODE_WAKES, FRAMES_DECODED, FRAMES_DROPPED, FRAMES_RECEIVED, STREAM_RECONNECTS, STREAM_UP,
+    DECODE_IDLE, DECODE_WAKES, FRAMES_DECODED, FRAMES_DROPPED, FRAMES_RECEIVED, STREAM_RECONNECTS, STREAM_UP,
 };
 
 /// Shared by the threads of one camera and its handle.
@@ -43,6 +43,7 @@ struct Metrics {
     decoded: metrics::Counter,
     errors: metrics::Counter,
     up: metrics::Gauge,
+    idle: metrics::Gauge,
 }
 
 impl Report {
@@ -52,7 +53,8 @@ impl Report {
             received: metrics::counter!(FRAMES_RECEIVED, "camera" => label.clone()),
             decoded: metrics::counter!(FRAMES_DECODED, "camera" => label.clone()),
             errors: metrics::counter!("gatewatch_decode_errors_total", "camera" => label.clone()),
-            up: metrics::gauge!(STREAM_UP, "camera" => label),
+            up: metrics::gauge!(STREAM_UP, "camera" => label.clone()),
+            idle: metrics::gauge!(DECODE_IDLE, "camera" => label),
         };
         metrics.up.set(0.0);
         let status = CameraStatus {
@@ -178,8 +180,17 @@ impl Report {
         metrics::counter!(FRAMES_DROPPED, "camera" => self.camera.0.clone(), "reason" => reason).increment(count);
     }
 
-    /// An idle camera is decoded in full again.
+    /// Whether it is decoded at keyframes only, as its gate decided.
+    pub fn idles(&self, idle: bool) {
+        self.metrics.idle.set(f64::from(u8::from(idle)));
+    }
+
+    /// An idle camera is decoded in full again, or one is not left idle.
     pub fn woke(&self, reason: WakeReason) {
+        if reason == PIECEWISE {
+            tracing::warn!(camera = %self.camera, "it renews its picture piece by piece (intra refresh) and has no keyframes that show all of it: it is decoded in full; \
+                set it to whole keyframes to have it idle");
+        }
         tracing::debug!(camera = %self.camera, reason, "idle camera woke up");
         metrics::counter!(DECODE_WAKES, "camera" => self.camera.0.clone(), "reason" => reason).increment(1);
     }

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 
 /// Pictures whose sizes are added up: patterns of B-pictures repeat after two, three, four or six and do not matter then.
-const TOGETHER: usize = 12;
+pub(super) const TOGETHER: usize = 12;
+/// Of these, so many are looked at for what has only begun.
+const FEW: usize = 3;
 /// Sums remembered: a minute at 25 pictures a second.
 const REMEMBERED: usize = 125;
 /// Before so many sums nothing is usual yet: five seconds.
@@ -46,6 +48,13 @@ impl Sizes {
             self.remember(sum);
         }
         stirs
+    }
+
+    /// Whether something may have begun to stir that the sums do not tell yet: in the last few pictures alone there was as much
+    /// more as all of them together need.
+    pub fn suspects(&self) -> bool {
+        let sum: f32 = self.last.iter().rev().take(FEW).map(|&b| b as f32).sum();
+        self.limit.is_some_and(|limit| sum > limit * FEW as f32 / TOGETHER as f32)
     }
 
     /// Whether it is known what is usual.

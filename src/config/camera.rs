@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AreaConfig, AreaKind, LineConfig, SecretSource};
+use super::{AreaConfig, AreaKind, LineConfig, SecretSource, TimeOfWeek};
 use crate::camera::CameraId;
 use crate::geometry::Polygon;
 
@@ -35,6 +35,9 @@ pub struct CameraConfig {
     /// What the decoder sees.
     #[serde(default)]
     pub decode: DecodeMode,
+    /// When an `adaptive` camera is decoded in full whatever it shows: the hours of a gate that is never still.
+    #[serde(default)]
+    pub awake: Vec<TimeOfWeek>,
     /// GStreamer decoder element; `None` = hardware where the machine has it, `avdec_*` else.
     #[serde(default)]
     pub decoder: Option<String>,
@@ -99,8 +102,8 @@ pub enum DecodeMode {
     /// Every frame.
     #[default]
     Always,
-    /// Keyframes only while nothing stirs, nothing moving is followed, no booking is due and no inspection open; then every frame, from the
-    /// last keyframe on.
+    /// Keyframes only while nothing stirs, nothing moving is followed, no booking is due, no inspection open and it is none of the times of `awake`;
+    /// then every frame, from the last keyframe on.
     Adaptive,
     /// Keyframes only: cheap, and as slow as the camera's keyframe interval.
     Keyframes,

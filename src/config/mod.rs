@@ -28,8 +28,8 @@ pub use load::{Loaded, inspect, load, load_checked, parse, parse_as, parse_check
 pub use objects::{FootageStoreConfig, ObjectsConfig, ObjectsPlace};
 pub use problems::{Level, Problem, Problems};
 pub use rule::{
-    BayConfig, ClosedConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,
-    RestrictedConfig, RuleConfig, StoppedConfig, TailgatingConfig, UnbookedConfig, Weekday, WrongWayConfig,
+    BayConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,
+    RestrictedConfig, RuleConfig, StoppedConfig, TailgatingConfig, TimeOfWeek, UnbookedConfig, Weekday, WrongWayConfig,
 };
 pub use secret::Secret;
 

@@ -38,13 +38,13 @@ pub struct RestrictedConfig {
     pub severity: u8,
     /// When the area is closed, in the site's time zone; always without any.
     #[serde(default)]
-    pub closed: Vec<ClosedConfig>,
+    pub closed: Vec<TimeOfWeek>,
 }
 
 /// A time of the week.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ClosedConfig {
+pub struct TimeOfWeek {
     /// Days on which it begins; every day without any.
     #[serde(default)]
     pub days: Vec<Weekday>,

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use super::document::Document;
 use super::problems::{Level, Problem};
-use super::{AreaConfig, CameraConfig, Config, FilterConfig, LineConfig, LineDirection, SecretSource};
+use super::{
+    AreaConfig, CameraConfig, Config, DecodeMode, FilterConfig, LineConfig, LineDirection, SecretSource, TimeOfWeek,
+};
 use crate::geometry::{Line, Point, Polygon};
 use crate::rules::AreaId;
 
@@ -216,6 +218,10 @@ impl Checker<'_> {
                 "must be the name of a GStreamer element like \"avdec_h264\" (a-z, 0-9, _ and -)",
             );
         }
+        if !camera.awake.is_empty() && camera.decode != DecodeMode::Adaptive {
+            self.warn(&format!("{key}.awake"), "has an effect with decode = \"adaptive\" only");
+        }
+        self.times(&format!("{key}.awake"), camera.awake.iter());
         if camera.record_url.is_some() && !camera.privacy_masks().is_empty() {
             let why = "the privacy masks of this camera are drawn on the stream of `url` and cover the same parts of this one: \
                        see that both show the same picture in the same shape";
@@ -245,13 +251,14 @@ impl Checker<'_> {
         if area.unbooked.is_some() && area.bay.is_none() {
             self.error(&format!("{key}.unbooked"), "needs `bay`, which says when the bay is occupied");
         }
-        for (i, closed) in area.restricted.iter().flat_map(|r| &r.closed).enumerate() {
-            if closed.from == closed.to {
-                let what = "must differ from `from`; leave both out for the whole day";
-                self.error(&format!("{key}.restricted.closed[{i}].to"), what);
-            }
-        }
+        self.times(&format!("{key}.restricted.closed"), area.restricted.iter().flat_map(|r| &r.closed));
         self.filters(key, &area.filters);
+    }
+
+    fn times<'t>(&mut self, key: &str, times: impl Iterator<Item = &'t TimeOfWeek>) {
+        for (i, _) in times.enumerate().filter(|(_, t)| t.from == t.to) {
+            self.error(&format!("{key}[{i}].to"), "must differ from `from`; leave both out for the whole day");
+        }
     }
 
     fn filters(&mut self, key: &str, filters: &[FilterConfig]) {

@@ -37,7 +37,7 @@ const QUEUE_ROOM: usize = 512;
 /// Bytes kept free under the packet limit for what `Publish::size` does not count.
 const SIZE_MARGIN: usize = 16;
 /// Rows read ahead of what the line takes, at once: they may be pictures, of which few are sent. At most twice as many wait.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 /// Rows asked for after word of new work, which come before what was read ahead.
 const URGENT: usize = 8;
 /// With so many acknowledged and not yet marked, nothing more is sent: a store that cannot mark must not have the box
@@ -45,7 +45,7 @@ const URGENT: usize = 8;
 const MAX_UNMARKED: usize = 512;
 /// Acknowledged rows are marked at once when there are so many, or none in flight; else after so long, milliseconds, or when
 /// the connection is looked at next: a second later at most.
-const MARK_ROWS: usize = 64;
+const MARK_ROWS: usize = 256;
 const MARK_AFTER_MS: i64 = 25;
 /// Silence, due messages and health are looked at this often.
 const LOOK_EVERY_MS: i64 = 1000;

@@ -1,5 +1,6 @@
 //! One area with its rules: the state of a track at it, and the state of the area as a whole.
 
+use super::Schedule;
 use super::bay::Bay;
 use super::crowd::{Crowd, Picture};
 use super::draft::{Draft, Keys};
@@ -9,7 +10,7 @@ use super::object_left::ObjectLeft;
 use super::object_removed::ObjectRemoved;
 use super::occupancy::Occupancy;
 use super::presence::{Presence, Sight, Standing};
-use super::restricted::{self, Schedule};
+use super::restricted;
 use super::still::Still;
 use super::{EndReason, dwell, enter, exit, stopped};
 use crate::config::{AreaConfig, FilterConfig};
@@ -146,7 +147,7 @@ impl AtArea {
             );
         }
         if let (Some(rule), Some(schedule)) = (&config.restricted, &area.schedule) {
-            let closed = self.closed.see(standing, schedule.is_closed(now.utc), now);
+            let closed = self.closed.see(standing, schedule.holds(now.utc), now);
             stay(&mut self.restricted, restricted::terms(rule), &closed, counts);
         }
         drafts.extend(self.judge_inspection(config, standing, now, who, checks, keys));

@@ -28,6 +28,7 @@ mod object_removed;
 mod occupancy;
 mod presence;
 mod restricted;
+mod schedule;
 mod spots;
 #[cfg(test)]
 mod stage;
@@ -38,6 +39,7 @@ mod wrong_way;
 
 pub use engine::AreaRules;
 pub use mask::Masks;
+pub use schedule::Schedule;
 
 use serde::{Deserialize, Serialize};
 

@@ -79,11 +79,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn outbox_next(&self, limit: usize, in_flight: &[i64]) -> Result<Vec<OutboxItem>, StoreError> {
+        // `+ 0`: SQLite plans a statement anew for every value of a bare `LIMIT ?`, which cost a fifth of its time here.
         let select =
             "SELECT o.id, o.lane, o.seq, o.part, o.replay, m.event_id, m.severity, m.subject, m.best_ms, m.topic,
                       p.topic AS snapshot_topic, p.annotated_path, CASE WHEN o.part = 1 THEN m.payload END AS payload
                       FROM outbox o JOIN message m ON m.seq = o.seq LEFT JOIN picture p ON p.seq = o.seq
-                      WHERE o.id NOT IN (SELECT value FROM json_each(?)) ORDER BY o.lane, o.id LIMIT ?";
+                      WHERE o.id NOT IN (SELECT value FROM json_each(?)) ORDER BY o.lane, o.id LIMIT ? + 0";
         let select = sqlx::query_as(select).bind(self.to_json(&in_flight)?);
         let select = select.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows: Vec<Row> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;

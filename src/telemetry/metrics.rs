@@ -18,6 +18,8 @@ pub const ANALYSIS_LOAD: &str = "gatewatch_analysis_load";
 pub const ANALYSIS_INTERVAL: &str = "gatewatch_analysis_interval_seconds";
 /// Idle cameras that were decoded in full again, by `camera` and `reason`.
 pub const DECODE_WAKES: &str = "gatewatch_decode_wakes_total";
+/// 1 while a camera is decoded at keyframes only, by `camera`.
+pub const DECODE_IDLE: &str = "gatewatch_decode_idle";
 /// Frames dropped, by `camera` and `reason`.
 pub const FRAMES_DROPPED: &str = "gatewatch_frames_dropped_total";
 /// Age of a frame when its analysis ended, by `camera`.
@@ -88,7 +90,7 @@ const COUNTERS: &[(&str, &str)] = &[
     (FRAMES_DECODED, "Frames out of the decoder"),
     (FRAMES_ANALYSED, "Frames seen by the detector"),
     (FRAMES_DROPPED, "Frames dropped, by reason"),
-    (DECODE_WAKES, "Idle cameras that were decoded in full again, by reason"),
+    (DECODE_WAKES, "Idle cameras that were decoded in full again or cameras not left idle, by reason"),
     (EVENTS, "Event messages made"),
     (LINKS, "Links between events and declarations"),
     (MQTT_ACKED, "Messages acknowledged by the broker"),
@@ -105,6 +107,7 @@ const COUNTERS: &[(&str, &str)] = &[
 
 const GAUGES: &[(&str, Unit, &str)] = &[
     (STREAM_UP, Unit::Count, "1 while pictures of the camera arrive"),
+    (DECODE_IDLE, Unit::Count, "1 while the camera is decoded at keyframes only, as its gate decided"),
     (CAMERA_CONDITION, Unit::Count, "1 while a condition of the camera lasts"),
     (ANALYSIS_LOAD, Unit::Count, "Time that cameras ask of an analysis worker over the time it has"),
     (ANALYSIS_INTERVAL, Unit::Seconds, "Between two analysed pictures at least"),

@@ -143,6 +143,7 @@ impl Watched {
             password,
             transport: Transport::Tcp,
             ca_file: None,
+            awake: Vec::new(),
             decode: DecodeMode::Always,
             decoder: None,
             record: true,

@@ -72,6 +72,7 @@ pub fn camera(id: &str, url: String) -> CameraConfig {
         password: SecretSource::default(),
         transport: Transport::Tcp,
         ca_file: None,
+        awake: Vec::new(),
         decode: DecodeMode::Always,
         decoder: None,
         stall_timeout_ms: 5000,
