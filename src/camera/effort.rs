@@ -9,7 +9,8 @@ use h264_reader::nal::slice::{SliceFamily, SliceHeader};
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal, UnitType};
 
-use super::{AccessUnit, Codec, h265, nal};
+use super::h265::{self, Slice};
+use super::{AccessUnit, Codec, nal};
 
 /// The quantiser at which a byte counts as one; the steps double every six (ITU-T H.264 8.5.9, H.265 8.6.3).
 const REFERENCE: i32 = 26;
@@ -28,8 +29,9 @@ pub(super) struct Effort {
     h265: h265::Sets,
     /// Of the latest slice that could be read.
     quantiser: Option<i32>,
-    /// Some slice of the latest unit refers to other pictures.
+    /// Some slice of the latest unit refers to pictures; some begins anew (IDR).
     refers: bool,
+    idr: bool,
     /// Digest of the latest sequence parameter set.
     coding: Option<u64>,
 }
@@ -40,9 +42,9 @@ impl Effort {
     /// the quantiser before it; before the first, bytes count as they are.
     pub fn of(&mut self, unit: &AccessUnit) -> usize {
         let mut effort = 0.0;
-        self.refers = false;
+        (self.refers, self.idr) = (false, false);
         for bytes in nal::units(&unit.data) {
-            let (is_slice, quantiser) = match unit.codec {
+            let slice = match unit.codec {
                 Codec::H264 => self.read_h264(bytes),
                 Codec::H265 => self.h265.read(bytes),
             };
@@ -51,8 +53,9 @@ impl Effort {
                 bytes.hash(&mut digest);
                 self.coding = Some(digest.finish());
             }
-            if is_slice {
-                self.quantiser = quantiser.map(|q| q.clamp(0, 51)).or(self.quantiser);
+            if let Some(slice) = slice {
+                self.refers |= slice.refers;
+                self.quantiser = slice.quantiser.map(|q| q.clamp(0, 51)).or(self.quantiser);
                 let steps = self.quantiser.map_or(0.0, |q| (q.max(FINEST) - REFERENCE) as f32 / DOUBLES);
                 effort += bytes.len() as f32 * steps.exp2();
             }
@@ -61,10 +64,10 @@ impl Effort {
     }
 
     /// Whether the latest unit refers to other pictures. A keyframe that does is where a coder without keyframes says that one may
-    /// begin: it renews the picture piece by piece, and this one alone does not show it (recovery point, ITU-T H.264 D.2.8).
-    /// Of H.265 only pictures that refer to none are taken for keyframes.
+    /// begin: it renews the picture piece by piece, and this one alone does not show it (recovery point, ITU-T H.264 D.2.8,
+    /// H.265 D.3.8; parsers take it for a keyframe, and a picture of which one slice refers to nothing).
     pub fn refers(&self) -> bool {
-        self.refers
+        self.refers && !self.idr
     }
 
     /// What tells a coding from another one: the same coder with the same settings repeats it.
@@ -72,11 +75,11 @@ impl Effort {
         self.coding
     }
 
-    /// Whether the NAL unit is a slice, and its quantiser; keeps what later ones need. Per slice it may differ from block to
-    /// block, which is not read.
-    fn read_h264(&mut self, bytes: &[u8]) -> (bool, Option<i32>) {
+    /// What the NAL unit says as a slice; keeps what later ones need. The quantiser may differ from block to block, which is not
+    /// read.
+    fn read_h264(&mut self, bytes: &[u8]) -> Option<Slice> {
         let nal = RefNal::new(bytes, &[], true);
-        let Ok(header) = nal.header() else { return (false, None) };
+        let header = nal.header().ok()?;
         match header.nal_unit_type() {
             UnitType::SeqParameterSet => {
                 if let Ok(set) = SeqParameterSet::from_bits(nal.rbsp_bits()) {
@@ -92,13 +95,17 @@ impl Effort {
                 let head = RefNal::new(&bytes[..bytes.len().min(HEAD)], &[], true);
                 let read = SliceHeader::from_bits(&self.h264, &mut head.rbsp_bits(), header, None);
                 let sum = |set: i32, slice: i32| set.saturating_add(slice).saturating_add(26);
-                let Ok((slice, _, set)) = read else { return (true, None) };
-                self.refers |= !matches!(slice.slice_type.family, SliceFamily::I | SliceFamily::SI);
-                return (true, Some(sum(set.pic_init_qp_minus26, slice.slice_qp_delta)));
+                let Ok((slice, _, set)) = read else { return Some(Slice::default()) };
+                // The second field of an IDR picture may refer to the first, and to nothing else.
+                self.idr |= header.nal_unit_type() == UnitType::SliceLayerWithoutPartitioningIdr;
+                return Some(Slice {
+                    quantiser: Some(sum(set.pic_init_qp_minus26, slice.slice_qp_delta)),
+                    refers: !matches!(slice.slice_type.family, SliceFamily::I | SliceFamily::SI),
+                });
             }
             _ => {}
         }
-        (false, None)
+        None
     }
 }
 

@@ -18,6 +18,8 @@ const AWAKE_MS: i64 = 5000;
 /// is decoded, since nothing after it can be without it.
 const HELD_MS: i64 = 12_000;
 const HELD_BYTES: usize = 16 << 20;
+/// A keyframe waits no longer than this for what may have begun in front of it, milliseconds.
+const DOUBT_MS: i64 = 1000;
 /// Units that may wait for the decoder while it catches up, bytes.
 const READY_BYTES: usize = 48 << 20;
 
@@ -26,7 +28,7 @@ const READY_BYTES: usize = 48 << 20;
 pub enum Decision {
     /// It goes to the decoder, after what is ready before it.
     Decode,
-    /// It is held: it goes to the decoder when the camera wakes before the next keyframe.
+    /// It is held: it goes to the decoder when the camera wakes before the next keyframe; a keyframe at the latest a second later.
     Hold,
     /// It does not, for this reason.
     Skip(SkipReason),
@@ -58,7 +60,7 @@ impl SkipReason {
 /// The reason of a lane that follows something moving.
 pub const TRACK: &str = "track";
 
-/// The reason of a camera that has no whole keyframes: it is not left idle.
+/// The reason of a camera whose keyframes refer to other pictures: it is not left idle.
 pub const PIECEWISE: &str = "piecewise";
 
 /// Why a camera woke up, a label of metrics: `stirs`, `long_group`, `unproven`, `piecewise`, or what attention was asked for.
@@ -80,7 +82,7 @@ pub struct Gate {
     proven: bool,
     /// Of the last keyframe. Who has proven itself and comes back coded as before has done so.
     coding: Option<u64>,
-    /// The last keyframe shows a part of the picture only: there is none that could be looked at alone.
+    /// A keyframe of this connection showed a part of the picture only: others may, and cannot be looked at alone.
     piecewise: bool,
     held: Held,
     /// A keyframe among what is held, while something may have begun in front of it.
@@ -100,6 +102,10 @@ struct Doubt {
     before: usize,
     /// Units to come until it is known.
     left: usize,
+    /// When it began to wait, on the box's clock: it is looked at in time also where units come slowly, or none.
+    since: MonoMillis,
+    /// Longest time between two units up to it, milliseconds.
+    silent_ms: i64,
 }
 
 /// A unit, and what idling did to it.
@@ -246,10 +252,9 @@ impl Gate {
     fn stirs(&mut self, unit: &AccessUnit) -> bool {
         let effort = self.effort.of(unit);
         if unit.keyframe {
-            if self.effort.refers() && !self.piecewise {
+            if self.effort.refers() && !std::mem::replace(&mut self.piecewise, true) {
                 self.woke = Some(PIECEWISE);
             }
-            self.piecewise = self.effort.refers();
             let coding = self.effort.coding();
             let changed = self.coding.is_some() && self.coding != coding;
             self.coding = coding;
@@ -269,11 +274,13 @@ impl Gate {
             self.wake(now, reason);
         }
         let awake = self.awake_until.is_some_and(|until| now < until) || self.catching_up;
-        if self.doubt.as_ref().is_some_and(|d| d.left == 0 || unit.keyframe) {
+        if self.doubt.is_some_and(|d| d.left == 0 || unit.keyframe) {
             self.settle();
         }
+        self.settle_late(now);
         if unit.keyframe && !awake && self.sizes.suspects() && !self.held.units.is_empty() {
-            self.doubt = Some(Doubt { before: self.held.units.len(), left: TOGETHER });
+            let silent_ms = std::mem::take(&mut self.flow.silent_ms);
+            self.doubt = Some(Doubt { before: self.held.units.len(), left: TOGETHER, since: now, silent_ms });
             self.held.push(unit.clone());
             return Decision::Hold;
         }
@@ -293,11 +300,18 @@ impl Gate {
         if let Some(doubt) = &mut self.doubt {
             doubt.left -= 1;
         }
-        if self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES {
+        if self.holds_too_much() {
+            self.settle();
+        }
+        if self.holds_too_much() {
             self.woke = Some("long_group");
             self.release(false);
         }
         Decision::Hold
+    }
+
+    fn holds_too_much(&self) -> bool {
+        self.held.span_ms() > HELD_MS || self.held.bytes > HELD_BYTES
     }
 
     /// Nothing stirred: the keyframe that waited is decoded, without what is held in front of it.
@@ -305,11 +319,18 @@ impl Gate {
         let Some(doubt) = self.doubt.take() else { return };
         self.held.forget(doubt.before);
         self.idled += doubt.before as u64;
-        if !self.held.units.is_empty() {
-            let keyframe = self.held.units[0].clone();
-            self.held.forget(1);
-            self.decode(&keyframe);
-            self.flow.skipped = !self.held.units.is_empty();
+        let Some(keyframe) = self.held.units.first().cloned() else { return };
+        self.held.forget(1);
+        let silent_since_ms = std::mem::replace(&mut self.flow.silent_ms, doubt.silent_ms);
+        self.decode(&keyframe);
+        self.flow.silent_ms = silent_since_ms;
+        self.flow.skipped = !self.held.units.is_empty();
+    }
+
+    /// A keyframe that has waited long enough is decoded, whether units come or not. To be called now and then.
+    pub fn settle_late(&mut self, now: MonoMillis) {
+        if self.doubt.is_some_and(|d| now.since(d.since) > DOUBT_MS) {
+            self.settle();
         }
     }
 
@@ -342,7 +363,9 @@ impl Gate {
 
     /// What is held goes to the decoder. `held`: the camera wakes for it.
     fn release(&mut self, held: bool) {
-        self.doubt = None;
+        if let Some(doubt) = self.doubt.take() {
+            self.flow.silent_ms = self.flow.silent_ms.max(doubt.silent_ms);
+        }
         for unit in self.held.take() {
             self.flow.skipped = false;
             self.flow.decode(unit.time.mono);

@@ -279,26 +279,76 @@ fn a_camera_that_comes_back_coded_as_before_need_not_prove_itself_again() {
     assert!(!camera.attention.is_idle());
 }
 
+/// A camera that has been still for long, played from the units of a short recording; whether it idled, how many of how many units
+/// were decoded, and why it woke.
+fn played(mode: DecodeMode, units: &[AccessUnit]) -> (bool, usize, usize, Vec<WakeReason>) {
+    let attention = Arc::new(Attention::default());
+    let mut gate = Gate::new(mode, Arc::clone(&attention));
+    gate.trust_sizes();
+    let (mut idled, mut decoded, mut woke) = (false, 0, Vec::new());
+    let of = 40 * units.len();
+    for i in 0..of {
+        let time = FrameTime::arrived(40 * i as i64);
+        let unit = AccessUnit { time, ..units[i % units.len()].clone() };
+        gate.offer(&unit, time.mono);
+        decoded += std::iter::from_fn(|| gate.take_ready()).count();
+        gate.drained();
+        woke.extend(gate.take_woke());
+        idled |= attention.is_idle();
+    }
+    (idled, decoded, of, woke)
+}
+
 #[test]
 fn a_stream_that_renews_its_picture_piece_by_piece_is_decoded_in_full() {
-    let units = super::super::effort::tests::noise(Codec::H264, "tune=zerolatency intra-refresh=true");
-    let whole = super::super::effort::tests::noise(Codec::H264, "tune=zerolatency");
-    for mode in [DecodeMode::Keyframes, DecodeMode::Adaptive] {
-        for (units, in_full) in [(&units, true), (&whole, mode == DecodeMode::Adaptive)] {
-            let mut gate = Gate::new(mode, Arc::default());
-            // Else it would be kept awake by that.
-            gate.trust_sizes();
-            let mut woke = Vec::new();
-            let mut decoded = 0;
-            for (i, unit) in units.iter().enumerate() {
-                gate.offer(unit, MonoMillis(40 * i as i64));
-                woke.extend(gate.take_woke());
-                decoded += std::iter::from_fn(|| gate.take_ready()).count();
-            }
-            let is_piecewise = units[0].data != whole[0].data;
-            assert_eq!(woke.contains(&PIECEWISE), is_piecewise, "{mode:?} {woke:?}");
-            let most = units.len() - 30;
-            assert_eq!(decoded > most, in_full, "{mode:?}: {decoded} of {}", units.len());
+    use crate::camera::effort::tests::noise;
+
+    // Without the first group, in which the coder finds its rate.
+    let of = |codec, options: &str| noise(codec, &format!("tune=zerolatency {options}")).split_off(25);
+    let h265 = of(Codec::H265, "");
+    // The coder at hand says of no picture in it that one may begin there, as others do: one is told to be such.
+    let mut refreshed = h265[1..].to_vec();
+    let sets = crate::camera::nal::units(&h265[0].data).filter(|nal| (nal[0] >> 1) & 0x3f >= 32);
+    let mut first: Vec<u8> = sets.flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect();
+    first.extend_from_slice(&refreshed[0].data);
+    (refreshed[0].data, refreshed[0].keyframe) = (first.into(), true);
+    let h264 = (of(Codec::H264, ""), of(Codec::H264, "intra-refresh=true"));
+    for (codec, (whole, refreshed)) in [(Codec::H264, h264), (Codec::H265, (h265, refreshed))] {
+        assert!(refreshed[0].keyframe && whole[0].keyframe, "{codec:?} says where one may begin");
+        for mode in [DecodeMode::Keyframes, DecodeMode::Adaptive] {
+            let (idled, decoded, of, woke) = played(mode, &whole);
+            assert!(decoded < of / 2 && !woke.contains(&PIECEWISE), "{codec:?} {mode:?}: {decoded} of {of}, {woke:?}");
+            assert_eq!(idled, mode == DecodeMode::Adaptive);
+            let (idled, decoded, of, woke) = played(mode, &refreshed);
+            assert!(!idled && decoded > of - 30, "{codec:?} {mode:?}: {decoded} of {of}");
+            assert_eq!(woke.iter().filter(|r| **r == PIECEWISE).count(), 1, "{woke:?}");
         }
     }
+}
+
+#[test]
+fn a_keyframe_that_waits_is_looked_at_though_nothing_follows_it() {
+    let mut camera = Camera::asleep();
+    let begin = camera.now;
+    camera.play(&format!("K{}qqqK", "p".repeat(40)));
+    camera.gate.settle_late(MonoMillis(camera.now + 900));
+    assert!(camera.gate.take_ready().is_none());
+    camera.gate.settle_late(MonoMillis(camera.now + 1000));
+    let (keyframe, idled) = camera.gate.take_ready().expect("it has waited for a second");
+    assert_eq!(keyframe.time.mono.0, begin + 44 * 40);
+    assert_eq!(idled.lull.map(|l| (l.since.0, l.silent_ms)), Some((begin, 40)));
+}
+
+#[test]
+fn silence_after_a_keyframe_that_waits_is_not_silence_before_it() {
+    let mut camera = Camera::asleep();
+    let begin = camera.now;
+    camera.play(&format!("K{}qqqKpp", "p".repeat(40)));
+    camera.now += 3000;
+    camera.play("ppp");
+    let second = begin + 44 * 40;
+    assert_eq!(camera.lulls.last(), Some(&(begin, second, 40)));
+    let third = camera.now;
+    camera.play("K");
+    assert_eq!(camera.lulls.last(), Some(&(second, third, 3040)));
 }

@@ -28,6 +28,15 @@ pub(super) struct Sets {
     pictures: BTreeMap<u32, Picture>,
 }
 
+/// What is read of a slice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// For luma, where it has one of its own that can be read.
+    pub quantiser: Option<i32>,
+    /// It is known to be predicted from other pictures.
+    pub refers: bool,
+}
+
 /// What slices need of a sequence parameter set.
 #[derive(Debug)]
 struct Sequence {
@@ -100,28 +109,30 @@ impl Bits<'_> {
 }
 
 impl Sets {
-    /// Whether the NAL unit (header first) is a slice of the base layer, and its quantiser for luma, where it has one of its own.
-    /// Parameter sets are kept for later slices.
-    pub fn read(&mut self, nal: &[u8]) -> (bool, Option<i32>) {
-        let &[first, second, ..] = nal else { return (false, None) };
+    /// What the NAL unit (header first) says as a slice of the base layer; `None` when it is none. Parameter sets are kept for
+    /// later slices.
+    pub fn read(&mut self, nal: &[u8]) -> Option<Slice> {
+        let &[first, second, ..] = nal else { return None };
         let kind = (first >> 1) & 0x3f;
         if first & 1 != 0 || second >> 3 != 0 {
-            return (false, None); // of another layer
+            return None; // of another layer
         }
         let mut bits = Bits(BitReader::new(ByteReader::skipping_bytes(nal, HEADER_BYTES)));
         match kind {
             SPS => self.sequences.extend(sequence(&mut bits)),
             PPS => self.pictures.extend(picture(&mut bits)),
             kind if SLICES.contains(&kind) || RANDOM_ACCESS.contains(&kind) => {
-                return (true, self.quantiser(&mut bits, kind));
+                let mut slice = Slice::default();
+                slice.quantiser = self.quantiser(&mut bits, kind, &mut slice.refers);
+                return Some(slice);
             }
             _ => {}
         }
-        (false, None)
+        None
     }
 
     /// 7.3.6.1, to `slice_qp_delta`.
-    fn quantiser(&self, b: &mut Bits<'_>, kind: u8) -> Option<i32> {
+    fn quantiser(&self, b: &mut Bits<'_>, kind: u8, refers: &mut bool) -> Option<i32> {
         let first = b.flag()?;
         if RANDOM_ACCESS.contains(&kind) {
             b.skip(1)?;
@@ -141,6 +152,7 @@ impl Sets {
             2 => (false, false),
             _ => return None,
         };
+        *refers = both || one;
         b.skip(u32::from(picture.output_flag) + 2 * u32::from(sequence.separate_planes))?;
         let (mut used, mut temporal) = (0, false);
         if !IDR.contains(&kind) {

@@ -88,6 +88,7 @@ impl Pump {
     /// As [`Pump::feed`].
     pub fn turn(&mut self) -> Result<(), CameraError> {
         self.look_at_pace();
+        self.gate.settle_late(mono_now());
         self.give()
     }
 

@@ -188,7 +188,7 @@ impl Report {
     /// An idle camera is decoded in full again, or one is not left idle.
     pub fn woke(&self, reason: WakeReason) {
         if reason == PIECEWISE {
-            tracing::warn!(camera = %self.camera, "it renews its picture piece by piece (intra refresh) and has no keyframes that show all of it: it is decoded in full; \
+            tracing::warn!(camera = %self.camera, "its keyframes refer to other pictures (intra refresh) and do not show all of it: it is decoded in full; \
                 set it to whole keyframes to have it idle");
         }
         tracing::debug!(camera = %self.camera, reason, "idle camera woke up");
@@ -223,6 +223,7 @@ impl Report {
 
     pub fn failed(&self, error: &CameraError) {
         self.metrics.up.set(0.0);
+        self.metrics.idle.set(0.0);
         self.clock_offset(None);
         self.status.send_modify(|s| {
             s.state = error.state();
@@ -239,6 +240,7 @@ impl Report {
 
     pub fn stopped(&self) {
         self.metrics.up.set(0.0);
+        self.metrics.idle.set(0.0);
         self.status.send_modify(|s| {
             s.state = CameraState::Stopped;
             s.reason = None;

@@ -35,7 +35,8 @@ pub struct CameraConfig {
     /// What the decoder sees.
     #[serde(default)]
     pub decode: DecodeMode,
-    /// When an `adaptive` camera is decoded in full whatever it shows: the hours of a gate that is never still.
+    /// When an `adaptive` camera is decoded in full whatever it shows, from the first keyframe in it on: the hours of a gate that
+    /// is never still.
     #[serde(default)]
     pub awake: Vec<TimeOfWeek>,
     /// GStreamer decoder element; `None` = hardware where the machine has it, `avdec_*` else.
@@ -105,6 +106,7 @@ pub enum DecodeMode {
     /// Keyframes only while nothing stirs, nothing moving is followed, no booking is due, no inspection open and it is none of the times of `awake`;
     /// then every frame, from the last keyframe on.
     Adaptive,
-    /// Keyframes only: cheap, and as slow as the camera's keyframe interval.
+    /// Keyframes only: cheap, and as slow as the camera's keyframe interval. A camera whose keyframes do not show all of its picture
+    /// (intra refresh) is decoded in full.
     Keyframes,
 }
