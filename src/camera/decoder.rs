@@ -71,9 +71,10 @@ impl Decoder {
             .is_live(false)
             .max_buffers(MAX_WAITING_UNITS)
             .build();
-        let sink = picture_sink()?;
+        let libav = element.starts_with("avdec_");
+        let sink = picture_sink(!libav)?;
         let mut chain = vec![source.clone().upcast::<gst::Element>()];
-        if !element.starts_with("avdec_") {
+        if !libav {
             // Hardware wants profile, level and size in its caps; libavcodec reads them itself.
             chain.push(elements::parser(codec)?);
         }
@@ -298,8 +299,12 @@ impl Output {
     }
 }
 
-/// Sink of I420 or NV12 in system memory. `videoconvert` in front of it passes such pictures through untouched.
-fn picture_sink() -> Result<AppSink, CameraError> {
+/// Sink of I420 or NV12 in system memory. `videoconvert` in front of it passes such pictures through untouched. `any_stride`: a decoder
+/// may hand on its own memory, with rows as long as it has them; else it copies each picture.
+///
+/// Libavcodec may not: what it still refers to, which without B-pictures is every picture, its element would copy all the same, and
+/// not into the memory of an earlier one but into new memory of the system.
+fn picture_sink(any_stride: bool) -> Result<AppSink, CameraError> {
     let caps = gst_video::VideoCapsBuilder::new()
         .format_list([gst_video::VideoFormat::I420, gst_video::VideoFormat::Nv12])
         .build();
@@ -311,15 +316,19 @@ fn picture_sink() -> Result<AppSink, CameraError> {
         .drop(false)
         .enable_last_sample(false)
         .build();
-    let pad = sink.static_pad("sink").ok_or_else(|| broken("decoder", "appsink without a pad"))?;
-    // Without this answer the decoder believes we cannot read strides, and copies every picture.
-    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| match info.query_mut().map(gst::QueryRef::view_mut) {
-        Some(gst::QueryViewMut::Allocation(query)) => {
-            query.add_allocation_meta::<gst_video::VideoMeta>(None);
-            gst::PadProbeReturn::Handled
-        }
-        _ => gst::PadProbeReturn::Ok,
-    });
+    if any_stride {
+        let pad = sink.static_pad("sink").ok_or_else(|| broken("decoder", "appsink without a pad"))?;
+        // Without this answer a decoder believes that we cannot read strides.
+        pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+            match info.query_mut().map(gst::QueryRef::view_mut) {
+                Some(gst::QueryViewMut::Allocation(query)) => {
+                    query.add_allocation_meta::<gst_video::VideoMeta>(None);
+                    gst::PadProbeReturn::Handled
+                }
+                _ => gst::PadProbeReturn::Ok,
+            }
+        });
+    }
     Ok(sink)
 }
 

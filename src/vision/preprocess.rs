@@ -241,30 +241,44 @@ fn mix_rows(
     (first, weights): (usize, &[f32]),
     mixed: &mut Vec<f32>,
 ) {
-    mixed.clear();
+    let row = |k: usize| &plane[(first + k) * stride + columns.start..(first + k) * stride + columns.end];
     mixed.resize(columns.len(), 0.0);
-    for (k, &w) in weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
-        let start = (first + k) * stride;
-        let row = &plane[start + columns.start..start + columns.end];
-        for (m, &s) in mixed.iter_mut().zip(row) {
-            *m += w * f32::from(s);
+    // Two rows at a time: each pass costs reading and writing all of `mixed`.
+    for (k, pair) in (0..).step_by(2).zip(weights.chunks(2)) {
+        let rows = row(k).iter().zip(if pair.len() == 2 { row(k + 1) } else { row(k) });
+        let (w, v) = (pair[0], pair.get(1).copied().unwrap_or(0.0));
+        let mixed = mixed.iter_mut().zip(rows);
+        if k == 0 {
+            mixed.for_each(|(m, (&s, &t))| *m = w * f32::from(s) + v * f32::from(t));
+        } else {
+            mixed.for_each(|(m, (&s, &t))| *m = *m + w * f32::from(s) + v * f32::from(t));
         }
     }
 }
 
 /// The weighted sum of columns; sample `i` of the plane lies at `(i - start) * stride + offset`.
 fn mix_columns(mixed: &[f32], start: usize, (stride, offset): (usize, usize), taps: &Taps, out: &mut [f32]) {
-    if taps.count == 2 {
-        for (o, value) in out.iter_mut().enumerate() {
-            let at = (taps.first[o] - start) * stride + offset;
-            *value = mixed[at] * taps.weights[2 * o] + mixed[at + stride] * taps.weights[2 * o + 1];
+    match (stride, taps.count) {
+        (1, 2) => mix_neighbours::<2>(mixed, start, taps, out),
+        (1, 3) => mix_neighbours::<3>(mixed, start, taps, out),
+        (1, 4) => mix_neighbours::<4>(mixed, start, taps, out),
+        (1, 5) => mix_neighbours::<5>(mixed, start, taps, out),
+        _ => {
+            for (o, value) in out.iter_mut().enumerate() {
+                let (first, weights) = taps.of(o);
+                let samples = mixed[(first - start) * stride + offset..].iter().step_by(stride);
+                *value = samples.zip(weights).map(|(s, w)| s * w).sum();
+            }
         }
-        return;
     }
-    for (o, value) in out.iter_mut().enumerate() {
-        let (first, weights) = taps.of(o);
-        let samples = mixed[(first - start) * stride + offset..].iter().step_by(stride);
-        *value = samples.zip(weights).map(|(s, w)| s * w).sum();
+}
+
+/// The usual numbers of taps, without a loop for each output.
+fn mix_neighbours<const N: usize>(mixed: &[f32], start: usize, taps: &Taps, out: &mut [f32]) {
+    let (weights, _) = taps.weights.as_chunks::<N>();
+    for ((value, &first), weights) in out.iter_mut().zip(&taps.first).zip(weights) {
+        let samples = &mixed[first - start..first - start + N];
+        *value = samples.iter().zip(weights).map(|(s, w)| s * w).sum();
     }
 }
 
