@@ -564,11 +564,35 @@ async fn a_stop_without_an_end_is_not_forgotten() {
     site.fact(FactKind::Stop, stop("open", Value::Null)).await;
     site.fact(FactKind::Stop, stop("over", json!(site.time(10)))).await;
     site.fact(FactKind::Stop, json!({"id": "unknown", "decl_no": B, "from": site.time(0)})).await;
+    let tip = |id: &str, expires: i64| json!({"id": id, "version": 1, "issued_at": site.time(0), "decl_no": A, "reason": "risky", "expires_at": site.time(expires)});
+    site.fact(FactKind::Tip, tip("long", 60 * 24 * 400)).await;
+    site.fact(FactKind::Tip, tip("short", 1)).await;
     let later = utc_now().plus_ms(1000);
-    site.booking("b", 1, "bay-1", &[A], 0, 60 * 24 * 400).await;
     site.clearance.forget(later, later).await.unwrap();
-    let stops = |key: &str| site.clearance.register().snapshot().found(&format!("decl:{key}")).stops.len();
-    assert_eq!((stops(A), stops(B)), (1, 0), "it holds as long as its declaration is known");
+    let register = site.clearance.register().snapshot();
+    let stops = |key: &str| register.found(&format!("decl:{key}")).stops.len();
+    assert_eq!((stops(A), stops(B)), (1, 1), "neither has an end, whatever is known of the goods");
+    let a = crate::customs::DeclNumber::parse(A).unwrap();
+    assert!(register.declaration(&a.key).is_some(), "what is stopped is known when it comes to the exit");
+    assert!(register.tip("long").is_some() && register.tip("short").is_none());
+}
+
+#[tokio::test]
+async fn what_the_feed_repeats_is_not_forgotten() {
+    let site = Site::new().await;
+    site.declaration(A, 1, json!({})).await;
+    site.declaration(B, 1, json!({})).await;
+    let fact = |key: &str| {
+        let body = json!({"decl_no": key, "version": 1}).to_string();
+        crate::customs::Fact::from_json(FactKind::Declaration, body.as_bytes())
+    };
+    let (now, days) = (utc_now(), |days: i64| utc_now().plus_ms(days * 86_400_000));
+    let repeated = vec![(fact(A).unwrap().value, crate::customs::Outcome::Duplicate)];
+    site.store.save_facts(&repeated, days(60), None).await.unwrap();
+    site.clearance.forget(now, days(30)).await.unwrap();
+    let register = site.clearance.register().snapshot();
+    let known = |key: &str| register.declaration(&crate::customs::DeclNumber::parse(key).unwrap().key).is_some();
+    assert_eq!((known(A), known(B)), (true, false));
 }
 
 #[tokio::test]

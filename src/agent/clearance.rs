@@ -133,7 +133,8 @@ impl Clearance {
         let rows = file.facts.len();
         let written = tokio::fs::metadata(&path).await?.modified()?.duration_since(SystemTime::UNIX_EPOCH)?;
         let said = UtcMillis(i64::try_from(written.as_millis()).unwrap_or(0));
-        let outcomes = self.take(file.facts, Some(said)).await?;
+        let heard = said_by_feed(&file.facts, said);
+        let outcomes = self.take(file.facts, heard).await?;
         let applied = outcomes.iter().filter(|o| **o == Outcome::Applied).count();
         tracing::info!(file = %path.display(), rows, applied, bad = file.problems.len(), "feed file read");
         Ok(applied)
@@ -164,21 +165,25 @@ impl Clearance {
     pub async fn take_json(&self, kind: FactKind, items: &[Value], said: Option<UtcMillis>) -> Answers {
         let read: Vec<Result<Fact, SinkError>> = items.iter().map(|item| read_fact(kind, item)).collect();
         let good: Vec<Fact> = read.iter().filter_map(|r| r.as_ref().ok().cloned()).collect();
-        // Only the clearance side says how fresh the feed is; a camera's reading or an officer's word does not, and nothing
-        // that could not be understood. What waited somewhere is as old as when it was fetched.
-        let of_feed = matches!(kind, FactKind::Declaration | FactKind::Booking | FactKind::Stop);
-        let fetched = |fact: &Fact| match fact {
-            Fact::Declaration(d) => d.fetched_at,
-            _ => None,
-        };
-        let heard =
-            said.filter(|_| of_feed).and_then(|s| good.iter().map(|f| fetched(f).map_or(s, |t| t.min(s))).max());
+        let heard = said.and_then(|said| said_by_feed(&good, said));
         let outcomes = self.take(good, heard).await.map_err(|e| SinkError::Unavailable(e.to_string()))?;
         let mut outcomes = outcomes.into_iter();
         let answer =
             |fact: Result<Fact, SinkError>| fact.and_then(|_| outcomes.next().map_or(Ok(Applied::Unchanged), applied));
         Ok(read.into_iter().map(answer).collect())
     }
+}
+
+/// When the feed said what is newest among these; `said`: when they came. Only declarations and bookings tell that the feed is alive:
+/// a camera's reading or an officer's word does not, nor a stop order, which duty rooms send too, and nothing that could not be
+/// understood. What waited somewhere is as old as when it was fetched.
+fn said_by_feed(facts: &[Fact], said: UtcMillis) -> Option<UtcMillis> {
+    let each = facts.iter().filter_map(|fact| match fact {
+        Fact::Declaration(d) => Some(d.fetched_at.map_or(said, |fetched| fetched.min(said))),
+        Fact::Booking(_) => Some(said),
+        _ => None,
+    });
+    each.max()
 }
 
 /// What keeping facts needs, on a task of its own.

@@ -16,7 +16,7 @@ use crate::event::compose::subject;
 use crate::event::lifecycle::{came, matters};
 use crate::event::{EventId, EventMessage};
 use crate::mqtt::Topics;
-use crate::rules::{AreaId, Phase, RuleKind};
+use crate::rules::{AreaId, Phase, RuleKind, gate_out};
 use crate::store::{Store, StoreError};
 
 /// Events read and recorded at a time.
@@ -116,14 +116,15 @@ impl Relinker {
         lines.chain([booked.clone()]).collect()
     }
 
-    /// When the line of a crossing was crossed around then.
+    /// When vehicles crossed the line of a crossing around then.
     async fn others(&self, event: &EventMessage) -> Result<Vec<UtcMillis>, StoreError> {
-        let line = &event.data.area.id;
-        if !self.config.cameras.iter().flat_map(|c| &c.lines).any(|l| l.id == *line) {
-            return Ok(Vec::new());
-        }
+        let lines = self.config.cameras.iter().flat_map(|c| &c.lines);
+        let Some(line) = lines.into_iter().find(|l| l.id == event.data.area.id) else { return Ok(Vec::new()) };
         let (at, window_ms) = (event.data.capture.start, i64::from(self.config.register.observation_window_s) * 1000);
-        self.store.event_starts_at(line, (at.plus_ms(-window_ms), at.plus_ms(window_ms))).await
+        let ids = self.store.event_ids_at(Some(&line.id), (at.plus_ms(-window_ms), at.plus_ms(window_ms))).await?;
+        let crossed = self.store.latest_events(&ids).await?.into_iter().map(|e| e.data);
+        let of_vehicles = crossed.filter(|d| gate_out::concerns(line, &d.object.label));
+        Ok(of_vehicles.map(|d| d.capture.start).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// The next revision of an ended event, if its link is another one now; and what that reveals.

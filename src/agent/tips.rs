@@ -73,10 +73,14 @@ impl TipRunner {
     /// Runs until dropped.
     pub async fn run(self) {
         self.nudges.all_tips();
+        // However much else there is to look at: time alone changes tips and holds.
+        let mut again = tokio::time::interval_at(tokio::time::Instant::now() + AGAIN, AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let touched = tokio::select! {
+                biased;
+                _ = again.tick() => TipsTouched { all: true, ..TipsTouched::default() },
                 touched = self.nudges.take_tips() => touched,
-                () = tokio::time::sleep(AGAIN) => TipsTouched { all: true, ..TipsTouched::default() },
             };
             tokio::time::sleep(SETTLE).await;
             while let Err(error) = self.look(&touched).await {

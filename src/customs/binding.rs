@@ -96,6 +96,11 @@ impl Binding {
         if supersedes.is_some() && reason.is_none() {
             f.wrong("reason", None, "why the earlier binding was wrong: text of 1 to 100 characters");
         }
+        if supersedes.is_some() && supersedes == id {
+            let own = supersedes.clone().map(Value::from);
+            let allowed = "the id of another binding; what is said anew under its own id needs a higher version only";
+            f.wrong("supersedes", own.as_ref(), allowed);
+        }
         f.finish(|| {
             Some(Self {
                 id: id?,

@@ -278,3 +278,64 @@ fn what_may_only_be_proposed_is_not_linked_by_a_detour() {
     site.read(30, "plate_head", PLATE, json!({}));
     assert_eq!(site.link(30), "Proposed 1@0.75", "its container number was put right");
 }
+
+#[test]
+fn an_officers_word_lets_no_stopped_container_out() {
+    let site = Site::new();
+    site.cleared(1, &[BOX_1]);
+    site.cleared(2, &[BOX_2]);
+    site.take(0, "stop", &json!({"id": "S", "decl_no": "10000001232", "from": at(0).to_rfc3339()}));
+    site.take(
+        1,
+        "bind",
+        &json!({"id": "B", "decl_no": "10000001231", "officer": "1703", "at": at(1).to_rfc3339(), "plate": PLATE}),
+    );
+    site.read(5, "plate_head", PLATE, json!({}));
+    assert_eq!((site.leave(5), site.link(5)), (Answer::Yes, "Linked 1@0.99".into()));
+    site.read(5, "container", BOX_2, json!({}));
+    assert_eq!(
+        (site.leave(5), site.link(5)),
+        (Answer::No, "Linked 1@0.99".into()),
+        "it was surely read, and is stopped"
+    );
+    site.take(
+        5,
+        "bind",
+        &json!({"id": "R", "decl_no": "10000001232", "officer": "1703", "at": at(5).to_rfc3339(),
+        "action": "reject", "container": BOX_2}),
+    );
+    assert_eq!(site.leave(5), Answer::Yes, "an officer says that it is not of these goods");
+}
+
+#[test]
+fn a_tip_that_names_only_what_carries_the_goods_reaches_the_event() {
+    let tips = |site: &Site| {
+        let (area, t) = (AreaId("bay-1".into()), at(5));
+        let sought = Sought { area: &area, start: t, end: Some(t), uncertainty_ms: 0, event: None, others: &[] };
+        let tips = link(&site.register.snapshot(), &sought, t, &site.config).tips;
+        tips.into_iter().map(|t| (t.id, t.severity)).collect::<Vec<_>>()
+    };
+    for (named, booked) in [("containers", BOX_1), ("plates", PLATE)] {
+        let site = Site::new();
+        let booking = json!({"id": "b", "version": 1, "area": "bay-1", "decl_keys": ["10000001231"], named: [booked],
+            "start": at(0).to_rfc3339(), "end": at(60).to_rfc3339()});
+        site.take(0, "booking", &booking);
+        assert_eq!(tips(&site), []);
+        site.take(
+            1,
+            "tip",
+            &json!({"id": "T", "version": 1, "issued_at": at(1).to_rfc3339(), "reason": "risky", "severity": 4, named: [booked]}),
+        );
+        assert_eq!(tips(&site), [("T".to_owned(), 4)], "{named}");
+    }
+    let site = Site::new();
+    site.declared(1, json!({"containers": [BOX_1]}));
+    let stays = json!([{"area": "bay-1", "at": at(3).to_rfc3339(), "until": at(9).to_rfc3339()}]);
+    site.visit("V", 1, json!({"head_plate": PLATE, "containers": [BOX_1], "stays": stays}));
+    site.take(
+        1,
+        "tip",
+        &json!({"id": "T", "version": 1, "issued_at": at(1).to_rfc3339(), "reason": "risky", "severity": 4, "plates": [PLATE]}),
+    );
+    assert_eq!(tips(&site), [("T".to_owned(), 4)], "of its visit");
+}

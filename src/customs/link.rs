@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::clue::{self, Clue, Clues, Scene, is_around};
+use super::fact::plate_handle;
 use super::weigh::{Group, grouped};
 use super::{
     Booking, Contradiction, DeclKey, Link, LinkMethod, LinkOutcome, LinkRule, LinkScope, LinkState, LinkVerdict,
@@ -103,13 +104,15 @@ pub(super) fn whole(
         decision.reason = format!("{}; the clearance feed is stale ({age})", decision.reason);
     }
     let named = &groups[..decision.shown];
-    let tips = tips_of(register, named, &clues.read, now, config);
+    let tips = tips_of(&scene, named, &clues.read, now);
     let is_sure = |c: &Clue| {
         let read = c.read.as_ref().is_some_and(|read| clues.sure.iter().any(|(sure, _)| sure == read));
         read && c.confidence + SLACK >= config.confidence.link_min
     };
-    let is_there = |g: &&Group| decision.verdict == LinkVerdict::Linked || g.clues.iter().any(is_sure);
-    let there = || named.iter().filter(is_there);
+    // Also what an officer's word leaves out: a container that was surely read is on the vehicle.
+    let is_linked = |i: usize| i < decision.shown && decision.verdict == LinkVerdict::Linked;
+    let is_there = |(i, g): &(usize, &Group)| is_linked(*i) || g.clues.iter().any(is_sure);
+    let there = || groups.iter().enumerate().filter(is_there).map(|(_, g)| g);
     let keys = there().flat_map(|g| &g.goods).map(|g| g.number.key.clone()).collect();
     let aboard = there().flat_map(|g| &g.clues).flat_map(|c| c.aboard().iter().cloned()).collect();
     let mut links: Vec<Link> = named.iter().flat_map(|g| links_of(g, &scene, decision.verdict)).collect();
@@ -412,21 +415,26 @@ fn one_link(group: &Group, goods: &super::weigh::Goods, scene: &Scene<'_>, verdi
     }
 }
 
-/// Open tips about the goods named, or about what was read.
-fn tips_of(
-    register: &RegisterSnapshot,
-    groups: &[Group],
-    read: &BTreeSet<String>,
-    now: UtcMillis,
-    config: &RegisterConfig,
-) -> Vec<TipRef> {
+/// Open tips about the goods named, what carries them, or what was read.
+fn tips_of(scene: &Scene<'_>, groups: &[Group], read: &BTreeSet<String>, now: UtcMillis) -> Vec<TipRef> {
+    let (register, config) = (scene.register, scene.config);
     let goods = groups.iter().flat_map(|g| &g.goods).map(|g| format!("decl:{}", g.number.key));
+    let carried = groups.iter().flat_map(|g| &g.clues).flat_map(|clue| carriers(scene, clue));
     let mut named = BTreeSet::new();
-    for handle in goods.chain(read.iter().cloned()) {
+    for handle in goods.chain(carried).chain(read.iter().cloned()) {
         let open = register.tips_by(&handle).filter(|t| t.is_open(now, config.tip_days));
         named.extend(open.map(|t| (t.id.clone(), t.severity.unwrap_or(config.tip_severity))));
     }
     named.into_iter().take(MAX_TIPS).map(|(id, severity)| TipRef { id, severity }).collect()
+}
+
+/// The containers and plates of the booking or visit that a clue rests on. A tip may name nothing else.
+fn carriers(scene: &Scene<'_>, clue: &Clue) -> Vec<String> {
+    let containers = clue.containers.iter().map(|c| format!("container:{c}"));
+    let booked = clue.booking.iter().flat_map(|b| b.plates.iter().map(|p| plate_handle(p)));
+    let visit = clue.source.strip_prefix("visit:").and_then(|id| scene.register.visit(id));
+    let visiting = visit.iter().flat_map(|v| v.plates_at(scene.at)).map(|(p, _)| plate_handle(p));
+    containers.chain(booked).chain(visiting).collect()
 }
 
 #[cfg(test)]

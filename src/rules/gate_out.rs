@@ -13,7 +13,7 @@ use crate::vision::Label;
 const ON_FOOT: &str = "person";
 
 /// Whether such a thing leaves the supervised area. People do not, unless the line names them.
-pub(super) fn concerns(line: &LineConfig, label: &Label) -> bool {
+pub(crate) fn concerns(line: &LineConfig, label: &Label) -> bool {
     line.classes.contains(label) || label.as_str() != ON_FOOT
 }
 

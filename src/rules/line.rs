@@ -19,7 +19,7 @@ const MAX_CROSSINGS: usize = 200;
 pub(super) struct GateLine {
     pub config: LineConfig,
     tailgating: Tailgating,
-    /// When it was crossed lately, either way.
+    /// When vehicles crossed it lately, either way.
     pub crossed: Vec<UtcMillis>,
 }
 
@@ -38,9 +38,12 @@ impl GateLine {
         checks: &Checks<'_>,
         keys: &mut Keys,
     ) -> Vec<Draft> {
-        self.crossed.drain(..self.crossed.len().saturating_sub(MAX_CROSSINGS - 1));
-        self.crossed.push(crossing.at.utc);
         let line = &self.config;
+        // Who walks over the line is not what a number was read of.
+        if gate_out::concerns(line, label) {
+            self.crossed.drain(..self.crossed.len().saturating_sub(MAX_CROSSINGS - 1));
+            self.crossed.push(crossing.at.utc);
+        }
         if !crossing.is(line.direction) {
             let rule = line.wrong_way.as_ref();
             return rule.map(|rule| wrong_way::report(crossing, now, rule, keys)).into_iter().collect();

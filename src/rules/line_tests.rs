@@ -47,6 +47,18 @@ fn a_second_vehicle_within_the_time_is_tailgating_beside_its_crossing() {
 }
 
 #[test]
+fn who_walks_over_the_line_takes_no_reading_from_the_vehicle_behind() {
+    let mut s = stage(json!({"gate_out": {}}));
+    let mut guard = crossing(1, 5000, true);
+    guard.label = "person";
+    s.actors = vec![guard, crossing(2, 12_000, true), crossing(3, 20_000, true)];
+    let events = s.play(26_000);
+    let crossed: Vec<_> = events.iter().map(|e| e.crossed.len()).collect();
+    assert_eq!(crossed, [0, 1, 2], "{:?}", brief(&events));
+    assert_eq!(events[1].crossed, [events[1].start]);
+}
+
+#[test]
 fn a_second_vehicle_is_tailgating_though_both_exchange_their_names_in_between() {
     let mut s = stage(json!({"tailgating": {"within_s": 4.0}}));
     let mut second = crossing(2, 8000, true);

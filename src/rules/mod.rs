@@ -12,7 +12,7 @@ mod engine;
 mod engine_tests;
 mod enter;
 mod exit;
-mod gate_out;
+pub(crate) mod gate_out;
 mod ground;
 mod group;
 mod held;

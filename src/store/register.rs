@@ -11,6 +11,7 @@ const MAX_LOADED: i64 = 60_000;
 /// Visits that ended, and readings, are of no use to events to come after this, milliseconds; searches find them in the
 /// store.
 const LIVE_MS: i64 = 72 * 3_600_000;
+const DAY_MS: i64 = 86_400_000;
 
 impl Store {
     /// Keeps facts with what the register made of them, in one transaction. Stale and conflicting ones are kept beside
@@ -31,7 +32,10 @@ impl Store {
                 Outcome::Applied => "current",
                 Outcome::Stale { .. } => "stale",
                 Outcome::Conflict => "conflict",
-                Outcome::Duplicate => continue,
+                Outcome::Duplicate => {
+                    self.heard_again(&mut tx, fact, now).await?;
+                    continue;
+                }
             };
             self.save_fact(&mut tx, fact, state, now).await?;
         }
@@ -40,6 +44,14 @@ impl Store {
             feed.execute(&mut *tx).await.map_err(|e| self.sql(e))?;
         }
         tx.commit().await.map_err(|e| self.sql(e))
+    }
+
+    /// A fact that is repeated is not forgotten. Noted once a day: a feed may repeat all it has every minute.
+    async fn heard_again(&self, tx: &mut SqliteConnection, fact: &Fact, heard: UtcMillis) -> Result<(), StoreError> {
+        let update = "UPDATE fact SET heard_ms = ? WHERE kind = ? AND key = ? AND state = 'current' AND heard_ms < ?";
+        let update = sqlx::query(update).bind(heard.0).bind(fact.kind().as_str()).bind(fact.key());
+        update.bind(heard.plus_ms(-DAY_MS).0).execute(&mut *tx).await.map_err(|e| self.sql(e))?;
+        Ok(())
     }
 
     async fn save_fact(
@@ -122,8 +134,9 @@ impl Store {
     }
 
     /// Forgets what no event to come can be about: bookings that ended before `bookings_before`, visits and readings of
-    /// before then, and declarations not heard of since `declarations_before` that no booking left names. Tips, bindings
-    /// and stop orders stay as long as declarations, and stop orders that hold for ever. Returns how many.
+    /// before then, and declarations not heard of since `declarations_before` that no booking left and no stop order names. Tips,
+    /// bindings and stop orders stay as long as declarations; those that end later stay until then, and stop orders without an end
+    /// until somebody ends them: goods may stand for years. Returns how many.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -138,19 +151,17 @@ impl Store {
         let seen = "DELETE FROM fact WHERE kind IN ('visit', 'observation') AND state = 'current' AND heard_ms < ?";
         gone += self.execute(sqlx::query(seen).bind(bookings_before.0)).await?;
         let said = "DELETE FROM fact WHERE kind IN ('tip', 'stop', 'bind') AND state = 'current' AND heard_ms < ?1
-                    AND NOT (kind = 'stop' AND coalesce(unixepoch(json_extract(body, '$.to')) * 1000, ?1) >= ?1)";
+                    AND NOT (kind = 'stop' AND coalesce(unixepoch(json_extract(body, '$.to')) * 1000, ?1) >= ?1)
+                    AND NOT (kind = 'tip' AND coalesce(unixepoch(json_extract(body, '$.expires_at')) * 1000, 0) >= ?1)";
         gone += self.execute(sqlx::query(said).bind(declarations_before.0)).await?;
         let declarations = "DELETE FROM fact WHERE kind = 'declaration' AND state = 'current' AND heard_ms < ?
                             AND key NOT IN (SELECT substr(k.value, 1, 11) FROM fact b, json_each(b.body, '$.decl_keys') k
-                                            WHERE b.kind = 'booking' AND b.state = 'current')";
+                                            WHERE b.kind = 'booking' AND b.state = 'current')
+                            AND key NOT IN (SELECT substr(json_extract(s.body, '$.decl_no'), 1, 11) FROM fact s
+                                            WHERE s.kind = 'stop' AND s.state = 'current')";
         gone += self.execute(sqlx::query(declarations).bind(declarations_before.0)).await?;
         let handles = "DELETE FROM fact_handle WHERE NOT EXISTS (SELECT 1 FROM fact f WHERE f.kind = fact_handle.kind
                        AND f.key = fact_handle.key AND f.state = 'current')";
-        // A stop without an end goes with its declaration, once nothing of that is known any more.
-        let stops = "DELETE FROM fact WHERE kind = 'stop' AND state = 'current' AND heard_ms < ?
-                     AND NOT EXISTS (SELECT 1 FROM fact d WHERE d.kind = 'declaration' AND d.state = 'current'
-                                     AND d.key = substr(json_extract(fact.body, '$.decl_no'), 1, 11))";
-        gone += self.execute(sqlx::query(stops).bind(declarations_before.0)).await?;
         if gone > 0 {
             self.execute(sqlx::query(handles)).await?;
         }

