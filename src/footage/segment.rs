@@ -30,6 +30,8 @@ pub(super) struct SegmentFile {
     origin: Option<i64>,
     step: Option<u32>,
     unsynced: i64,
+    /// Once the disk refused to make it durable. Linux says so a single time: the next wait for the disk would succeed.
+    is_unsure: bool,
     pub sets: ParameterSets,
     pub bytes: u64,
     pub pictures: u64,
@@ -58,6 +60,7 @@ impl SegmentFile {
             origin: None,
             step: None,
             unsynced: 0,
+            is_unsure: false,
             bytes: 0,
             pictures: 0,
             first: None,
@@ -80,9 +83,14 @@ impl SegmentFile {
         self.count(&fragment);
         self.unsynced += last_tick - first_tick;
         if self.unsynced >= SYNC_EVERY {
-            self.file.sync_data()?;
-            self.unsynced = 0;
+            self.sync()?;
         }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data().inspect_err(|_| self.is_unsure = true)?;
+        self.unsynced = 0;
         Ok(())
     }
 
@@ -109,9 +117,13 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Makes it durable; returns its SHA-256 in hex.
+    /// Makes it durable; returns its SHA-256 in hex. Never where the disk once refused: that digest would vouch for what may
+    /// not be there.
     pub fn close(self) -> io::Result<String> {
         self.file.sync_all()?;
+        if self.is_unsure {
+            return Err(io::Error::other("the disk refused some of it; check the disk"));
+        }
         Ok(hex::encode(self.hash.finalize()))
     }
 
@@ -181,6 +193,21 @@ pub(super) fn camera_by_name(relative: &str) -> Option<CameraId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::Codec;
+
+    #[test]
+    fn a_file_that_once_did_not_reach_the_disk_is_never_said_to_be_whole() {
+        let (dir, camera) = (tempfile::tempdir().unwrap(), CameraId("bay-1".into()));
+        let sets = "0000000167640028acd940780227e5c044000003000400000300c83c60c6580000000168ebe3cb22c0";
+        let sets = ParameterSets::of(&hex::decode(sets).unwrap(), Codec::H264).unwrap();
+        let mut file = SegmentFile::create(dir.path(), &camera, UtcMillis(0), 1, sets).unwrap();
+        // A device that takes everything and makes nothing durable, and then a disk that has forgotten that it failed.
+        let disk = std::mem::replace(&mut file.file, File::options().write(true).open("/dev/null").unwrap());
+        file.sync().unwrap_err();
+        file.file = disk;
+        let refused = file.close().unwrap_err();
+        assert!(refused.to_string().contains("check the disk"), "{refused}");
+    }
 
     #[test]
     fn names_say_camera_and_start_and_are_never_taken_twice() {
