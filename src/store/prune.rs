@@ -12,10 +12,14 @@ const DOUBTFUL: (i64, i64) = (7 * DAY_MS, DAY_MS);
 /// Rows in one transaction, so that recording never waits long.
 const BATCH: i64 = 500;
 
-/// Condition on a message `m`: a hold in force needs it.
-const HELD: &str = "EXISTS (SELECT 1 FROM hold h WHERE h.released_ms IS NULL AND (h.event_id = m.event_id
-    OR (m.best_ms BETWEEN h.from_ms AND h.to_ms AND json_extract(m.payload, '$.data.camera.id') = h.camera)
-    OR (h.tip_id IS NOT NULL AND m.subject = 'tip/' || h.tip_id)))";
+/// Condition on a message `m`: a hold in force needs it. One that lies on a part of an event needs all of its messages: a
+/// story with holes in it proves nothing.
+const HELD: &str = "(EXISTS (SELECT 1 FROM hold h WHERE h.released_ms IS NULL AND (h.event_id = m.event_id
+        OR (h.tip_id IS NOT NULL AND m.subject = 'tip/' || h.tip_id)))
+    OR EXISTS (SELECT 1 FROM (SELECT best_ms, payload FROM message WHERE event_id = m.event_id
+            UNION ALL SELECT best_ms, payload FROM kept_message WHERE event_id = m.event_id) o
+        JOIN hold h ON h.released_ms IS NULL AND o.best_ms BETWEEN h.from_ms AND h.to_ms
+            AND json_extract(o.payload, '$.data.camera.id') = h.camera))";
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

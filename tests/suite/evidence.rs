@@ -943,6 +943,28 @@ async fn pruned_messages_keep_their_entries_and_held_ones_are_put_aside() {
 }
 
 #[tokio::test]
+async fn an_event_of_which_a_part_is_held_is_kept_whole() {
+    let gate = Scene::new().await;
+    // On the first message of the third event, which ends long after.
+    gate.hold("hold-2", "cam-1", (48, 55), Some("TB-2")).await;
+    let items = gate.store.outbox_next(10_000, &[]).await.unwrap();
+    gate.store.mark_delivered(&items.iter().map(|i| i.id).collect::<Vec<_>>(), utc_now()).await.unwrap();
+    // Twice: what was put aside the first time is still of one event.
+    for _ in 0..2 {
+        gate.store.prune(utc_now().plus_ms(400 * 86_400_000)).await.unwrap();
+    }
+    let path = gate.make(gate.ask(Selection::Tip { tip: "TB-2".into() }).await, "b.zip").await;
+    let m = Files::unpack(&path).manifest();
+    assert_eq!((m.events.len(), m.events[0].messages.len(), m.missing.len()), (1, 2, 0), "{:?}", m.missing);
+    assert!(check(&path, Some(gate.key())).good);
+    // With the hold goes all of it.
+    sqlx::query("UPDATE hold SET released_ms = 1").execute(&mut gate.sql().await).await.unwrap();
+    gate.store.prune(utc_now().plus_ms(400 * 86_400_000)).await.unwrap();
+    let mut archive = Archive::open(gate.dir.path()).await.unwrap();
+    assert!(archive.messages_of(&gate.events[2]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_running_agent_takes_requests_and_without_it_the_command_does_it_itself() {
     let gate = Scene::new().await;
     let dir = gate.dir.path().to_owned();
