@@ -138,6 +138,8 @@ pub struct Collector<'a> {
     pub out: Collected,
     /// Entries that the bundle speaks of.
     wanted: BTreeSet<i64>,
+    /// Deletions in the times asked for.
+    deletions: Vec<Entry>,
 }
 
 impl<'a> Collector<'a> {
@@ -149,7 +151,8 @@ impl<'a> Collector<'a> {
         as_of: &'a SignedHead,
         masked: bool,
     ) -> Self {
-        Self { archive, site, entry, as_of, masked, out: Collected::default(), wanted: BTreeSet::new() }
+        let (out, wanted, deletions) = (Collected::default(), BTreeSet::new(), Vec::new());
+        Self { archive, site, entry, as_of, masked, out, wanted, deletions }
     }
 
     /// Collects everything.
@@ -186,6 +189,7 @@ impl<'a> Collector<'a> {
         }
         self.out.asked.sort();
         self.out.asked.dedup();
+        self.find_deletions().await?;
         self.footage().await?;
         self.out.coverage = coverage::of(self.archive, self.entry.n, &self.out.asked).await?;
         self.custody(selection).await?;
@@ -350,8 +354,20 @@ impl<'a> Collector<'a> {
         true
     }
 
+    /// Once for each camera, over all its times.
+    async fn find_deletions(&mut self) -> Result<(), StoreError> {
+        let mut spans = BTreeMap::<&str, (UtcMillis, UtcMillis)>::new();
+        for Asked { camera, from, to } in &self.out.asked {
+            let span = spans.entry(camera).or_insert((*from, *to));
+            *span = (span.0.min(*from), span.1.max(*to));
+        }
+        for (camera, (from, to)) in spans {
+            self.deletions.extend(self.archive.deletions(camera, from, to, self.entry.n).await?);
+        }
+        Ok(())
+    }
+
     async fn footage(&mut self) -> anyhow::Result<()> {
-        let deletions = self.archive.entries_by_kind(Kind::SegmentDeleted, self.entry.n).await?;
         for asked in self.out.asked.clone() {
             let mut segments = self.archive.segments(&asked.camera, asked.from, asked.to).await?;
             segments.retain(|s| s.chain_n.is_none_or(|n| n <= self.entry.n) && s.item.start < self.entry.at);
@@ -368,7 +384,7 @@ impl<'a> Collector<'a> {
             }
             let name = |s: &ArchivedSegment| segment_path(&s.item.path).unwrap_or_default();
             let why = footage::Missed {
-                deleted: deleted(&deletions, &asked.camera),
+                deleted: deleted(&self.deletions, &asked.camera),
                 unfinished: self.archive.unfinished(&asked.camera, self.entry.n, self.entry.at).await?,
             };
             self.out.footage.extend(footage::answer(&asked, &segments, &why, name));
@@ -412,7 +428,11 @@ impl<'a> Collector<'a> {
     async fn custody(&mut self, selection: &Selection) -> anyhow::Result<()> {
         let mut log = Vec::new();
         for kind in [Kind::Hold, Kind::SegmentDeleted, Kind::Custody] {
-            for entry in self.archive.entries_by_kind(kind, self.entry.n).await? {
+            let entries = match kind {
+                Kind::SegmentDeleted => std::mem::take(&mut self.deletions),
+                _ => self.archive.entries_by_kind(kind, self.entry.n).await?,
+            };
+            for entry in entries {
                 let Some(item) = entry.item.as_deref().and_then(|t| serde_json::from_str::<Value>(t).ok()) else {
                     continue;
                 };

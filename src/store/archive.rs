@@ -141,6 +141,31 @@ impl Archive {
         self.entries_of(rows)
     }
 
+    /// Deletions of video of a camera that reach into `from..to`, by entries up to `n`, oldest first. They are never
+    /// forgotten, so a year of them is millions: the path, which begins with the camera, is in the index, and the times are
+    /// compared where they lie.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deletions(
+        &mut self,
+        camera: &str,
+        from: UtcMillis,
+        to: UtcMillis,
+        n: i64,
+    ) -> Result<Vec<Entry>, StoreError> {
+        // '0' comes after '/'. Times are texts of one form, so their order is that of the texts.
+        let select = format!(
+            "SELECT {COLUMNS} FROM chain WHERE kind = ?1 AND ref > ?2 || '/' AND ref < ?2 || '0' AND n <= ?3
+                 AND json_extract(item, '$.camera') = ?2 AND json_extract(item, '$.start') < ?5
+                 AND json_extract(item, '$.end') > ?4 ORDER BY n"
+        );
+        let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(Kind::SegmentDeleted.as_str()).bind(camera);
+        let select = select.bind(n).bind(from.to_rfc3339()).bind(to.to_rfc3339());
+        let rows = select.fetch_all(&mut self.conn).await;
+        self.entries_of(rows)
+    }
+
     /// Number of the last entry; 0 = there is none.
     ///
     /// # Errors

@@ -965,6 +965,29 @@ async fn an_event_of_which_a_part_is_held_is_kept_whole() {
 }
 
 #[tokio::test]
+async fn deletions_are_looked_up_by_camera_and_time() {
+    let gate = Scene::new().await;
+    let mut last = 0;
+    for camera in ["cam-1", "cam-10", "cam-2"] {
+        for start in [0, 30, 60, 90] {
+            let item = json!({"path": format!("{camera}/main/{start:05}.mp4"), "camera": camera, "start": at(start),
+                "end": at(start + 30), "sha256": Sum::of(b"x"), "why": "quota"});
+            let (path, text) = (item["path"].as_str().unwrap(), item.to_string());
+            let entry = gate.store.chain_append_once(Kind::SegmentDeleted, path, &text).await.unwrap();
+            last = if camera == "cam-1" && start == 30 { entry.n } else { last };
+        }
+    }
+    let mut archive = Archive::open(gate.dir.path()).await.unwrap();
+    let mut found = async |from, to, n| {
+        let entries = archive.deletions("cam-1", at(from), at(to), n).await.unwrap();
+        entries.into_iter().map(|e| e.reference[14..16].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(30, 60, i64::MAX).await, ["30"], "what only touches the time is not in it");
+    assert_eq!(found(29, 61, i64::MAX).await, ["00", "30", "60"]);
+    assert_eq!(found(0, 1000, last).await, ["00", "30"], "what came after the entry is not known to it");
+}
+
+#[tokio::test]
 async fn a_running_agent_takes_requests_and_without_it_the_command_does_it_itself() {
     let gate = Scene::new().await;
     let dir = gate.dir.path().to_owned();
