@@ -4,9 +4,10 @@
 pub mod clip;
 mod line;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, Error, MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
+use tokio::sync::Semaphore;
 
 use crate::config::{ObjectsConfig, ObjectsPlace};
 use line::{Line, Pace};
@@ -23,6 +25,11 @@ use line::{Line, Pace};
 pub const PART_BYTES: usize = 5 << 20;
 /// A read that takes longer is given up.
 const READ: Duration = Duration::from_secs(30);
+/// A write into a folder that takes longer is given up. Of a bucket the line knows when it is dead.
+const WRITE: Duration = Duration::from_secs(120);
+/// What is done at one folder at once, by whomever in this process. A share whose server is gone never answers, and nothing
+/// ends the thread that asked: so many may hang, and not those that everything else needs.
+const AT_ONCE: usize = 4;
 /// Characters of what a store answers that are worth showing.
 const MAX_TEXT: usize = 200;
 
@@ -56,7 +63,23 @@ pub struct Objects {
     place: String,
     /// Of a folder; a line has its own.
     pace: Pace,
-    folder: Option<PathBuf>,
+    folder: Option<Folder>,
+}
+
+#[derive(Debug)]
+struct Folder {
+    dir: PathBuf,
+    /// The same for all that is opened at this folder: what hangs outlives it.
+    gate: Arc<Semaphore>,
+}
+
+impl Folder {
+    fn new(dir: PathBuf) -> Self {
+        static GATES: LazyLock<Mutex<HashMap<PathBuf, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
+        let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = gates.entry(dir.clone()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE)));
+        Self { gate: Arc::clone(gate), dir }
+    }
 }
 
 impl Objects {
@@ -66,7 +89,12 @@ impl Objects {
     /// When keys, authority or folder are not there.
     pub async fn open(config: &ObjectsConfig, bytes_per_s: Option<u64>) -> Result<Self, ObjectsError> {
         let (place, config) = (config.url.clone(), config.clone());
-        blocking(&place, move || Self::opened(&config, bytes_per_s)).await?
+        let folder = match config.place() {
+            Ok(ObjectsPlace::Folder(dir)) => Some(Folder::new(dir)),
+            _ => None,
+        };
+        let opened = blocking(move || Self::opened(&config, bytes_per_s));
+        in_time(folder.as_ref(), READ, opened).await.ok_or_else(|| silent(&place))?
     }
 
     fn opened(config: &ObjectsConfig, bytes_per_s: Option<u64>) -> Result<Self, ObjectsError> {
@@ -80,7 +108,7 @@ impl Objects {
                 }
                 let store = LocalFileSystem::new_with_prefix(&dir).map_err(|e| explained(&place, &e))?.with_fsync(true);
                 let (prefix, pace) = (Path::default(), Pace::new(bytes_per_s));
-                Ok(Self { store: Arc::new(store), prefix, place, pace, folder: Some(dir) })
+                Ok(Self { store: Arc::new(store), prefix, place, pace, folder: Some(Folder::new(dir)) })
             }
             ObjectsPlace::Bucket { bucket, prefix } => {
                 let secret = |source: &crate::config::SecretSource, key| {
@@ -115,8 +143,9 @@ impl Objects {
         &self.place
     }
 
-    fn path(&self, name: &str) -> Path {
-        Path::from(format!("{}/{name}", self.prefix))
+    /// What work needs that goes on alone.
+    fn at(&self, name: &str) -> (Arc<dyn ObjectStore>, Path) {
+        (Arc::clone(&self.store), Path::from(format!("{}/{name}", self.prefix)))
     }
 
     /// Whether an object is there.
@@ -124,8 +153,8 @@ impl Objects {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn has(&self, name: &str) -> Result<bool, ObjectsError> {
-        let path = self.path(name);
-        Ok(self.ask(async { self.store.head(&path).await }).await?.is_some())
+        let (store, path) = self.at(name);
+        Ok(self.ask(async move { store.head(&path).await }).await?.is_some())
     }
 
     /// A small object as a whole; `None`: it is not there.
@@ -133,12 +162,13 @@ impl Objects {
     /// # Errors
     /// When the store cannot be asked, or the object has more than `limit` bytes.
     pub async fn read(&self, name: &str, limit: u64) -> Result<Option<Bytes>, ObjectsError> {
-        let path = self.path(name);
-        let Some(result) = self.ask(async { self.store.get(&path).await }).await? else { return Ok(None) };
-        if result.meta.size > limit {
-            return Err(ObjectsError::TooLarge(self.place.clone(), name.to_owned(), limit));
-        }
-        self.in_time(result.bytes()).await.map(Some)
+        let (store, path) = self.at(name);
+        let read = async move {
+            let result = store.get(&path).await?;
+            if result.meta.size > limit { Ok(None) } else { result.bytes().await.map(Some) }
+        };
+        let too_large = || ObjectsError::TooLarge(self.place.clone(), name.to_owned(), limit);
+        self.ask(read).await?.map(|bytes| bytes.ok_or_else(too_large)).transpose()
     }
 
     /// Some bytes of an object; fewer where it ends before; `None`: it is not there.
@@ -146,8 +176,8 @@ impl Objects {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>, ObjectsError> {
-        let path = self.path(name);
-        self.ask(async { self.store.get_range(&path, range).await }).await
+        let (store, path) = self.at(name);
+        self.ask(async move { store.get_range(&path, range).await }).await
     }
 
     /// Names of the objects in a folder, `limit` at most, in no order.
@@ -155,8 +185,8 @@ impl Objects {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn names(&self, folder: &str, limit: usize) -> Result<Vec<String>, ObjectsError> {
-        let prefix = self.path(folder);
-        let all = self.store.list(Some(&prefix)).take(limit).try_collect::<Vec<_>>();
+        let (store, prefix) = self.at(folder);
+        let all = async move { store.list(Some(&prefix)).take(limit).try_collect::<Vec<_>>().await };
         let all = self.ask(all).await?.unwrap_or_default();
         if all.is_empty() {
             self.there().await?;
@@ -171,8 +201,8 @@ impl Objects {
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ObjectsError> {
         self.pace.take(bytes.len()).await;
         self.there().await?;
-        let done = self.store.put(&self.path(name), bytes.into()).await;
-        done.map(drop).map_err(|e| explained(&self.place, &e))
+        let (store, path) = self.at(name);
+        self.write(async move { store.put(&path, bytes.into()).await.map(drop) }).await
     }
 
     /// Begins an object that is written in parts of [`PART_BYTES`]; it is there when it is complete.
@@ -181,36 +211,52 @@ impl Objects {
     /// When the store does not take it.
     pub async fn begin(&self, name: &str) -> Result<Parts<'_>, ObjectsError> {
         self.there().await?;
-        let upload = self.store.put_multipart(&self.path(name)).await.map_err(|e| explained(&self.place, &e))?;
-        Ok(Parts { objects: self, upload })
+        let (store, path) = self.at(name);
+        let upload = self.write(async move { store.put_multipart(&path).await }).await?;
+        Ok(Parts { objects: self, upload: Arc::new(tokio::sync::Mutex::new(upload)) })
     }
 
     /// A folder that was taken away, which may be a disk, is no empty one, and is not made anew on the disk below; a bucket
     /// says so itself.
     async fn there(&self) -> Result<(), ObjectsError> {
-        let Some(dir) = self.folder.clone() else { return Ok(()) };
-        let there = blocking(&self.place, move || dir.is_dir()).await?;
-        if there { Ok(()) } else { Err(ObjectsError::Missing(self.place.clone())) }
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let dir = folder.dir.clone();
+        let there = in_time(Some(folder), READ, blocking(move || dir.is_dir())).await;
+        if there.ok_or_else(|| silent(&self.place))? { Ok(()) } else { Err(ObjectsError::Missing(self.place.clone())) }
     }
 
     /// `None` for what is not there, though the store is.
-    async fn ask<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, ObjectsError> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<Option<T>, ObjectsError> {
         let found = async {
             match work.await {
                 Err(Error::NotFound { .. }) => Ok(None),
                 other => other.map(Some),
             }
         };
-        let found = self.in_time(found).await?;
+        let found = self.within(READ, found).await?;
         if found.is_none() {
             self.there().await?;
         }
         Ok(found)
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, ObjectsError> {
-        let done = tokio::time::timeout(READ, work).await.map_err(|_| silent(&self.place))?;
-        done.map_err(|e| explained(&self.place, &e))
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, ObjectsError> {
+        self.within(if self.folder.is_some() { WRITE } else { Duration::MAX }, work).await
+    }
+
+    async fn within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, ObjectsError> {
+        let done = in_time(self.folder.as_ref(), limit, work).await;
+        done.ok_or_else(|| silent(&self.place))?.map_err(|e| explained(&self.place, &e))
     }
 }
 
@@ -218,7 +264,7 @@ impl Objects {
 #[derive(Debug)]
 pub struct Parts<'a> {
     objects: &'a Objects,
-    upload: Box<dyn MultipartUpload>,
+    upload: Arc<tokio::sync::Mutex<Box<dyn MultipartUpload>>>,
 }
 
 impl Parts<'_> {
@@ -228,7 +274,12 @@ impl Parts<'_> {
     /// When the store does not take it; nothing of the object stays then, if the store can still be told.
     pub async fn put(&mut self, bytes: Bytes) -> Result<(), ObjectsError> {
         self.objects.pace.take(bytes.len()).await;
-        let done = self.upload.put_part(bytes.into()).await;
+        let upload = Arc::clone(&self.upload);
+        let part = async move {
+            let part = upload.lock().await.put_part(bytes.into());
+            part.await
+        };
+        let done = self.objects.write(part).await;
         self.checked(done).await
     }
 
@@ -236,32 +287,51 @@ impl Parts<'_> {
     ///
     /// # Errors
     /// As [`Parts::put`].
-    pub async fn complete(mut self) -> Result<(), ObjectsError> {
-        let done = self.upload.complete().await.map(drop);
+    pub async fn complete(self) -> Result<(), ObjectsError> {
+        let upload = Arc::clone(&self.upload);
+        let done = self.objects.write(async move { upload.lock().await.complete().await.map(drop) }).await;
         self.checked(done).await
     }
 
     /// Takes back what was sent.
-    pub async fn abort(mut self) {
-        // What stays is for the bucket's own clean-up.
-        let _ = tokio::time::timeout(READ, self.upload.abort()).await;
+    pub async fn abort(self) {
+        self.take_back().await;
     }
 
-    async fn checked(&mut self, done: Result<(), Error>) -> Result<(), ObjectsError> {
+    async fn take_back(&self) {
+        let upload = Arc::clone(&self.upload);
+        // What stays is for the bucket's own clean-up.
+        let _ = self.objects.within(READ, async move { upload.lock().await.abort().await }).await;
+    }
+
+    async fn checked(&self, done: Result<(), ObjectsError>) -> Result<(), ObjectsError> {
         if done.is_err() {
-            let _ = tokio::time::timeout(READ, self.upload.abort()).await;
+            self.take_back().await;
         }
-        done.map_err(|e| explained(&self.objects.place, &e))
+        done
     }
 }
 
-/// What hangs where a share does not answer.
-async fn blocking<T: Send + 'static>(
-    place: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ObjectsError> {
-    let done = tokio::time::timeout(READ, tokio::task::spawn_blocking(work)).await.map_err(|_| silent(place))?;
-    Ok(done.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())))
+/// `None`: not done within `limit`. At a folder it goes on alone then, and nobody else gets its place before it is done.
+async fn in_time<T: Send + 'static>(
+    folder: Option<&Folder>,
+    limit: Duration,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let Some(folder) = folder else { return tokio::time::timeout(limit, work).await.ok() };
+    let apart = async {
+        let place = Arc::clone(&folder.gate).acquire_owned().await.expect("a gate is never closed");
+        let work = tokio::spawn(async move {
+            let _place = place;
+            work.await
+        });
+        work.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+    };
+    tokio::time::timeout(limit, apart).await.ok()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
 }
 
 fn silent(place: &str) -> ObjectsError {
@@ -281,5 +351,34 @@ fn explained(place: &str, error: &Error) -> ObjectsError {
             let text: String = inner.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
             ObjectsError::Trouble(place, text.chars().take(MAX_TEXT).collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_hangs_leaves_the_threads_that_others_need() {
+        let (answer, asked) = std::sync::mpsc::channel::<()>();
+        let asked = Arc::new(Mutex::new(asked));
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().max_blocking_threads(AT_ONCE + 1).build().unwrap();
+        let try_it = |limit_ms| {
+            let asked = Arc::clone(&asked);
+            // Ends when the share answers, which is when nobody is left to send.
+            let hang = blocking(move || asked.lock().unwrap().recv().unwrap_or(()));
+            // Opened anew each time, as by somebody who tries again and again.
+            async move { in_time(Some(&Folder::new("/srv/hangs".into())), Duration::from_millis(limit_ms), hang).await }
+        };
+        runtime.block_on(async {
+            for _ in 0..3 * AT_ONCE {
+                assert_eq!(try_it(20).await, None);
+            }
+            let other = tokio::time::timeout(Duration::from_secs(5), blocking(|| ())).await;
+            assert!(other.is_ok(), "a thread is left");
+            drop(answer);
+            assert_eq!(try_it(5000).await, Some(()), "a share that is back is used again");
+        });
     }
 }
