@@ -77,6 +77,8 @@ pub struct Footage {
     reading: Arc<AtomicBool>,
     /// Why they were not.
     unread: Arc<OnceLock<String>>,
+    /// Folders that could not be read at the start, and why.
+    unreadable: Vec<String>,
 }
 
 /// Where ingest gives the units of each recorded camera.
@@ -156,6 +158,7 @@ impl Footage {
             damaged = found.damaged,
             missing = found.missing,
             orphans = found.orphans.len(),
+            unreadable = found.unreadable.len(),
             took_ms,
             "footage open"
         );
@@ -184,10 +187,10 @@ impl Footage {
         let (into, folder) = (store.clone(), root.clone());
         let reading = Arc::new(AtomicBool::new(!found.orphans.is_empty()));
         let unread = Arc::<OnceLock<String>>::default();
-        let (read, why) = (Arc::clone(&reading), Arc::clone(&unread));
+        let (read, why, orphans) = (Arc::clone(&reading), Arc::clone(&unread), found.orphans);
         let index = tokio::spawn(async move {
             let adopting = async {
-                if let Err(error) = reconcile::adopt(&into, &folder, found.orphans).await {
+                if let Err(error) = reconcile::adopt(&into, &folder, orphans).await {
                     tracing::error!(%error, "video files without index rows could not be taken in; the next start tries again");
                     why.get_or_init(|| error.to_string());
                 }
@@ -201,8 +204,9 @@ impl Footage {
             tokio::join!(adopting, keeping);
         });
         let (writers, index) = (std::sync::Mutex::new(writers), tokio::sync::Mutex::new(Some(index)));
-        let looked = std::sync::Mutex::default();
-        Ok((Arc::new(Self { store, root, config, states, looked, writers, index, reading, unread }), taps))
+        let (looked, unreadable) = (std::sync::Mutex::default(), found.unreadable);
+        let this = Self { store, root, config, states, looked, writers, index, reading, unread, unreadable };
+        Ok((Arc::new(this), taps))
     }
 
     /// The folder.

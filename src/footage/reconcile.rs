@@ -10,11 +10,12 @@
 //! | chosen for deletion | there | chosen anew, unless a hold came since |
 //! | none | ours | taken into the index, in the background: all of it must be read |
 //! | none | without a picture | removed |
+//! | any | in a folder that cannot be read | what it is: nobody knows what is there |
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -48,6 +49,8 @@ pub struct Reconciled {
     pub missing: usize,
     /// Without a row: to be taken in by [`adopt`].
     pub orphans: Vec<String>,
+    /// Folders that cannot be read, and why.
+    pub unreadable: Vec<String>,
 }
 
 /// What is to be done about the difference.
@@ -68,13 +71,15 @@ pub async fn reconcile(store: &Store, root: &Path, now: UtcMillis) -> Result<Rec
     store.undo_half_deleted().await?;
     let rows = store.segment_paths().await?;
     let folder = root.to_owned();
-    let work = move || -> io::Result<(usize, usize, Difference)> {
-        let files = files_below(&folder)?;
-        let counts = (rows.len(), files.len());
-        Ok((counts.0, counts.1, compare(&folder, rows, files)))
+    let work = move || -> io::Result<(usize, usize, Difference, Vec<String>)> {
+        let found = files_below(&folder)?;
+        let counts = (rows.len(), found.files.len());
+        let unreadable = found.unreadable.iter().map(|(path, why)| format!("{}: {why}", folder.join(path).display()));
+        let unreadable = unreadable.collect();
+        Ok((counts.0, counts.1, compare(&folder, rows, found), unreadable))
     };
     let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    let (rows, files, difference) = done.map_err(|e| StoreError::io("read", root, e))?;
+    let (rows, files, difference, unreadable) = done.map_err(|e| StoreError::io("read", root, e))?;
     for batch in difference.found.chunks(BATCH) {
         store.segments_found(batch).await?;
     }
@@ -95,6 +100,7 @@ pub async fn reconcile(store: &Store, root: &Path, now: UtcMillis) -> Result<Rec
         damaged: difference.damaged.len(),
         missing: difference.missing.len(),
         orphans: difference.orphans,
+        unreadable,
     })
 }
 
@@ -119,30 +125,59 @@ pub async fn adopt(store: &Store, root: &Path, orphans: Vec<String>) -> Result<u
     Ok(adopted)
 }
 
-/// `{camera}/{day}/{file}.mp4` with sizes.
-fn files_below(root: &Path) -> io::Result<HashMap<String, u64>> {
-    let mut out = HashMap::new();
-    let mut todo = vec![(root.to_owned(), 0)];
+/// Of every file system of Linux, at the root of a disk, and for nobody but root.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// What lies on the disk, all paths below the folder of footage.
+#[derive(Default)]
+struct OnDisk {
+    /// `{camera}/{day}/{file}.mp4` with sizes.
+    files: HashMap<String, u64>,
+    /// Folders that could not be read to their end, and why.
+    unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// One damaged folder is no reason to record nothing: it is told, and left alone.
+fn files_below(root: &Path) -> io::Result<OnDisk> {
+    let mut out = OnDisk::default();
+    let mut todo = vec![(PathBuf::new(), 0)];
     while let Some((folder, depth)) = todo.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() && depth < 2 {
-                todo.push((entry.path(), depth + 1));
-            } else if kind.is_file() && depth == 2 && entry.path().extension().is_some_and(|e| e == "mp4") {
-                let path = entry.path();
-                let relative = path.strip_prefix(root).unwrap_or(&path);
-                out.insert(relative.to_string_lossy().into_owned(), entry.metadata()?.len());
+        match read_folder(root, &folder, depth, &mut out.files) {
+            Ok(folders) => todo.extend(folders.into_iter().map(|f| (f, depth + 1))),
+            Err(error) if depth == 0 => return Err(error),
+            Err(error) => {
+                tracing::error!(folder = %root.join(&folder).display(), %error, "a folder of video cannot be read");
+                out.unreadable.push((folder, error));
             }
         }
     }
     Ok(out)
 }
 
-fn compare(root: &Path, rows: Vec<(String, String, u64)>, mut files: HashMap<String, u64>) -> Difference {
+/// Adds the files of a folder; returns its folders.
+fn read_folder(root: &Path, folder: &Path, depth: usize, files: &mut HashMap<String, u64>) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        let (kind, relative) = (entry.file_type()?, folder.join(entry.file_name()));
+        if kind.is_dir() && depth < 2 && relative != Path::new(LOST_AND_FOUND) {
+            folders.push(relative);
+        } else if kind.is_file() && depth == 2 && relative.extension().is_some_and(|e| e == "mp4") {
+            files.insert(relative.to_string_lossy().into_owned(), entry.metadata()?.len());
+        }
+    }
+    Ok(folders)
+}
+
+fn compare(root: &Path, rows: Vec<(String, String, u64)>, found: OnDisk) -> Difference {
+    let OnDisk { mut files, unreadable } = found;
     let mut out = Difference::default();
     for (path, state, bytes) in rows {
-        let Some(size) = files.remove(&path) else {
+        let size = files.remove(&path);
+        if unreadable.iter().any(|(folder, _)| Path::new(&path).starts_with(folder)) {
+            continue;
+        }
+        let Some(size) = size else {
             if state == "writing" {
                 out.discard.push(path)
             } else {
@@ -246,5 +281,41 @@ pub fn digest(path: &Path) -> io::Result<String> {
             0 => return Ok(hex::encode(hash.finalize())),
             n => hash.update(&buffer[..n]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_left_alone_with_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        // Root reads every folder, but nobody one whose path is too long: that of the day is.
+        let mut root = dir.path().join("video");
+        while root.as_os_str().len() < 4060 {
+            let left = 4060 - root.as_os_str().len();
+            root.push("x".repeat(left.saturating_sub(1).clamp(1, 200)));
+        }
+        let bay = "b".repeat(30);
+        fs::create_dir_all(root.join(&bay)).unwrap();
+        let camera = File::open(root.join(&bay)).unwrap();
+        rustix::fs::mkdirat(&camera, "2026-03-02", rustix::fs::Mode::RWXU).unwrap();
+        fs::create_dir_all(root.join("lost+found/#1")).unwrap();
+        fs::write(root.join("lost+found/#1/x.mp4"), "x").unwrap();
+        let found = files_below(&root).unwrap();
+        assert!(found.files.is_empty(), "{:?}", found.files);
+        let folders: Vec<_> = found.unreadable.iter().map(|(folder, _)| folder.clone()).collect();
+        assert_eq!(folders, [Path::new(&bay).join("2026-03-02")]);
+        let row = |path: String, state: &str| (path, state.to_owned(), 9);
+        let rows = vec![
+            row(format!("{bay}/2026-03-02/a.mp4"), "kept"),
+            row(format!("{bay}/2026-03-02/b.mp4"), "writing"),
+            row(format!("{bay}/2026-03-03/c.mp4"), "kept"),
+        ];
+        let difference = compare(&root, rows, found);
+        assert_eq!(difference.missing, [format!("{bay}/2026-03-03/c.mp4")]);
+        assert!(difference.discard.is_empty() && difference.damaged.is_empty());
+        assert!(files_below(&root.join("none")).is_err(), "without its folder nothing is recorded");
     }
 }

@@ -75,7 +75,11 @@ impl Footage {
             unread.map(|why| format!("video files of the last run are not in the index until the next start: {why}"));
         let cameras = self.statuses().into_iter();
         let cameras = cameras.filter_map(|s| s.problem.map(|p| format!("camera {} is not recorded: {p}", s.camera)));
-        let problems: Vec<String> = cameras.chain(unread).collect();
+        let unreadable = (!self.unreadable.is_empty()).then(|| {
+            let folders = self.unreadable.join(", ");
+            format!("folders of video cannot be read, what is in them is left alone: {folders}; check the disk and start anew")
+        });
+        let problems: Vec<String> = cameras.chain(unread).chain(unreadable).collect();
         let (level, text) = match looked {
             Err(error) => (Level::Degraded, format!("the room for video cannot be looked after: {error}")),
             Ok(looked) if !problems.is_empty() || looked.allowed != Allowed::All => {
