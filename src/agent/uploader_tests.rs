@@ -127,7 +127,10 @@ impl Gate {
         let (path, first, sha256) = (opened.path, opened.first, "00".repeat(32));
         let closed = SegmentClosed { path, first, end: UtcMillis(to), bytes: 9, pictures: 9, sha256 };
         self.store().segment_closed(&closed).await.unwrap();
-        self.store().doom_segments(SegmentClass::Ring, UtcMillis(self.from), None, 9).await.unwrap()
+        self.store()
+            .doom_segments(SegmentClass::Ring, UtcMillis(self.from), UtcMillis(i64::MAX), None, 9)
+            .await
+            .unwrap()
     }
 
     /// Where the clips of holds will lie, in the order of what is due.

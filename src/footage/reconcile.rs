@@ -199,7 +199,8 @@ fn compare(root: &Path, rows: Vec<(String, String, u64)>, found: OnDisk) -> Diff
         }
     }
     out.orphans = files.into_keys().collect();
-    out.orphans.sort();
+    // The youngest first, as the index wants them; a name that tells no time is of nobody knows when.
+    out.orphans.sort_by_key(|path| std::cmp::Reverse((start_by_name(path), path.clone())));
     out
 }
 

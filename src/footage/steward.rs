@@ -82,7 +82,7 @@ impl Footage {
         let problems: Vec<String> = cameras.chain(unread).chain(unreadable).collect();
         let (level, text) = match looked {
             Err(error) => (Level::Degraded, format!("the room for video cannot be looked after: {error}")),
-            Ok(looked) if !problems.is_empty() || looked.allowed != Allowed::All => {
+            Ok(looked) if !problems.is_empty() || looked.allowed != Allowed::All || looked.failed.is_some() => {
                 (Level::Degraded, [problems, looked.warnings.clone()].concat().join("; "))
             }
             Ok(looked) if !looked.warnings.is_empty() => (Level::Ok, looked.warnings.join("; ")),

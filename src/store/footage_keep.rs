@@ -18,13 +18,19 @@ impl Store {
     /// When the database cannot be written.
     pub async fn segment_opened(&self, s: &SegmentOpened) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
-        self.insert_segment(&mut writer, s).await
+        self.insert_segment(&mut writer, s, None).await
     }
 
-    async fn insert_segment(&self, tx: &mut SqliteConnection, s: &SegmentOpened) -> Result<(), StoreError> {
+    /// `id`: `None` for the next one, which is younger than all there are.
+    async fn insert_segment(
+        &self,
+        tx: &mut SqliteConnection,
+        s: &SegmentOpened,
+        id: Option<i64>,
+    ) -> Result<(), StoreError> {
         let insert = "INSERT INTO segment (camera, stream, path, state, class, codec, width, height, start_ms, end_ms,
-                      time_source, uncertainty_ms, clock_offset_ms, gap_before_ms, gap_reason, dropped, bytes, pictures)
-                      VALUES (?1, 'main', ?2, 'writing', 'ring', ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 0)
+                      time_source, uncertainty_ms, clock_offset_ms, gap_before_ms, gap_reason, dropped, bytes, pictures, id)
+                      VALUES (?1, 'main', ?2, 'writing', 'ring', ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 0, ?13)
                       ON CONFLICT (path) DO NOTHING";
         let insert = sqlx::query(insert)
             .bind(&s.camera.0)
@@ -38,7 +44,8 @@ impl Store {
             .bind(s.time.clock_offset_ms)
             .bind(s.gap_before_ms)
             .bind(s.gap_reason.map(|r| text_of(&r)))
-            .bind(i64::try_from(s.dropped).unwrap_or(i64::MAX));
+            .bind(i64::try_from(s.dropped).unwrap_or(i64::MAX))
+            .bind(id);
         insert.execute(tx).await.map_err(|e| self.sql(e))?;
         Ok(())
     }
@@ -81,7 +88,8 @@ impl Store {
         self.execute(sqlx::query("DELETE FROM segment WHERE path = ?").bind(path)).await.map(|_| ())
     }
 
-    /// Files that reconciliation completed or found, in one transaction.
+    /// Files that reconciliation completed or found, in one transaction. One without a row is of an earlier run, so its id,
+    /// which says when it was recorded, is below all others: found ones are given from the youngest to the oldest.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -89,7 +97,9 @@ impl Store {
         let mut writer = self.writer().await?;
         let mut tx = writer.begin().await.map_err(|e| self.sql(e))?;
         for f in found {
-            self.insert_segment(&mut tx, &f.opened).await?;
+            let before = "SELECT MIN(0, COALESCE(MIN(id), 0)) - 1 FROM segment";
+            let before: i64 = sqlx::query_scalar(before).fetch_one(&mut *tx).await.map_err(|e| self.sql(e))?;
+            self.insert_segment(&mut tx, &f.opened, Some(before)).await?;
             self.complete_segment(&mut tx, &f.closed).await?;
         }
         tx.commit().await.map_err(|e| self.sql(e))
@@ -125,9 +135,11 @@ impl Store {
         Ok(())
     }
 
-    /// Chooses the oldest segments of a class that no hold lies on, and takes them out of reach, in one statement: a hold
-    /// that comes before it is obeyed, one that comes after it finds them gone. `ends_before`: only those that end
-    /// earlier. At most `limit`, and no more than are needed for `bytes`. In order of camera and time.
+    /// Chooses the segments of a class that were recorded first and that no hold lies on, and takes them out of reach, in
+    /// one statement: a hold that comes before it is obeyed, one that comes after it finds them gone. Only those that end
+    /// before `ends_before`, or start after `starts_after`. What was recorded first is told by the ids and not by the dates,
+    /// which a clock gave that may have been wrong. At most `limit`, and no more than are needed for `bytes`. In order of
+    /// camera and time.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -135,17 +147,18 @@ impl Store {
         &self,
         class: SegmentClass,
         ends_before: UtcMillis,
+        starts_after: UtcMillis,
         bytes: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Doomed>, StoreError> {
         let update = format!(
             "UPDATE segment SET state = 'expired' WHERE id IN (
                  SELECT id FROM (
-                     SELECT id, SUM(bytes) OVER (ORDER BY start_ms, id) - bytes AS before FROM (
-                         SELECT s.id, s.start_ms, s.bytes FROM segment s
-                         WHERE s.class = ?1 AND s.state IN ('kept', 'damaged') AND s.start_ms < ?2 AND s.end_ms < ?2
-                           AND NOT {HELD}
-                         ORDER BY s.start_ms, s.id LIMIT ?4))
+                     SELECT id, SUM(bytes) OVER (ORDER BY id) - bytes AS before FROM (
+                         SELECT s.id, s.bytes FROM segment s
+                         WHERE s.class = ?1 AND s.state IN ('kept', 'damaged')
+                           AND (s.start_ms < ?2 AND s.end_ms < ?2 OR s.start_ms > ?5) AND NOT {HELD}
+                         ORDER BY s.id LIMIT ?4))
                  WHERE before < ?3)
              RETURNING id, camera, path, start_ms, end_ms, bytes"
         );
@@ -154,7 +167,8 @@ impl Store {
             .bind(class.as_str())
             .bind(ends_before.0)
             .bind(wanted)
-            .bind(limit);
+            .bind(limit)
+            .bind(starts_after.0);
         let mut writer = self.writer().await?;
         let rows: Vec<DoomedRow> = update.fetch_all(&mut *writer).await.map_err(|e| self.sql(e))?;
         let mut doomed: Vec<Doomed> = rows.into_iter().map(DoomedRow::doomed).collect();
@@ -170,6 +184,17 @@ impl Store {
     pub async fn undo_half_deleted(&self) -> Result<u64, StoreError> {
         let undo = "UPDATE segment SET state = 'kept' WHERE state = 'expired' AND gone_ms IS NULL";
         self.execute(sqlx::query(undo)).await
+    }
+
+    /// Files that were chosen for deletion and could not be deleted: they are kept, and chosen anew some day.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn segments_not_gone(&self, stuck: &[Doomed]) -> Result<(), StoreError> {
+        let ids: Vec<i64> = stuck.iter().map(|d| d.id).collect();
+        let undo = "UPDATE segment SET state = 'kept' WHERE state = 'expired' AND gone_ms IS NULL
+                    AND id IN (SELECT value FROM json_each(?))";
+        self.execute(sqlx::query(undo).bind(self.to_json(&ids)?)).await.map(|_| ())
     }
 
     /// The files are gone; their rows say so from now on, joined with those before them.

@@ -755,6 +755,69 @@ async fn in_touch_with_who_places_holds_the_quota_is_kept() {
     store.close().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_recorded_first_goes_first_whatever_its_date_says() {
+    const DAY: i64 = 86_400_000;
+    let dir = quick_dir();
+    let (store, footage, taps) = open(dir.path(), config(60), &[camera()]).await;
+    // Ten files, and then ten by a clock that was set thirty days back.
+    let dated = |unit: AccessUnit, ms: i64| AccessUnit { time: time(unit.time.utc.0 + ms), ..unit };
+    record(&footage, &taps, &camera(), a_minute_an_hour(10).map(|u| dated(u, 30 * DAY))).await;
+    record(&footage, &taps, &camera(), a_minute_an_hour(10)).await;
+    drop(taps);
+    footage.finish().await;
+    let all = store.footage_bytes().await.unwrap();
+    assert_eq!(all.segments, 20, "{all:?}");
+    let look = async |quota: u64, reserve_bytes: u64, now: i64| {
+        let limits = FootageConfig { ring_max_bytes: quota, reserve_bytes, ..config(60) };
+        let quota = gatewatch::footage::Quota { store: &store, root: footage.root(), config: &limits };
+        quota.look(UtcMillis(now)).await.unwrap();
+        let of = async |from: i64| manifest(&footage, from, from + DAY).await.segments.len();
+        (of(START + 30 * DAY).await, of(START).await)
+    };
+    let (each, now) = (all.ring / 20, START + DAY);
+    assert_eq!(look(17 * each + each / 2, 1, now).await, (7, 10), "the oldest are those of the future");
+    // Once the clock is right, those that were recorded last look older than all others.
+    assert_eq!(look(14 * each + each / 2, 1, START + 31 * DAY).await, (4, 10));
+    assert_eq!(look(1 << 40, 1 << 60, now).await, (0, 0), "a full disk takes those of the future too");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_deleted_keeps_no_other() {
+    let dir = quick_dir();
+    let (store, footage, taps) = open(dir.path(), config(60), &[camera()]).await;
+    record(&footage, &taps, &camera(), a_minute_an_hour(10)).await;
+    drop(taps);
+    footage.finish().await;
+    let now = UtcMillis(START + 11 * 3_600_000);
+    let look = async |limits: FootageConfig| {
+        let quota = gatewatch::footage::Quota { store: &store, root: footage.root(), config: &limits };
+        quota.look(now).await.unwrap()
+    };
+    let segments = async || manifest(&footage, START, now.0).await.segments;
+    // A folder where the oldest file was: nothing can be deleted there as a file.
+    let before = segments().await;
+    let oldest = footage.root().join(&before[0].path);
+    std::fs::rename(&oldest, dir.path().join("aside")).unwrap();
+    std::fs::create_dir(&oldest).unwrap();
+    let bytes = store.footage_bytes().await.unwrap().ring;
+    let looked = look(FootageConfig { ring_max_bytes: bytes - 1, ..config(60) }).await;
+    assert_eq!((looked.deleted, looked.bytes.segments), (1, 9), "the next goes in its place: {looked:?}");
+    let said = looked.failed.clone().unwrap();
+    assert!(said.contains(&before[0].path) && looked.warnings.iter().any(|w| w.contains(&said)), "{looked:?}");
+    let left = segments().await;
+    assert_eq!((&left[0].path, left[0].state.as_str()), (&before[0].path, "kept"), "it is there, so it is said to be");
+    assert_eq!(left[1].path, before[2].path);
+    let looked = look(FootageConfig { reserve_bytes: 1 << 60, ..config(60) }).await;
+    assert_eq!((looked.deleted, looked.allowed), (8, Allowed::Nobody), "recording is stopped nevertheless");
+    std::fs::remove_dir(&oldest).unwrap();
+    std::fs::rename(dir.path().join("aside"), &oldest).unwrap();
+    let looked = look(FootageConfig { ring_max_bytes: 1, ..config(60) }).await;
+    assert_eq!((looked.deleted, looked.bytes.segments, looked.failed), (1, 0, None));
+    store.close().await.unwrap();
+}
+
 fn walk(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     entries.map(|p| if p.is_dir() { walk(&p) } else { 1 }).sum()
