@@ -52,12 +52,13 @@ pub use quota::{Allowed, Looked, Quota};
 pub use state::RecordStatus;
 
 use crate::camera::{CameraId, CameraStatus, Frame, decode_stills};
-use crate::clock::{UtcMillis, utc_now};
+use crate::clock::{UtcMillis, mono_now, utc_now};
 use crate::config::{CameraConfig, FootageConfig, StoreConfig};
 use crate::event::message::{CaptureTimes, FootageRef};
 use crate::store::{EventRange, Segment, Store, StoreError};
 use boxes::TICKS_PER_S;
 use state::RecordState;
+use steward::ClockWatch;
 use writer::Writer;
 
 /// The longest clip, milliseconds.
@@ -71,6 +72,7 @@ pub struct Footage {
     states: Vec<Arc<RecordState>>,
     /// What the last look at the room found; `None` = it could not, or there was none yet.
     looked: std::sync::Mutex<Option<Looked>>,
+    clock: std::sync::Mutex<ClockWatch>,
     writers: std::sync::Mutex<Vec<JoinHandle<()>>>,
     index: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Files without rows are still being taken in.
@@ -204,8 +206,8 @@ impl Footage {
             tokio::join!(adopting, keeping);
         });
         let (writers, index) = (std::sync::Mutex::new(writers), tokio::sync::Mutex::new(Some(index)));
-        let (looked, unreadable) = (std::sync::Mutex::default(), found.unreadable);
-        let this = Self { store, root, config, states, looked, writers, index, reading, unread, unreadable };
+        let (looked, clock, unreadable) = (std::sync::Mutex::default(), std::sync::Mutex::default(), found.unreadable);
+        let this = Self { store, root, config, states, looked, clock, writers, index, reading, unread, unreadable };
         Ok((Arc::new(this), taps))
     }
 
@@ -259,7 +261,8 @@ impl Footage {
     /// # Errors
     /// When the database or the disk cannot be asked.
     pub async fn look(&self, now: UtcMillis) -> Result<Looked, StoreError> {
-        let quota = Quota { store: &self.store, root: &self.root, config: &self.config };
+        let may_expire = self.may_expire(now);
+        let quota = Quota { store: &self.store, root: &self.root, config: &self.config, may_expire };
         let looked = quota.look(now).await;
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked.as_ref().ok().cloned();
         let looked = looked?;
@@ -271,6 +274,12 @@ impl Footage {
             });
         }
         Ok(looked)
+    }
+
+    /// Whether the clock tells how old video is: neither was it set ahead lately, nor is it doubted by the store.
+    fn may_expire(&self, now: UtcMillis) -> bool {
+        let steady = self.clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(now, mono_now());
+        steady && self.store.may_forget(now)
     }
 
     /// What the last look found; `None` when it could not look, or has not yet.

@@ -6,7 +6,7 @@
 //!    lasts that matters, at half the reserve of all. That is what keeps the disk free for events.
 //!
 //! The oldest is what was recorded first, whatever its date says: with a clock that is behind, all that was recorded before
-//! lies in the future.
+//! lies in the future. By age nothing goes while the clock is doubted.
 //!
 //! A file that cannot be deleted keeps no other from being deleted, nor recording from being stopped; it is chosen anew by
 //! the next look.
@@ -79,6 +79,8 @@ pub struct Quota<'a> {
     pub root: &'a Path,
     /// Limits.
     pub config: &'a FootageConfig,
+    /// The clock tells how old something is.
+    pub may_expire: bool,
 }
 
 /// What may go: what ends before the first, and what starts after the second.
@@ -119,8 +121,11 @@ impl Quota<'_> {
             (SegmentClass::Ring, self.config.ring_days, self.config.ring_max_bytes),
             (SegmentClass::Event, self.config.event_days, self.config.event_max_bytes),
         ] {
-            let old = now.plus_ms(-i64::from(days) * DAY_MS).min(guarded);
-            let freed = out.count(self.delete(class, (old, NEVER), None, "expired", now).await).1;
+            let mut freed = 0;
+            if self.may_expire {
+                let old = now.plus_ms(-i64::from(days) * DAY_MS).min(guarded);
+                freed = out.count(self.delete(class, (old, NEVER), None, "expired", now).await).1;
+            }
             let has = if class == SegmentClass::Ring { out.bytes.ring } else { out.bytes.event };
             if let Some(over) = has.saturating_sub(freed).checked_sub(max_bytes + 1) {
                 out.count(self.delete(class, quiet, Some(over + 1), "quota", now).await);

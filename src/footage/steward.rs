@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::notices::{NoticeTarget, Notices};
 use super::writer::Told;
 use super::{Allowed, Footage, Looked};
-use crate::clock::utc_now;
+use crate::clock::{MonoMillis, UtcMillis, utc_now};
 use crate::store::{Store, StoreError};
 use crate::telemetry::health::{Health, Level};
 
@@ -20,6 +20,29 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Tries of one row; what is given up is mended by the next start.
 const TRIES: u32 = 60;
 const DAY_MS: i64 = 86_400_000;
+/// A clock that gets ahead by so much between two looks was set.
+const STEP_MS: i64 = 3_600_000;
+
+/// Whether somebody set the clock ahead. What was recorded before that looks older than it is, and a clock that was set may
+/// be wrong: nothing goes by its age for a day.
+#[derive(Default)]
+pub(super) struct ClockWatch {
+    last: Option<(UtcMillis, MonoMillis)>,
+    stepped: Option<MonoMillis>,
+}
+
+impl ClockWatch {
+    /// Compares the advance of the clock with that of time since the last call.
+    pub fn is_steady(&mut self, utc: UtcMillis, mono: MonoMillis) -> bool {
+        let last = self.last.replace((utc, mono));
+        let ahead_ms = last.map_or(0, |(utc_then, mono_then)| utc.since(utc_then) - mono.since(mono_then));
+        if ahead_ms > STEP_MS {
+            tracing::warn!(ahead_ms, "the clock was set ahead; no video is deleted for its age for a day");
+            self.stepped = Some(mono);
+        }
+        self.stepped.is_none_or(|at| mono.since(at) > DAY_MS)
+    }
+}
 
 /// Writes one piece of news into the index.
 pub(super) async fn index(store: &Store, news: &Told) {
@@ -58,8 +81,9 @@ impl Footage {
             for status in self.statuses() {
                 notices.recording(&status).await;
             }
-            if rounds.is_multiple_of(360) {
-                let before = utc_now().plus_ms(-2 * i64::from(self.config.event_days) * DAY_MS);
+            let now = utc_now();
+            if rounds.is_multiple_of(360) && self.may_expire(now) {
+                let before = now.plus_ms(-2 * i64::from(self.config.event_days) * DAY_MS);
                 if let Err(error) = self.store.forget_footage(before).await {
                     tracing::error!(%error, "what is known of old footage could not be cleaned up");
                 }

@@ -722,7 +722,7 @@ async fn out_of_touch_with_who_places_holds_nothing_young_is_deleted() {
     store.place_holds(&[held]).await.unwrap();
     let (root, tight) = (footage.root().to_owned(), FootageConfig { reserve_bytes: 1 << 60, ..quota });
     let before = store.footage_bytes().await.unwrap();
-    let full = gatewatch::footage::Quota { store: &store, root: &root, config: &tight };
+    let full = gatewatch::footage::Quota { store: &store, root: &root, config: &tight, may_expire: true };
     let looked = full.look(now.plus_ms(91 * HOUR)).await.unwrap();
     assert!(looked.past_silent_holds && looked.deleted > 0, "{looked:?}");
     assert!(looked.warnings.iter().any(|w| w.contains("nothing is heard of holds")), "{:?}", looked.warnings);
@@ -770,7 +770,8 @@ async fn what_was_recorded_first_goes_first_whatever_its_date_says() {
     assert_eq!(all.segments, 20, "{all:?}");
     let look = async |quota: u64, reserve_bytes: u64, now: i64| {
         let limits = FootageConfig { ring_max_bytes: quota, reserve_bytes, ..config(60) };
-        let quota = gatewatch::footage::Quota { store: &store, root: footage.root(), config: &limits };
+        let quota =
+            gatewatch::footage::Quota { store: &store, root: footage.root(), config: &limits, may_expire: true };
         quota.look(UtcMillis(now)).await.unwrap();
         let of = async |from: i64| manifest(&footage, from, from + DAY).await.segments.len();
         (of(START + 30 * DAY).await, of(START).await)
@@ -784,6 +785,41 @@ async fn what_was_recorded_first_goes_first_whatever_its_date_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn by_its_age_nothing_goes_while_the_clock_is_doubted() {
+    const DAY: i64 = 86_400_000;
+    let dir = quick_dir();
+    let limits = FootageConfig { ring_days: 1, event_days: 1, ..config(60) };
+    let (store, footage, taps) = open(dir.path(), limits.clone(), &[camera()]).await;
+    record(&footage, &taps, &camera(), a_minute_an_hour(10)).await;
+    drop(taps);
+    footage.finish().await;
+    // Two looks a moment apart, and between them somebody sets the clock.
+    let now = UtcMillis(START + DAY / 2);
+    assert_eq!(footage.look(now).await.unwrap().deleted, 0);
+    assert_eq!(footage.look(now.plus_ms(40 * DAY)).await.unwrap().deleted, 0, "recorded a moment ago, for all we know");
+    let notice = gatewatch::store::NewNotice {
+        id: "01JZX3V7Q8M4T9K2B6C5D1E0FA".into(),
+        revision: 1,
+        kind: "gatewatch.event.camera_dark.v1".into(),
+        subject: "camera/bay".into(),
+        severity: 2,
+        at: utc_now(),
+        open: false,
+        topic: "t".into(),
+        lane: 2,
+        data: serde_json::json!({}),
+    };
+    store.record_notices(vec![notice]).await.unwrap();
+    store.close().await.unwrap();
+    drop((store, footage));
+    // The next run begins far ahead of the last message.
+    let (store, footage, _) = open(dir.path(), limits.clone(), &[camera()]).await;
+    assert_eq!(footage.look(utc_now().plus_ms(80 * 365 * DAY)).await.unwrap().deleted, 0);
+    assert_eq!(footage.look(utc_now()).await.unwrap().deleted, 10, "a clock that nothing speaks against");
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_deleted_keeps_no_other() {
     let dir = quick_dir();
     let (store, footage, taps) = open(dir.path(), config(60), &[camera()]).await;
@@ -792,7 +828,8 @@ async fn a_file_that_cannot_be_deleted_keeps_no_other() {
     footage.finish().await;
     let now = UtcMillis(START + 11 * 3_600_000);
     let look = async |limits: FootageConfig| {
-        let quota = gatewatch::footage::Quota { store: &store, root: footage.root(), config: &limits };
+        let quota =
+            gatewatch::footage::Quota { store: &store, root: footage.root(), config: &limits, may_expire: true };
         quota.look(now).await.unwrap()
     };
     let segments = async || manifest(&footage, START, now.0).await.segments;
