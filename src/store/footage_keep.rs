@@ -151,14 +151,17 @@ impl Store {
         bytes: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Doomed>, StoreError> {
+        // Two selects, so that each is a range of the index and a look that finds nothing costs nothing.
+        let of_class = format!(
+            "SELECT s.id, s.bytes FROM segment s WHERE s.class = ?1 AND s.state IN ('kept', 'damaged') AND NOT {HELD}"
+        );
         let update = format!(
             "UPDATE segment SET state = 'expired' WHERE id IN (
                  SELECT id FROM (
                      SELECT id, SUM(bytes) OVER (ORDER BY id) - bytes AS before FROM (
-                         SELECT s.id, s.bytes FROM segment s
-                         WHERE s.class = ?1 AND s.state IN ('kept', 'damaged')
-                           AND (s.start_ms < ?2 AND s.end_ms < ?2 OR s.start_ms > ?5) AND NOT {HELD}
-                         ORDER BY s.id LIMIT ?4))
+                         {of_class} AND s.start_ms < ?2 AND s.end_ms < ?2
+                         UNION ALL {of_class} AND s.start_ms > MAX(?2, ?5)
+                         ORDER BY id LIMIT ?4))
                  WHERE before < ?3)
              RETURNING id, camera, path, start_ms, end_ms, bytes"
         );
