@@ -67,14 +67,19 @@ impl CameraError {
     }
 }
 
-/// An address as it may be shown: anything before an `@` in the authority is cut, since some people put passwords there.
+/// An address as it may be shown: anything before an `@` in the authority is cut, since some people put passwords there. Some
+/// cameras take credentials in the query (never shown) or, like those of XiongMai, as `/user=…&password=…` in the path: from
+/// the first part with an `=` on it is not shown either.
 #[must_use]
 pub fn shown_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "(address without scheme)".into() };
-    let (authority, path) = rest.find('/').map_or((rest, ""), |i| rest.split_at(i));
+    let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |i| rest.split_at(i));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    // Some cameras take credentials in the query: it is never shown.
     let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let path = match path.find('=') {
+        Some(assigned) => format!("{}/…", &path[..path[..assigned].rfind('/').unwrap_or(0)]),
+        None => path.to_owned(),
+    };
     format!("{scheme}://{host}{path}")
 }
 
@@ -87,6 +92,12 @@ mod tests {
         assert_eq!(shown_url("rtsp://a:b@cam:554/live"), "rtsp://cam:554/live");
         assert_eq!(shown_url("rtsp://cam/live?user=a&password=b"), "rtsp://cam/live");
         assert_eq!(shown_url("rtsp://a:p%40@cam"), "rtsp://cam");
+        assert_eq!(shown_url("rtsp://cam?password=b/c"), "rtsp://cam");
+        for path in ["user=admin&password=b&channel=1&stream=0.sdp", "user=admin_password=b_channel=1.sdp?real_stream"]
+        {
+            assert_eq!(shown_url(&format!("rtsp://10.0.0.5:554/{path}")), "rtsp://10.0.0.5:554/…");
+            assert_eq!(shown_url(&format!("rtsp://10.0.0.5/live/{path}/a=1")), "rtsp://10.0.0.5/live/…");
+        }
     }
 
     #[test]

@@ -207,6 +207,12 @@ impl Checker<'_> {
         if let Some(Err(why)) = camera.record_url.as_ref().map(|url| address(url, &["rtsp", "rtsps"])) {
             self.error(&format!("{key}.record_url"), why);
         }
+        let urls = [("url", Some(&camera.url)), ("record_url", camera.record_url.as_ref())];
+        for (name, _) in urls.iter().filter(|(_, url)| url.is_some_and(|url| holds_password(url))) {
+            let what = "seems to hold a password, for everybody to read who may read this file; use `username` and `password` if \
+                        the camera takes them";
+            self.warn(&format!("{key}.{name}"), what);
+        }
         self.credentials(key, camera.username.as_deref(), &camera.password);
         let plain = |url: &str| url.starts_with("rtsp://");
         if camera.ca_file.is_some() && plain(&camera.url) && camera.record_url.as_deref().is_none_or(plain) {
@@ -319,6 +325,13 @@ fn address(url: &str, schemes: &[&str]) -> Result<(), String> {
         Some(Err(_) | Ok(0)) => Err("the port must be a number from 1 to 65535".into()),
         _ => Ok(()),
     }
+}
+
+/// Whether path or query assign a password, as in `/user=admin_password=…`.
+fn holds_password(url: &str) -> bool {
+    let names =
+        url.split(['/', '?', '&', '_', ';']).filter_map(|part| Some(part.split_once('=')?.0.to_ascii_lowercase()));
+    names.into_iter().any(|name| matches!(name.as_str(), "password" | "passwd" | "pass" | "pwd"))
 }
 
 fn in_picture(p: Point) -> bool {

@@ -158,6 +158,22 @@ fn files_that_are_named_must_exist_except_those_that_may_come_later() {
 }
 
 #[test]
+fn a_password_in_the_path_of_an_address_is_warned_of_and_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let warned = |url: &str| {
+        let path = dir.path().join("gatewatch.toml");
+        std::fs::write(&path, format!("[[camera]]\nid = \"c\"\nurl = \"{url}\"\n")).unwrap();
+        let warnings = config::inspect(&path, false).unwrap().warnings;
+        assert!(!warnings.to_string().contains("hunter2"), "{warnings}");
+        warnings.list.iter().filter(|w| w.key == "camera[0].url").count()
+    };
+    for path in ["user=admin&password=hunter2&channel=1", "user=a_password=hunter2_channel=1.sdp", "live?PWD=hunter2"] {
+        assert_eq!(warned(&format!("rtsp://192.0.2.1/{path}")), 1, "{path}");
+    }
+    assert_eq!(warned("rtsp://192.0.2.1/cam/realmonitor?channel=1&subtype=0"), 0);
+}
+
+#[test]
 fn masks_on_a_stream_that_nobody_draws_on_are_warned_of() {
     let dir = tempfile::tempdir().unwrap();
     let camera = |more: &str| {
