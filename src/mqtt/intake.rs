@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,12 +17,16 @@ use super::backoff::Backoff;
 use super::connect::{self, Identity, Problem, ProblemKind};
 use super::inbound::{InboundHandler, Reply, Worker};
 use crate::config::MqttConfig;
+use crate::telemetry::rate::Limiter;
 
 /// The broker keeps what comes in for a box that is away this long: a weekend and a lorry with spare parts.
 const SESSION_EXPIRY_S: u32 = 7 * 86_400;
 /// Facts read from the connection and not yet kept. More than any broker sends without an acknowledgement (the embedded
 /// one 100, whatever we ask for), so that reading never waits for the store.
 const WAITING: usize = 256;
+/// Answers given to the client and not yet on the wire. When full, an answer is dropped and counted: reading must not wait for
+/// answers, which go out only while it goes on.
+const ANSWERS: usize = 1024;
 /// First wait after a lost connection, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -64,14 +69,16 @@ impl<H: InboundHandler> Intake<H> {
             Ok(options) => options,
             Err(problem) => return problem,
         };
-        let (client, mut events) = AsyncClient::new(options, WAITING);
+        // Room for all answers beside all acknowledgements: neither waits for the other.
+        let (client, mut events) = AsyncClient::new(options, ANSWERS + WAITING);
         let (publishes_tx, publishes) = mpsc::channel(WAITING);
         let (replies, answers) = mpsc::channel(WAITING);
         let (topics, handler) = (self.who.topics.clone(), Arc::clone(&self.handler));
         // Aborted when the connection is thrown away; a fact in work is kept or comes again.
         let mut tasks = JoinSet::new();
         tasks.spawn(Worker { topics, handler, client: client.clone(), publishes, replies }.run());
-        tasks.spawn(answer(client.clone(), answers));
+        let room = Arc::new(Semaphore::new(ANSWERS));
+        tasks.spawn(answer(client.clone(), answers, Arc::clone(&room)));
         let mut answered = 0_u32;
         loop {
             let event = match events.poll().await {
@@ -113,22 +120,37 @@ impl<H: InboundHandler> Intake<H> {
                     Ok(()) => {}
                     Err(_) => return Problem::new(ProblemKind::Lost, "the part that keeps facts ended"),
                 },
+                Event::Outgoing(Outgoing::Publish(_)) => room.add_permits(1),
                 _ => {}
             }
         }
     }
 }
 
-/// Publishes answers to whoever asked for one.
-async fn answer(client: AsyncClient, mut answers: mpsc::Receiver<Reply>) {
+/// Publishes answers to whoever asked for one. Never waits for the client: whoever hands in answers would wait too, and with it
+/// the reading that makes room.
+async fn answer(client: AsyncClient, mut answers: mpsc::Receiver<Reply>, room: Arc<Semaphore>) {
+    static DROPPED: Limiter = Limiter::per_second();
     while let Some(reply) = answers.recv().await {
+        let Ok(place) = room.try_acquire() else {
+            metrics::counter!("gatewatch_mqtt_inbound_total", "kind" => "answer", "result" => "dropped").increment(1);
+            if let Some(more) = DROPPED.pass() {
+                tracing::warn!(
+                    topic = reply.topic,
+                    more,
+                    "facts come faster than answers go out: an answer is dropped, the fact is kept"
+                );
+            }
+            continue;
+        };
+        // Given back when it is on the wire.
+        place.forget();
         let properties = PublishProperties {
             content_type: Some("application/json".into()),
             correlation_data: reply.correlation,
             ..Default::default()
         };
-        let sent =
-            client.publish_with_properties(reply.topic, QoS::AtLeastOnce, false, reply.payload, properties).await;
+        let sent = client.try_publish_with_properties(reply.topic, QoS::AtLeastOnce, false, reply.payload, properties);
         if sent.is_err() {
             return;
         }

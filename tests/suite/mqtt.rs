@@ -1061,6 +1061,31 @@ async fn a_morning_of_facts_at_once_is_taken_whole() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_facts_that_want_answers_does_not_stop_the_intake() {
+    let broker = Mosquitto::open();
+    let (client, _rx) = listener(&broker.url(), "clearance", "nothing").await;
+    let mut rig = deliver(config(broker.url()), Arc::default());
+    rig.until("connected", |s| s.connected).await;
+    let topic = format!("{}/in/booking", topics().base());
+    let properties = PublishProperties { response_topic: Some("desk/replies".into()), ..Default::default() };
+    for _ in 0..5000 {
+        client
+            .publish_with_properties(topic.clone(), QoS::AtMostOnce, false, r#"{"flood":1}"#, properties.clone())
+            .await
+            .unwrap();
+    }
+    client.publish(topic, QoS::AtLeastOnce, false, r#"{"n":1}"#).await.unwrap();
+    let after = async {
+        while rig.inbox.numbers().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let taken = || rig.inbox.taken.lock().unwrap().len();
+    assert!(tokio::time::timeout(LIMIT, after).await.is_ok(), "stands still after {} facts", taken());
+    rig.end().await;
+}
+
 // ---- TLS --------------------------------------------------------------------------------------------------------
 
 fn openssl(dir: &Path, args: &str) {
