@@ -115,10 +115,8 @@ pub struct ApiState {
     pub token: Option<Secret>,
 }
 
-/// The routes. `/livez` and `/readyz` never ask for the token: service managers and probes hold none.
+/// The routes. `/livez` and `/readyz` never ask for the token: service managers and probes hold none, and name the box as they like.
 pub fn router(state: ApiState) -> Router {
-    let seen =
-        super::api_areas::routes().route_layer(middleware::from_fn_with_state(state.clone(), super::page::own_host));
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
@@ -127,8 +125,9 @@ pub fn router(state: ApiState) -> Router {
         .merge(super::api_coverage::routes())
         .merge(super::api_footage::routes())
         .merge(super::api_register::routes())
-        .merge(seen)
-        .route_layer(middleware::from_fn_with_state(state.clone(), authorise));
+        .merge(super::api_areas::routes())
+        .route_layer(middleware::from_fn_with_state(state.clone(), authorise))
+        .route_layer(middleware::from_fn_with_state(state.clone(), super::page::own_host));
     guarded
         .merge(super::page::routes())
         .route("/livez", get(livez))

@@ -91,11 +91,12 @@ impl Api {
     }
 
     async fn get(&self, path: &str) -> (StatusCode, String) {
-        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+        self.send(Request::get(path).header("host", "127.0.0.1:8480").body(Body::empty()).unwrap()).await
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
-        let request = Request::post(path).header("content-type", "application/json").body(body.into()).unwrap();
+        let request = Request::post(path).header("host", "localhost:8480").header("content-type", "application/json");
+        let request = request.body(body.into()).unwrap();
         let (status, text) = self.send(request).await;
         (status, serde_json::from_str(&text).unwrap())
     }
@@ -131,7 +132,8 @@ async fn bodies_that_are_no_items_are_refused_with_a_reason() {
     }
     let (status, _) = api.post("/api/bookings", vec![b' '; MAX_BODY_BYTES + 1]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-    let form = Request::post("/api/bookings").header("content-type", "text/plain").body(Body::from("{}")).unwrap();
+    let form = Request::post("/api/bookings").header("host", "[::1]:8480").header("content-type", "text/plain");
+    let form = form.body(Body::from("{}")).unwrap();
     assert_eq!(api.send(form).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert!(api.register.0.lock().unwrap().is_empty());
 }
@@ -157,6 +159,47 @@ async fn a_token_guards_everything_but_the_probes() {
     let (status, body) = api.post("/api/declarations", r#"{"id": "d"}"#).await;
     assert_eq!((status, body["error"].as_str()), (StatusCode::UNAUTHORIZED, Some("unauthorized")));
     assert_eq!(api.get("/livez").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_a_token_a_foreign_name_gets_nothing_but_the_probes() {
+    let asked = async |api: &Api, path: &str, host: Option<&str>| {
+        let request = host.iter().fold(Request::get(path), |request, host| request.header("host", *host));
+        api.send(request.body(Body::empty()).unwrap()).await
+    };
+    let open = Api::new(None);
+    let paths = [
+        "/metrics",
+        "/api/status",
+        "/api/bookings",
+        "/api/coverage?camera=bay",
+        "/api/footage",
+        "/api/events/x/clip",
+        "/api/tips",
+        "/api/holds",
+        "/api/cameras/bay/areas",
+    ];
+    for path in paths {
+        for host in [Some("evil.example:8480"), Some("127.0.0.1.evil.example"), None] {
+            let (status, body) = asked(&open, path, host).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{path} under {host:?}");
+            assert!(body.contains("http.token"), "{path}: {body}");
+        }
+        assert_ne!(asked(&open, path, Some("localhost:8480")).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    let request = Request::post("/api/declarations").header("host", "evil.example");
+    let request = request.header("content-type", "application/json").body(Body::from(r#"{"id": "d"}"#)).unwrap();
+    assert_eq!(open.send(request).await.0, StatusCode::FORBIDDEN);
+    assert!(open.register.0.lock().unwrap().is_empty());
+    open.state.health.set("store", Level::Ok, "open");
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(asked(&open, path, Some("gate-01.example")).await.0, StatusCode::OK, "{path}");
+    }
+    // Where a token is asked for, the box has a name.
+    let request =
+        Request::get("/api/status").header("host", "gate-01.example").header("authorization", "Bearer s3cret");
+    let guarded = Api::new(Some("s3cret"));
+    assert_eq!(guarded.send(request.body(Body::empty()).unwrap()).await.0, StatusCode::OK);
 }
 
 #[tokio::test]

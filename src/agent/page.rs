@@ -7,13 +7,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::api::ApiState;
+use super::api::{ApiState, refuse};
 use crate::config::Language;
 use crate::desk::live::asks_for_loopback;
 
@@ -166,8 +166,8 @@ async fn guard(mut response: Response) -> Response {
 /// Where no token is asked for, only this machine is meant: a foreign site that resolves its name to loopback is refused.
 pub(super) async fn own_host(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     if state.token.is_none() && !asks_for_loopback(request.headers()) {
-        let message = "without http.token this is open as http://localhost or http://127.0.0.1 only";
-        return (StatusCode::FORBIDDEN, message).into_response();
+        let message = "without http.token this is open as http://localhost or http://127.0.0.1 only; set http.token for other names";
+        return refuse(StatusCode::FORBIDDEN, "foreign_name", message);
     }
     next.run(request).await
 }
