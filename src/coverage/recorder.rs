@@ -60,8 +60,10 @@ pub struct Recorder {
     /// Since when another reason than that of the open gap is likely.
     doubted: Option<MonoMillis>,
     counters: (u64, u64),
-    /// Its pictures show nothing that counts: what is analysed is not watched.
-    unfit: bool,
+    /// Since when its pictures show nothing that counts: what is analysed is not watched.
+    unfit_since: Option<UtcMillis>,
+    /// How far pictures were apart in the latest watch that is complete, milliseconds.
+    apart_ms: i64,
     /// Complete and not yet written.
     closed: Vec<Interval>,
     /// Highest number that was written.
@@ -85,7 +87,8 @@ impl Recorder {
             sure: true,
             doubted: None,
             counters: (0, 0),
-            unfit: false,
+            unfit_since: None,
+            apart_ms: 0,
             closed: Vec::new(),
             written: 0,
             hour: VecDeque::new(),
@@ -102,7 +105,7 @@ impl Recorder {
         let step = self.last.map(|(mono, utc)| (time.mono.since(mono), time.utc.since(utc)));
         let tolerated_ms = self.last.map_or(0, |(mono, _)| self.tolerated_ms(mono, lull));
         self.last = Some((time.mono, time.utc));
-        if self.unfit {
+        if self.unfit_since.is_some() {
             self.seen = Arc::clone(areas);
             if self.open.look != Look::Blind(BlindReason::Health) {
                 self.turn(time.utc, Look::Blind(BlindReason::Health));
@@ -173,7 +176,11 @@ impl Recorder {
     pub fn look(&mut self, now: UtcMillis, mono: MonoMillis, situation: &Situation) {
         self.likely = self.cause(situation);
         self.counters = (situation.received, situation.decoded);
-        self.unfit = situation.unfit_since.is_some();
+        let earlier = situation.unfit_since.filter(|since| self.unfit_since.is_none_or(|known| *since < known));
+        self.unfit_since = situation.unfit_since;
+        if let (Look::Blind(reason), Some(since)) = (self.open.look, earlier) {
+            self.disown_before(reason, since.plus_ms(-self.apart_ms.max(UNSURE_MS)));
+        }
         match (self.open.look, situation.unfit_since) {
             (Look::Watched { interval_ms, .. }, Some(since)) => {
                 self.disown(since.plus_ms(-interval_ms.max(UNSURE_MS)));
@@ -249,7 +256,10 @@ impl Recorder {
     fn turn(&mut self, at: UtcMillis, look: Look) {
         let mut done = self.open.clone();
         match done.look {
-            Look::Watched { .. } => self.hour.push_back(done.span),
+            Look::Watched { interval_ms, .. } => {
+                self.hour.push_back(done.span);
+                self.apart_ms = interval_ms;
+            }
             Look::Blind(_) => done.span.to = at.max(done.span.from),
         }
         self.open.number += 1;
@@ -273,6 +283,19 @@ impl Recorder {
         self.hour.iter_mut().for_each(|s| s.to = from.clamp(s.from, s.to));
         self.turn(from, Look::Blind(BlindReason::Health));
         (self.sure, self.doubted) = (true, None);
+    }
+
+    /// The same of what was watched before the open gap, which goes on for its own reason.
+    fn disown_before(&mut self, reason: BlindReason, from: UtcMillis) {
+        let Span { from: began, to } = self.open.span;
+        if from >= began {
+            return;
+        }
+        let certainty = (self.sure, self.doubted);
+        self.disown(from);
+        self.turn(began, Look::Blind(reason));
+        self.open.span.to = to;
+        (self.sure, self.doubted) = certainty;
     }
 
     fn extend(&mut self, now: UtcMillis) {

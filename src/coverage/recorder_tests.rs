@@ -305,6 +305,48 @@ fn what_health_finds_late_is_taken_back_over_gaps_and_far_pictures() {
 }
 
 #[test]
+fn what_health_finds_while_a_gap_is_open_is_taken_back_too() {
+    let mut b = Box::new();
+    // Frozen since 12 s, which health says at 25 s, while pictures are decoded and not looked at in time.
+    b.run(0, 20_000);
+    for ms in (20_000..25_000).step_by(1000) {
+        (b.received, b.decoded) = (b.received + 20, b.decoded + 20);
+        b.look(ms, CameraState::Running);
+    }
+    b.write();
+    b.unfit_since = Some(12_000);
+    for ms in (25_000..30_000).step_by(1000) {
+        (b.received, b.decoded) = (b.received + 20, b.decoded + 20);
+        b.look(ms, CameraState::Running);
+    }
+    let told = b.told(0, 29_000);
+    assert_eq!(watched(&told), [(0, 9000)]);
+    let expected = [(9000, 19_800, BlindReason::Health), (19_800, 29_000, BlindReason::Overload)];
+    assert_eq!(blind(&told), expected, "the gap has its own reason");
+    assert_eq!(union_ms(b.recorder.hour.iter().copied().collect()), 9000, "of the hour too");
+    // Another thing that is wrong began earlier still; then what began within the gap takes nothing back.
+    b.unfit_since = Some(6000);
+    b.look(30_000, CameraState::Running);
+    assert_eq!(watched(&b.told(0, 30_000)), [(0, 3000)]);
+    b.unfit_since = None;
+    b.look(31_000, CameraState::Running);
+    b.unfit_since = Some(25_000);
+    b.look(32_000, CameraState::Running);
+    assert_eq!(watched(&b.told(0, 32_000)), [(0, 3000)]);
+}
+
+#[test]
+fn pictures_far_apart_before_a_gap_are_taken_back_as_far() {
+    let mut b = Box::tolerating(15_000);
+    b.run(0, 1000);
+    b.after_lull(10_800, 800, 40);
+    b.look(12_000, CameraState::Lost);
+    b.unfit_since = Some(12_000);
+    b.look(13_000, CameraState::Lost);
+    assert_eq!(watched(&b.told(0, 13_000)), [(0, 2000)], "pictures were ten seconds apart");
+}
+
+#[test]
 fn the_summary_counts_the_last_hour_down() {
     let mut b = Box::new();
     let hour = Span { from: START.plus_ms(-3_600_000), to: START };
