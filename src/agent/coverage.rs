@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::worker::Cameras;
 use crate::camera::{CameraId, CameraStatus, Frame};
-use crate::clock::{UtcMillis, mono_now, utc_now};
+use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 use crate::config::Config;
 use crate::coverage::areas::views;
+use crate::coverage::recorder::AHEAD_MS;
 use crate::coverage::{Answer, AreaViews, CoverageSummary, Interval, Recorder, Situation, Span, Tolerated};
 use crate::rules::AreaId;
 use crate::store::{Store, StoreError};
@@ -27,8 +28,6 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The same at the stop: longer than the keeper has patience.
 const SETTLE_LAST: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
-/// Cameras whose clocks are believed may be ahead of ours by this, milliseconds, and a little.
-const AHEAD_MS: i64 = 5000;
 /// Longest time that can be asked about, days.
 const MAX_DAYS: i64 = 400;
 
@@ -36,6 +35,8 @@ const MAX_DAYS: i64 = 400;
 pub struct CoverageKeeper {
     store: Store,
     recorders: Mutex<BTreeMap<CameraId, Recorder>>,
+    /// When this run began.
+    started: MonoMillis,
     /// Which camera has an area or line.
     places: BTreeMap<AreaId, CameraId>,
     /// One write at a time, so that an older state never replaces a newer one.
@@ -45,6 +46,9 @@ pub struct CoverageKeeper {
     /// What became of them.
     kept: watch::Sender<Kept>,
 }
+
+/// The box's clocks at one moment.
+type Clocks = (UtcMillis, MonoMillis);
 
 /// What the keeper did with the findings, which it takes in the order in which they were found.
 #[derive(Debug, Default)]
@@ -94,7 +98,11 @@ impl CoverageKeeper {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn start(store: Store, config: &Config) -> Result<Self, StoreError> {
-        let (now, last) = (utc_now(), store.last_coverage().await?);
+        Self::start_at(store, config, (utc_now(), mono_now())).await
+    }
+
+    async fn start_at(store: Store, config: &Config, clocks: Clocks) -> Result<Self, StoreError> {
+        let (now, last) = (clocks.0, store.last_coverage().await?);
         let mut recorders = BTreeMap::new();
         for camera in &config.cameras {
             let from = last.get(&camera.id).map_or(now, |last| word_ends(*last, now));
@@ -103,6 +111,9 @@ impl CoverageKeeper {
             let mut recorder = Recorder::new(camera.id.clone(), store.session(), tolerated, areas, from);
             let hour = Span { from: now.plus_ms(-HOUR_MS), to: now };
             let known = store.coverage_between(&camera.id, None, hour).await?;
+            let ahead = Span { from: now.plus_ms(AHEAD_MS), to: UtcMillis(i64::MAX) };
+            let said = store.intervals(&camera.id, ahead).await?;
+            recorder.doubt(said.iter().map(|i| i.span.to).filter(|to| *to > ahead.from).collect());
             recorder.remember(known.watched.iter().map(|w| w.span));
             recorders.insert(camera.id.clone(), recorder);
         }
@@ -113,13 +124,14 @@ impl CoverageKeeper {
         let keeper = Self {
             store,
             recorders: Mutex::new(recorders),
+            started: clocks.1,
             places: places.collect(),
             writing: tokio::sync::Mutex::new(()),
             found: AtomicU64::new(0),
             kept: watch::Sender::default(),
         };
         // The gap since the last run is known from the first moment, whatever happens next.
-        keeper.look(&BTreeMap::new());
+        keeper.look(&BTreeMap::new(), clocks);
         keeper.put(&keeper.unsaved()).await?;
         Ok(keeper)
     }
@@ -162,7 +174,7 @@ impl CoverageKeeper {
         let mut looks = 0_u32;
         loop {
             let stopped = stop.run_until_cancelled(every.tick()).await.is_none();
-            self.look(&cameras.borrow().clone());
+            self.look(&cameras.borrow().clone(), (utc_now(), mono_now()));
             looks = (looks + 1) % WRITE_EVERY;
             if (stopped || looks == 0)
                 && let Err(error) = self.write(if stopped { SETTLE_LAST } else { SETTLE }).await
@@ -216,9 +228,10 @@ impl CoverageKeeper {
         Ok((camera, q.area.clone(), Span { from, to }))
     }
 
-    fn look(&self, cameras: &BTreeMap<CameraId, CameraStatus>) {
-        let (now, mono) = (utc_now(), mono_now());
+    fn look(&self, cameras: &BTreeMap<CameraId, CameraStatus>, (now, mono): Clocks) {
+        let began = now.plus_ms(-mono.since(self.started));
         for (camera, recorder) in self.lock().iter_mut() {
+            recorder.began(began);
             recorder.look(now, mono, &cameras.get(camera).map_or(UNKNOWN, situation));
         }
     }
@@ -338,6 +351,39 @@ pub(super) mod tests {
         store.record_coverage(&[watched(store.session() - 1, 9, -60, 30)]).await.unwrap();
         let told = ask(store, &config, -50, -5).await;
         assert_eq!((told.watched_ms, told.blind[0].reason), (0, BlindReason::Restart), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_box_that_starts_with_its_clock_behind_takes_back_nothing_that_was_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, store) = opened(dir.path()).await;
+        let (camera, now) = (CameraId("cam-1".into()), utc_now());
+        let minutes = |n: i64| now.plus_ms(n * 60_000);
+        let interval = |session, from, to, look| Interval {
+            camera: camera.clone(),
+            session: store.session() + session,
+            number: 1,
+            span: Span { from: minutes(from), to: minutes(to) },
+            look,
+            areas: Arc::default(),
+        };
+        // Watched until ten minutes ago; then a start with the clock years behind, then this one.
+        let watched = crate::coverage::Look::Watched { interval_ms: 200, pictures: 9 };
+        let restart = crate::coverage::Look::Blind(BlindReason::Restart);
+        let before = [interval(-2, -120, -10, watched), interval(-1, -3_000_001, -3_000_000, restart)];
+        store.record_coverage(&before).await.unwrap();
+        let behind = (minutes(-3_000_001), MonoMillis(0));
+        let keeper = CoverageKeeper::start_at(store, &config, behind).await.unwrap();
+        keeper.look(&BTreeMap::new(), (behind.0.plus_ms(30_000), MonoMillis(30_000)));
+        keeper.write(SETTLE).await.unwrap();
+        // The clock is set right a minute after the start.
+        keeper.look(&BTreeMap::new(), (now, MonoMillis(60_000)));
+        let time = |n| Some(minutes(n).to_rfc3339());
+        let question = Question { camera: Some(camera.clone()), area: None, from: time(-120), to: time(0) };
+        let told = keeper.ask(&question).await.unwrap();
+        assert_eq!(told.watched_ms, 110 * 60_000, "{told:?}");
+        let gaps: Vec<_> = told.blind.iter().map(|b| (b.span.from, b.span.to, b.reason)).collect();
+        assert_eq!(gaps, [(minutes(-10), minutes(0), BlindReason::Restart)]);
     }
 
     #[tokio::test]

@@ -16,6 +16,8 @@ const FIRST_SIGNS_MS: i64 = 2500;
 /// Health looks at some of the pictures, by a clock that may differ from the camera's by 2.5 s: what it finds wrong was so up to
 /// this long before, milliseconds, or as long as pictures were apart.
 const UNSURE_MS: i64 = 3000;
+/// Cameras whose clocks are believed may be ahead of ours by this, milliseconds, and a little.
+pub const AHEAD_MS: i64 = 5000;
 const HOUR_MS: i64 = 3_600_000;
 /// Complete intervals kept in memory while they cannot be written.
 const MAX_UNSAVED: usize = 4096;
@@ -64,6 +66,12 @@ pub struct Recorder {
     unfit_since: Option<UtcMillis>,
     /// How far pictures were apart in the latest watch that is complete, milliseconds.
     apart_ms: i64,
+    /// Where words of earlier runs end that lie in the time to come.
+    ahead: Vec<UtcMillis>,
+    /// Complete gaps of this run in time of which those speak.
+    contested: Vec<Interval>,
+    /// No gap is of a time before: earlier runs were right about it.
+    known: UtcMillis,
     /// Complete and not yet written.
     closed: Vec<Interval>,
     /// Highest number that was written.
@@ -89,6 +97,9 @@ impl Recorder {
             counters: (0, 0),
             unfit_since: None,
             apart_ms: 0,
+            ahead: Vec::new(),
+            contested: Vec::new(),
+            known: UtcMillis(i64::MIN),
             closed: Vec::new(),
             written: 0,
             hour: VecDeque::new(),
@@ -98,6 +109,30 @@ impl Recorder {
     /// What was watched in the hour before the start, for the summary.
     pub fn remember(&mut self, watched: impl IntoIterator<Item = Span>) {
         self.hour.extend(watched);
+    }
+
+    /// Where words of earlier runs end that lie in the time to come: the clock was ahead then, or is behind now.
+    pub fn doubt(&mut self, ends: Vec<UtcMillis>) {
+        self.ahead = ends;
+    }
+
+    /// The run began at `at`, by what the clock says now. Where it was behind then and was set right, what earlier runs said was not
+    /// of the time to come: no gap of this run is of a time before its end.
+    pub fn began(&mut self, at: UtcMillis) {
+        let Some(known) = self.ahead.iter().copied().filter(|end| end.since(at) <= AHEAD_MS).max() else { return };
+        self.ahead.retain(|end| end.since(at) > AHEAD_MS);
+        self.known = known.min(at);
+        for gap in &mut self.contested {
+            gap.span.from = gap.span.from.max(self.known.min(gap.span.to));
+        }
+        self.closed.retain(|i| self.contested.iter().all(|gap| gap.number != i.number));
+        // Those without length too: they may be written longer.
+        self.closed.extend(self.contested.iter().cloned());
+        if matches!(self.open.look, Look::Blind(_)) {
+            let span = &mut self.open.span;
+            span.from = span.from.max(self.known);
+            span.to = span.to.max(span.from);
+        }
     }
 
     /// A picture was analysed, with these areas in view. `lull`: what was left out in front of it.
@@ -260,10 +295,14 @@ impl Recorder {
                 self.hour.push_back(done.span);
                 self.apart_ms = interval_ms;
             }
-            Look::Blind(_) => done.span.to = at.max(done.span.from),
+            Look::Blind(_) => {
+                done.span.to = at.max(done.span.from);
+                self.contest(&done);
+            }
         }
+        let from = if matches!(look, Look::Blind(_)) { at.max(self.known) } else { at };
         self.open.number += 1;
-        (self.open.span, self.open.look) = (Span { from: at, to: at }, look);
+        (self.open.span, self.open.look) = (Span { from, to: from }, look);
         self.open.areas = Arc::clone(&self.seen);
         if done.span.ms() > 0 || done.number <= self.written {
             self.closed.push(done);
@@ -271,6 +310,13 @@ impl Recorder {
         if self.closed.len() > MAX_UNSAVED {
             // A store that refuses for so long: of these nothing will be known, which is true.
             self.closed.remove(0);
+        }
+    }
+
+    /// Remembers a gap that may have to be taken back.
+    fn contest(&mut self, gap: &Interval) {
+        if self.contested.len() < MAX_UNSAVED && self.ahead.iter().any(|end| *end > gap.span.from) {
+            self.contested.push(gap.clone());
         }
     }
 

@@ -68,6 +68,14 @@ impl Box {
         self.recorder.look(START.plus_ms(ms), MonoMillis(ms), &situation);
     }
 
+    /// As the keeper looks, with a wall clock that is `off` away.
+    fn look_skewed(&mut self, ms: i64, off: i64, state: CameraState) {
+        self.recorder.began(START.plus_ms(off));
+        let (received, decoded) = (self.received, self.decoded);
+        let situation = Situation { state, received, decoded, model_failed: false, unfit_since: None };
+        self.recorder.look(START.plus_ms(ms + off), MonoMillis(ms), &situation);
+    }
+
     /// Five pictures a second, and a look each second.
     fn run(&mut self, from_ms: i64, to_ms: i64) {
         for ms in (from_ms..to_ms).step_by(200) {
@@ -207,6 +215,75 @@ fn clocks_that_jump_are_not_believed() {
     let told = b.told(0, 3_700_000);
     assert_eq!(watched(&told), [(0, 1800), (2400, 2600), (3_602_000, 3_602_200)]);
     assert!(blind(&told).contains(&(2600, 3_602_000, BlindReason::Clock)), "{told:?}");
+}
+
+/// A box that began at zero with its clock behind, by which nobody watched since `from`. The run before watched from 200 s
+/// before to three seconds before.
+fn behind(from: i64) -> Box {
+    let mut b = Box::new();
+    let tolerated = Tolerated { any_ms: 1000, lull_ms: 1000 };
+    b.recorder = Recorder::new(CameraId("c".into()), 1, tolerated, Arc::clone(&b.areas), START.plus_ms(from));
+    b.recorder.doubt(vec![START.plus_ms(-3000), START.plus_ms(90_000_000)]);
+    b.written.push(Interval {
+        camera: CameraId("c".into()),
+        session: 0,
+        number: 1000,
+        span: Span { from: START.plus_ms(-200_000), to: START.plus_ms(-3000) },
+        look: Look::Watched { interval_ms: 200, pictures: 9 },
+        areas: areas(),
+    });
+    b
+}
+
+const YEARS: i64 = -200_000_000_000;
+
+#[test]
+fn a_clock_that_was_behind_and_is_set_right_takes_back_nothing() {
+    for (off, from) in [(YEARS, YEARS), (-60_000, -200_000)] {
+        // Nothing is analysed before the clock is set.
+        let mut b = behind(from);
+        b.look_skewed(0, off, CameraState::Connecting);
+        b.write();
+        b.look_skewed(1000, off, CameraState::Lost);
+        b.write();
+        b.look_skewed(5000, 0, CameraState::Lost);
+        b.run(8000, 10_000);
+        let told = b.told(-200_000, 9800);
+        assert_eq!(watched(&told), [(-200_000, -3000), (8000, 9800)], "{off}");
+        assert_eq!(blind(&told), [(-3000, 8000, BlindReason::Signal)], "{off}");
+        // Pictures are analysed, and the first after the clock was set comes before a look.
+        let mut b = behind(from);
+        b.look_skewed(0, off, CameraState::Connecting);
+        b.write();
+        for ms in (2000..=4000).step_by(200) {
+            b.analysed(&skewed(ms, off));
+        }
+        b.look_skewed(4000, off, CameraState::Running);
+        b.write();
+        b.analysed(&at(4200));
+        b.look_skewed(4200, 0, CameraState::Running);
+        b.run(4400, 6000);
+        let told = b.told(-200_000, 5800);
+        assert_eq!(watched(&told), [(-200_000, -3000), (4200, 5800)], "{off}");
+        assert_eq!(blind(&told), [(-3000, 4200, BlindReason::Clock)], "{off}");
+        // The clock is set between two pictures, and the look comes first.
+        let mut b = behind(from);
+        b.analysed(&skewed(1000, off));
+        b.look_skewed(1200, 0, CameraState::Running);
+        b.look_skewed(3000, 0, CameraState::Lost);
+        assert_eq!(blind(&b.told(-200_000, 3000)), [(-3000, 3000, BlindReason::Signal)], "{off}");
+    }
+}
+
+#[test]
+fn a_word_from_the_time_to_come_is_not_believed_while_the_clock_goes_on() {
+    let mut b = behind(-200_000);
+    for ms in (0..120_000).step_by(1000) {
+        // Set by a second, which does not explain a minute.
+        b.look_skewed(ms, if ms < 5000 { -60_000 } else { -59_000 }, CameraState::Connecting);
+    }
+    let told = b.told(-200_000, 60_000);
+    assert_eq!(told.watched_ms(), 0, "{told:?}");
 }
 
 #[test]
