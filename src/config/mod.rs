@@ -32,6 +32,7 @@ pub use rule::{
     RestrictedConfig, RuleConfig, StoppedConfig, TailgatingConfig, TimeOfWeek, UnbookedConfig, Weekday, WrongWayConfig,
 };
 pub use secret::Secret;
+pub(crate) use semantic::reserved_box;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -55,6 +55,9 @@ impl Checker<'_> {
     }
 
     fn site(&mut self, config: &Config) {
+        if let Some(why) = reserved_box(&config.site.box_id) {
+            self.error("site.box", why);
+        }
         let zone = &config.site.time_zone;
         if jiff::tz::TimeZone::get(zone).is_err() {
             self.error(
@@ -294,6 +297,13 @@ impl Checker<'_> {
             self.error(&format!("{key}.area"), format!("there is no area {:?}", area.0));
         }
     }
+}
+
+/// Why a box cannot have this name, if it cannot.
+pub(crate) fn reserved_box(id: &str) -> Option<&'static str> {
+    let why =
+        "must not be \"in\": the topics {office}/in/… are of facts for all boxes; use another name, e.g. \"in-1\"";
+    (id == "in").then_some(why)
 }
 
 fn is_element(name: &str) -> bool {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Language, MqttConfig, ObjectsConfig, Problems, SecretSource, load_checked, parse_checked};
+use crate::config::{
+    Language, MqttConfig, ObjectsConfig, Problems, SecretSource, load_checked, parse_checked, reserved_box,
+};
 
 /// Everything the desk is told. Made by [`DeskConfig::load`] or [`DeskConfig::parse`], so every value is in range.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -362,6 +364,9 @@ fn boxes(boxes: &[BoxConfig], found: &mut Vec<(String, String)>) {
         if one.office.is_empty() || one.id.is_empty() {
             say("", "needs `office`, `id` and `url`");
         }
+        if let Some(why) = reserved_box(&one.id) {
+            say(".id", why);
+        }
         let plain = ["http://", "https://"].iter().find_map(|s| one.url.strip_prefix(s));
         match plain {
             Some(host) if !host.is_empty() && !host.contains(['@', '?', '#', ' ']) => {}
@@ -435,6 +440,8 @@ mod tests {
             assert!(said.contains("box[0].url") && !said.contains("hunter2"), "{said}");
         }
         assert!(wrong(&named("http://a").repeat(2)).contains("named twice"));
+        let said = wrong(&named("http://a").replace("gate-01", "in"));
+        assert!(said.contains("box[0].id: must not be \"in\""), "{said}");
         assert!(wrong("[store]\nurl = \"s3://clips\"").contains("store.access_key: is needed"));
         assert!(!wrong("[store]\nurl = \"s3://key:hunter2@clips\"").contains("hunter2"));
         DeskConfig::parse("[store]\nurl = \"file:///srv/clips\"", "f").unwrap();

@@ -184,7 +184,7 @@ impl Topics {
 pub fn parse(prefix: &str, topic: &str) -> Option<ParsedTopic> {
     let rest = topic.strip_prefix(prefix.trim_end_matches('/'))?.strip_prefix('/')?;
     let levels: Vec<&str> = rest.split('/').collect();
-    // `in` cannot be mistaken for a box: a box has further levels of other names after it.
+    // `in` cannot be mistaken for a box: the configuration takes no box of that name.
     if let [office, "in", what] = levels.as_slice() {
         return Some(ParsedTopic {
             office: (*office).into(),
