@@ -8,7 +8,8 @@ use super::budget::{Allowance, Demand, Looked, Meter};
 use crate::camera::{Attention, Frame, TRACK};
 use crate::clock::{MonoMillis, UtcMillis};
 use crate::config::{
-    AnalysisConfig, AreaConfig, CameraConfig, Config, DecodeMode, LineConfig, RegisterConfig, are_known,
+    AnalysisConfig, AreaConfig, CameraConfig, Config, DecodeMode, FilterConfig, LineConfig, RegisterConfig, are_known,
+    vehicles,
 };
 use crate::coverage::AreaViews;
 use crate::coverage::areas::views;
@@ -497,13 +498,45 @@ fn largest(tracks: &[Track], size: (u32, u32)) -> f32 {
     tracks.iter().map(share).fold(0.0, f32::max)
 }
 
-/// Says in the log which rules can never report because the model knows none of their classes.
-pub fn warn_of_silent_rules(cameras: &[CameraConfig], known: &[Label]) {
+/// Says in the log which rules can never report because the model knows none of their classes, and which classes it lacks
+/// beside others: they may be misspelt.
+pub fn warn_of_unknown_classes(cameras: &[CameraConfig], known: &[Label]) {
     for camera in cameras {
         for silent in silent_rules(camera, known) {
             tracing::warn!(camera = %camera.id, "the model knows no class of this rule, it is silent: {silent}");
         }
+        for lacking in unknown_classes(camera, known) {
+            tracing::warn!(camera = %camera.id, "the model does not know this, correct it or leave it out: {lacking}");
+        }
     }
+}
+
+/// Classes listed beside others that the model lacks, with their places, and those of filters. What a rule has without any named
+/// is nobody's mistake.
+fn unknown_classes(camera: &CameraConfig, known: &[Label]) -> Vec<String> {
+    let unknown = |classes: &[Label]| {
+        let unknown = classes.iter().filter(|class| !known.contains(class)).map(Label::as_str);
+        unknown.collect::<Vec<_>>().join(", ")
+    };
+    let listed = |place: String, classes: &[Label]| {
+        let partly = are_known(classes, Some(known)) && classes != vehicles();
+        Some(unknown(classes)).filter(|found| partly && !found.is_empty()).map(|found| format!("{place}: {found}"))
+    };
+    let filtered = |place: String, filters: &[FilterConfig]| {
+        let classes: Vec<Label> = filters.iter().filter_map(|f| f.class.clone()).collect();
+        Some(unknown(&classes)).filter(|found| !found.is_empty()).map(|found| format!("{place}, filter: {found}"))
+    };
+    let areas = camera.areas.iter().flat_map(|a| {
+        let rules = a.rules_of_classes().into_iter();
+        let rules = rules.filter_map(|(rule, classes)| listed(format!("area {}, {rule}", a.id), classes));
+        rules.chain(filtered(format!("area {}", a.id), &a.filters)).collect::<Vec<_>>()
+    });
+    let lines = camera.lines.iter().flat_map(|l| {
+        listed(format!("line {}, classes", l.id), &l.classes)
+            .into_iter()
+            .chain(filtered(format!("line {}", l.id), &l.filters))
+    });
+    areas.chain(lines).collect()
 }
 
 fn silent_rules(camera: &CameraConfig, known: &[Label]) -> Vec<String> {

@@ -417,6 +417,30 @@ fn rules_of_classes_that_the_model_lacks_are_named() {
 }
 
 #[test]
+fn classes_that_the_model_lacks_beside_others_are_named_with_their_place() {
+    let camera: CameraConfig = serde_json::from_value(serde_json::json!({
+        "id": "c", "url": "rtsp://camera.invalid/1",
+        "area": [{"id": "bay", "kind": "inspection_bay", "polygon": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]],
+            "classes": ["person", "truk", "truck"], "bay": {}, "filter": [{"class": "vann"}, {"class": "truck"}],
+            "opened_without_inspection": {"classes": ["open_door", "truck"]}, "object_left": {"after_s": 9, "classes": ["bag"]}}],
+        "line": [{"id": "gate", "points": [[0.1, 0.1], [0.9, 0.9]], "severity": 1, "classes": ["truck", "trian"],
+            "filter": [{"class": "trian"}]}]
+    }))
+    .expect("a valid camera");
+    assert_eq!(
+        unknown_classes(&camera, &["truck".into(), "person".into()]),
+        [
+            "area bay, opened_without_inspection: open_door",
+            "area bay, classes: truk",
+            "area bay, filter: vann",
+            "line gate, classes: trian",
+            "line gate, filter: trian"
+        ],
+        "not those of a rule that has the usual classes, nor of one that is silent as a whole"
+    );
+}
+
+#[test]
 fn an_open_inspection_keeps_its_camera_awake_to_its_end() {
     let (camera, _) = bay("adaptive", ALL, serde_json::json!({}));
     let (at, config) = (UtcMillis(1_770_000_000_000), RegisterConfig::default());

@@ -88,7 +88,7 @@ impl Agent {
         let detectors = load_detectors(&config).await?;
         let (model, detector) = (detectors[0].model().clone(), detectors[0].description());
         if let Some(known) = detectors[0].known() {
-            lane::warn_of_silent_rules(&config.cameras, &known);
+            lane::warn_of_unknown_classes(&config.cameras, &known);
         }
         crate::telemetry::metrics::build_info(&model.name);
         let (shared, taps) = Shared::open(config).await?;

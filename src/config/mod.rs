@@ -27,6 +27,7 @@ pub use health::HealthConfig;
 pub use load::{Loaded, inspect, load, load_checked, parse, parse_as, parse_checked, schema};
 pub use objects::{FootageStoreConfig, ObjectsConfig, ObjectsPlace};
 pub use problems::{Level, Problem, Problems};
+pub(crate) use rule::vehicles;
 pub use rule::{
     BayConfig, DwellConfig, GateOutConfig, InspectionConfig, ObjectConfig, OccupancyConfig, OpenedConfig,
     RestrictedConfig, RuleConfig, StoppedConfig, TailgatingConfig, TimeOfWeek, UnbookedConfig, Weekday, WrongWayConfig,

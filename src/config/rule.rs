@@ -278,7 +278,8 @@ fn end_of_day() -> String {
     "24:00".into()
 }
 
-fn vehicles() -> Vec<Label> {
+/// Classes that a rule about vehicles has without any named.
+pub(crate) fn vehicles() -> Vec<Label> {
     ["truck", "bus", "car"].map(Label::from).into()
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::geometry::{Line, Point, Polygon};
 use crate::rules::AreaId;
+use crate::vision::Label;
 
 /// Socket addresses, which the schema only knows as text.
 pub(super) fn addresses(doc: &Document<'_>) -> Vec<Problem> {
@@ -30,6 +31,7 @@ pub(super) fn check(doc: &Document<'_>, config: &Config) -> Vec<Problem> {
     c.http(config);
     c.footage(config);
     c.scores(config);
+    c.groups(config);
     c.ids(config);
     for (i, camera) in config.cameras.iter().enumerate() {
         c.camera(&format!("camera[{i}]"), camera, config);
@@ -244,14 +246,14 @@ impl Checker<'_> {
             for why in polygon_problems(&area.polygon) {
                 self.error(&format!("{key}.polygon"), why);
             }
-            self.area(&key, area);
+            self.area(&key, area, config);
         }
         for (n, line) in camera.lines.iter().enumerate() {
             self.line(&format!("{key}.line[{n}]"), line, config);
         }
     }
 
-    fn area(&mut self, key: &str, area: &AreaConfig) {
+    fn area(&mut self, key: &str, area: &AreaConfig, config: &Config) {
         match (area.kind.is_mask(), area.has_rule()) {
             (true, true) => self.error(&format!("{key}.kind"), "a mask has no rules; draw another area for them"),
             (false, false) => self.warn(key, "has no rule: it never reports anything; `enter` and `dwell` are some"),
@@ -261,7 +263,37 @@ impl Checker<'_> {
             self.error(&format!("{key}.unbooked"), "needs `bay`, which says when the bay is occupied");
         }
         self.times(&format!("{key}.restricted.closed"), area.restricted.iter().flat_map(|r| &r.closed));
-        self.filters(key, &area.filters);
+        self.filters(key, &area.filters, config);
+        // Those of the area itself are without groups by now.
+        for (rule, classes) in area.rules_of_classes().into_iter().filter(|(rule, _)| *rule != "classes") {
+            self.no_groups(&format!("{key}.{rule}.classes"), classes, config);
+        }
+    }
+
+    /// Groups stand for their classes in `classes` of areas and lines; elsewhere their name would be a class that no model knows.
+    fn no_groups<'l>(&mut self, key: &str, classes: impl IntoIterator<Item = &'l Label>, config: &Config) {
+        for class in classes {
+            // A group may have the name of one of its classes.
+            let Some(members) = config.detector.groups.get(class).filter(|members| !members.contains(class)) else {
+                continue;
+            };
+            let members = members.iter().map(|m| format!("{:?}", m.as_str())).collect::<Vec<_>>().join(", ");
+            let what = "is a group, which only `classes` of areas and lines may name; write its classes";
+            self.error(key, format!("{:?} {what}: {members}", class.as_str()));
+        }
+    }
+
+    fn groups(&mut self, config: &Config) {
+        let detector = &config.detector;
+        for (name, members) in &detector.groups {
+            self.no_groups(&super::document::child("detector.groups", name.as_str()), members, config);
+        }
+        for class in detector.class_min_score.keys() {
+            self.no_groups(&super::document::child("detector.class_min_score", class.as_str()), [class], config);
+        }
+        for class in detector.class_nms_iou.keys() {
+            self.no_groups(&super::document::child("detector.class_nms_iou", class.as_str()), [class], config);
+        }
     }
 
     fn times<'t>(&mut self, key: &str, times: impl Iterator<Item = &'t TimeOfWeek>) {
@@ -270,7 +302,10 @@ impl Checker<'_> {
         }
     }
 
-    fn filters(&mut self, key: &str, filters: &[FilterConfig]) {
+    fn filters(&mut self, key: &str, filters: &[FilterConfig], config: &Config) {
+        for (i, filter) in filters.iter().enumerate() {
+            self.no_groups(&format!("{key}.filter[{i}].class"), &filter.class, config);
+        }
         for (i, filter) in filters.iter().enumerate().filter(|(_, f)| f.min_height > f.max_height) {
             let what = format!("must not be above max_height ({})", filter.max_height);
             self.error(&format!("{key}.filter[{i}].min_height"), what);
@@ -291,7 +326,7 @@ impl Checker<'_> {
                 self.error(&format!("{key}.{name}"), what);
             }
         }
-        self.filters(key, &line.filters);
+        self.filters(key, &line.filters, config);
         let known = |id: &AreaId| config.cameras.iter().flat_map(|c| &c.areas).any(|a| a.id == *id);
         if let Some(area) = line.area.as_ref().filter(|id| !known(id)) {
             self.error(&format!("{key}.area"), format!("there is no area {:?}", area.0));

@@ -332,7 +332,8 @@ fn the_command_prints_every_problem_and_its_exit_status_is_true() {
 
 #[test]
 fn groups_stand_for_their_classes_in_areas_and_lines() {
-    let text = example_camera().replace("classes = [\"truck\"]", "classes = [\"vehicle\", \"truck\", \"person\"]")
+    // Those of the line: a group in the `classes` of a rule is an error.
+    let text = example_camera().replace("\nclasses = [\"truck\"]", "\nclasses = [\"vehicle\", \"truck\", \"person\"]")
         + "\n[detector.groups]\nvehicle = [\"car\", \"truck\", \"bus\"]\n";
     let config = config::parse(&text, "example").unwrap();
     let classes: Vec<&str> = config.cameras[0].lines[0].classes.iter().map(|c| c.as_str()).collect();
