@@ -32,6 +32,8 @@ use crate::mqtt::desk::Arrived;
 const BATCH: usize = 256;
 /// Wait before a batch that the database refused is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// What arrives waits for the folder of pictures this long at most.
+const PICTURES_WITHIN: Duration = Duration::from_secs(5);
 /// A gap is asked for again after this.
 const ASK_AGAIN_MS: i64 = 60_000;
 
@@ -114,7 +116,9 @@ async fn store_all(room: &Room, batch: &[Arrived]) {
 
 /// One transaction for all of them.
 pub(super) async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError> {
-    let words: Vec<Word> = batch.iter().map(|one| Word::of(room, one)).collect();
+    let mut words: Vec<Word> = batch.iter().map(|one| Word::of(room, one)).collect();
+    // Before it begins: nobody writes into the database while a folder does not answer.
+    write_pictures(room, &mut words).await;
     let messages: Vec<&Message> = words.iter().filter_map(|w| w.message.as_ref()).collect();
     let mut boxes: BTreeMap<_, Option<i64>> = BTreeMap::new();
     for (word, (office, box_id, _)) in words.iter().filter_map(|w| Some((w, w.place.as_ref()?))) {
@@ -145,6 +149,24 @@ pub(super) async fn store(room: &Room, batch: &[Arrived]) -> Result<(), DbError>
     tx.commit().await
 }
 
+/// Writes the pictures among what came. Where that fails they are put aside, and no other word waits for them.
+async fn write_pictures(room: &Room, words: &mut [Word<'_>]) {
+    let write = async {
+        for (one, picture) in words.iter_mut().filter_map(|w| Some((w.arrived, w.picture.as_mut()?))) {
+            if !room.pictures.works() {
+                return;
+            }
+            match pictures::write(&room.config.desk.dir, &picture.sha256, &one.payload).await {
+                Ok(()) => picture.written = true,
+                Err(error) => room.pictures.broke(&error),
+            }
+        }
+    };
+    if tokio::time::timeout(PICTURES_WITHIN, write).await.is_err() {
+        room.pictures.broke(&"the folder does not answer in time");
+    }
+}
+
 /// The database will not have it as what it is: its number counts as seen, and somebody hears of it.
 async fn refuse(room: &Room, one: &Arrived) -> Result<(), DbError> {
     let word = Word::of(room, one);
@@ -167,6 +189,25 @@ struct Word<'a> {
     message: Option<Message>,
     /// What the clearance side says, with the office of the topic.
     fact: Option<(&'a str, Fact)>,
+    picture: Option<Picture<'a>>,
+}
+
+/// A picture of an event.
+struct Picture<'a> {
+    event: &'a str,
+    sha256: String,
+    /// Its file is there.
+    written: bool,
+}
+
+impl<'a> Picture<'a> {
+    fn of(event: &'a str, one: &Arrived) -> Option<Self> {
+        if !one.payload.starts_with(&[0xff, 0xd8, 0xff]) {
+            tracing::warn!(topic = one.topic, "a picture that is no JPEG is not kept");
+            return None;
+        }
+        Some(Self { event, sha256: digest(&one.payload), written: false })
+    }
 }
 
 impl<'a> Word<'a> {
@@ -176,7 +217,7 @@ impl<'a> Word<'a> {
                 tracing::warn!(topic = arrived.topic, why, bytes = arrived.payload.len(), "a fact cannot be read");
             };
             let fact = fact::read(kind, &arrived.payload).inspect_err(unreadable).ok().map(|fact| (office, fact));
-            return Self { arrived, place: None, message: None, fact };
+            return Self { arrived, place: None, message: None, fact, picture: None };
         }
         let place = levels(&room.prefix, &arrived.topic);
         // All that shares the box's sequence: what is not taken looks like a hole in it.
@@ -190,7 +231,11 @@ impl<'a> Word<'a> {
             };
             read.inspect_err(unreadable).ok()
         });
-        Self { arrived, place, message, fact: None }
+        let picture = place.as_ref().and_then(|(_, _, kind)| match kind.as_slice() {
+            ["snapshot", event] => Picture::of(event, arrived),
+            _ => None,
+        });
+        Self { arrived, place, message, fact: None, picture }
     }
 
     /// When its box itself said it. Its status no broker keeps for a desk that is away. All else may have waited there for hours, or is sent
@@ -211,6 +256,9 @@ impl<'a> Word<'a> {
 /// What is no message of a box's sequence.
 async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(), DbError> {
     let one = word.arrived;
+    if let Some(picture) = &word.picture {
+        return keep_picture(tx, picture, one, now).await;
+    }
     if let Some((office, said)) = &word.fact {
         return keep_fact(tx, office, said, now).await;
     }
@@ -240,7 +288,6 @@ async fn take(room: &Room, tx: &mut Tx, word: &Word<'_>, now: i64) -> Result<(),
             let heard_ms = said_ms.map(|said| said.saturating_sub(off_ms).min(one.at.0));
             tx.camera_state(office, box_id, camera, &body.to_string(), heard_ms, now).await?;
         }
-        ["snapshot", event] => return picture(room, tx, event, one).await,
         _ => {}
     }
     Ok(())
@@ -298,15 +345,13 @@ fn is_local_id(id: &str) -> bool {
     (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-async fn picture(room: &Room, tx: &mut Tx, event: &str, one: &Arrived) -> Result<(), DbError> {
-    if !one.payload.starts_with(&[0xff, 0xd8, 0xff]) {
-        tracing::warn!(topic = one.topic, "a picture that is no JPEG is not kept");
-        return Ok(());
+async fn keep_picture(tx: &mut Tx, picture: &Picture<'_>, one: &Arrived, now: i64) -> Result<(), DbError> {
+    let (event, sha256) = (picture.event, &picture.sha256);
+    if !picture.written {
+        return tx.put_picture_aside(event, sha256, &pictures::as_text(&one.payload), now).await;
     }
-    let sha256 = digest(&one.payload);
-    pictures::write(&room.config.desk.dir, &sha256, &one.payload).await?;
     let bytes = i64::try_from(one.payload.len()).unwrap_or(i64::MAX);
-    tx.keep_picture(event, &sha256, bytes, utc_now().0).await?;
+    tx.keep_picture(event, sha256, bytes, now).await?;
     tx.touch(event, false).await
 }
 
@@ -601,6 +646,27 @@ mod tests {
             4,
             "somebody hears of it"
         );
+    }
+
+    #[tokio::test]
+    async fn no_alert_waits_for_a_picture_that_cannot_be_written_and_the_picture_comes_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let folder = dir.path().join("pictures");
+        std::fs::write(&folder, "in its way").unwrap();
+        let batch =
+            [said("alert", "gate-01", "E1", 1, 1, 3), picture_of("E1", 7), said("alert", "gate-01", "E2", 2, 1, 3)];
+        store(&room, &batch).await.unwrap();
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM alert").await, 2);
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM picture").await, 0, "no page shows what is not there");
+        assert!(!room.pictures.works(), "somebody hears of it");
+        pictures::bring_in_once(&room).await.unwrap_err();
+        std::fs::remove_file(&folder).unwrap();
+        pictures::bring_in_once(&room).await.unwrap();
+        assert_eq!((one(&room, "SELECT COUNT(*) FROM picture").await, room.pictures.works()), (1, true));
+        assert_eq!(one(&room, "SELECT COUNT(*) FROM picture_aside").await, 0);
+        let sha256 = digest(&batch[1].payload);
+        assert_eq!(std::fs::read(pictures::path(dir.path(), &sha256)).unwrap(), &batch[1].payload[..]);
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use super::db::accounts::Account;
 use super::db::audit::{Act, Checked};
 use super::db::{Db, DbError};
 use super::hub::Hub;
+use super::pictures::{self, Folder};
 use super::tally::Tally;
 use super::throttle::Throttle;
 use super::watched::Watched;
@@ -86,6 +87,8 @@ pub(crate) struct Room {
     pub boxes: Boxes,
     /// Where clips are that boxes brought out.
     pub clips: Clips,
+    /// Whether pictures can be written.
+    pub pictures: Folder,
     /// Clips and pages that are being watched.
     pub watched: Watched,
     /// Whether this worker does what only one may do.
@@ -144,6 +147,7 @@ impl Desk {
             tally: Tally::default(),
             boxes: Boxes::new(&config.boxes).map_err(DeskError::Configuration)?,
             clips: Clips::new(config.store.as_ref()).await.map_err(DeskError::Configuration)?,
+            pictures: Folder::default(),
             watched: Watched::default(),
             leads: AtomicBool::new(config.mqtt.share.is_none()),
             audited: Mutex::default(),
@@ -172,6 +176,7 @@ impl Desk {
         tasks.spawn(publish(room.clone()));
         tasks.spawn(tick(room.clone()));
         tasks.spawn(outage::watch(room.clone()));
+        tasks.spawn(pictures::bring_in(room.clone()));
         tasks.spawn(served.task);
         Ok(Self { addr: served.addr, tls: served.tls, first_password, room, tasks })
     }

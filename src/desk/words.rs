@@ -60,6 +60,11 @@ const WORDS: &[(&str, &str, &str)] = &[
         "MẤT KẾT NỐI với máy chủ tin nhắn: cảnh báo mới chưa đến được",
         "NO BROKER: new alerts do not arrive",
     ),
+    (
+        "no_pictures",
+        "KHÔNG LƯU ĐƯỢC ẢNH: cảnh báo vẫn đến đủ, ảnh của chúng hiện sau",
+        "PICTURES CANNOT BE STORED: alerts arrive, their pictures are shown later",
+    ),
     ("lost_page", "Mất kết nối với máy chủ; trang có thể đã cũ", "Connection lost; what you see may be old"),
     ("none", "Không có", "None"),
     ("nothing", "Không có mục nào.", "There is nothing here."),

@@ -230,6 +230,29 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// Keeps a picture, as text, until its file can be written.
+    pub(crate) async fn put_picture_aside(
+        &mut self,
+        event: &str,
+        sha: &str,
+        base64: &str,
+        now: i64,
+    ) -> Result<(), DbError> {
+        let insert = "INSERT INTO picture_aside (event_id, sha256, base64, at_ms) VALUES ($1, $2, $3, $4)
+                      ON CONFLICT DO NOTHING";
+        sqlx::query(insert).bind(event).bind(sha).bind(base64).bind(now).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Its file is written.
+    pub(crate) async fn forget_aside(&mut self, event: &str, sha: &str) -> Result<(), DbError> {
+        let delete = "DELETE FROM picture_aside WHERE event_id = $1 AND sha256 = $2";
+        sqlx::query(delete).bind(event).bind(sha).execute(&mut **self).await?;
+        Ok(())
+    }
+}
+
 /// A message as if it had come in time: a repeat differs in this flag only.
 fn live(mut body: Value) -> Value {
     if let Some(flag) = body.pointer_mut("/data/sequence/historical") {
@@ -283,6 +306,18 @@ impl Db {
     pub(crate) async fn pictures(&self, event: &str) -> Result<Vec<String>, DbError> {
         let select = "SELECT sha256 FROM picture WHERE event_id = $1 ORDER BY received_ms, sha256";
         Ok(sqlx::query_scalar(select).bind(event).fetch_all(&self.pool).await?)
+    }
+
+    /// Events and digests of pictures whose files are not written yet, newest first.
+    pub(crate) async fn pictures_aside(&self, limit: i64) -> Result<Vec<(String, String)>, DbError> {
+        let select = "SELECT event_id, sha256 FROM picture_aside ORDER BY at_ms DESC LIMIT $1";
+        Ok(sqlx::query_as(select).bind(limit).fetch_all(&self.pool).await?)
+    }
+
+    /// One of them as text.
+    pub(crate) async fn picture_aside(&self, event: &str, sha: &str) -> Result<Option<String>, DbError> {
+        let select = "SELECT base64 FROM picture_aside WHERE event_id = $1 AND sha256 = $2";
+        Ok(sqlx::query_scalar(select).bind(event).bind(sha).fetch_optional(&self.pool).await?)
     }
 
     /// Newest messages of the newest events that a declaration is linked to and `scope` sees, in the order they happened: time,

@@ -245,12 +245,14 @@ pub(crate) async fn language(headers: HeaderMap, Form(fields): Form<HashMap<Stri
     (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(path.unwrap_or("/"))).into_response()
 }
 
-/// Whether alerts arrive: broker and database are there.
+/// Whether alerts arrive: broker and database are there. That pictures cannot be written is said and no more: a proxy must not take the
+/// pages of alerts away for it.
 pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
     let database = room.db.offices().await.is_ok();
     let broker = *room.connected.borrow();
     let status = if database && broker { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(serde_json::json!({"database": database, "broker": broker}))).into_response()
+    (status, axum::Json(serde_json::json!({"database": database, "broker": broker, "pictures": room.pictures.works()})))
+        .into_response()
 }
 
 #[cfg(test)]

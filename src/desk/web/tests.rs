@@ -19,6 +19,7 @@ use crate::desk::config::DeskConfig;
 use crate::desk::db::accounts::Account;
 use crate::desk::db::{Db, Scope};
 use crate::desk::hub::Hub;
+use crate::desk::pictures::Folder;
 use crate::desk::room::{Room, digest};
 use crate::desk::tally::Tally;
 use crate::desk::throttle::Throttle;
@@ -39,6 +40,7 @@ pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
         tally: Tally::default(),
         boxes: Boxes::default(),
         clips: Clips::default(),
+        pictures: Folder::default(),
         watched: Watched::default(),
         leads: AtomicBool::new(true),
         audited: Mutex::default(),
