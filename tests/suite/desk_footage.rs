@@ -156,7 +156,13 @@ async fn tip(officer: &mut Browser, leader: &mut Browser, (from, to): (i64, i64)
     let new = format!("/tips/new?camera=15BB/gate-01/bay&from={}&to={}", local(from), local(to));
     let form = officer.get(&new).await.expect_status(200);
     assert!(form.has("name=\"office\" value=\"15BB\"") && form.has("Camera gate-01 bay"), "{}", form.text);
-    let (from, to) = (local(from), local(to));
+    // What the form says of its own is what was seen, to the second.
+    let value = |name: &str| {
+        let (_, rest) = form.text.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    assert_eq!([value("from"), value("to")], [local(from), local(to)]);
+    let (from, to) = (value("from"), value("to"));
     let fields = [
         ("office", "15BB"),
         ("suspicion", "quantity"),

@@ -67,8 +67,8 @@ fn hold_form(ctx: &Ctx, row: &AlertRow, camera: &str, from: UtcMillis, to: UtcMi
         form.stack method="post" action={ "/alerts/" (row.id) "/hold" } {
             (token(ctx))
             p.line { (ctx.t("camera")) ": " code { (camera) } }
-            label { (ctx.t("tip.from")) input type="datetime-local" name="from" value=(parts::input_time(ctx, Some(from.0 - BEFORE_MS))) required; }
-            label { (ctx.t("tip.to")) input type="datetime-local" name="to" value=(parts::input_time(ctx, Some(to.0 + AFTER_MS))) required; }
+            label { (ctx.t("tip.from")) input type="datetime-local" step="1" name="from" value=(parts::address_time(ctx, from.0 - BEFORE_MS)) required; }
+            label { (ctx.t("tip.to")) input type="datetime-local" step="1" name="to" value=(parts::address_time(ctx, to.0 + AFTER_MS)) required; }
             label { (ctx.t("reason")) textarea name="note" rows="2" maxlength="1000" required {} }
             p.line { button.main { (ctx.t("act.hold")) } button type="button" data-close="" { (ctx.t("back")) } }
         }

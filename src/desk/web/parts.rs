@@ -41,12 +41,12 @@ pub(crate) fn time_text(ctx: &Ctx, ms: i64) -> String {
     local(ctx, ms, "%d/%m/%Y %H:%M:%S")
 }
 
-/// For `<input type="datetime-local">`.
+/// For `<input type="datetime-local">` where nobody asks for seconds; where they count, [`address_time`] and `step="1"`.
 pub(crate) fn input_time(ctx: &Ctx, ms: Option<i64>) -> String {
     ms.map_or_else(String::new, |ms| local(ctx, ms, "%Y-%m-%dT%H:%M"))
 }
 
-/// `2026-03-02T10:17:30`, for addresses; read back by [`read_time`].
+/// `2026-03-02T10:17:30`, for addresses and for inputs in which seconds count; read back by [`read_time`].
 pub(crate) fn address_time(ctx: &Ctx, ms: i64) -> String {
     local(ctx, ms, "%Y-%m-%dT%H:%M:%S")
 }

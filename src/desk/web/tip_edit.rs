@@ -107,16 +107,17 @@ fn from_alert(ctx: &Ctx, a: &AlertRow) -> Draft {
 
 /// What stands in the fields of a draft, by name.
 pub(crate) fn of_draft(ctx: &Ctx, d: &Draft) -> impl Fn(&str) -> String + use<> {
-    let time = |ms| parts::input_time(ctx, ms);
+    // Of what was seen no second is left out of the search.
+    let exact = |ms: Option<i64>| ms.map_or_else(String::new, |ms| parts::address_time(ctx, ms));
     let fields = HashMap::from([
         ("office", d.office.clone()),
         ("suspicion", d.suspicion.clone()),
         ("decl", d.decl_key.clone().unwrap_or_default()),
         ("containers", d.containers.clone()),
         ("plates", d.plates.clone()),
-        ("due", time(d.due_ms)),
-        ("from", time(d.from_ms)),
-        ("to", time(d.to_ms)),
+        ("due", parts::input_time(ctx, d.due_ms)),
+        ("from", exact(d.from_ms)),
+        ("to", exact(d.to_ms)),
         ("subject", d.subject.clone()),
     ]);
     move |name| fields.get(name).cloned().unwrap_or_default()
@@ -134,8 +135,8 @@ pub(crate) fn fields(ctx: &Ctx, offices: &Offices, value: &(dyn Fn(&str) -> Stri
             label { (ctx.t("tip.containers")) input name="containers" value=(value("containers")) autocomplete="off"; }
             label { (ctx.t("tip.plates")) input name="plates" value=(value("plates")) autocomplete="off"; }
             label { (ctx.t("tip.due")) input type="datetime-local" name="due" value=(value("due")) required; }
-            label { (ctx.t("tip.from")) input type="datetime-local" name="from" value=(value("from")); }
-            label { (ctx.t("tip.to")) input type="datetime-local" name="to" value=(value("to")); }
+            label { (ctx.t("tip.from")) input type="datetime-local" step="1" name="from" value=(value("from")); }
+            label { (ctx.t("tip.to")) input type="datetime-local" step="1" name="to" value=(value("to")); }
             label.wide { (ctx.t("tip.subject")) textarea name="subject" rows="3" maxlength="2000" required { (value("subject")) } }
         }
     }

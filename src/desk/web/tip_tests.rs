@@ -666,3 +666,36 @@ async fn the_history_of_a_tip_says_what_was_done_and_quotes_only_what_somebody_w
         assert!(english.contains(line), "{line}: {english}");
     }
 }
+
+#[tokio::test]
+async fn a_tip_about_footage_is_about_every_second_that_was_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let an = sign_in(&room, "an", Role::Officer, "15BB").await;
+    let seen = |from: &str, to: &str| format!("/tips/new?camera=15BB/gate-01/gate&from={from}&to={to}");
+    for (from, to) in [("03:10:30", "03:19:59"), ("03:10:30", "03:10:40")] {
+        let times = [from, to].map(|time| format!("2026-03-02T{time}"));
+        let form = get(&room, "an", &seen(&times[0], &times[1])).await;
+        let said = |name: &str| {
+            let (_, rest) = form.text.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+            rest.split('"').next().unwrap().to_owned()
+        };
+        let (from, to) = (said("from"), said("to"));
+        assert_eq!([&from, &to], [&times[0], &times[1]]);
+        let fields = [
+            ("office", "15BB"),
+            ("suspicion", "quantity"),
+            ("subject", "Xe dừng lâu"),
+            ("due", "2099-03-03T10:00"),
+            ("from", from.as_str()),
+            ("to", to.as_str()),
+        ];
+        let made = post(&room, "an", "/tips/new", &fields).await;
+        assert_eq!(made.status, StatusCode::SEE_OTHER, "{}", made.text);
+        let tip = room.db.tip(made.to.rsplit('/').next().unwrap()).await.unwrap().unwrap();
+        let shown = get(&room, "an", &made.to).await;
+        assert!(shown.text.contains(&format!("step=\"1\" name=\"from\" value=\"{from}\"")), "the draft keeps them");
+        let leader = User { role: Role::ShiftLeader, scope: Scope::all(), ..an.clone() };
+        assert_eq!(step(&room, &leader, &tip, Step::Issue).await.state, "issued");
+    }
+}
