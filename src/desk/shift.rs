@@ -264,11 +264,11 @@ pub(crate) async fn give(room: &Room, user: &User, id: &str, note: &str) -> Resu
 }
 
 /// The one who comes signs the same, or sends it back: not the one who signed, nor he whose shift it was. Of a shift that
-/// is named, its leader signs, or a supervisor.
+/// is named, its leader signs, or a supervisor. `seen`: the hand-over that he has before him.
 pub(crate) async fn take(
     room: &Room,
     user: &User,
-    id: &str,
+    (id, seen): (&str, &str),
     to_shift: Option<&str>,
     note: &str,
     refuses: bool,
@@ -283,6 +283,10 @@ pub(crate) async fn take(
         return Err(DutyError::Refused("refusal.not_given"));
     }
     let mut handover = before.last().cloned().ok_or(DutyError::NotFound)?;
+    // It was sent back and signed anew meanwhile: nobody signs a list that he has not read.
+    if handover.id != seen {
+        return Err(DbError::Changed("the hand-over".into()).into());
+    }
     if handover.given_by == user.name || row.leader == user.name {
         return Err(DutyError::Refused("refusal.same_person"));
     }

@@ -132,6 +132,11 @@ async fn given_by_another(leader: Person<'_>, supervisor: Person<'_>, path: &str
     assert!(own.has("người khác"));
 }
 
+/// What the forms of a page are about.
+fn version(page: &str) -> String {
+    page.split("name=\"version\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
 /// `to`: a shift that another one leads, and one of `next`.
 async fn hand_over(leader: Person<'_>, next: Person<'_>, path: &str, to: [&str; 2]) {
     next.get(path).await;
@@ -143,13 +148,20 @@ async fn hand_over(leader: Person<'_>, next: Person<'_>, path: &str, to: [&str; 
     leader.get(path).await;
     let own = leader.post(&format!("{path}/take"), &[]).await.expect_status(409);
     assert!(own.has("người khác"));
-    next.get(path).await;
+    let stale = version(&next.get(path).await.text);
     next.post(&format!("{path}/send_back"), &[]).await.expect_status(409);
     next.get(path).await;
     next.post(&format!("{path}/send_back"), &[("note", "Thiếu tin báo")]).await.expect_status(303);
     assert!(next.get("/shifts").await.has("<span class=\"up\">Trả lại</span>"), "the roster says that it came back");
     leader.get(path).await;
     leader.post(&format!("{path}/give"), &[("note", "Đã bổ sung")]).await.expect_status(303);
+    // Not from a page that shows the list before it.
+    for step in ["take", "send_back"] {
+        next.get(path).await;
+        let old = [("version", stale.as_str()), ("note", "Thiếu tin báo")];
+        let old = next.post(&format!("{path}/{step}"), &old).await.expect_status(409);
+        assert!(old.has("vừa thay đổi"), "{}", old.text);
+    }
     // Not for a shift that another one leads.
     next.get(path).await;
     let others = next.post(&format!("{path}/take"), &[("to", to[0])]).await.expect_status(409);

@@ -190,7 +190,7 @@ const ENTRIES: &[Entry] = &[
     (
         "POST",
         "/shifts/{id}/{step}",
-        "Takes a step: change (as in the roster, with the `version` that was changed), give, take (`to`: the next shift), send_back",
+        "Takes a step: change (as in the roster, with the `version` that was changed), give, take (`to`: the next shift), send_back; the last two with the hand-over that is meant as `version`",
         Gives::Form,
         &["note", "version", "from", "to", "leader", "focus", "duty0", "name0"],
     ),

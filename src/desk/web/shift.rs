@@ -32,7 +32,7 @@ pub(crate) async fn detail(Extension(ctx): Extension<Ctx>, Path(id): Path<String
                 @for h in handovers.iter().rev() { (handover(&ctx, &people, &offices, h)) }
                 @if let Some(open) = &now_open { section.card { h2 { (ctx.t("handover.open_now")) } (list(&ctx, &offices, open)) } }
             }
-            div.side-column { (steps(&ctx, &people, &row, &members, stands, &next)) }
+            div.side-column { (steps(&ctx, &people, &row, &members, &handovers, &next)) }
         }
     };
     Ok(page(&ctx, &format!("{} {}", ctx.t("shift"), parts::day(&row.duty_day)), "/shifts", &content))
@@ -113,7 +113,7 @@ fn steps(
     people: &People,
     row: &ShiftRow,
     members: &[Member],
-    stands: Standing,
+    handovers: &[HandoverRow],
     shifts: &[ShiftRow],
 ) -> Markup {
     let leads = row.leader == ctx.user.name || ctx.user.role == Role::Supervisor;
@@ -125,18 +125,19 @@ fn steps(
             form.stack method="post" action={ "/shifts/" (row.id) "/" (step) } { (token(ctx)) (fields) p.line { button.main { (ctx.t(key)) } } }
         }
     };
+    let seen = html! { input type="hidden" name="version" value=[handovers.last().map(|h| h.id.as_str())]; };
     let note = html! { label { (ctx.t("note")) textarea name="note" rows="3" maxlength="2000" {} } };
     html! {
         section.steps.noprint {
-            @match (stands, ctx.may(Need::LeadShifts)) {
+            @match (standing(handovers), ctx.may(Need::LeadShifts)) {
                 (Standing::Running, true) => {
                     @if leads { h2 { (ctx.t("handover")) } (form("give", html! { (note) p.hint { (ctx.t("handover.hint")) } }, "handover.give")) }
                     details { summary data-act="change" { (ctx.t("shift.change")) } (form("change", html! { input type="hidden" name="version" value=(row.version); (fields(ctx, people, &plan(row, members))) }, "save")) }
                 },
                 (Standing::Given, true) => {
                     h2 { (ctx.t("handover.take")) }
-                    (form("take", html! { label { (ctx.t("handover.next")) (parts::select("to", later.last().map_or("", |(id, _)| id), Some("–"), &later)) } (note) }, "handover.sign"))
-                    details { summary data-act="send_back" { (ctx.t("handover.send_back")) } (form("send_back", html! { label { (ctx.t("reason")) textarea name="note" rows="3" maxlength="2000" required {} } }, "handover.send_back")) }
+                    (form("take", html! { (seen) label { (ctx.t("handover.next")) (parts::select("to", later.last().map_or("", |(id, _)| id), Some("–"), &later)) } (note) }, "handover.sign"))
+                    details { summary data-act="send_back" { (ctx.t("handover.send_back")) } (form("send_back", html! { (seen) label { (ctx.t("reason")) textarea name="note" rows="3" maxlength="2000" required {} } }, "handover.send_back")) }
                 },
                 _ => {},
             }
@@ -169,8 +170,8 @@ pub(crate) async fn take_step(Path((id, step)): Path<(String, String)>, post: Po
             shift::change(room, user, &id, version, plan).await
         }
         "give" => shift::give(room, user, &id, &note).await,
-        "take" => shift::take(room, user, &id, to, &note, false).await,
-        "send_back" => shift::take(room, user, &id, None, &note, true).await,
+        "take" => shift::take(room, user, (&id, post.get("version")), to, &note, false).await,
+        "send_back" => shift::take(room, user, (&id, post.get("version")), None, &note, true).await,
         _ => return Err(Problem::not_found(ctx.language)),
     };
     done.or_problem(ctx)?;

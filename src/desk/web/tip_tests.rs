@@ -699,3 +699,33 @@ async fn a_tip_about_footage_is_about_every_second_that_was_seen() {
         assert_eq!(step(&room, &leader, &tip, Step::Issue).await.state, "issued");
     }
 }
+
+#[tokio::test]
+async fn nobody_signs_a_hand_over_that_another_list_has_replaced() {
+    use crate::desk::shift::{self, Plan};
+    let dir = tempfile::tempdir().unwrap();
+    let room = room(dir.path()).await;
+    let binh = sign_in(&room, "binh", Role::ShiftLeader, "*").await;
+    sign_in(&room, "chi", Role::ShiftLeader, "*").await;
+    let (from_ms, to_ms) = (utc_now().0, utc_now().0 + 3_600_000);
+    let (leader, duty_day) = ("binh".to_owned(), "2026-03-02".to_owned());
+    let plan = Plan { duty_day, from_ms, to_ms, leader, focus: String::new(), members: vec![] };
+    let id = shift::add(&room, &binh, plan).await.unwrap();
+    let page = format!("/shifts/{id}");
+    let given = async |note: &str| {
+        shift::give(&room, &binh, &id, note).await.unwrap();
+        let text = get(&room, "chi", &page).await.text;
+        text.split_once("name=\"version\" value=\"").unwrap().1.split('"').next().unwrap().to_owned()
+    };
+    let says = async |step: &str, version: &str| {
+        let fields = [("version", version), ("note", "Thiếu tin báo")];
+        post(&room, "chi", &format!("{page}/{step}"), &fields).await.status
+    };
+    let first = given("Ô số 1").await;
+    assert_eq!(says("send_back", &first).await, StatusCode::SEE_OTHER);
+    let second = given("Ô số 1 và 2").await;
+    for step in ["take", "send_back"] {
+        assert_eq!((says(step, &first).await, says(step, "").await), (StatusCode::CONFLICT, StatusCode::CONFLICT));
+    }
+    assert_eq!(says("take", &second).await, StatusCode::SEE_OTHER);
+}
