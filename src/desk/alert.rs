@@ -6,7 +6,7 @@
 //! new, seen, acked ─dismiss(reason)→ closed(dismissed)      a second person must agree to either
 //! new, seen, acked ─draft of a tip→ acked
 //! any open ─escalate(reason)→ the same, at the shift leader  new for too long ─→ escalated by the desk
-//! any open ─tip→ closed(tip)                                 then, when the duty day ends, ─→ unseen
+//! seen, acked ─tip→ closed(tip)                              then, when the duty day ends, ─→ unseen
 //! any ─graver→ new                                           closed ─new facts that matter→ new
 //! ```
 
@@ -77,7 +77,8 @@ pub(crate) enum Step {
     Draft {
         number: String,
     },
-    /// A tip that was raised from it is issued: what follows is the tip's.
+    /// A tip that was raised from it is issued: what follows is the tip's. Not where it became graver, or was opened again, since
+    /// its draft and nobody has looked: the tip may know nothing of that.
     Tip {
         number: String,
     },
@@ -157,7 +158,7 @@ pub(crate) fn step(core: &Core, step: &Step, who: &str, now_ms: i64) -> Result<O
             next.state = State::Acked;
             entry("tip_draft", "", number)
         }
-        Step::Tip { number } if open => {
+        Step::Tip { number } if matches!(core.state, State::Seen | State::Acked) => {
             close(&mut next, "tip", now_ms);
             entry("tip", "", number)
         }
@@ -312,6 +313,11 @@ mod tests {
         for s in [Step::Draft { number: number() }, Step::Tip { number: number() }] {
             assert_eq!(step(&c, &s, "an", 6), Ok(None), "closed meanwhile");
         }
+        // Graver since the draft: it is ended by who has looked at it.
+        for state in [State::New, State::Unseen] {
+            assert_eq!(step(&core(state, 4), &Step::Tip { number: number() }, "binh", 6), Ok(None), "{state:?}");
+        }
+        assert_eq!(go(&core(State::Seen, 4), &Step::Tip { number: number() }, "binh").state, State::Closed);
     }
 
     #[test]

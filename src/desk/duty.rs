@@ -232,6 +232,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_tip_that_is_issued_ends_no_alert_that_became_graver_since_its_draft() {
+        use crate::desk::tip::Step as TipStep;
+        use crate::desk::tips_duty::{self, Draft};
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let user = crate::desk::access::tests::user();
+        let leader = User { role: crate::desk::access::Role::Supervisor, ..user.clone() };
+        add(&room, "E1", 2, utc_now().0, 0).await;
+        let draft = Draft {
+            office: "15BB".into(),
+            containers: "CSQU3054383".into(),
+            due_ms: Some(utc_now().0),
+            ..Draft::default()
+        };
+        let tip = tips_duty::create(&room, &user, draft, Some("E1")).await.unwrap();
+        let mut tx = room.db.write().await.unwrap();
+        let mut row = tx.alert("E1").await.unwrap().unwrap();
+        let graver = Step::News { severity: 4, matters: true, of_tip: false };
+        let (core, _) = alert::step(&row.core(), &graver, "", utc_now().0).unwrap().unwrap();
+        row.set_core(&core);
+        tx.change_alert(&row).await.unwrap();
+        tx.commit().await.unwrap();
+        tips_duty::step(&room, &leader, &tip.id, tip.version, TipStep::Issue).await.unwrap();
+        let row = room.db.alert("E1").await.unwrap().unwrap();
+        assert_eq!((row.state.as_str(), row.outcome, row.severity), ("new", None, 4));
+    }
+
+    #[tokio::test]
     async fn a_draft_leaves_the_alert_open_until_its_tip_is_issued() {
         use crate::desk::tip::Step as TipStep;
         use crate::desk::tips_duty::{self, Draft};

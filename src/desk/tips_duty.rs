@@ -149,7 +149,7 @@ fn blank(id: String, number: String, unit: &str, by: &str, now: i64) -> TipRow {
     }
 }
 
-/// The alert that a tip was raised from ends when the tip is issued, whichever offices the leader sees who issues it.
+/// The alert that a tip was raised from ends when the tip is issued, unless it is new again since, whichever offices the leader sees who issues it.
 async fn end_alert(tx: &mut Tx, user: &User, tip: &TipRow, now: i64) -> Result<(), DutyError> {
     let Some(id) = &tip.alert_id else { return Ok(()) };
     let Some(mut alert) = tx.alert(id).await? else { return Ok(()) };
