@@ -29,11 +29,12 @@ pub(crate) struct Session {
     pub seen_ms: i64,
 }
 
+const ACCOUNT: &str =
+    "SELECT name, display, password, must_change, role, offices, disabled FROM account WHERE name = $1";
+
 impl Db {
     pub(crate) async fn account(&self, name: &str) -> Result<Option<Account>, DbError> {
-        let select =
-            "SELECT name, display, password, must_change, role, offices, disabled FROM account WHERE name = $1";
-        Ok(sqlx::query_as(select).bind(name).fetch_optional(&self.pool).await?)
+        Ok(sqlx::query_as(ACCOUNT).bind(name).fetch_optional(&self.pool).await?)
     }
 
     pub(crate) async fn accounts(&self) -> Result<Vec<Account>, DbError> {
@@ -58,6 +59,10 @@ impl Db {
 }
 
 impl Tx {
+    pub(crate) async fn account(&mut self, name: &str) -> Result<Option<Account>, DbError> {
+        Ok(sqlx::query_as(ACCOUNT).bind(name).fetch_optional(&mut **self).await?)
+    }
+
     /// Adds an account; `false` when the name is taken.
     pub(crate) async fn add_account(&mut self, a: &Account, now_ms: i64) -> Result<bool, DbError> {
         let insert = "INSERT INTO account (name, display, password, must_change, role, offices, disabled, created_ms)

@@ -11,10 +11,11 @@ use super::page::{Answer, Ctx, OrProblem, Problem, page, token};
 use super::parts;
 use crate::clock::utc_now;
 use crate::desk::access::Role;
-use crate::desk::db::Scope;
 use crate::desk::db::accounts::Account;
 use crate::desk::db::audit::{self, Act};
+use crate::desk::db::{DbError, Scope};
 use crate::desk::password;
+use crate::desk::room::digest;
 
 /// What the page has to say above the list.
 enum Say {
@@ -57,6 +58,7 @@ fn account_form(ctx: &Ctx, a: &Account) -> Markup {
             h2 { (a.name) @if a.must_change != 0 { " " small.up { (ctx.t("account.must_change")) } } }
             form.filters method="post" action={ "/accounts/" (a.name) } {
                 (token(ctx))
+                input type="hidden" name="version" value=(version(a));
                 (fields(ctx, &a.display, &a.role, &Scope(a.offices.clone()).shown()))
                 label.tick { input type="checkbox" name="disabled" value="1" checked[a.disabled != 0]; (ctx.t("account.disabled")) }
                 button name="what" value="save" { (ctx.t("save")) }
@@ -64,6 +66,11 @@ fn account_form(ctx: &Ctx, a: &Account) -> Markup {
             }
         }
     }
+}
+
+/// What a form of it may change, as it was then: who saves an older one is told so.
+fn version(a: &Account) -> String {
+    digest(serde_json::json!([a.display, a.role, a.offices, a.disabled]).to_string())
 }
 
 fn fields(ctx: &Ctx, display: &str, role: &str, offices: &str) -> Markup {
@@ -136,7 +143,7 @@ pub(crate) async fn add(post: Post) -> Answer<Response> {
 /// Changes an account, or gives it a one-time password. Its sessions end.
 pub(crate) async fn change(Path(name): Path<String>, post: Post) -> Answer<Response> {
     let ctx = &post.ctx;
-    let before = ctx.room.db.account(&name).await.or_problem(ctx)?.or_problem(ctx)?;
+    ctx.room.db.account(&name).await.or_problem(ctx)?.or_problem(ctx)?;
     if name == ctx.user.name {
         return refused(ctx, "account.self").await;
     }
@@ -152,6 +159,11 @@ pub(crate) async fn change(Path(name): Path<String>, post: Post) -> Answer<Respo
             ("account.reset", String::new())
         }
         None => {
+            let before = tx.account(&name).await.or_problem(ctx)?.or_problem(ctx)?;
+            // A form that was opened before somebody disabled it would let him in again.
+            if post.get("version") != version(&before) {
+                return Err(Problem::from_db(ctx.language, &DbError::Changed(format!("account {name}"))));
+            }
             tx.change_account(&account).await.or_problem(ctx)?;
             tx.end_sessions(&name, "").await.or_problem(ctx)?;
             let changes = audit::changes(&[

@@ -105,6 +105,8 @@ pub(crate) async fn show(Extension(ctx): Extension<Ctx>, Query(query): Query<Has
 mod tests {
     use std::sync::Arc;
 
+    use axum::http::StatusCode;
+
     use super::super::tests::{ask, room, sign_in_as};
     use crate::desk::access::Role;
     use crate::desk::db::Scope;
@@ -194,9 +196,11 @@ mod tests {
         let room = room(dir.path()).await;
         let admin = sign_in_as(&room, Role::Administrator, "admin", 0).await;
         let officer = sign_in_as(&room, Role::Officer, "an", 0).await;
-        let form = format!("csrf=form-{admin}&display=X&role=field&offices=15BB&what=save");
+        let seen = version_of_an(&room, &admin).await;
+        let form = format!("csrf=form-{admin}&version={seen}&display=X&role=field&offices=15BB&what=save");
         assert_eq!(ask(&room, "POST", "/accounts/an", Some(&admin), &form).await.0, 200);
-        assert_eq!(did(&room, "admin").await[0], "account.change an role: officer → field; offices: * → ,15BB,");
+        let changed = did(&room, "admin").await;
+        assert_eq!(changed[1..], ["account.change an role: officer → field; offices: * → ,15BB,"]);
         let role = "UPDATE account SET role = 'officer', offices = '*'";
         sqlx::query(role).execute(&room.db.pool).await.unwrap();
         let officer = sign_in_as(&room, Role::Officer, &format!("{officer}-2"), 0).await;
@@ -208,6 +212,33 @@ mod tests {
         let did = did(&room, &officer).await;
         assert!(did[0].starts_with("tip.create tip ") && did[0].contains("office:  → 15BB; "), "{did:?}");
         assert!(did[1].starts_with("tip.edit tip ") && did[1].ends_with(" office: 15BB → 20BB"), "{did:?}");
+    }
+
+    /// As the form of the account `an` names it.
+    async fn version_of_an(room: &Arc<Room>, admin: &str) -> String {
+        let page = super::super::tests::page(room, "/accounts", admin).await;
+        let (_, form) = page.split_once("action=\"/accounts/an\"").unwrap();
+        let (_, version) = form.split_once("name=\"version\" value=\"").unwrap();
+        version.split('"').next().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_form_from_before_an_account_was_disabled_does_not_let_it_in_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        let admin = sign_in_as(&room, Role::Administrator, "admin", 0).await;
+        sign_in_as(&room, Role::Officer, "an", 0).await;
+        let (old, same) = (version_of_an(&room, &admin).await, version_of_an(&room, &admin).await);
+        assert_eq!(old, same);
+        let save = async |version: &str, more: &str| {
+            let form = format!("csrf=form-{admin}&version={version}&display=An&role=officer&offices=*&what=save{more}");
+            let status = ask(&room, "POST", "/accounts/an", Some(&admin), &form).await.0;
+            (status, room.db.account("an").await.unwrap().unwrap().disabled)
+        };
+        assert_eq!(save(&old, "&disabled=1").await, (StatusCode::OK, 1));
+        assert_eq!(save(&old, "").await, (StatusCode::CONFLICT, 1), "another window");
+        assert_eq!(save("", "").await, (StatusCode::CONFLICT, 1));
+        assert_eq!(save(&version_of_an(&room, &admin).await, "").await, (StatusCode::OK, 0));
     }
 
     #[tokio::test]

@@ -227,9 +227,9 @@ const ENTRIES: &[Entry] = &[
     (
         "POST",
         "/accounts/{name}",
-        "Changes an account",
+        "Changes an account, with the `version` that its form named",
         Gives::Form,
-        &["what", "display", "role", "offices", "disabled"],
+        &["what", "version", "display", "role", "offices", "disabled"],
     ),
     ("GET", "/openapi.json", "This document", Gives::Json, &[]),
     (
