@@ -399,9 +399,14 @@ pub(super) async fn hear(tx: &mut Tx, m: &Message, newest: bool) -> Result<(), D
     Ok(())
 }
 
+/// After how long by its box's clock a message is history: a clock that is known to be behind makes nothing older than it is.
+pub(super) async fn live_limit_of(room: &Room, tx: &mut Tx, m: &Message) -> Result<i64, DbError> {
+    Ok(room.live_limit_ms().saturating_sub(tx.box_clock(&m.office, &m.box_id).await?))
+}
+
 /// A new alert.
 async fn open(room: &Room, tx: &mut Tx, m: &Message, newest: bool, now: i64) -> Result<(), DbError> {
-    let mut row = message::alert(m, &room.zone, now, room.live_limit_ms());
+    let mut row = message::alert(m, &room.zone, now, live_limit_of(room, tx, m).await?);
     if !newest {
         // It was overtaken by what happened after it.
         let body = tx.newest_body(&m.id).await?;
@@ -422,7 +427,7 @@ async fn renew(room: &Room, tx: &mut Tx, mut row: AlertRow, m: &Message, now: i6
         row.set_core(&core);
         if matches!(entry.action, "reopen" | "raised") {
             row.opened_ms = now;
-            if !message::is_late(m, now, room.live_limit_ms()) {
+            if !message::is_late(m, now, live_limit_of(room, tx, m).await?) {
                 row.historical = 0;
             }
             fresh = row.historical == 0;
@@ -714,6 +719,42 @@ mod tests {
         keep(room, &mut tx, &m, utc_now().0).await.unwrap();
         tx.commit().await.unwrap();
         room.db.alert("E1").await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_box_says_now_is_live_also_when_its_clock_is_known_to_be_behind() {
+        let half_an_hour = 1_800_000;
+        for together in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let room = super::super::web::tests::room(dir.path()).await;
+            let now = utc_now().0;
+            let at = |ms: i64| crate::clock::UtcMillis(ms).to_rfc3339();
+            let says = |id: &str, seq, age_ms: i64| {
+                let mut word = said("alert", "gate-01", id, seq, 1, 4);
+                let mut body: Value = serde_json::from_slice(&word.payload).unwrap();
+                let said = at(now - age_ms - half_an_hour);
+                body["time"] = said.clone().into();
+                body["data"]["capture"]["best"] = said.into();
+                word.payload = body.to_string().into_bytes().into();
+                word
+            };
+            let status = json!({"time": at(now - half_an_hour)}).to_string().into_bytes();
+            let status = Arrived::unheard("gatewatch/v1/15BB/gate-01/status", status);
+            let batch = [status, says("E1", 1, 1000), says("E2", 2, 4 * half_an_hour)];
+            for part in batch.chunks(if together { 3 } else { 1 }) {
+                store(&room, part).await.unwrap();
+            }
+            let late = async |id: &str| room.db.alert(id).await.unwrap().unwrap().historical;
+            assert_eq!((late("E1").await, late("E2").await), (0, 1), "together: {together}");
+            assert_eq!(one(&room, RINGS).await, 1, "it sounds");
+            // What late became graver is told now by the same clock.
+            let mut graver: Value = serde_json::from_slice(&says("E2", 3, 0).payload).unwrap();
+            (graver["data"]["revision"], graver["data"]["check"]["answer"]) = (2.into(), "unknown".into());
+            decide(&room, "severity = 2").await;
+            let graver = graver.to_string().into_bytes();
+            store(&room, &[Arrived::unheard("gatewatch/v1/15BB/gate-01/alert", graver)]).await.unwrap();
+            assert_eq!(late("E2").await, 0);
+        }
     }
 
     async fn decide(room: &Room, set: &'static str) {

@@ -137,7 +137,8 @@ pub(crate) fn happened(m: &Message, now_ms: i64) -> i64 {
 }
 
 /// Whether it comes too late for anybody to do something about the moment. The first word of an event is as old as its picture;
-/// a later one as old as itself: what a box says now about something that happened before is no history.
+/// a later one as old as itself: what a box says now about something that happened before is no history. All by the box's clock: where
+/// that is known to be off, the limit is another one by so much.
 pub(crate) fn is_late(m: &Message, now_ms: i64, live_limit_ms: i64) -> bool {
     if m.revision > 1 {
         let said = moment(&m.body, "/time");

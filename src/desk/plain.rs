@@ -25,6 +25,8 @@ pub(crate) struct Plain<'m> {
     /// Newest message of each box and epoch.
     streams: BTreeMap<(&'m str, i64), &'m Message>,
     alerts: Vec<AlertRow>,
+    /// After how long a message of a box is history, asked for once in a batch.
+    live_limits: BTreeMap<(&'m str, &'m str), i64>,
 }
 
 impl<'m> Plain<'m> {
@@ -65,9 +67,20 @@ impl<'m> Plain<'m> {
         self.messages.push(m);
         if message::is_alert(m) {
             self.known.alerts.insert(m.id.clone());
-            self.alerts.push(message::alert(m, &room.zone, now, room.live_limit_ms()));
+            let limit = self.live_limit(room, tx, m).await?;
+            self.alerts.push(message::alert(m, &room.zone, now, limit));
         }
         Ok(())
+    }
+
+    async fn live_limit(&mut self, room: &Room, tx: &mut Tx, m: &'m Message) -> Result<i64, DbError> {
+        let of_box = (m.office.as_str(), m.box_id.as_str());
+        if let Some(known) = self.live_limits.get(&of_box) {
+            return Ok(*known);
+        }
+        let limit = ingest::live_limit_of(room, tx, m).await?;
+        self.live_limits.insert(of_box, limit);
+        Ok(limit)
     }
 
     /// Writes what is collected.
