@@ -2,6 +2,7 @@
 //! does not matter which of several workers changed it. A page that is slow misses changes and loads its list anew.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, broadcast};
 use super::db::DbError;
 use super::db::alerts::AlertRow;
 use super::room::Room;
-use crate::clock::{MonoMillis, mono_now};
+use crate::clock::{MonoMillis, mono_now, utc_now};
 
 /// Changes a page may be behind.
 const BEHIND: usize = 1024;
@@ -91,8 +92,13 @@ pub(crate) async fn announce(room: Arc<Room>) {
     let mut seen = None;
     let mut many = Many::default();
     loop {
+        // What fails goes on for as long as it did before.
+        let _ = room.announcing.compare_exchange(0, utc_now().0, Ordering::Relaxed, Ordering::Relaxed);
         match announce_once(&room, seen, &mut many).await {
-            Ok(upto) => seen = Some(upto),
+            Ok(upto) => {
+                room.announcing.store(0, Ordering::Relaxed);
+                seen = Some(upto);
+            }
             Err(error) => {
                 tracing::warn!(%error, "changes cannot be read for open pages; trying again");
                 tokio::time::sleep(AGAIN).await;
@@ -168,6 +174,23 @@ async fn announce_once(room: &Room, seen: Option<i64>, many: &mut Many) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn that_changes_cannot_be_read_is_known_until_they_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = super::super::web::tests::room(dir.path()).await;
+        let announcing = || room.announcing.load(Ordering::Relaxed);
+        let once = async || tokio::time::timeout(Duration::from_secs(2), announce(room.clone())).await.unwrap_err();
+        once().await;
+        assert_eq!((announcing(), room.keeps_up()), (0, true));
+        room.db.close().await;
+        once().await;
+        assert!(announcing() > 0 && room.keeps_up(), "it may be back in a moment");
+        room.announcing.fetch_sub(11_000, Ordering::Relaxed);
+        let since = announcing();
+        once().await;
+        assert_eq!((announcing(), room.keeps_up()), (since, false));
+    }
 
     #[test]
     fn that_much_changed_is_told_at_once_then_once_in_a_while_and_never_forgotten() {

@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_secs(1);
 const AT_ONCE: i64 = 200;
 /// A worker leads this long after its last word, milliseconds.
 pub(super) const LEASE_MS: i64 = 10_000;
+/// What arrives is stored and told to pages within this, or people hear that it is not, milliseconds.
+const STUCK_MS: i64 = 10_000;
 /// Name of the first account.
 pub const FIRST_ACCOUNT: &str = "admin";
 
@@ -99,12 +101,24 @@ pub(crate) struct Room {
     pub stored: AtomicU64,
     /// When the oldest message came that it took and has not stored yet; 0 while there is none.
     pub storing: AtomicI64,
+    /// Since when it is being read what changed, for open pages; 0 while it is not.
+    pub announcing: AtomicI64,
 }
 
 impl Room {
     /// What comes later than this after it happened is history, milliseconds.
     pub(crate) fn live_limit_ms(&self) -> i64 {
         i64::from(self.config.alerts.live_limit_s) * 1000
+    }
+
+    /// Whether what arrives is stored and told to open pages: a database that is gone need not say so.
+    pub(crate) fn keeps_up(&self) -> bool {
+        let now = utc_now().0;
+        let stuck = |since: &AtomicI64| {
+            let at = since.load(Ordering::Relaxed);
+            at > 0 && now - at > STUCK_MS
+        };
+        !stuck(&self.storing) && !stuck(&self.announcing)
     }
 }
 
@@ -153,6 +167,7 @@ impl Desk {
             audited: Mutex::default(),
             stored: AtomicU64::new(0),
             storing: AtomicI64::new(0),
+            announcing: AtomicI64::new(0),
             config,
         });
         let mut tx = room.db.write().await?;

@@ -61,6 +61,11 @@ const WORDS: &[(&str, &str, &str)] = &[
         "NO BROKER: new alerts do not arrive",
     ),
     (
+        "no_storing",
+        "KHÔNG GHI HOẶC ĐỌC ĐƯỢC CƠ SỞ DỮ LIỆU: cảnh báo mới chưa hiện ra",
+        "THE DATABASE CANNOT BE WRITTEN OR READ: new alerts are not shown",
+    ),
+    (
         "no_pictures",
         "KHÔNG LƯU ĐƯỢC ẢNH: cảnh báo vẫn đến đủ, ảnh của chúng hiện sau",
         "PICTURES CANNOT BE STORED: alerts arrive, their pictures are shown later",

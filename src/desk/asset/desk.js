@@ -86,8 +86,12 @@ function ring(card) {
   words.textContent = card.querySelector(".sev").textContent + ": " + card.querySelector("strong").textContent;
   document.getElementById("say")?.replaceChildren(words);
 }
-function lamp(there) {
-  document.getElementById("broker").hidden = there;
+// Red lines, each while something does not work.
+function lamp(name, well) {
+  document.getElementById(name).hidden = well;
+}
+function lamps(page) {
+  for (const name of ["broker", "storing", "pictures"]) lamp(name, page.getElementById(name).hidden);
 }
 function place(card) {
   const later = [...list.children].find((other) => at(other) <= at(card));
@@ -150,7 +154,10 @@ function listen() {
   stream.addEventListener("counts", (event) => counted(event.data));
   stream.addEventListener("refresh", later);
   stream.addEventListener("missed", refresh);
-  stream.addEventListener("broker", (event) => lamp(event.data === "1"));
+  stream.addEventListener("broker", (event) => lamp("broker", event.data === "1"));
+  stream.addEventListener("lamps", (event) => {
+    for (const [name, well] of Object.entries(JSON.parse(event.data))) lamp(name, well);
+  });
   stream.onopen = () => {
     lost.hidden = true;
     broken = false;
@@ -189,7 +196,7 @@ async function refresh() {
     list.dataset.stream = made.dataset.stream;
     document.getElementById("counts").textContent = fresh.getElementById("counts").textContent;
     document.getElementById("older").replaceWith(fresh.getElementById("older"));
-    lamp(fresh.getElementById("broker").hidden);
+    lamps(fresh);
     if (id) document.getElementById(id)?.focus();
     tick();
     const loud = [...list.children].filter((card) => call(card) > (known.get(card.id) ?? since));
@@ -305,7 +312,7 @@ async function renew() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("live");
     if (fresh.innerHTML !== live.innerHTML) live.replaceChildren(...fresh.childNodes);
-    lamp(page.getElementById("broker").hidden);
+    lamps(page);
     lost.hidden = true;
     tick();
   } catch {

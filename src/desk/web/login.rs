@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{ConnectInfo, Form, Query, State};
@@ -235,6 +236,9 @@ pub(crate) async fn change_password(post: Post) -> Answer<Response> {
     Ok(Redirect::to("/").into_response())
 }
 
+/// Longest that `/readyz` waits for the database.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
 /// Keeps the chosen language in the browser. Harmless, so that it needs no session.
 pub(crate) async fn language(headers: HeaderMap, Form(fields): Form<HashMap<String, String>>) -> Response {
     let chosen = if fields.get("language").is_some_and(|l| l == "en") { "en" } else { "vi" };
@@ -245,13 +249,14 @@ pub(crate) async fn language(headers: HeaderMap, Form(fields): Form<HashMap<Stri
     (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(path.unwrap_or("/"))).into_response()
 }
 
-/// Whether alerts arrive: broker and database are there. That pictures cannot be written is said and no more: a proxy must not take the
+/// Whether alerts arrive: broker and database are there, and what comes is stored and shown. That pictures cannot be written is said and no more: a proxy must not take the
 /// pages of alerts away for it.
 pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
-    let database = room.db.offices().await.is_ok();
-    let broker = *room.connected.borrow();
-    let status = if database && broker { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(serde_json::json!({"database": database, "broker": broker, "pictures": room.pictures.works()})))
+    // A database that is gone may not even refuse.
+    let database = matches!(tokio::time::timeout(READY_WITHIN, room.db.offices()).await, Ok(Ok(_)));
+    let (broker, storing) = (*room.connected.borrow(), room.keeps_up());
+    let status = if database && broker && storing { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(serde_json::json!({"database": database, "broker": broker, "storing": storing, "pictures": room.pictures.works()})))
         .into_response()
 }
 

@@ -50,7 +50,7 @@ const ENTRIES: &[Entry] = &[
     ("POST", "/login", "Begins a session", Gives::Form, &["form", "name", "password"]),
     ("POST", "/language", "Chooses the language of pages", Gives::Form, &["language"]),
     ("GET", "/livez", "The process runs", Gives::Text, &[]),
-    ("GET", "/readyz", "Broker and database are there", Gives::Json, &[]),
+    ("GET", "/readyz", "Broker and database are there, and what arrives is stored", Gives::Json, &[]),
     ("GET", "/", "The first page of a role", Gives::Form, &[]),
     ("POST", "/logout", "Ends the session", Gives::Form, &[]),
     ("GET", "/password", "Page to choose a password", Gives::Page, &[]),

@@ -93,6 +93,7 @@ pub(crate) fn page(ctx: &Ctx, title: &str, here: &str, content: &Markup) -> Mark
     let broker = *ctx.room.connected.borrow();
     let lamp = html! {
         p #broker .alarm role="alert" hidden[broker] { (ctx.t("no_broker")) }
+        p #storing .alarm role="alert" hidden[ctx.room.keeps_up()] { (ctx.t("no_storing")) }
         p #pictures .alarm role="alert" hidden[ctx.room.pictures.works()] { (ctx.t("no_pictures")) }
         p #lost .alarm role="alert" hidden { (ctx.t("lost_page")) }
         (calls::place(ctx))

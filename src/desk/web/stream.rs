@@ -1,6 +1,7 @@
 //! Changes of alerts as server-sent events: each as a finished card in the reader's language, or as gone. A card is made once
 //! for all who see it alike, so it has no token of a session: the page's script has one. Numbers of open alerts come with
-//! them, and once more a moment later. So does whether the broker is there: a page that stays open must not look calm without it.
+//! them, and once more a moment later. So does whether the broker is there, what comes is stored and pictures can be written: a page that
+//! stays open must not look calm without.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -31,12 +32,17 @@ pub(super) const LIFE_MS: i64 = 5 * 60_000;
 /// Kept alive this often, so that a dead line is noticed.
 pub(super) const ALIVE: Duration = Duration::from_secs(15);
 
+/// How often it is looked whether what comes is stored.
+const LOOK: Duration = Duration::from_secs(2);
+
 struct Reader {
     ctx: Ctx,
     offices: Offices,
     wanted: Wanted,
     told: Receiver<Told>,
     broker: watch::Receiver<bool>,
+    /// Whether what comes is stored, and pictures can be written, as the page heard last.
+    lamps: Option<(bool, bool)>,
     since: MonoMillis,
     /// The numbers shown may be old: new ones are sent then.
     counts_at: Option<MonoMillis>,
@@ -64,8 +70,17 @@ pub(crate) async fn stream(
     // The page may be older than what is so now.
     broker.mark_changed();
     // The numbers of the list may have been counted before its last change.
-    let reader =
-        Reader { ctx, offices, wanted, told, broker, since: mono_now(), counts_at: Some(counted_anew()), behind };
+    let reader = Reader {
+        ctx,
+        offices,
+        wanted,
+        told,
+        broker,
+        lamps: None,
+        since: mono_now(),
+        counts_at: Some(counted_anew()),
+        behind,
+    };
     let events = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
@@ -110,11 +125,17 @@ impl Reader {
         loop {
             let ends = MonoMillis(self.since.0 + LIFE_MS);
             let until = self.counts_at.map_or(ends, |at| at.min(ends));
-            let wait = wait_for(until);
+            let wait = wait_for(until).min(LOOK);
+            let lamps = (self.ctx.room.keeps_up(), self.ctx.room.pictures.works());
             let told = tokio::select! {
                 biased;
                 there = turned(&mut self.broker) => {
                     return Some(Event::default().event("broker").data(if there { "1" } else { "0" }));
+                }
+                () = std::future::ready(()), if self.lamps != Some(lamps) => {
+                    self.lamps = Some(lamps);
+                    let words = json!({"storing": lamps.0, "pictures": lamps.1});
+                    return Some(Event::default().event("lamps").data(words.to_string()));
                 }
                 told = tokio::time::timeout(wait, self.told.recv()) => told,
             };
@@ -127,6 +148,7 @@ impl Reader {
                     return Some(refresh());
                 }
                 Ok(Err(RecvError::Closed)) => return None,
+                Err(_) if until.since(mono_now()) > 0 => continue,
                 Err(_) if until < ends => self.counts().await,
                 Err(_) => return None,
             };
@@ -196,6 +218,7 @@ fn fits(row: &AlertRow, offices: &Offices, w: &Wanted) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     use axum::body::Body;
     use axum::http::{Request, header};
@@ -228,7 +251,7 @@ mod tests {
         let mut page = open(&room, "").await;
         let mut hears = async |what: &str| {
             let mut said = page.next().await.unwrap();
-            while said.starts_with("event: counts") {
+            while said.starts_with("event: counts") || said.starts_with("event: lamps") {
                 said = page.next().await.unwrap();
             }
             assert_eq!(said.trim(), format!("event: broker\ndata: {what}"));
@@ -238,6 +261,32 @@ mod tests {
         hears("0").await;
         broker.send_replace(true);
         hears("1").await;
+    }
+
+    #[tokio::test]
+    async fn an_open_page_hears_that_nothing_is_stored_and_that_it_is_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(dir.path()).await;
+        sign_in_as(&room, Role::Officer, "an", 0).await;
+        let mut page = open(&room, "").await;
+        let mut hears = async || {
+            loop {
+                let said = tokio::time::timeout(Duration::from_secs(20), page.next()).await.unwrap().unwrap();
+                if let Some(said) = said.strip_prefix("event: lamps\ndata: ") {
+                    return said.trim().to_owned();
+                }
+            }
+        };
+        let ready = async || super::super::tests::ask(&room, "GET", "/readyz", None, "").await.0.as_u16();
+        assert_eq!((hears().await.as_str(), ready().await), (r#"{"pictures":true,"storing":true}"#, 200));
+        room.storing.store(crate::clock::utc_now().0 - 9_000, Ordering::Relaxed);
+        assert_eq!(ready().await, 200, "not at once");
+        assert_eq!((hears().await.as_str(), ready().await), (r#"{"pictures":true,"storing":false}"#, 503));
+        let shown = super::super::tests::page(&room, "/alerts", "an").await;
+        assert!(shown.contains("id=\"storing\" role=\"alert\">"), "also a page that is opened: {shown}");
+        room.storing.store(0, Ordering::Relaxed);
+        room.pictures.broke(&"full");
+        assert_eq!((hears().await.as_str(), ready().await), (r#"{"pictures":false,"storing":true}"#, 200));
     }
 
     #[tokio::test]
@@ -298,6 +347,7 @@ mod tests {
             offices: Offices::load(&ctx).await.unwrap(),
             wanted: wanted(&HashMap::new()),
             broker: room.connected.clone(),
+            lamps: Some((true, true)),
             since: mono_now(),
             counts_at: Some(soon),
             behind: false,

@@ -46,6 +46,7 @@ pub(crate) async fn room(dir: &std::path::Path) -> Arc<Room> {
         audited: Mutex::default(),
         stored: AtomicU64::new(0),
         storing: AtomicI64::new(0),
+        announcing: AtomicI64::new(0),
         config,
     })
 }
