@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 
-use super::db::DbError;
 use super::db::alerts::AlertRow;
+use super::db::{DbError, within};
 use super::room::Room;
 use crate::clock::{MonoMillis, mono_now, utc_now};
 
@@ -23,6 +23,8 @@ const MANY_EVERY_MS: i64 = 1000;
 const SHARED_EVERY: Duration = Duration::from_millis(250);
 /// The same where there are no others: only in case a nudge was missed.
 const ALONE_EVERY: Duration = Duration::from_secs(10);
+/// Longest that reading what changed takes.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Wait after the database refused.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -94,7 +96,7 @@ pub(crate) async fn announce(room: Arc<Room>) {
     loop {
         // What fails goes on for as long as it did before.
         let _ = room.announcing.compare_exchange(0, utc_now().0, Ordering::Relaxed, Ordering::Relaxed);
-        match announce_once(&room, seen, &mut many).await {
+        match within(READ_WITHIN, announce_once(&room, seen, &mut many)).await {
             Ok(upto) => {
                 room.announcing.store(0, Ordering::Relaxed);
                 seen = Some(upto);

@@ -16,7 +16,7 @@ use super::config::is_office;
 use super::db::alerts::AlertRow;
 use super::db::messages::{DueGap, Kept, Message};
 use super::db::outgoing::Outgoing;
-use super::db::{DbError, Tx};
+use super::db::{DbError, Tx, within};
 use super::fact;
 use super::message;
 use super::orders;
@@ -32,6 +32,8 @@ use crate::mqtt::desk::Arrived;
 const BATCH: usize = 256;
 /// Wait before a batch that the database refused is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A batch is stored within this, or the database is gone.
+const STORED_WITHIN: Duration = Duration::from_secs(120);
 /// What arrives waits for the folder of pictures this long at most.
 const PICTURES_WITHIN: Duration = Duration::from_secs(5);
 /// A gap is asked for again after this.
@@ -91,7 +93,7 @@ pub(crate) async fn run(room: Arc<Room>, mut arrived: mpsc::Receiver<Arrived>) {
 /// Stores a batch, however long the database takes. Where it will not have one of the messages, halves are stored until
 /// that one is found: it is kept aside, and the others do not wait for it.
 async fn store_all(room: &Room, batch: &[Arrived]) {
-    while let Err(error) = store(room, batch).await {
+    while let Err(error) = within(STORED_WITHIN, store(room, batch)).await {
         match batch {
             [one] if error.is_of_content() => {
                 tracing::error!(%error, topic = one.topic, bytes = one.payload.len(), "the database will not have a message");
@@ -103,7 +105,8 @@ async fn store_all(room: &Room, batch: &[Arrived]) {
                     Err(error) => tracing::warn!(%error, "it cannot be kept aside now; trying again"),
                 }
             }
-            [_, _, ..] if error.is_of_content() => {
+            // Of what takes too long, less at once: the database may be slow and not gone.
+            [_, _, ..] if error.is_of_content() || matches!(error, DbError::Gone) => {
                 let (first, second) = batch.split_at(batch.len() / 2);
                 Box::pin(store_all(room, first)).await;
                 return Box::pin(store_all(room, second)).await;

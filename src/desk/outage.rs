@@ -24,13 +24,15 @@ use serde_json::{Value, json};
 use super::alert::Entry;
 use super::db::alerts::AlertRow;
 use super::db::outages::Presence;
-use super::db::{DbError, Tx};
+use super::db::{DbError, Tx, within};
 use super::room::{LEASE_MS, Room, digest, new_id};
 use super::{duty, message};
 use crate::clock::{MonoMillis, UtcMillis, mono_now, utc_now};
 
 /// How often the desk looks.
 const EVERY: Duration = Duration::from_secs(2);
+/// A look is over within this, or the next one begins.
+const LOOKED_WITHIN: Duration = Duration::from_secs(120);
 /// A box says how it is this often: so long it says nothing anyway.
 const SAYS_EVERY_MS: i64 = 60_000;
 /// Its last word before it went is not older than this, else it went at an unknown time between.
@@ -149,7 +151,7 @@ pub(crate) async fn watch(room: Arc<Room>) {
         let there = *link.borrow_and_update();
         linked_since = linked(there, turned, linked_since, now.0);
         let Some(since) = linked_since else { continue };
-        if let Err(error) = look_once(&room, since).await {
+        if let Err(error) = within(LOOKED_WITHIN, look_once(&room, since)).await {
             tracing::warn!(%error, "it cannot be looked which boxes are away");
         }
     }

@@ -10,12 +10,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt;
 
-use super::db::DbError;
+use super::db::{DbError, within};
 use super::room::Room;
 use crate::clock::utc_now;
 
 /// How often pictures that wait are tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// A try is over within this, or begins anew.
+const BROUGHT_WITHIN: Duration = Duration::from_secs(300);
 /// Pictures tried again at once, the newest first.
 const AT_ONCE: i64 = 200;
 /// Bytes of the file that shows whether the folder can be written: more than a disk keeps beside what it calls full.
@@ -44,7 +46,7 @@ impl Folder {
 pub(crate) async fn bring_in(room: Arc<Room>) {
     loop {
         tokio::time::sleep(AGAIN).await;
-        if let Err(error) = bring_in_once(&room).await {
+        if let Err(error) = within(BROUGHT_WITHIN, bring_in_once(&room)).await {
             tracing::warn!(%error, "pictures that wait cannot be written yet; trying again");
         }
     }

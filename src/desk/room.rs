@@ -17,7 +17,7 @@ use super::clips::Clips;
 use super::config::DeskConfig;
 use super::db::accounts::Account;
 use super::db::audit::{Act, Checked};
-use super::db::{Db, DbError};
+use super::db::{Db, DbError, within};
 use super::hub::Hub;
 use super::pictures::{self, Folder};
 use super::tally::Tally;
@@ -39,6 +39,10 @@ const AT_ONCE: i64 = 200;
 pub(super) const LEASE_MS: i64 = 10_000;
 /// What arrives is stored and told to pages within this, or people hear that it is not, milliseconds.
 const STUCK_MS: i64 = 10_000;
+/// [`AT_ONCE`] messages are published and marked within this, however slow the broker takes them.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
+/// What is done each second is done within this, or tried the next time.
+const DONE_WITHIN: Duration = Duration::from_secs(120);
 /// Name of the first account.
 pub const FIRST_ACCOUNT: &str = "admin";
 
@@ -271,7 +275,7 @@ async fn add_account(
 /// Publishes what waits, as long as there is a broker.
 async fn publish(room: Arc<Room>) {
     loop {
-        match publish_once(&room).await {
+        match within(PUBLISHED_WITHIN, publish_once(&room)).await {
             Ok(0) => {
                 // Another worker's decisions nudge nobody here.
                 let wait = if room.config.mqtt.share.is_some() { TICK } else { TICK * 5 };
@@ -335,25 +339,25 @@ async fn tick(room: Arc<Room>) {
         }
         let now = utc_now().0;
         if let Some(hour) = availability::due(now, noted) {
-            match availability::note(&room, hour, now).await {
+            match within(DONE_WITHIN, availability::note(&room, hour, now)).await {
                 Ok(true) => noted = hour,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "it cannot be noted how much cameras were analysed"),
             }
         }
-        if let Err(error) = duty::escalate_by_time(&room).await {
+        if let Err(error) = within(DONE_WITHIN, duty::escalate_by_time(&room)).await {
             tracing::warn!(%error, "alerts cannot be looked through for what is due");
         }
-        if let Err(error) = ingest::ask_back(&room).await {
+        if let Err(error) = within(DONE_WITHIN, ingest::ask_back(&room)).await {
             tracing::warn!(%error, "missing messages cannot be asked for");
         }
-        if let Err(error) = tip_measures::tell_new_boxes(&room).await {
+        if let Err(error) = within(DONE_WITHIN, tip_measures::tell_new_boxes(&room)).await {
             tracing::warn!(%error, "stops cannot be told to boxes that are new");
         }
-        if let Err(error) = calls::tell_late(&room).await {
+        if let Err(error) = within(DONE_WITHIN, calls::tell_late(&room)).await {
             tracing::warn!(%error, "it cannot be told which tips were not received in time");
         }
-        if let Err(error) = orders::ask_again(&room).await {
+        if let Err(error) = within(DONE_WITHIN, orders::ask_again(&room)).await {
             tracing::warn!(%error, "orders without an answer cannot be sent again");
         }
     }

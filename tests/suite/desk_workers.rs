@@ -1,6 +1,8 @@
 //! Two workers of one desk on one PostgreSQL: the broker deals messages out to them, nothing is doubled or lost, pages of
 //! one show what the other took, and one goes on alone.
 
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -8,6 +10,8 @@ use gatewatch::desk::config::DatabaseConfig;
 use gatewatch::desk::{Desk, DeskConfig};
 use serde_json::Value;
 use sqlx::Connection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::desk::{Browser, Room, alert, postgres};
 use crate::support::until;
@@ -229,4 +233,75 @@ impl Open {
 fn ids_are_ids() {
     assert_eq!(id(3, 7).len(), 26);
     let _: Value = serde_json::from_slice(&messages(1, 1)[0].1).unwrap();
+}
+
+/// A way to the database that can swallow what goes over it: neither side hears of that. Later connections are well.
+struct Way {
+    url: String,
+    swallowed: Arc<Mutex<CancellationToken>>,
+}
+
+impl Way {
+    async fn to(url: &str) -> Self {
+        let (head, rest) = url.rsplit_once(':').unwrap();
+        let (port, name) = rest.split_once('/').unwrap();
+        let to = (Ipv4Addr::LOCALHOST, port.parse::<u16>().unwrap());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("{head}:{}/{name}", listener.local_addr().unwrap().port());
+        let swallowed = Arc::<Mutex<CancellationToken>>::default();
+        let of_new = swallowed.clone();
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let swallowed = of_new.lock().unwrap().clone();
+                tokio::spawn(async move {
+                    let mut to = TcpStream::connect(to).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
+                        // Both stay open.
+                        () = swallowed.cancelled() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { url, swallowed }
+    }
+
+    fn swallow(&self) {
+        std::mem::take(&mut *self.swallowed.lock().unwrap()).cancel();
+    }
+}
+
+/// Asks each half second, for as long.
+async fn within(limit_s: u64, what: &str, mut there: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !there().await {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(limit_s), asked).await.is_ok(), "waited in vain for: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_swallows_everything_within_a_transaction_holds_nobody_up_for_good() {
+    let Some((_server, database)) = postgres() else { return };
+    let url = database.url.clone().unwrap();
+    let way = Way::to(&url).await;
+    let room = Room::start(DatabaseConfig { url: Some(way.url.clone()), ..database }, |_| {}).await;
+    let ready = async || reqwest::get(room.url("/readyz")).await.unwrap().status().as_u16();
+    within(30, "the desk to be ready", async || ready().await == 200).await;
+    // Another one writes for long, so that the desk waits in the middle of its transaction.
+    let mut other = sqlx::PgConnection::connect(&url).await.unwrap();
+    let write = "BEGIN; UPDATE counter SET value = value + 1 WHERE name = 'writer'";
+    sqlx::raw_sql(write).execute(&mut other).await.unwrap();
+    room.say(messages(1, 1)).await;
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    within(30, "the desk to wait", async || one(&url, waits).await > 0).await;
+    way.swallow();
+    // Now the row is the desk's, as far as the database knows, and the desk hears nothing of it.
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    within(40, "it to be said", async || ready().await == 503).await;
+    let stored = "SELECT COUNT(*) FROM message";
+    within(150, "all to be stored over new connections", async || one(&url, stored).await == BOXES).await;
+    within(60, "the desk to be ready again", async || ready().await == 200).await;
+    room.desk.stop().await;
 }

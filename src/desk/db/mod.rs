@@ -5,6 +5,8 @@
 //! * One transaction writes at a time, in a process because one connection writes and over all processes on one PostgreSQL by
 //!   the row that each counts up first; readers do not wait for it. Versions of rows say whether what a person looked at is
 //!   still so.
+//! * Nothing waits for a PostgreSQL or a worker whose host is gone for longer than the limits here: what was begun is dropped with its
+//!   connection and tried anew.
 //! * A message is acknowledged to the broker only after the transaction that stored it.
 //! * What the desk publishes is a row first (`outgoing`), removed from work only by the broker's acknowledgement.
 //! * Placeholders are `$1`: both databases know them.
@@ -49,6 +51,32 @@ const SQLITE: &str =
 /// that a page of an index is not read and written anew for every batch.
 const SQLITE_WRITER: &str = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000";
 
+/// PostgreSQL's settings of every connection. A worker whose host is gone in the middle of a transaction holds the row that all count
+/// up for 20 s at most, less than others wait for it; and a network that swallows everything is noticed by the server as well.
+const POSTGRES: &str = "SET idle_in_transaction_session_timeout = '20s'; SET lock_timeout = '30s';
+                        SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+                        SET tcp_user_timeout = '25s'";
+/// A report over years is read in less; what runs on for longer nobody waits for any more.
+const POSTGRES_READER: &str = "SET statement_timeout = '5min'";
+/// Whoever writes keeps all others waiting: nothing that is written takes more than a moment.
+const POSTGRES_WRITER: &str = "SET statement_timeout = '1min'";
+/// Tables may take long to change, and another worker may be changing them.
+const POSTGRES_MAKER: &str = "SET statement_timeout = 0; SET lock_timeout = 0";
+/// Waits for a connection.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
+/// A transaction begins or ends within this: for a connection and then for the row that others hold, see [`POSTGRES`].
+const TURN_WITHIN: Duration = Duration::from_secs(65);
+/// A connection that is given back answers within this, or is closed.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the database is asked, for no longer than `limit`: a host that is gone does not even refuse.
+pub(crate) async fn within<T, E: From<DbError>>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(limit, asked).await.unwrap_or(Err(DbError::Gone.into()))
+}
+
 /// A statement with what is bound to it.
 type Query = sqlx::query::Query<'static, Any, <Any as Database>::Arguments>;
 
@@ -61,6 +89,9 @@ pub(crate) enum DbError {
     /// A statement failed.
     #[error("the desk's database: {0}")]
     Sql(#[from] sqlx::Error),
+    /// It did not answer in time.
+    #[error("the desk's database does not answer; is its host there?")]
+    Gone,
     /// Somebody else changed the row in between.
     #[error("somebody else has just changed {0}; look at it again")]
     Changed(String),
@@ -119,7 +150,7 @@ impl DerefMut for Tx {
 
 impl Tx {
     pub(crate) async fn commit(self) -> Result<(), DbError> {
-        Ok(self.tx.commit().await?)
+        within(TURN_WITHIN, async { Ok::<_, DbError>(self.tx.commit().await?) }).await
     }
 }
 
@@ -128,22 +159,36 @@ impl Db {
     pub(crate) async fn open(config: &DatabaseConfig, dir: &Path) -> Result<Self, DbError> {
         sqlx::any::install_default_drivers();
         let url = address(config, dir)?;
-        let pool = connect(&url, READERS, SQLITE).await?;
+        let [maker, reader, writer] = if url.starts_with("sqlite:") {
+            [SQLITE.to_owned(), SQLITE.to_owned(), format!("{SQLITE}; {SQLITE_WRITER}")]
+        } else {
+            [
+                POSTGRES_MAKER.to_owned(),
+                format!("{POSTGRES}; {POSTGRES_READER}"),
+                format!("{POSTGRES}; {POSTGRES_WRITER}"),
+            ]
+        };
+        let maker = connect(&url, 1, &maker).await?;
         let migrations = sqlx::migrate!("src/desk/db/migrations");
-        migrations.run(&pool).await.map_err(|e| {
+        migrations.run(&maker).await.map_err(|e| {
             DbError::Open(format!("the tables of the desk's database cannot be made or brought up to date: {e}; a newer version may have used it"))
         })?;
-        let writer = connect(&url, 1, &format!("{SQLITE}; {SQLITE_WRITER}")).await?;
+        maker.close().await;
+        let pool = connect(&url, READERS, &reader).await?;
+        let writer = connect(&url, 1, &writer).await?;
         Ok(Self { pool, writer })
     }
 
     /// Begins a transaction that writes; waits for the one before, also for that of another process: the row that is
     /// counted up stays locked until the end.
     pub(crate) async fn write(&self) -> Result<Tx, DbError> {
-        let mut tx = self.writer.begin().await?;
-        let count = "UPDATE counter SET value = value + 1 WHERE name = 'writer' RETURNING value";
-        let n = sqlx::query_scalar(count).fetch_one(&mut *tx).await?;
-        Ok(Tx { tx, n })
+        let begin = async {
+            let mut tx = self.writer.begin().await?;
+            let count = "UPDATE counter SET value = value + 1 WHERE name = 'writer' RETURNING value";
+            let n = sqlx::query_scalar(count).fetch_one(&mut *tx).await?;
+            Ok::<_, DbError>(Tx { tx, n })
+        };
+        within(TURN_WITHIN, begin).await
     }
 
     /// Number of the newest transaction that wrote.
@@ -170,19 +215,27 @@ impl Db {
     }
 }
 
-/// `settings`: of each connection to SQLite.
+/// `settings`: of each connection.
 async fn connect(url: &str, connections: u32, settings: &str) -> Result<AnyPool, DbError> {
     let options = AnyConnectOptions::from_str(url).map_err(|e| refused(url, &e))?;
-    let mut pool = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30));
+    let mut pool = AnyPoolOptions::new().max_connections(connections).acquire_timeout(CONNECTED_WITHIN);
+    let settings = settings.to_owned();
+    pool = pool.after_connect(move |connection, _| {
+        // Only texts of this file are put together.
+        let settings = sqlx::AssertSqlSafe(settings.clone());
+        Box::pin(async move { connection.execute(settings).await.map(drop) })
+    });
     if url.starts_with("sqlite:") {
-        let settings = settings.to_owned();
         // SQLite ends a transaction by itself when the disk is full; the driver goes on counting it, takes the next one for a part
         // of it, and what that commits is never written.
         pool = pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }));
-        pool = pool.after_connect(move |connection, _| {
-            // Only texts of this file are put together.
-            let settings = sqlx::AssertSqlSafe(settings.clone());
-            Box::pin(async move { connection.execute(settings).await.map(drop) })
+    } else {
+        // What was dropped in the middle waits for its answer here, which may never come: its place in the pool is free all the same.
+        pool = pool.after_release(|connection, _| {
+            Box::pin(async move {
+                let back = tokio::time::timeout(BACK_WITHIN, connection.ping()).await;
+                back.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+            })
         });
     }
     pool.connect_with(options).await.map_err(|e| refused(url, &e))

@@ -1,6 +1,7 @@
 //! In front of every page: who is it, may he, and headers that keep a browser from doing what no page of ours asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
@@ -12,7 +13,7 @@ use super::page::{Ctx, Problem, language_of};
 use super::server::Peer;
 use crate::clock::utc_now;
 use crate::desk::access::{Need, Role, User, need_of};
-use crate::desk::db::{DbError, Scope};
+use crate::desk::db::{DbError, Scope, within};
 use crate::desk::room::{Room, digest};
 
 /// Name of the session's cookie. The prefix makes browsers insist on `Secure` and on this host; over plain loopback it
@@ -21,6 +22,10 @@ const COOKIE: &str = "gw-session";
 const SECURE_COOKIE: &str = "__Host-gw-session";
 /// `seen` of a session is written this often, milliseconds: not with every picture of a page.
 const TOUCH_MS: i64 = 60_000;
+/// It is known within this who asks.
+const KNOWN_WITHIN: Duration = Duration::from_secs(40);
+/// A page begins to come within this: more than the longest report and the slowest box take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(330);
 /// Pages take script, styles, pictures and video from here only, and nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -55,7 +60,7 @@ pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, n
     if need == Need::Nobody {
         return next.run(request).await;
     }
-    let user = match user_of(&room, request.headers()).await {
+    let user = match within(KNOWN_WITHIN, user_of(&room, request.headers())).await {
         Ok(Some(user)) => user,
         Ok(None) if request.method() == Method::GET => return Redirect::to("/login").into_response(),
         Ok(None) => return Problem::signed_out(language).into_response(),
@@ -69,7 +74,9 @@ pub(crate) async fn guard(State(room): State<Arc<Room>>, mut request: Request, n
     }
     let calls = if shows_page(&request) { glance(&room, &user).await } else { None };
     request.extensions_mut().insert(Ctx { room, user, language, calls });
-    next.run(request).await
+    // What waits for a database that is gone keeps its connection from others.
+    let answer = tokio::time::timeout(ANSWERED_WITHIN, next.run(request)).await;
+    answer.unwrap_or_else(|_| Problem::from_db(language, &DbError::Gone).into_response())
 }
 
 /// Whether a browser wants a page to show, and not a picture or a part of a video, nor sends a form.
