@@ -385,6 +385,12 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     ("camera {} is not recorded: {}", "camera {} không được ghi: {}"),
     ("the room for video cannot be looked after: {}", "không quản lý được chỗ chứa video: {}"),
+    (
+        "folders of video cannot be read, what is in them is left alone: {}",
+        "không đọc được các thư mục video, nội dung trong đó được giữ nguyên: {}",
+    ),
+    ("check the disk and start anew", "kiểm tra đĩa rồi khởi động lại"),
+    ("video that should go cannot be deleted: {}", "không xóa được video đã đến lúc xóa: {}"),
     ("it does not answer", "không trả lời"),
     ("the stream to record is not received: {}", "không nhận được luồng hình để ghi: {}"),
     ("{} bytes are free, recording stops below {}", "còn trống {} byte, dưới {} sẽ ngừng ghi"),
