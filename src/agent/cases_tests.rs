@@ -578,6 +578,25 @@ async fn a_stop_without_an_end_is_not_forgotten() {
 }
 
 #[tokio::test]
+async fn only_what_the_feed_itself_says_makes_it_fresh() {
+    let site = Site::new().await;
+    let heard = || site.clearance.register().snapshot().last_feed;
+    let stop = json!({"id": "S", "decl_no": A, "from": site.time(0)});
+    site.clearance.take_json(FactKind::Stop, &[stop], Some(utc_now())).await.unwrap();
+    assert_eq!(heard(), None, "duty rooms send stop orders too");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("feed.json");
+    for (file, fresh) in [
+        (json!({"declarations": [{"decl_no": "none"}]}), false),
+        (json!({"declarations": [{"decl_no": A, "version": 1}]}), true),
+    ] {
+        std::fs::write(&path, file.to_string()).unwrap();
+        site.clearance.take_file(&path).await.unwrap();
+        assert_eq!(heard().is_some(), fresh, "{file}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_feed_repeats_is_not_forgotten() {
     let site = Site::new().await;
     site.declaration(A, 1, json!({})).await;

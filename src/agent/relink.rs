@@ -118,8 +118,8 @@ impl Relinker {
 
     /// When vehicles crossed the line of a crossing around then.
     async fn others(&self, event: &EventMessage) -> Result<Vec<UtcMillis>, StoreError> {
-        let lines = self.config.cameras.iter().flat_map(|c| &c.lines);
-        let Some(line) = lines.into_iter().find(|l| l.id == event.data.area.id) else { return Ok(Vec::new()) };
+        let mut lines = self.config.cameras.iter().flat_map(|c| &c.lines);
+        let Some(line) = lines.find(|l| l.id == event.data.area.id) else { return Ok(Vec::new()) };
         let (at, window_ms) = (event.data.capture.start, i64::from(self.config.register.observation_window_s) * 1000);
         let ids = self.store.event_ids_at(Some(&line.id), (at.plus_ms(-window_ms), at.plus_ms(window_ms))).await?;
         let crossed = self.store.latest_events(&ids).await?.into_iter().map(|e| e.data);
